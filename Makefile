@@ -1,0 +1,37 @@
+# Every target is a command that you could type; CI calls the same ones.
+
+GO           ?= go
+LINT_VERSION := v2.6.2
+TEST_FLAGS   ?= -race -shuffle=on -count=1 -timeout=15m
+BIN          := bin/holdfast
+
+.DEFAULT_GOAL := help
+.PHONY: help build up down status test test-short lint fmt
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## compile bin/holdfast and the three services
+	@$(GO) build -trimpath -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
+
+up: build ## start everything and fill the catalogue
+	@$(BIN) up
+
+down: build ## stop what `make up` started
+	@$(BIN) down
+
+status: build ## show what runs
+	@$(BIN) status
+
+test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
+	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) ./...
+
+test-short: ## tests that need no server
+	@$(GO) test -short -shuffle=on ./...
+
+lint: ## vet, golangci-lint and formatting
+	@$(GO) vet ./...
+	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
+
+fmt: ## format the code
+	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) fmt ./...

@@ -1,0 +1,244 @@
+// Package check is the checker: it decides from exported ledgers alone whether stock was oversold, undersold or lost. It
+// asks no service and knows no database, so that it can be tested by planting each violation.
+//
+// The invariants, by number:
+//
+//  1. inbound = available + reserved + sold for each SKU, and no counter is below zero.
+//  2. reserved = Σ lines of reserved reservations, sold = Σ lines of confirmed ones. Counters and lines are written by
+//     different statements, so this is what catches a lost update.
+//  3. No oversell: Σ lines reserved or confirmed ≤ inbound, and Σ items of PLACED and PAID orders ≤ inbound.
+//  5. Orders and reservations agree: PLACED has a reserved reservation with the same lines, PAID a confirmed one, an
+//     order that ended holds nothing, and no reservation is without its order.
+//  7. At rest: no pending order, no final order that inventory has not settled, no unsent message.
+//
+// Invariants 4 and 6 need the clients' own history of answers; load tests check them.
+//
+// A running shop is never at rest, and an audit reads it page by page. So a finding that work in flight explains is
+// reported as unsettled; it becomes a fault when it does not go away.
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The order statuses that matter here. They repeat order-srv's on purpose: a checker that shared its code would share
+// its mistakes.
+const (
+	pending = "PENDING"
+	placed  = "PLACED"
+	paid    = "PAID"
+)
+
+// SKU is one line of inventory's ledger.
+type SKU struct {
+	SKU            string `json:"sku"`
+	Inbound        int64  `json:"inbound"`
+	Available      int64  `json:"available"`
+	Reserved       int64  `json:"reserved"`
+	Sold           int64  `json:"sold"`
+	LinesReserved  int64  `json:"lines_reserved"`
+	LinesConfirmed int64  `json:"lines_confirmed"`
+}
+
+// Order is what order-srv knows of an order.
+type Order struct {
+	OrderNo string
+	Status  string
+	Settled bool // inventory is known to agree with a final status
+	Lines   map[string]int64
+}
+
+// Reservation is what inventory holds for an order.
+type Reservation struct {
+	OrderNo   string
+	Status    string // reserved, confirmed, released, void
+	CreatedAt time.Time
+	Lines     map[string]int64
+}
+
+// Input is both sides. Orders and reservations come in order-number order; orders are to be read before reservations, so
+// that an order which is seen has its reservation seen too.
+type Input struct {
+	Started      time.Time // by the services' clock, before the first order was read
+	Orders       iter.Seq2[Order, error]
+	Reservations iter.Seq2[Reservation, error]
+	Ledger       func() ([]SKU, error) // one consistent snapshot, taken last
+	Unsent       int                   // messages that the outbox still holds
+}
+
+// Report is the outcome of an audit.
+type Report struct {
+	SKUs       []SKU          `json:"skus"`
+	Orders     map[string]int `json:"orders"`     // number of orders by status
+	Violations []Violation    `json:"violations"` // something is wrong, and waiting will not mend it
+	Unsettled  []Violation    `json:"unsettled"`  // work in flight explains it; a fault if it stays
+	Unsent     int            `json:"unsent"`
+}
+
+// Violation names a broken invariant, its SKU or order, and the figures.
+type Violation struct {
+	Invariant int    `json:"invariant"` // as numbered in the package documentation
+	Subject   string `json:"subject"`   // a SKU, an order number, or "outbox"
+	Text      string `json:"text"`
+}
+
+// String is the violation on one line.
+func (v Violation) String() string {
+	return fmt.Sprintf("invariant %d: %s: %s", v.Invariant, v.Subject, v.Text)
+}
+
+// graceForOrphans is how much younger than the audit's start a reservation without an order must be to be a fault: its
+// order may have been inserted behind the page that the audit was reading.
+const graceForOrphans = 10 * time.Second
+
+// Run reads both sides and checks them. Its error is a failure to look, never a violation.
+func Run(in Input) (Report, error) {
+	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Unsent: in.Unsent}
+	promised := map[string]int64{}
+	orders := map[string]Order{}
+	for o, err := range in.Orders {
+		if err != nil {
+			return Report{}, fmt.Errorf("read the orders: %w", err)
+		}
+		orders[o.OrderNo] = o
+		r.Orders[o.Status]++
+		if o.Status == placed || o.Status == paid {
+			for sku, n := range o.Lines {
+				promised[sku] += n
+			}
+		}
+		r.atRest(o)
+	}
+	for res, err := range in.Reservations {
+		if err != nil {
+			return Report{}, fmt.Errorf("read the reservations: %w", err)
+		}
+		o, known := orders[res.OrderNo]
+		delete(orders, res.OrderNo)
+		if known {
+			r.join(o, res)
+		} else {
+			r.orphan(res, in.Started)
+		}
+	}
+	for _, o := range orders {
+		r.withoutReservation(o)
+	}
+	ledger, err := in.Ledger()
+	if err != nil {
+		return Report{}, fmt.Errorf("read the ledger: %w", err)
+	}
+	r.SKUs = ledger
+	for _, s := range ledger {
+		r.ledger(s)
+		if n := promised[s.SKU]; n > s.Inbound {
+			r.unsettled(3, s.SKU, "orders promise %d units, only %d ever came in", n, s.Inbound)
+		}
+		delete(promised, s.SKU)
+	}
+	for sku, n := range promised {
+		r.violation(3, sku, "orders promise %d units of a SKU that inventory does not have", n)
+	}
+	if in.Unsent > 0 {
+		r.unsettled(7, "outbox", "%d messages are not sent", in.Unsent)
+	}
+	r.sort()
+	return r, nil
+}
+
+// ledger checks invariants 1 to 3 from inventory's side: one snapshot, so nothing here can be in flight.
+func (r *Report) ledger(s SKU) {
+	if s.Available < 0 || s.Reserved < 0 || s.Sold < 0 {
+		r.violation(1, s.SKU, "a counter is below zero: available %d, reserved %d, sold %d", s.Available, s.Reserved, s.Sold)
+	}
+	if sum := s.Available + s.Reserved + s.Sold; sum != s.Inbound {
+		r.violation(1, s.SKU, "inbound %d, but available %d + reserved %d + sold %d = %d", s.Inbound, s.Available, s.Reserved, s.Sold, sum)
+	}
+	if s.Reserved != s.LinesReserved {
+		r.violation(2, s.SKU, "the counter says %d reserved, the reservations' lines say %d", s.Reserved, s.LinesReserved)
+	}
+	if s.Sold != s.LinesConfirmed {
+		r.violation(2, s.SKU, "the counter says %d sold, the reservations' lines say %d", s.Sold, s.LinesConfirmed)
+	}
+	if promised := s.LinesReserved + s.LinesConfirmed; promised > s.Inbound {
+		r.violation(3, s.SKU, "oversold: %d units promised, only %d ever came in", promised, s.Inbound)
+	}
+}
+
+// atRest checks invariant 7 for one order.
+func (r *Report) atRest(o Order) {
+	switch {
+	case o.Status == pending:
+		r.unsettled(7, o.OrderNo, "is still pending")
+	case o.Status != placed && !o.Settled:
+		r.unsettled(7, o.OrderNo, "is %s, and inventory is not known to agree", o.Status)
+	}
+}
+
+// join checks invariant 5 for an order and its reservation.
+func (r *Report) join(o Order, res Reservation) {
+	holds := res.Status == "reserved" || res.Status == "confirmed"
+	if holds && !maps.Equal(o.Lines, res.Lines) {
+		r.violation(5, o.OrderNo, "ordered %v, but %v is held", o.Lines, res.Lines)
+	}
+	switch o.Status {
+	case pending:
+	case placed:
+		switch res.Status {
+		case "void":
+			r.violation(5, o.OrderNo, "is PLACED, but its reservation is a tombstone")
+		case "confirmed", "released":
+			r.unsettled(5, o.OrderNo, "was PLACED when read, its reservation is %s", res.Status)
+		}
+	case paid:
+		if res.Status != "confirmed" {
+			r.unsettled(5, o.OrderNo, "is PAID, but its reservation is %s", res.Status)
+		}
+	default:
+		switch res.Status {
+		case "confirmed":
+			r.violation(5, o.OrderNo, "is %s, but its units count as sold", o.Status)
+		case "reserved":
+			r.unsettled(5, o.OrderNo, "is %s, but still holds its units", o.Status)
+		}
+	}
+}
+
+func (r *Report) orphan(res Reservation, started time.Time) {
+	if res.Status != "reserved" && res.Status != "confirmed" {
+		return // a tombstone of an order that was never inserted holds nothing
+	}
+	if res.CreatedAt.After(started.Add(-graceForOrphans)) {
+		r.unsettled(5, res.OrderNo, "holds units, and its order was not seen yet")
+		return
+	}
+	r.violation(5, res.OrderNo, "holds units without an order")
+}
+
+func (r *Report) withoutReservation(o Order) {
+	if o.Status == placed || o.Status == paid {
+		r.violation(5, o.OrderNo, "is %s, but inventory has no reservation", o.Status)
+	}
+}
+
+func (r *Report) violation(invariant int, subject, format string, args ...any) {
+	r.Violations = append(r.Violations, Violation{invariant, subject, fmt.Sprintf(format, args...)})
+}
+
+func (r *Report) unsettled(invariant int, subject, format string, args ...any) {
+	r.Unsettled = append(r.Unsettled, Violation{invariant, subject, fmt.Sprintf(format, args...)})
+}
+
+func (r *Report) sort() {
+	byPlace := func(a, b Violation) int {
+		return cmp.Or(cmp.Compare(a.Invariant, b.Invariant), strings.Compare(a.Subject, b.Subject))
+	}
+	slices.SortStableFunc(r.Violations, byPlace)
+	slices.SortStableFunc(r.Unsettled, byPlace)
+}

@@ -1,0 +1,34 @@
+package stock
+
+import "holdfast/pkg/fault"
+
+// What can be wrong. Refusals are definite: nothing was taken. ErrContended is definite too, but worth another try.
+var (
+	ErrOutOfStock     = fault.New(fault.Conflict, "out_of_stock", "not enough stock")
+	ErrUnknownSKU     = fault.New(fault.NotFound, "unknown_sku", "no such product")
+	ErrInvalidLines   = fault.New(fault.Invalid, "invalid_lines", "the order's lines are not valid")
+	ErrInvalidOrderNo = fault.New(fault.Invalid, "invalid_order_no", "an order number has 1 to 26 characters")
+	ErrMismatch       = fault.New(fault.Mismatch, "mismatch", "this order number was used before with other lines")
+	ErrClosed         = fault.New(fault.Closed, "closed", "the order was released and cannot be reserved or confirmed any more")
+	ErrConfirmed      = fault.New(fault.Conflict, "confirmed", "the order was confirmed and cannot be released any more")
+	ErrUnknownOrder   = fault.New(fault.NotFound, "unknown_order", "no such reservation")
+	ErrContended      = fault.New(fault.Contended, "contended", "too much contention on this stock, ask again")
+	ErrStaleFence     = fault.New(fault.Contended, "stale_fence", "a newer holder of the lock was here, ask again")
+	ErrWrongLayout    = fault.New(fault.Conflict, "wrong_layout", "this strategy does not fit the way the stock is stored")
+
+	ErrSKUExists         = fault.New(fault.Conflict, "sku_exists", "this SKU exists with another title or price")
+	ErrReferenceMismatch = fault.New(fault.Mismatch, "reference_mismatch", "this reference was used before for another inbound")
+	ErrInvalidProduct    = fault.New(fault.Invalid, "invalid_product", "the product is not valid")
+	ErrInvalidInbound    = fault.New(fault.Invalid, "invalid_inbound", "the inbound is not valid")
+	ErrUnknownStrategy   = fault.New(fault.Invalid, "unknown_strategy", "no such strategy")
+)
+
+// ShortLine is what ErrOutOfStock's details hold under "short": a line that did not fit.
+type ShortLine struct {
+	SKU       string `json:"sku"`
+	Requested int64  `json:"requested"`
+	Available int64  `json:"available"`
+}
+
+// OutOfStock returns ErrOutOfStock that names the short lines.
+func OutOfStock(short []ShortLine) error { return ErrOutOfStock.With("short", short) }

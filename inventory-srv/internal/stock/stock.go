@@ -1,0 +1,145 @@
+// Package stock is inventory-srv's domain: what may be asked of stock, what is answered, and which answers are definite.
+// It knows neither SQL nor HTTP nor Redis.
+package stock
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"holdfast/pkg/fault"
+)
+
+// Limits of an order. They are checked at the gateway and again here.
+const (
+	MaxLines    = 100
+	MaxQuantity = 10_000
+)
+
+var skuPattern = regexp.MustCompile(`^[A-Z0-9._-]{1,64}$`)
+
+// ValidSKU reports whether sku can name a product. Lower case is refused: it would be another row in Go than in many a
+// database.
+func ValidSKU(sku string) bool { return skuPattern.MatchString(sku) }
+
+// Line is a quantity of one SKU.
+type Line struct {
+	SKU      string
+	Quantity int64
+}
+
+// Request asks for all of its lines or none.
+type Request struct {
+	OrderNo  string
+	Lines    []Line
+	Strategy string // the strategy that reserves, recorded on the reservation; confirm and release follow it
+}
+
+// Validate returns ErrInvalidLines, saying which line is wrong and why. Nothing is merged or corrected: who orders one
+// SKU twice has a bug that we would hide.
+func (r Request) Validate() error {
+	if r.OrderNo == "" || len(r.OrderNo) > 26 {
+		return ErrInvalidOrderNo
+	}
+	return CheckLines(r.Lines)
+}
+
+// CheckLines returns ErrInvalidLines unless there are 1 to MaxLines lines of distinct SKUs with 1 to MaxQuantity units.
+func CheckLines(lines []Line) error {
+	if len(lines) == 0 || len(lines) > MaxLines {
+		return ErrInvalidLines.WithText("an order has 1 to %d lines, not %d", MaxLines, len(lines))
+	}
+	seen := make(map[string]bool, len(lines))
+	for i, l := range lines {
+		switch {
+		case !ValidSKU(l.SKU):
+			return ErrInvalidLines.WithText("line %d: a SKU has 1 to 64 of A-Z 0-9 . _ -", i+1)
+		case l.Quantity < 1 || l.Quantity > MaxQuantity:
+			return ErrInvalidLines.WithText("line %d: the quantity is 1 to %d, not %d", i+1, MaxQuantity, l.Quantity)
+		case seen[l.SKU]:
+			return ErrInvalidLines.WithText("line %d: %s stands in an earlier line", i+1, l.SKU)
+		}
+		seen[l.SKU] = true
+	}
+	return nil
+}
+
+// Sorted returns a copy of the request with its lines in SKU order, the order in which rows and locks are taken
+// everywhere: two orders that take [A, B] and [B, A] would wait for each other for ever.
+func (r Request) Sorted() Request {
+	r.Lines = slices.Clone(r.Lines)
+	slices.SortFunc(r.Lines, func(a, b Line) int { return strings.Compare(a.SKU, b.SKU) })
+	return r
+}
+
+// SKUs returns the SKUs in the order of the lines.
+func (r Request) SKUs() []string {
+	skus := make([]string, len(r.Lines))
+	for i, l := range r.Lines {
+		skus[i] = l.SKU
+	}
+	return skus
+}
+
+// Hash identifies the payload: the same order number with another hash is another order and is refused. Line order does
+// not count, nor does the strategy.
+func (r Request) Hash() string {
+	h := sha256.New()
+	for _, l := range r.Sorted().Lines {
+		fmt.Fprintf(h, "%s %d\n", l.SKU, l.Quantity)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// ReceiptLine is a reserved line with the title and the price at that moment.
+type ReceiptLine struct {
+	SKU            string
+	Title          string
+	Quantity       int64
+	UnitPriceCents int64
+}
+
+// Receipt is the answer to a successful reserve; a repeat gets an equal one.
+type Receipt struct {
+	OrderNo  string
+	Strategy string
+	Lines    []ReceiptLine // in SKU order
+}
+
+// AmountCents is the sum over the lines.
+func (r Receipt) AmountCents() int64 {
+	var sum int64
+	for _, l := range r.Lines {
+		sum += l.Quantity * l.UnitPriceCents
+	}
+	return sum
+}
+
+// Status of a reservation.
+type Status string
+
+// A reservation goes from reserved to confirmed or released. Void is the tombstone of an order that was released before
+// it was ever reserved.
+const (
+	Reserved  Status = "reserved"
+	Confirmed Status = "confirmed"
+	Released  Status = "released"
+	Void      Status = "void"
+)
+
+// Reserver guards stock. All three operations are idempotent by order number, and every implementation is a strategy.
+type Reserver interface {
+	// Reserve takes all lines or none. Definite refusals: ErrOutOfStock (details name the short lines), ErrUnknownSKU,
+	// ErrInvalidLines, ErrInvalidOrderNo, ErrMismatch, ErrClosed. ErrContended is certainly not executed; ask again.
+	Reserve(ctx context.Context, r Request) (Receipt, error)
+	// Confirm turns reserved units into sold ones. ErrClosed when the order was released, ErrUnknownOrder when it was
+	// never reserved.
+	Confirm(ctx context.Context, orderNo string) error
+	// Release gives reserved units back; of an unknown order it writes the tombstone, so that a reserve that is still on
+	// its way is refused. ErrConfirmed when the order was confirmed.
+	Release(ctx context.Context, orderNo string) error
+}

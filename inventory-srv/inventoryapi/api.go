@@ -1,0 +1,180 @@
+// Package inventoryapi is the typed contract of inventory-srv: the JSON that crosses HTTP and a client that speaks it.
+// Both sides compile against it, so they cannot drift apart.
+package inventoryapi
+
+import (
+	"time"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/fault"
+)
+
+// The definite refusals, for callers that decide by errors.Is. They match faults rebuilt from HTTP answers.
+var (
+	ErrOutOfStock   = stock.ErrOutOfStock
+	ErrUnknownSKU   = stock.ErrUnknownSKU
+	ErrInvalidLines = stock.ErrInvalidLines
+	ErrMismatch     = stock.ErrMismatch
+	ErrClosed       = stock.ErrClosed
+	ErrConfirmed    = stock.ErrConfirmed
+	ErrUnknownOrder = stock.ErrUnknownOrder
+	ErrContended    = stock.ErrContended
+)
+
+// MaxOrdersPerCall bounds ReserveRequest and MaxStates StatesRequest.
+const (
+	MaxOrdersPerCall = 1000
+	MaxStates        = 1000
+)
+
+// Line is a quantity of one SKU.
+type Line struct {
+	SKU      string `json:"sku"`
+	Quantity int64  `json:"quantity"`
+}
+
+// CheckLines is the rule for an order's lines, the same at the gateway and here. It returns ErrInvalidLines.
+func CheckLines(lines []Line) error {
+	converted := make([]stock.Line, len(lines))
+	for i, l := range lines {
+		converted[i] = stock.Line(l)
+	}
+	return stock.CheckLines(converted)
+}
+
+// ReserveRequest is POST /v1/reservations. The orders are handled concurrently and each has an outcome of its own.
+type ReserveRequest struct {
+	Orders []ReserveOrder `json:"orders"`
+}
+
+// ReserveOrder is one order of a ReserveRequest.
+type ReserveOrder struct {
+	OrderNo  string `json:"order_no"`
+	Lines    []Line `json:"lines"`
+	Strategy string `json:"strategy,omitempty"` // empty: the service's own; another only with LAB_MODE
+}
+
+// ReserveResponse answers in the order of the request.
+type ReserveResponse struct {
+	Results []ReserveResult `json:"results"`
+}
+
+// ReserveResult has a receipt or a problem.
+type ReserveResult struct {
+	OrderNo string         `json:"order_no"`
+	Receipt *Receipt       `json:"receipt,omitempty"`
+	Problem *fault.Problem `json:"problem,omitempty"`
+}
+
+// Receipt says what was reserved, at which price, by which strategy.
+type Receipt struct {
+	OrderNo     string        `json:"order_no"`
+	Strategy    string        `json:"strategy"`
+	AmountCents int64         `json:"amount_cents"`
+	Lines       []ReceiptLine `json:"lines"`
+}
+
+// ReceiptLine is a reserved line.
+type ReceiptLine struct {
+	SKU            string `json:"sku"`
+	Title          string `json:"title"`
+	Quantity       int64  `json:"quantity"`
+	UnitPriceCents int64  `json:"unit_price_cents"`
+}
+
+// StatesRequest is POST /v1/reservations/states.
+type StatesRequest struct {
+	OrderNos []string `json:"order_nos"`
+}
+
+// StatesResponse maps each known order number to its reservation's status; unknown ones are absent.
+type StatesResponse struct {
+	States map[string]string `json:"states"`
+}
+
+// The reservation statuses on the wire.
+const (
+	StateReserved  = string(stock.Reserved)
+	StateConfirmed = string(stock.Confirmed)
+	StateReleased  = string(stock.Released)
+	StateVoid      = string(stock.Void)
+)
+
+// Reservation is an entry of GET /v1/reservations.
+type Reservation struct {
+	OrderNo   string    `json:"order_no"`
+	Status    string    `json:"status"`
+	Strategy  string    `json:"strategy"`
+	Lines     []Line    `json:"lines"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// ReservationPage is GET /v1/reservations?after=&limit=, in order-number order. After is empty on the last page.
+type ReservationPage struct {
+	Reservations []Reservation `json:"reservations"`
+	After        string        `json:"after,omitempty"`
+}
+
+// Product is a catalogue entry with what is free to sell.
+type Product struct {
+	SKU        string `json:"sku"`
+	Title      string `json:"title"`
+	PriceCents int64  `json:"price_cents"`
+	Available  int64  `json:"available"`
+}
+
+// ProductPage is GET /v1/products?cursor=&limit=, in SKU order. NextCursor is empty on the last page.
+type ProductPage struct {
+	Products   []Product `json:"products"`
+	NextCursor string    `json:"next_cursor,omitempty"`
+}
+
+// CreateProductRequest is POST /v1/products. Sending the same again answers as before.
+type CreateProductRequest struct {
+	SKU        string `json:"sku"`
+	Title      string `json:"title"`
+	PriceCents int64  `json:"price_cents"`
+}
+
+// InboundRequest is POST /v1/products/{sku}/inbound: units that came in. Reference is the sender's own name for this
+// delivery; sent twice it counts once.
+type InboundRequest struct {
+	Quantity  int64  `json:"quantity"`
+	Reference string `json:"reference"`
+	Reason    string `json:"reason"`
+	Actor     string `json:"actor"`
+}
+
+// Strategies is GET /v1/strategies.
+type Strategies struct {
+	Default    string     `json:"default"`
+	Lab        bool       `json:"lab"` // an order may name its own
+	Strategies []Strategy `json:"strategies"`
+}
+
+// Strategy describes one way of guarding stock.
+type Strategy struct {
+	Name   string `json:"name"`
+	Layout string `json:"layout"`
+	Idea   string `json:"idea"`
+	Safe   bool   `json:"safe"`
+}
+
+// Ledger is GET /v1/audit: counters and sums of one consistent snapshot.
+type Ledger struct {
+	TakenAt time.Time     `json:"taken_at"`
+	SKUs    []LedgerEntry `json:"skus"`
+}
+
+// LedgerEntry is one SKU's side of the equations inbound = available + reserved + sold, reserved = Σ reserved lines and
+// sold = Σ confirmed lines.
+type LedgerEntry struct {
+	SKU            string `json:"sku"`
+	Layout         string `json:"layout"`
+	Inbound        int64  `json:"inbound"`
+	Available      int64  `json:"available"`
+	Reserved       int64  `json:"reserved"`
+	Sold           int64  `json:"sold"`
+	LinesReserved  int64  `json:"lines_reserved"`
+	LinesConfirmed int64  `json:"lines_confirmed"`
+}

@@ -1,0 +1,96 @@
+// Package order is order-srv's domain: the order, its status machine and what can be wrong with an order. It knows
+// neither SQL nor HTTP nor the broker.
+package order
+
+import (
+	"slices"
+	"time"
+
+	"holdfast/pkg/fault"
+)
+
+// Status of an order. See CanBecome for the machine.
+type Status string
+
+// An order begins as Pending. Placed holds stock until it is paid, cancelled or expires.
+const (
+	Pending   Status = "PENDING"
+	Placed    Status = "PLACED"
+	Rejected  Status = "REJECTED"  // definite refusal: sold out, unknown SKU, …; the reason is kept
+	Abandoned Status = "ABANDONED" // its placing died; stock is given back if any was taken
+	Paid      Status = "PAID"
+	Cancelled Status = "CANCELLED" // by the buyer
+	Expired   Status = "EXPIRED"   // not paid in time
+	RefundDue Status = "REFUND_DUE"
+)
+
+// Statuses returns all of them.
+func Statuses() []Status {
+	return []Status{Pending, Placed, Rejected, Abandoned, Paid, Cancelled, Expired, RefundDue}
+}
+
+// CanBecome is the whole status machine.
+func (s Status) CanBecome(next Status) bool {
+	switch s {
+	case Pending:
+		return slices.Contains([]Status{Placed, Rejected, Abandoned}, next)
+	case Placed:
+		return slices.Contains([]Status{Paid, Cancelled, Expired}, next)
+	case Paid:
+		return next == RefundDue // its confirm was refused
+	default:
+		return false
+	}
+}
+
+// HoldsNothing reports whether inventory must hold nothing for an order in this status.
+func (s Status) HoldsNothing() bool {
+	return slices.Contains([]Status{Rejected, Abandoned, Cancelled, Expired, RefundDue}, s)
+}
+
+// Final reports whether inventory has to settle the order: confirm it when Paid, else hold nothing.
+func (s Status) Final() bool { return s == Paid || s.HoldsNothing() }
+
+// Item is a line of an order. Title and price come with inventory's receipt, when the order is placed.
+type Item struct {
+	SKU            string
+	Title          string
+	Quantity       int64
+	UnitPriceCents int64
+}
+
+// Order is an order as its row tells it.
+type Order struct {
+	OrderNo        string
+	GroupID        string // the orders that share one half message
+	UserID         string
+	IdempotencyKey string // empty: freed
+	RequestHash    string
+	ResponseStatus int // 0: no answer stored yet
+	ResponseBody   []byte
+	Status         Status
+	Reason         string // a fault code
+	AmountCents    int64
+	Flow           string
+	Strategy       string // asked for; empty is inventory's own
+	Items          []Item // in SKU order
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	ExpiresAt      time.Time // zero unless PLACED once
+	PaidAt         time.Time
+	SettledAt      time.Time
+}
+
+// What can be wrong with an order.
+var (
+	ErrNotFound           = fault.New(fault.NotFound, "unknown_order", "no such order")
+	ErrNotPending         = fault.New(fault.Conflict, "order_ended", "the order was ended while it was being placed")
+	ErrNotPayable         = fault.New(fault.Conflict, "not_payable", "only a placed order that has not expired can be paid")
+	ErrNotCancellable     = fault.New(fault.Conflict, "not_cancellable", "only a placed order can be cancelled")
+	ErrIdempotency        = fault.New(fault.Mismatch, "idempotency_mismatch", "this idempotency key was used before with another payload")
+	ErrInvalidKey         = fault.New(fault.Invalid, "invalid_idempotency_key", "an idempotency key has 1 to 255 visible ASCII characters")
+	ErrMissingKey         = fault.New(fault.Invalid, "missing_idempotency_key", "the Idempotency-Key header is required")
+	ErrBrokerUnavailable  = fault.New(fault.Unavailable, "broker_unavailable", "the message broker does not answer; nothing was ordered").NotExecuted()
+	ErrInvalidUser        = fault.New(fault.Invalid, "invalid_user", "a user has 1 to 64 of A-Z a-z 0-9 . _ @ -")
+	ErrStrategyNotAllowed = fault.New(fault.Forbidden, "strategy_not_allowed", "an order may choose its strategy only in lab mode")
+)

@@ -1,0 +1,108 @@
+// Package orderapi is the typed contract of order-srv: the JSON that crosses HTTP, the events that cross the broker, and a
+// client. Both sides compile against it, so they cannot drift apart.
+package orderapi
+
+import (
+	"time"
+
+	"holdfast/internal/check"
+	"holdfast/order-srv/internal/order"
+)
+
+// The headers by which the gateway says on whose behalf it asks. order-srv trusts them: it is not a public door.
+const (
+	HeaderUserID   = "X-User-ID"
+	HeaderUserRole = "X-User-Role"
+	RoleBuyer      = "buyer"
+	RoleAdmin      = "admin"
+)
+
+// The faults that callers decide by.
+var (
+	ErrNotFound          = order.ErrNotFound
+	ErrNotPayable        = order.ErrNotPayable
+	ErrNotCancellable    = order.ErrNotCancellable
+	ErrIdempotency       = order.ErrIdempotency
+	ErrMissingKey        = order.ErrMissingKey
+	ErrInvalidKey        = order.ErrInvalidKey
+	ErrInvalidUser       = order.ErrInvalidUser
+	ErrBrokerUnavailable = order.ErrBrokerUnavailable
+)
+
+// Item is what is ordered; the answer adds title and price.
+type Item struct {
+	SKU            string `json:"sku"`
+	Quantity       int64  `json:"quantity"`
+	Title          string `json:"title,omitempty"`
+	UnitPriceCents int64  `json:"unit_price_cents,omitempty"`
+}
+
+// PlaceRequest is POST /v1/orders inside. The idempotency key is in the body and not in a header of that name: Go's
+// HTTP transport silently re-sends a POST that carries one.
+type PlaceRequest struct {
+	IdempotencyKey string      `json:"idempotency_key"`
+	Items          []PlaceItem `json:"items"`
+	Strategy       string      `json:"strategy,omitempty"`
+}
+
+// PlaceItem is a line of a PlaceRequest, and of the public POST /v1/orders.
+type PlaceItem struct {
+	SKU      string `json:"sku"`
+	Quantity int64  `json:"quantity"`
+}
+
+// Order is an order as a client sees it.
+type Order struct {
+	OrderNo     string     `json:"order_no"`
+	Status      string     `json:"status"`
+	Reason      string     `json:"reason,omitempty"`
+	AmountCents int64      `json:"amount_cents,omitempty"`
+	Items       []Item     `json:"items"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
+	PaidAt      *time.Time `json:"paid_at,omitempty"`
+}
+
+// OrderPage is GET /v1/orders?cursor=&limit=, newest first. NextCursor is empty on the last page.
+type OrderPage struct {
+	Orders     []Order `json:"orders"`
+	NextCursor string  `json:"next_cursor,omitempty"`
+}
+
+// The statuses on the wire.
+const (
+	StatusPending   = string(order.Pending)
+	StatusPlaced    = string(order.Placed)
+	StatusRejected  = string(order.Rejected)
+	StatusAbandoned = string(order.Abandoned)
+	StatusPaid      = string(order.Paid)
+	StatusCancelled = string(order.Cancelled)
+	StatusExpired   = string(order.Expired)
+	StatusRefundDue = string(order.RefundDue)
+)
+
+// Audit is GET /v1/audit: both ledgers joined and checked.
+type Audit = check.Report
+
+// The topics. order-srv sends all of them.
+const (
+	TopicStockRelease = "stock-release" // transaction messages: give back what these orders hold
+	TopicOrderTimeout = "order-timeout" // delayed: has this order been paid?
+	TopicOrderEvents  = "order-events"  // ordered by order number: paid, cancelled, expired
+)
+
+// StockRelease is the body on TopicStockRelease: whatever these orders hold is to be given back.
+type StockRelease struct {
+	Orders []string `json:"orders"`
+}
+
+// OrderTimeout is the body on TopicOrderTimeout.
+type OrderTimeout struct {
+	Orders []string `json:"orders"`
+}
+
+// OrderEvent is the body on TopicOrderEvents. Status is PAID, CANCELLED or EXPIRED.
+type OrderEvent struct {
+	OrderNo string `json:"order_no"`
+	Status  string `json:"status"`
+}
