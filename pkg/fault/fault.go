@@ -61,7 +61,7 @@ func (e *Error) Unwrap() error { return e.cause }
 // Is makes two faults with the same code equal for errors.Is, so that a fault rebuilt from an HTTP answer matches the
 // sentinel in the domain package.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // Is is called for each link of the chain by errors.Is itself.
+	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
 }
 

@@ -10,8 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"holdfast/pkg/fault"
 )
 
 // Limits of an order. They are checked at the gateway and again here.
