@@ -1,0 +1,87 @@
+// Package web is everything HTTP on a service's server side: the engine with its middleware, strict decoding of bodies,
+// and the one place where a fault becomes an HTTP status.
+//
+// A handler decodes, calls one method of its service and returns what to render; it passes on c.Request.Context(), never
+// the gin context, whose cancellation gin loses.
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/pkg/fault"
+)
+
+// The headers between services.
+const (
+	HeaderRequestID = "X-Request-ID"  // leads through the log lines of all services
+	HeaderDeadline  = "X-Deadline-Ms" // what remains of the caller's patience, in milliseconds; not a clock time
+)
+
+// defaultMaxBody is room for an order of 100 lines, or for 1,000 reservations of a few lines each.
+const defaultMaxBody = 1 << 20
+
+// EngineConfig is what an engine needs.
+type EngineConfig struct {
+	Log      *slog.Logger
+	Registry prometheus.Registerer // nil: nothing is registered; two engines need two registries
+	Timeout  time.Duration         // of each request; zero: only the caller's X-Deadline-Ms counts
+	MaxBody  int64                 // bytes; default 1 MiB
+}
+
+// NewEngine returns an engine whose requests have a request id, one access line, a deadline, a bounded body and metrics,
+// and whose every failure, an unknown route and a panic included, is answered with problem details.
+func NewEngine(cfg EngineConfig) *gin.Engine {
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = defaultMaxBody
+	}
+	gin.SetMode(gin.ReleaseMode) // gin's debug mode prints to stdout
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false // a redirected POST is sent again as a GET
+	e.UseRawPath = true             // an escaped slash belongs to its path parameter
+	e.UnescapePathValues = true
+	_ = e.SetTrustedProxies(nil) // nil cannot be malformed
+	e.Use(
+		identify,
+		newMetrics(cfg.Registry).measure,
+		logAccess(cfg.Log),
+		recoverPanic(cfg.Log),
+		limitBody(cfg.MaxBody),
+		limitTime(cfg.Timeout),
+	)
+	e.NoRoute(func(c *gin.Context) { Problem(c, errNotFound) })
+	e.NoMethod(func(c *gin.Context) {
+		c.Status(http.StatusMethodNotAllowed)
+		Problem(c, errMethodNotAllowed.WithText("%s is not allowed here", c.Request.Method))
+	})
+	return e
+}
+
+// Handle turns fn into a handler. A nil error renders body with status, or no body at all when it is nil; an error is
+// rendered as a problem, and status and body are ignored.
+func Handle(fn func(c *gin.Context) (status int, body any, err error)) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		status, body, err := fn(c)
+		switch {
+		case err != nil:
+			Problem(c, err)
+		case body == nil:
+			c.Status(status)
+		default:
+			render(c, status, "application/json", body)
+		}
+	}
+}
+
+// The faults of HTTP itself.
+var (
+	errNotFound         = fault.New(fault.NotFound, "not_found", "there is nothing at this address")
+	errMethodNotAllowed = fault.New(fault.Invalid, "method_not_allowed", "this method is not allowed here")
+	errInvalidParameter = fault.New(fault.Invalid, "invalid_parameter", "a query parameter is not valid")
+	errInvalidDeadline  = fault.New(fault.Invalid, "invalid_deadline", HeaderDeadline+" is a number of milliseconds")
+)

@@ -1,0 +1,165 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"holdfast/pkg/fault"
+	"holdfast/pkg/telemetry"
+)
+
+// saneRequestID is what we take from a caller: an id ends up in log lines and headers, so it has no room for anything
+// that means something there.
+var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// identify takes the caller's request id or makes one, and repeats it in the answer.
+func identify(c *gin.Context) {
+	id := c.GetHeader(HeaderRequestID)
+	if !saneRequestID.MatchString(id) {
+		id = telemetry.NewRequestID()
+	}
+	c.Request = c.Request.WithContext(telemetry.WithRequestID(c.Request.Context(), id))
+	c.Header(HeaderRequestID, id)
+	c.Next()
+}
+
+// metrics are the same for each service, so that one dashboard shows them all.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	labels := []string{"method", "route", "status"}
+	return metrics{
+		requests: promauto.With(r).NewCounterVec(prometheus.CounterOpts{
+			Name: "http_requests_total", Help: "Requests answered.",
+		}, labels),
+		seconds: promauto.With(r).NewHistogramVec(prometheus.HistogramOpts{
+			Name: "http_request_seconds", Help: "Time from a request's header to its answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}, labels),
+	}
+}
+
+// measure labels with the route's pattern: paths, and methods that no route has, are endless.
+func (m metrics) measure(c *gin.Context) {
+	begin := time.Now()
+	defer func() {
+		method, route := c.Request.Method, c.FullPath()
+		if route == "" {
+			method, route = "any", "none"
+		}
+		status := strconv.Itoa(c.Writer.Status())
+		m.requests.WithLabelValues(method, route, status).Inc()
+		m.seconds.WithLabelValues(method, route, status).Observe(time.Since(begin).Seconds())
+	}()
+	c.Next()
+}
+
+// logAccess writes one line for each request, when it is over. A failed one shows its fault with its cause, so nobody
+// else needs to log it.
+func logAccess(log *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		begin := time.Now()
+		defer func() {
+			attrs := []slog.Attr{
+				slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path),
+				slog.Int("status", c.Writer.Status()), slog.Int("bytes", max(0, c.Writer.Size())),
+				slog.Duration("took", time.Since(begin)),
+			}
+			level := slog.LevelInfo
+			if last := c.Errors.Last(); last != nil {
+				f := fault.From(last.Err)
+				level = faultLevel(f.Kind)
+				attrs = append(attrs, slog.String("code", f.Code), slog.Any("err", f))
+			}
+			log.LogAttrs(c.Request.Context(), level, "request", attrs...)
+		}()
+		c.Next()
+	}
+}
+
+// faultLevel: refusals are everyday, a dependency that fails is handled but odd, a bug needs someone.
+func faultLevel(k fault.Kind) slog.Level {
+	switch k {
+	case fault.Internal:
+		return slog.LevelError
+	case fault.Unavailable, fault.Timeout:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// recoverPanic answers a panic with an internal problem and logs it with its stack. When the answer has begun already it
+// breaks the connection: a caller must not take half an answer for a whole one.
+func recoverPanic(log *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares it the same way.
+				panic(v)
+			}
+			log.ErrorContext(c.Request.Context(), "handler panicked", "panic", v, "stack", string(debug.Stack()))
+			begun := c.Writer.Written()
+			Problem(c, fault.ErrInternal)
+			if begun {
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		c.Next()
+	}
+}
+
+// limitBody bounds what Decode reads, to maximum bytes.
+func limitBody(maximum int64) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maximum)
+		c.Next()
+	}
+}
+
+// limitTime gives the request's context the shorter of our timeout and what remains to the caller. Work that goes on
+// after the caller has given up is not only wasted: its outcome surprises whoever asks again.
+func limitTime(timeout time.Duration) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		limit := timeout
+		if text := c.GetHeader(HeaderDeadline); text != "" {
+			ms, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || ms < 0 || ms > math.MaxInt64/int64(time.Millisecond) {
+				Problem(c, errInvalidDeadline)
+				return
+			}
+			remaining := time.Duration(ms) * time.Millisecond
+			if remaining == 0 {
+				Problem(c, fault.ErrTimeout.NotExecuted())
+				return
+			}
+			if limit == 0 || remaining < limit {
+				limit = remaining
+			}
+		}
+		if limit == 0 {
+			c.Next()
+			return
+		}
+		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+		c.Next()
+	}
+}
