@@ -1,0 +1,36 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+const stream = `{"Action":"start","Package":"p"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: runs on MariaDB 10.11.19\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:9: runs on MariaDB 10.11.19\n"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:7: runs on MariaDB 10.11.19\n"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:8: got 1, want 2\n"}
+{"Action":"output","Package":"p","Test":"TestC","Output":"    c_test.go:8: needs a server\n"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p","Test":"TestB"}
+{"Action":"skip","Package":"p","Test":"TestC"}
+{"Action":"fail","Package":"p","Elapsed":1.5}
+`
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	s := newSummary(&out)
+	if err := s.read(strings.NewReader(stream)); err != nil {
+		t.Fatal(err)
+	}
+	s.print()
+	for _, want := range []string{
+		"2 tests ran on MariaDB 10.11.19", "1 skipped: needs a server", "1 passed, 1 failed, 1 skipped",
+		"got 1, want 2", "--- FAIL p TestB", "FAIL  p",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("output lacks %q:\n%s", want, out.String())
+		}
+	}
+}
