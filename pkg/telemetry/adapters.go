@@ -66,7 +66,9 @@ func (a gormAdapter) Trace(ctx context.Context, begin time.Time, statement func(
 }
 
 // ParamsFilter keeps the parameters' values out of the rendered statement: they are users, keys and payloads.
-func (a gormAdapter) ParamsFilter(_ context.Context, sql string, _ ...any) (string, []any) { return sql, nil }
+func (a gormAdapter) ParamsFilter(_ context.Context, sql string, _ ...any) (string, []any) {
+	return sql, nil
+}
 
 // redisAdapter is go-redis's logger on ours.
 type redisAdapter struct{ log *slog.Logger }
@@ -101,7 +103,9 @@ func RocketMQLogger(log *slog.Logger) rlog.Logger {
 }
 
 // Debug implements rlog.Logger.
-func (a rocketAdapter) Debug(msg string, fields map[string]any) { a.write(slog.LevelDebug, msg, fields) }
+func (a rocketAdapter) Debug(msg string, fields map[string]any) {
+	a.write(slog.LevelDebug, msg, fields)
+}
 
 // Info implements rlog.Logger.
 func (a rocketAdapter) Info(msg string, fields map[string]any) { a.write(slog.LevelDebug, msg, fields) }

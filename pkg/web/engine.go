@@ -7,7 +7,6 @@ package web
 
 import (
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -56,7 +55,6 @@ func NewEngine(cfg EngineConfig) *gin.Engine {
 	)
 	e.NoRoute(func(c *gin.Context) { Problem(c, errNotFound) })
 	e.NoMethod(func(c *gin.Context) {
-		c.Status(http.StatusMethodNotAllowed)
 		Problem(c, errMethodNotAllowed.WithText("%s is not allowed here", c.Request.Method))
 	})
 	return e

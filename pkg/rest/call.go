@@ -1,0 +1,116 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"holdfast/pkg/fault"
+	"holdfast/pkg/telemetry"
+)
+
+const (
+	headerRequestID = "X-Request-ID"
+	headerDeadline  = "X-Deadline-Ms"
+
+	// maxAnswer bounds an answer, in bytes. The largest real one is a page of 1,000 reservations of 100 lines.
+	maxAnswer = 32 << 20
+)
+
+var errTooLarge = errors.New("the answer is too large")
+
+// try sends the request to one address. sent is false when nothing can have reached the service.
+func (c *Client) try(ctx context.Context, a *address, method, path string, body []byte, out any) (sent bool, err error) {
+	var connected atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+	req, err := c.newRequest(httptrace.WithClientTrace(ctx, trace), a, method, path, body)
+	if err != nil {
+		return false, fault.ErrInternal.NotExecuted().Wrap(err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return connected.Load(), err
+	}
+	defer func() { _ = res.Body.Close() }() // after a read to its end the connection is used again
+	return true, readAnswer(res, out)
+}
+
+func (c *Client) newRequest(ctx context.Context, a *address, method, path string, body []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	for name, values := range c.header {
+		req.Header[name] = values
+	}
+	req.Host = a.host
+	req.Header.Set("Accept", "application/json, application/problem+json")
+	if body != nil {
+		// No GetBody: with it the transport may send the body again.
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		req.ContentLength = int64(len(body))
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if id := telemetry.RequestID(ctx); id != "" {
+		req.Header.Set(headerRequestID, id)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		req.Header.Set(headerDeadline, strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10))
+	}
+	return req, nil
+}
+
+// readAnswer returns nil for a complete 2xx answer, the service's fault for problem details, and a plain error for
+// everything that is neither.
+func readAnswer(res *http.Response, out any) error {
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil {
+		return fmt.Errorf("read the answer of status %d: %w", res.StatusCode, err)
+	}
+	if len(body) > maxAnswer {
+		return errTooLarge
+	}
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		return readProblem(res, body)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("decode the answer of status %d: %w", res.StatusCode, err)
+	}
+	return nil
+}
+
+// readProblem rebuilds the service's fault. A 5xx problem without the ambiguous member is ambiguous: who wrote it did not
+// know that somebody decides by it.
+func readProblem(res *http.Response, body []byte) error {
+	mediaType, _, err := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if err != nil || mediaType != "application/problem+json" {
+		return fmt.Errorf("status %d without problem details", res.StatusCode)
+	}
+	var p struct {
+		fault.Problem
+		Ambiguous *bool `json:"ambiguous"`
+	}
+	if err := json.Unmarshal(body, &p); err != nil {
+		return fmt.Errorf("decode the problem of status %d: %w", res.StatusCode, err)
+	}
+	if p.Code == "" || p.Kind == "" {
+		return fmt.Errorf("status %d with problem details that lack code or kind", res.StatusCode)
+	}
+	p.Problem.Ambiguous = res.StatusCode >= http.StatusInternalServerError
+	if p.Ambiguous != nil {
+		p.Problem.Ambiguous = *p.Ambiguous
+	}
+	return p.Fault()
+}

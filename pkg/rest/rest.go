@@ -1,0 +1,166 @@
+// Package rest is the HTTP client between services. It carries request id and deadline, goes round all replicas of a
+// service, and turns whatever happens into a fault that says whether the operation may have been executed.
+//
+// That last point is its reason to exist. A refused connection was certainly not executed; an answer that never came may
+// have been. So the client sends a request once: it goes on to the next address only while nothing was sent, and the
+// caller, who knows whether repeating is safe, decides about everything else.
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"holdfast/pkg/fault"
+)
+
+// Config is what a client needs.
+type Config struct {
+	URLs    []string      // base URLs of the replicas, http only: "http://order-srv:8081"; each may have several addresses
+	Timeout time.Duration // upper bound of one call; default 5 s
+	Name    string        // of the service called; its faults are <name>_unavailable and <name>_timeout
+	Log     *slog.Logger  // default: slog.Default
+
+	// Lookup finds a host's addresses; nil asks the system's resolver. Tests give their own.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// Client calls one service. It is safe for concurrent use, and one per process and service is right: it owns the
+// connections.
+type Client struct {
+	http        *http.Client
+	addresses   *addresses
+	timeout     time.Duration
+	unavailable *fault.Error
+	timedOut    *fault.Error
+	header      http.Header
+}
+
+const (
+	defaultTimeout = 5 * time.Second
+	dialTimeout    = time.Second
+
+	// idleTimeout is shorter than pkg/server's, so that it is we who close an idle connection. Where the server closes it
+	// at the moment we send on it, the outcome is ambiguous for nothing.
+	idleTimeout = 30 * time.Second
+)
+
+// New returns a client. It returns an error when there is no URL or one is invalid; it does not try to reach them.
+func New(cfg Config) (*Client, error) {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	addresses, err := newAddresses(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", cfg.Name, err)
+	}
+	code := strings.ReplaceAll(cfg.Name, "-", "_")
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &Client{
+		http: &http.Client{
+			Transport: &http.Transport{
+				DialContext:         dialer.DialContext,
+				MaxIdleConnsPerHost: 256, // the default of 2 would open and close connections all the time
+				IdleConnTimeout:     idleTimeout,
+				DisableCompression:  true, // small bodies, near neighbours
+			},
+			// Followed redirects would send a POST a second time.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		addresses:   addresses,
+		timeout:     cfg.Timeout,
+		unavailable: fault.New(fault.Unavailable, code+"_unavailable", cfg.Name+" does not answer"),
+		timedOut:    fault.New(fault.Timeout, code+"_timeout", cfg.Name+" did not answer in time"),
+		header:      http.Header{},
+	}, nil
+}
+
+// CallOption changes what a client sends.
+type CallOption func(*Client)
+
+// Header adds a header to each call. It panics on Idempotency-Key: Go's transport takes that header as leave to send a
+// POST again by itself when a connection breaks.
+func Header(name, value string) CallOption {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	if name == "Idempotency-Key" || name == "X-Idempotency-Key" {
+		panic("rest: " + name + " has the transport send a POST twice; put it into the body")
+	}
+	return func(c *Client) { c.header.Set(name, value) }
+}
+
+// With returns a client that differs by the options and shares the connections.
+func (c *Client) With(opts ...CallOption) *Client {
+	d := *c
+	d.header = c.header.Clone()
+	for _, opt := range opts {
+		opt(&d)
+	}
+	return &d
+}
+
+// Close closes idle connections. Calls under way go on.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Do calls the service: in, unless nil, is sent as JSON, a 2xx answer is decoded into out, unless nil. The error is a
+// fault:
+//
+//   - the service's own, rebuilt from its problem details;
+//   - <name>_unavailable when there was no clear answer: ambiguous, except when nothing was sent;
+//   - <name>_timeout when the deadline of ctx or the client's timeout passed: likewise;
+//   - canceled when the caller gave up: likewise.
+func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return fault.ErrInternal.NotExecuted().Wrap(fmt.Errorf("encode the request %s %s: %w", method, path, err))
+		}
+	}
+	candidates, err := c.addresses.next(ctx)
+	for _, a := range candidates {
+		var sent bool
+		sent, err = c.try(ctx, a, method, path, body, out)
+		if err == nil || sent {
+			return c.toFault(err, sent)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		c.addresses.avoid(ctx, a, err)
+	}
+	return c.toFault(err, false)
+}
+
+// toFault leaves faults as they are and makes one of everything else.
+func (c *Client) toFault(err error, sent bool) error {
+	if err == nil {
+		return nil
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	f := c.unavailable
+	switch netErr, isNet := errors.AsType[net.Error](err); {
+	case errors.Is(err, context.Canceled):
+		f = fault.ErrCanceled
+	case errors.Is(err, context.DeadlineExceeded), isNet && netErr.Timeout() && sent:
+		f = c.timedOut
+	}
+	if !sent {
+		f = f.NotExecuted()
+	}
+	return f.Wrap(err)
+}
