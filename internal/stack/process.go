@@ -1,0 +1,251 @@
+package stack
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// stopGrace is how long a server gets to end by itself after SIGTERM before SIGKILL follows.
+const stopGrace = 10 * time.Second
+
+// readyPoll is the pause between two probes of a starting server.
+const readyPoll = 20 * time.Millisecond
+
+// tieScript runs a server whose life is bound to the reader's end of a pipe (descriptor 3) that the parent holds open
+// and never writes to. When the parent ends, however it ends, the pipe closes: the watcher kills the server and the
+// script removes the folder $1. When the server ends first, the watcher is told to go and the folder stays, for its log.
+//
+// The watcher ignores SIGTERM before it kills, so that its exit status says without a race which of the two came first.
+const tieScript = `remove=$1; shift
+"$@" </dev/null 3<&- 4>&- & server=$!
+( exec 4>&-; read -r _ <&3; trap '' TERM; kill -9 $server; exit 0 ) & watcher=$!
+echo $server >&4; exec 3<&- 4>&-
+wait $server; status=$?
+kill $watcher 2>/dev/null
+if wait $watcher && [ -n "$remove" ]; then rm -rf -- "$remove"; fi
+exit $status`
+
+// Command says what to run. Args must be the server itself and not a script that forks it: signals go to that process.
+type Command struct {
+	Name   string   // for messages, "MariaDB"
+	Args   []string // the program's path and its arguments
+	Env    []string // added to this process's environment
+	Dir    string   // working directory; empty: this process's
+	Log    string   // file that standard output and error are appended to; empty: discarded
+	Tie    bool     // dies with this process; otherwise detached, in a session of its own
+	Remove string   // with Tie: a folder that is removed when this process ends without having stopped the child
+}
+
+// Process is one started child. Its methods are safe for concurrent use.
+type Process struct {
+	Name string
+	PID  int // of the server itself, not of the script that ties it to us
+
+	log  string
+	tie  *os.File // the pipe's end whose closing kills a tied child; nil when detached
+	done chan struct{}
+
+	stop sync.Mutex
+	err  error // how it ended; read after done is closed
+}
+
+// Start runs c and returns at once; see [Process.Ready]. The error names the program that could not be started.
+func Start(c Command) (*Process, error) {
+	if len(c.Args) == 0 {
+		return nil, fmt.Errorf("start %s: no program given", c.Name)
+	}
+	out, err := openLog(c.Log)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	defer out.Close() //nolint:errcheck // the child has its own copy; we wrote nothing
+	if c.Tie {
+		return startTied(c, out)
+	}
+	return startDetached(c, out)
+}
+
+func openLog(path string) (*os.File, error) {
+	if path == "" {
+		path = os.DevNull
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+// build prepares a child that gets no signal meant for our terminal's group: Ctrl-C must reach us first, not the server.
+func build(c Command, out *os.File, args ...string) *exec.Cmd {
+	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // the child outlives the context that it is started under
+	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
+}
+
+func startDetached(c Command, out *os.File) (*Process, error) {
+	cmd := build(c, out, c.Args...)
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	return watch(c, cmd, cmd.Process.Pid, nil), nil
+}
+
+func startTied(c Command, out *os.File) (*Process, error) {
+	if _, err := exec.LookPath(c.Args[0]); err != nil { // the shell would report it in the log only
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	tieRead, tieWrite, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	pidRead, pidWrite, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", c.Name, err), tieRead.Close(), tieWrite.Close())
+	}
+	cmd := build(c, out, append([]string{"/bin/sh", "-c", tieScript, c.Name, c.Remove}, c.Args...)...)
+	cmd.ExtraFiles = []*os.File{tieRead, pidWrite} // descriptors 3 and 4
+	err = cmd.Start()
+	closed := errors.Join(tieRead.Close(), pidWrite.Close())
+	if err = errors.Join(err, closed); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", c.Name, err), tieWrite.Close(), pidRead.Close())
+	}
+	pid, err := readPID(pidRead)
+	if err != nil {
+		closing := tieWrite.Close() // kills the child, if there is one
+		return nil, errors.Join(fmt.Errorf("start %s: %w", c.Name, err), closing, cmd.Wait())
+	}
+	return watch(c, cmd, pid, tieWrite), nil
+}
+
+func readPID(r *os.File) (int, error) {
+	defer r.Close() //nolint:errcheck // read only
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		return 0, fmt.Errorf("read the process id: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(line))
+}
+
+// watch reaps the child when it ends, whoever ended it.
+func watch(c Command, cmd *exec.Cmd, pid int, tie *os.File) *Process {
+	p := &Process{Name: c.Name, PID: pid, log: c.Log, tie: tie, done: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		if tie != nil {
+			p.err = errors.Join(p.err, tie.Close())
+		}
+		close(p.done)
+	}()
+	return p
+}
+
+// Done is closed when the process has ended and was reaped.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Ready waits until probe returns nil. It gives up when ctx is done or the process ends; the error then holds the
+// probe's last error and the last lines of the log. It does not stop the process.
+func (p *Process) Ready(ctx context.Context, probe func(context.Context) error) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		err := probe(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s ended while starting (%v); its log ends with:\n%s", p.Name, p.err, Tail(p.log, 20))
+		case <-ctx.Done():
+			return fmt.Errorf("%s was not ready in time: %w (%w); its log ends with:\n%s", p.Name, ctx.Err(), err, Tail(p.log, 20))
+		case <-tick.C:
+		}
+	}
+}
+
+// Wait waits for a process that ends by itself. The error holds the last lines of the log unless it left with status 0.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s: %w", p.Name, ctx.Err())
+	}
+	if p.err != nil {
+		return fmt.Errorf("%s: %w; its log ends with:\n%s", p.Name, p.err, Tail(p.log, 20))
+	}
+	return nil
+}
+
+// Signal sends sig to the server, for instance SIGSTOP. It is an error when the server has ended.
+func (p *Process) Signal(sig syscall.Signal) error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("signal %s: %w", p.Name, os.ErrProcessDone)
+	default:
+		return syscall.Kill(p.PID, sig)
+	}
+}
+
+// Kill ends the process with SIGKILL and waits until it is gone. Killing an ended process is no error.
+func (p *Process) Kill() error {
+	if err := p.Signal(syscall.SIGKILL); err != nil && !gone(err) {
+		return err
+	}
+	<-p.done
+	return nil
+}
+
+// Stop ends the process with SIGTERM, and with SIGKILL when that took more than 10 seconds or ctx is done, and waits
+// until it is gone. Stopping twice, or an ended process, is no error.
+func (p *Process) Stop(ctx context.Context) error {
+	p.stop.Lock()
+	defer p.stop.Unlock()
+	if err := p.Signal(syscall.SIGTERM); err != nil && !gone(err) {
+		return err
+	}
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+	case <-grace.C:
+	}
+	return p.Kill()
+}
+
+func gone(err error) bool {
+	return errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH)
+}
+
+// Tail returns the last n lines of a file, indented, or a note that there is none. It is for error messages.
+func Tail(path string, n int) string {
+	if path == "" {
+		return "  (no log)"
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "  (no log: " + err.Error() + ")"
+	}
+	defer f.Close() //nolint:errcheck // read only
+	const last = 64 << 10
+	if info, statErr := f.Stat(); statErr == nil && info.Size() > last {
+		if _, err = f.Seek(-last, io.SeekEnd); err != nil {
+			return "  (no log: " + err.Error() + ")"
+		}
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return "  (no log: " + err.Error() + ")"
+	}
+	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	return "  " + strings.Join(lines[max(0, len(lines)-n):], "\n  ")
+}
