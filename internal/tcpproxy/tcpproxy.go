@@ -11,13 +11,14 @@ import (
 
 // Proxy forwards connections to a target until it is cut.
 type Proxy struct {
-	target   string
-	listener net.Listener
-	wg       sync.WaitGroup
+	tb     testing.TB
+	target string
+	addr   string
+	wg     sync.WaitGroup
 
-	mu    sync.Mutex
-	down  bool
-	conns map[net.Conn]struct{}
+	mu       sync.Mutex
+	listener net.Listener // nil while cut
+	conns    map[net.Conn]struct{}
 }
 
 // New starts a proxy to target (host:port) that lives until the test ends.
@@ -27,24 +28,27 @@ func New(tb testing.TB, target string) *Proxy {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &Proxy{target: target, listener: l, conns: map[net.Conn]struct{}{}}
-	p.wg.Go(p.accept)
+	p := &Proxy{tb: tb, target: target, addr: l.Addr().String(), listener: l, conns: map[net.Conn]struct{}{}}
+	p.wg.Go(func() { p.accept(l) })
 	tb.Cleanup(func() {
-		_ = l.Close()
 		p.Cut()
 		p.wg.Wait()
 	})
 	return p
 }
 
-// Addr is where clients connect.
-func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+// Addr is where clients connect. It stays the same.
+func (p *Proxy) Addr() string { return p.addr }
 
-// Cut closes all connections and every new one at once.
+// Cut closes all connections and has new ones refused, as those to a server that is down.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.down = true
+	if p.listener == nil {
+		return
+	}
+	_ = p.listener.Close()
+	p.listener = nil
 	for c := range p.conns {
 		_ = c.Close()
 	}
@@ -52,14 +56,23 @@ func (p *Proxy) Cut() {
 
 // Restore lets connections through again.
 func (p *Proxy) Restore() {
+	p.tb.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.down = false
+	if p.listener != nil {
+		return
+	}
+	l, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	p.listener = l
+	p.wg.Go(func() { p.accept(l) })
 }
 
-func (p *Proxy) accept() {
+func (p *Proxy) accept(l net.Listener) {
 	for {
-		c, err := p.listener.Accept()
+		c, err := l.Accept()
 		if err != nil {
 			return // closed
 		}
@@ -93,11 +106,11 @@ func (p *Proxy) serve(client net.Conn) {
 	pipes.Wait()
 }
 
-// track remembers c for Cut; false while the proxy is cut.
+// track remembers c for Cut; false when it came too late, after a cut.
 func (p *Proxy) track(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.down {
+	if p.listener == nil {
 		return false
 	}
 	p.conns[c] = struct{}{}
