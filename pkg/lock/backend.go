@@ -1,0 +1,40 @@
+package lock
+
+import (
+	"context"
+	"time"
+)
+
+// backend is where keys are held. All timing (waiting, renewing, losing) lies above it and is the same for each.
+type backend interface {
+	// claim prepares one acquisition of the keys, which are sorted and distinct. It does not talk to anybody.
+	claim(keys []string) claim
+	// listen reports freed keys to on until stop is called; stop returns when no report can follow.
+	listen(on listener) (stop func())
+}
+
+// listener is told by a backend what happens to its keys.
+type listener struct {
+	// ready is called when reports begin to arrive, and again after an interruption in which some may have been missed.
+	ready func()
+	// freed is called with the key of a lock that was released. Expiry is not reported.
+	freed func(key string)
+}
+
+// claim is one acquisition from its first attempt to its release. Its methods are never called at the same time.
+type claim interface {
+	// take tries once to get all keys or none; it may be called again after a failure. Errors: a *heldError, or
+	// ErrUnavailable, after which it has cleaned up as far as it could. It bounds its own time.
+	take(ctx context.Context) (grant, error)
+	// extend lets the keys live for ttl from now and returns until when they surely do. Errors: ErrLost when they are
+	// not ours any more, else ErrUnavailable, after which they may or may not live longer.
+	extend(ctx context.Context, ttl time.Duration) (until time.Time, err error)
+	// drop frees the keys. Errors: ErrLost when one was not ours any more, else ErrUnavailable.
+	drop(ctx context.Context) error
+}
+
+// grant is what a successful take yields.
+type grant struct {
+	until  time.Time        // the keys surely live until then, by our monotonic clock
+	tokens map[string]int64 // by key; nil where the backend has none
+}

@@ -1,0 +1,45 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What can happen to a lock. They are plain errors: this package knows nothing of the business that imports it.
+var (
+	// ErrHeld means that somebody else holds one of the keys.
+	ErrHeld = errors.New("lock: held by another owner")
+	// ErrLost means that the lease ended before its holder released it: it could not be renewed in time, or its key
+	// was gone or somebody else's. Work done under it must not be committed without the resource's own check.
+	ErrLost = errors.New("lock: lease lost")
+	// ErrMaxHold means that the lease reached its longest time and is not renewed any more.
+	ErrMaxHold = errors.New("lock: lease held for its longest time")
+	// ErrReleased is the cause of a lease's context after Release.
+	ErrReleased = errors.New("lock: lease released")
+	// ErrStale is for resources that check fencing tokens: they have seen a newer one. This package never returns it.
+	ErrStale = errors.New("lock: fencing token is stale")
+	// ErrUnavailable means that Redis gave no usable answer; it wraps what Redis or the network said.
+	ErrUnavailable = errors.New("lock: redis gave no answer")
+	// ErrKeys means that the caller named no key, or an empty one.
+	ErrKeys = errors.New("lock: a lock needs one or more keys that are not empty")
+	// ErrClosed means that the Locker was closed.
+	ErrClosed = errors.New("lock: closed")
+)
+
+// heldError is ErrHeld with the time that the present holder's key has left, negative when it never expires.
+type heldError struct{ left time.Duration }
+
+func (e *heldError) Error() string { return ErrHeld.Error() }
+
+func (e *heldError) Unwrap() error { return ErrHeld }
+
+// unavailable wraps what went wrong between us and Redis. A deadline of ours is kept as text only: callers ask
+// errors.Is(err, context.DeadlineExceeded) to learn about their own context.
+func unavailable(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %v", ErrUnavailable, err) //nolint:errorlint // Hidden on purpose, see above.
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

@@ -1,0 +1,187 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Lease is the right to work on its keys until it ends. Work under [Lease.Context] and release the lease afterwards:
+// for a database transaction that means commit first, release then.
+type Lease struct {
+	keys    []string
+	tokens  map[string]int64
+	set     settings
+	claim   claim
+	granted time.Time
+	limit   time.Time // granted + MaxHold
+
+	ctx    context.Context //nolint:containedctx // The lease's context is what callers work under.
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex // guards until, renewal and the decision that the lease is over
+	until   time.Time
+	renewal error // of the last renewal
+	timer   *time.Timer
+
+	watched   chan struct{} // closed when the watchdog has ended
+	releasing sync.Mutex    // guards the two below and is held during a release
+	released  bool
+	result    error
+}
+
+func newLease(ctx context.Context, set settings, keys []string, c claim, g grant) *Lease {
+	now := time.Now()
+	l := &Lease{
+		keys: keys, tokens: g.tokens, set: set, claim: c,
+		granted: now, limit: now.Add(set.maxHold), watched: make(chan struct{}),
+	}
+	l.until = l.usable(g.until)
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	l.mu.Lock() // the timer reads fields that are set below
+	l.timer = time.AfterFunc(time.Until(l.until), l.expire)
+	l.mu.Unlock()
+	go l.watch()
+	return l
+}
+
+// Context is derived from the context of the acquisition. It is cancelled when the lease is lost (ErrLost), has reached
+// its longest time (ErrMaxHold) or is released (ErrReleased); context.Cause says which. A local timer does it at
+// Until, whatever Redis or the network do.
+func (l *Lease) Context() context.Context { return l.ctx }
+
+// Until returns when the lease ends unless it is renewed before: drift and margin are taken off, and it is never past
+// the longest time. A process that was stopped may find it in the past before the context's cancellation arrives.
+func (l *Lease) Until() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until
+}
+
+// Token returns the fencing token of a key: greater than that of every earlier lease on it, as long as Redis keeps its
+// counters. It is 0 where the backend has none or the lease does not hold the key; 0 must never be claimed.
+func (l *Lease) Token(key string) int64 { return l.tokens[key] }
+
+// Release stops renewing, waits for a renewal on its way, frees the keys and wakes a waiter. It works with a cancelled
+// ctx too, in its own time of at most a second or so; ctx lends its values only.
+//
+// It returns nil when the keys were ours to the end. ErrLost means that one of them was not: somebody else may have
+// worked at the same time. After ErrUnavailable the keys may live on until their TTL; Release may be called again.
+// Further calls repeat the first definite answer.
+func (l *Lease) Release(ctx context.Context) error {
+	l.releasing.Lock()
+	defer l.releasing.Unlock()
+	if l.released {
+		return l.result
+	}
+	l.end(ErrReleased)
+	<-l.watched // an extend that overtook the delete would be answered "not mine" and be taken for a loss
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	err := l.claim.drop(ctx)
+	if err != nil {
+		err = fmt.Errorf("release %q: %w", l.keys, err)
+	}
+	l.released = !errors.Is(err, ErrUnavailable)
+	l.result = err
+	l.set.observer.Released(l.keys, time.Since(l.granted), err)
+	return err
+}
+
+// watch renews the lease at a third of its TTL until it is over. It is the only user of the claim while it runs.
+func (l *Lease) watch() {
+	defer close(l.watched)
+	pause := l.set.ttl / 3
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for l.Until().Before(l.limit) {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-timer.C:
+		}
+		err := l.renew()
+		l.set.observer.Renewed(l.keys, err)
+		pause = l.set.ttl / 3
+		switch {
+		case errors.Is(err, ErrLost):
+			l.lose(err)
+			return
+		case err != nil: // no answer: the keys may well be ours; the timer decides when that is too late
+			pause = l.set.ttl / 30
+		}
+		timer.Reset(pause)
+	}
+}
+
+// renew extends the keys, but not past MaxHold: what the margin and the drift need on top is added so that the lease
+// may be used up to its limit.
+func (l *Lease) renew() error {
+	now := time.Now()
+	deadline := l.Until()
+	if d := now.Add(l.set.callTimeout()); d.Before(deadline) {
+		deadline = d
+	}
+	ctx, cancel := context.WithDeadline(l.ctx, deadline)
+	defer cancel()
+	ttl := min(l.set.ttl, l.limit.Sub(now)+l.set.margin+l.set.drift())
+	until, err := l.claim.extend(ctx, ttl)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renewal = err
+	if err != nil || l.ctx.Err() != nil || !time.Now().Before(l.until) {
+		return err // a lease that is over is not brought back, whatever the answer says
+	}
+	if until = l.usable(until); until.After(l.until) {
+		l.until = until
+		l.timer.Reset(time.Until(until))
+	}
+	return nil
+}
+
+// usable takes the margin off and cuts at the longest time.
+func (l *Lease) usable(until time.Time) time.Time {
+	if until = until.Add(-l.set.margin); until.Before(l.limit) {
+		return until
+	}
+	return l.limit
+}
+
+// expire is the timer: the lease's time has run out, unless a renewal has just moved it.
+func (l *Lease) expire() {
+	l.mu.Lock()
+	now, until, renewal := time.Now(), l.until, l.renewal
+	l.mu.Unlock()
+	switch {
+	case now.Before(until):
+	case !now.Before(l.limit):
+		l.lose(ErrMaxHold)
+	case renewal != nil:
+		l.lose(fmt.Errorf("%w: not renewed in time: %w", ErrLost, renewal))
+	default:
+		l.lose(fmt.Errorf("%w: not renewed in time", ErrLost))
+	}
+}
+
+// lose ends the lease and reports it, once and only if nothing else has ended it before.
+func (l *Lease) lose(cause error) {
+	if l.end(cause) {
+		l.set.observer.Lost(l.keys, cause)
+	}
+}
+
+// end cancels the context with the cause and reports whether it was this call that ended the lease.
+func (l *Lease) end(cause error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timer.Stop()
+	if l.ctx.Err() != nil {
+		return false
+	}
+	l.cancel(cause)
+	return true
+}

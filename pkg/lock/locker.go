@@ -1,0 +1,223 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxFailures is how often in a row an acquisition may get no answer before it gives up with ErrUnavailable. More than
+// one, so that a broken connection heals; few, so that a dead Redis is reported and not waited for.
+const maxFailures = 3
+
+// locker is everything about leases that does not depend on where the keys are held.
+type locker struct {
+	backend backend
+	set     settings
+	gate    *gate
+	wakes   *wakes
+
+	mu      sync.Mutex
+	closed  bool
+	closing chan struct{}
+	stop    func()         // ends the backend's reports; nil until the first contention
+	running sync.WaitGroup // attempts, including those that their callers left
+}
+
+var _ Locker = (*locker)(nil)
+
+func newLocker(b backend, set settings) *locker {
+	return &locker{backend: b, set: set, gate: newGate(), wakes: newWakes(), closing: make(chan struct{})}
+}
+
+// Try implements Locker: one attempt, past the local queue.
+func (l *locker) Try(ctx context.Context, keys ...string) (*Lease, error) {
+	return l.observed(ctx, keys, func(ctx context.Context, keys []string) (*Lease, error) {
+		return l.attempt(ctx, keys, l.backend.claim(keys))
+	})
+}
+
+// Acquire implements Locker.
+func (l *locker) Acquire(ctx context.Context, keys ...string) (*Lease, error) {
+	return l.observed(ctx, keys, l.contend)
+}
+
+// observed canonicalises the keys, reports the wait and says in the error which keys it was about.
+func (l *locker) observed(
+	ctx context.Context, keys []string, get func(context.Context, []string) (*Lease, error),
+) (*Lease, error) {
+	keys = slices.Clone(keys)
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	if len(keys) == 0 || keys[0] == "" {
+		return nil, ErrKeys
+	}
+	start := time.Now()
+	lease, err := get(ctx, keys)
+	if err != nil {
+		err = fmt.Errorf("lock %q: %w", keys, err)
+	}
+	l.set.observer.Waited(keys, time.Since(start), err)
+	return lease, err
+}
+
+// contend waits for its turn in this process and then for the keys.
+func (l *locker) contend(ctx context.Context, keys []string) (*Lease, error) {
+	if err := l.gate.enter(ctx, keys); err != nil {
+		return nil, err
+	}
+	defer l.gate.leave(keys)
+	woken := l.wakes.join(keys)
+	defer l.wakes.leave(keys)
+
+	claim := l.backend.claim(keys)
+	failures := 0
+	for {
+		lease, err := l.attempt(ctx, keys, claim)
+		left := time.Duration(-1)
+		var held *heldError
+		switch {
+		case errors.As(err, &held):
+			failures, left = 0, held.left
+			// Subscribe, then try, then wait: a release between our attempt and the subscription would go unheard.
+			if first, err := l.subscribe(ctx); err != nil {
+				return nil, err
+			} else if first {
+				continue
+			}
+		case errors.Is(err, ErrUnavailable):
+			if failures++; failures == maxFailures {
+				return nil, err
+			}
+		default:
+			return lease, err
+		}
+		if err := l.wait(ctx, woken, left); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait returns when it is worth while to try again: a key was freed, the key that is in the way has expired, or it is
+// time to look in case a wake-up was lost, as Redis keeps no message for a subscriber that is away.
+func (l *locker) wait(ctx context.Context, woken <-chan struct{}, left time.Duration) error {
+	pause := l.set.poll + rand.N(l.set.poll)
+	if left >= 0 {
+		pause = min(pause, left+time.Millisecond+rand.N(5*time.Millisecond))
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-woken:
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.closing:
+		return ErrClosed
+	}
+	return nil
+}
+
+// subscribe makes the process's one subscription if there is none and waits a while for it to stand. It reports
+// whether the caller should try again at once because the subscription was not there during its last attempt.
+func (l *locker) subscribe(ctx context.Context) (first bool, err error) {
+	select {
+	case <-l.wakes.ready:
+		return false, nil
+	default:
+	}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return false, ErrClosed
+	}
+	if l.stop == nil {
+		l.stop = l.backend.listen(listener{ready: l.wakes.onReady, freed: l.wakes.onFreed})
+	}
+	l.mu.Unlock()
+
+	timer := time.NewTimer(l.set.callTimeout())
+	defer timer.Stop()
+	select {
+	case <-l.wakes.ready:
+		return true, nil
+	case <-timer.C:
+		return false, nil // polling must do until the subscription stands
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-l.closing:
+		return false, ErrClosed
+	}
+}
+
+// attempt tries once. When ctx ends first it returns at once; the attempt goes on without its caller, who would not
+// know what became of it, and frees what it got.
+func (l *locker) attempt(ctx context.Context, keys []string, c claim) (*Lease, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil, ErrClosed
+	}
+	l.running.Add(1)
+	l.mu.Unlock()
+
+	type outcome struct {
+		grant grant
+		err   error
+	}
+	done := make(chan outcome)
+	go func() {
+		defer l.running.Done()
+		live := context.WithoutCancel(ctx) // the clean-up must outlive the caller
+		g, err := c.take(live)
+		if err == nil && !time.Now().Before(g.until.Add(-l.set.margin)) {
+			l.discard(live, c)
+			err = fmt.Errorf("%w: the answer came too late to be of use", ErrUnavailable)
+		}
+		select {
+		case done <- outcome{g, err}:
+		case <-ctx.Done():
+			if err == nil {
+				l.discard(live, c)
+			}
+		}
+	}()
+	select {
+	case o := <-done:
+		if o.err != nil {
+			return nil, o.err
+		}
+		return newLease(ctx, l.set, keys, c, o.grant), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// discard frees keys that nobody will use. If that fails they expire.
+func (l *locker) discard(ctx context.Context, c claim) {
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	_ = c.drop(ctx)
+}
+
+// close ends waits and the subscription and returns when none of their goroutines runs any more.
+func (l *locker) close() {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.closing)
+	}
+	stop := l.stop
+	l.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	l.running.Wait()
+}
