@@ -26,8 +26,8 @@ const readyPoll = 20 * time.Millisecond
 // script removes the folder $1. When the server ends first, the watcher is told to go and the folder stays, for its log.
 //
 // The watcher ignores SIGTERM before it kills, so that its exit status says without a race which of the two came first.
-const tieScript = `remove=$1; shift
-"$@" </dev/null 3<&- 4>&- & server=$!
+const tieScript = `remove=$1; input=$2; shift 2
+"$@" <"$input" 3<&- 4>&- & server=$!
 ( exec 4>&-; read -r _ <&3; trap '' TERM; kill -9 $server; exit 0 ) & watcher=$!
 echo $server >&4; exec 3<&- 4>&-
 wait $server; status=$?
@@ -41,6 +41,7 @@ type Command struct {
 	Args   []string // the program's path and its arguments
 	Env    []string // added to this process's environment
 	Dir    string   // working directory; empty: this process's
+	Input  string   // file to read as standard input; empty: nothing
 	Log    string   // file that standard output and error are appended to; empty: discarded
 	Tie    bool     // dies with this process; otherwise detached, in a session of its own
 	Remove string   // with Tie: a folder that is removed when this process ends without having stopped the child
@@ -63,6 +64,9 @@ type Process struct {
 func Start(c Command) (*Process, error) {
 	if len(c.Args) == 0 {
 		return nil, fmt.Errorf("start %s: no program given", c.Name)
+	}
+	if c.Input == "" {
+		c.Input = os.DevNull
 	}
 	out, err := openLog(c.Log)
 	if err != nil {
@@ -92,7 +96,13 @@ func build(c Command, out *os.File, args ...string) *exec.Cmd {
 }
 
 func startDetached(c Command, out *os.File) (*Process, error) {
+	in, err := os.Open(c.Input)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	defer in.Close() //nolint:errcheck // the child has its own copy
 	cmd := build(c, out, c.Args...)
+	cmd.Stdin = in
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
@@ -111,7 +121,7 @@ func startTied(c Command, out *os.File) (*Process, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", c.Name, err), tieRead.Close(), tieWrite.Close())
 	}
-	cmd := build(c, out, append([]string{"/bin/sh", "-c", tieScript, c.Name, c.Remove}, c.Args...)...)
+	cmd := build(c, out, append([]string{"/bin/sh", "-c", tieScript, c.Name, c.Remove, c.Input}, c.Args...)...)
 	cmd.ExtraFiles = []*os.File{tieRead, pidWrite} // descriptors 3 and 4
 	err = cmd.Start()
 	closed := errors.Join(tieRead.Close(), pidWrite.Close())

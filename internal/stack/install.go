@@ -1,0 +1,91 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// binDirs are searched after PATH: servers live in sbin, and Homebrew keeps some formulas out of PATH.
+func binDirs() []string {
+	return []string{
+		"/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec",
+		"/opt/homebrew/bin", "/opt/homebrew/opt/mariadb/bin", "/opt/homebrew/opt/mysql/bin", "/usr/local/mysql/bin",
+	}
+}
+
+// find returns the path of the first of the programs that exists, or an empty string.
+func find(programs ...string) string {
+	for _, program := range programs {
+		if path, err := exec.LookPath(program); err == nil {
+			return path
+		}
+		for _, dir := range binDirs() {
+			if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// requirement is a program that we start, and where it comes from.
+type requirement struct {
+	name     string   // for people
+	programs []string // any of them will do
+	packages []string // of Debian and Ubuntu, tried in this order; they must not start a daemon
+	hint     string   // what to install elsewhere
+}
+
+// require returns the program's path. Where it is missing and this is Debian or Ubuntu and we are root, it is installed.
+func require(ctx context.Context, o Options, r requirement) (string, error) {
+	if path := find(r.programs...); path != "" {
+		return path, nil
+	}
+	missing := fmt.Errorf("%s is not installed (looked for %s); %s", r.name, strings.Join(r.programs, ", "), r.hint)
+	apt := find("apt-get")
+	if apt == "" || os.Geteuid() != 0 {
+		return "", missing
+	}
+	err := missing
+	for _, pkg := range r.packages {
+		o.progress("installing %s", pkg)
+		if installErr := aptInstall(ctx, apt, pkg); installErr != nil {
+			err = errors.Join(err, installErr)
+			continue
+		}
+		if path := find(r.programs...); path != "" {
+			return path, nil
+		}
+	}
+	return "", err
+}
+
+// aptInstall installs one package, with fresh package lists when the first try fails. Two processes may do it at once:
+// the second waits for dpkg's lock and then finds nothing left to do.
+func aptInstall(ctx context.Context, apt, pkg string) error {
+	run := func(args ...string) error {
+		cmd := exec.CommandContext(ctx, apt, append([]string{"-q", "-y", "-o", "DPkg::Lock::Timeout=120"}, args...)...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			return fmt.Errorf("apt-get %s: %w: %s", args[0], err, lines[len(lines)-1])
+		}
+		return nil
+	}
+	install := []string{"install", "--no-install-recommends", pkg}
+	if run(install...) == nil {
+		return nil
+	}
+	if err := run("update"); err != nil {
+		return fmt.Errorf("install %s: %w", pkg, err)
+	}
+	if err := run(install...); err != nil {
+		return fmt.Errorf("install %s: %w", pkg, err)
+	}
+	return nil
+}

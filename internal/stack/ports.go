@@ -1,0 +1,84 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+)
+
+// Free ports are taken from below the range that operating systems give to outgoing connections (32768 and up on
+// Linux): a port from that range may be somebody's connection by the time that a server wants to listen on it.
+const (
+	firstPort = 20000
+	lastPort  = 32000
+)
+
+// FreePorts returns n consecutive ports that nobody listened on a moment ago. Blocks are aligned, so two callers get the
+// same ports or disjoint ones. Nothing is reserved: a server that finds its port taken must be started on another one.
+func FreePorts(n int) ([]int, error) {
+	if n < 1 || n > 100 {
+		return nil, fmt.Errorf("free ports: cannot give %d", n)
+	}
+	for range 200 {
+		first := firstPort + rand.IntN((lastPort-firstPort)/n)*n
+		ports := make([]int, 0, n)
+		for port := first; port < first+n && PortFree(port) == nil; port++ {
+			ports = append(ports, port)
+		}
+		if len(ports) == n {
+			return ports, nil
+		}
+	}
+	return nil, fmt.Errorf("free ports: no block of %d between %d and %d", n, firstPort, lastPort)
+}
+
+// PortFree returns an error that names the port when something listens on it.
+func PortFree(port int) error {
+	for _, host := range []string{"127.0.0.1", ""} { // some systems let a loopback and a wildcard listener coexist
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port))) //nolint:noctx // returns at once
+		if err != nil {
+			return fmt.Errorf("port %d is in use: %w", port, err)
+		}
+		if err := l.Close(); err != nil {
+			return fmt.Errorf("port %d: %w", port, err)
+		}
+	}
+	return nil
+}
+
+// choosePort returns the wanted port, or a free one for 0.
+func choosePort(want int) (int, error) {
+	if want != 0 {
+		return want, PortFree(want)
+	}
+	ports, err := FreePorts(1)
+	if err != nil {
+		return 0, err
+	}
+	return ports[0], nil
+}
+
+// startTries is how often a server is started on another free port when somebody was quicker to take the first.
+const startTries = 3
+
+// onFreePort calls start with the wanted port or, for 0, with free ones until it succeeds.
+func onFreePort(want int, start func(port int) error) error {
+	var failed error
+	for range startTries {
+		port, err := choosePort(want)
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		err = start(port)
+		if err == nil {
+			return nil
+		}
+		failed = err
+		if want != 0 || PortFree(port) == nil { // the port was not what went wrong
+			return failed
+		}
+	}
+	return failed
+}

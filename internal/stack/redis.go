@@ -1,0 +1,145 @@
+package stack
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Redis is a private Redis server on loopback, without a password.
+type Redis struct {
+	Server
+	args   []string
+	tie    bool
+	remove string
+}
+
+// StartRedis starts Redis and returns when it answers. A tied one keeps nothing on disk; a detached one keeps an
+// append-only file in its folder. The error names what is missing, the port that is in use, or holds the log's end;
+// nothing is left running then.
+func StartRedis(ctx context.Context, o Options) (*Redis, error) {
+	ctx, cancel := withStartTimeout(ctx)
+	defer cancel()
+	path, err := require(ctx, o, requirement{
+		name:     "Redis",
+		programs: []string{"redis-server", "redis-check-rdb", "valkey-server"},
+		packages: []string{"redis-tools"},
+		hint:     "install Redis 6.2 or newer (brew install redis, dnf install redis)",
+	})
+	if err != nil {
+		return nil, err
+	}
+	dir, remove, err := o.folder("redis")
+	if err != nil {
+		return nil, fmt.Errorf("start Redis: %w", err)
+	}
+	r := &Redis{
+		Server: Server{Name: "Redis", Dir: dir, LogFile: filepath.Join(dir, "redis.log"), temporary: o.Dir == ""},
+		tie:    o.Tie, remove: remove,
+	}
+	program, err := asServer(path, dir)
+	if err == nil {
+		err = onFreePort(o.Port, func(port int) error {
+			r.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+			r.args = redisArgs(program, dir, port, o.Tie)
+			return r.start(ctx)
+		})
+	}
+	if err != nil {
+		if r.temporary {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+		return nil, fmt.Errorf("start Redis: %w", err)
+	}
+	o.progress("Redis %s on %s", r.Version, r.Addr)
+	return r, nil
+}
+
+// asServer gives the server its name. Debian's redis-tools has the whole server but calls it redis-check-rdb, and the
+// program looks at the name by which it was called; the package redis-server would add a daemon that starts at once.
+func asServer(path, dir string) (string, error) {
+	if filepath.Base(path) != "redis-check-rdb" {
+		return path, nil
+	}
+	link := filepath.Join(dir, "redis-server")
+	if err := os.Symlink(path, link); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	return link, nil
+}
+
+func redisArgs(program, dir string, port int, tie bool) []string {
+	args := []string{
+		program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--daemonize", "no", "--dir", dir,
+		"--save", "", "--maxclients", "4000", "--appendonly",
+	}
+	if tie {
+		return append(args, "no")
+	}
+	return append(args, "yes")
+}
+
+// Restart ends the server with SIGKILL and starts it again on the same port. A tied one comes back empty: that is what a
+// Redis without persistence does to the locks and the stock it held.
+func (r *Redis) Restart(ctx context.Context) error {
+	if err := r.Process.Kill(); err != nil {
+		return fmt.Errorf("restart Redis: %w", err)
+	}
+	ctx, cancel := withStartTimeout(ctx)
+	defer cancel()
+	if err := r.start(ctx); err != nil {
+		return fmt.Errorf("restart Redis: %w", err)
+	}
+	return nil
+}
+
+func (r *Redis) start(ctx context.Context) error {
+	p, err := Start(Command{Name: r.Name, Args: r.args, Log: r.LogFile, Tie: r.tie, Remove: r.remove})
+	if err != nil {
+		return err
+	}
+	r.Process, r.PID = p, p.PID
+	if err := p.Ready(ctx, r.probe); err != nil {
+		return errors.Join(err, p.Kill())
+	}
+	return nil
+}
+
+// probe asks who answers: whatever else listens on the port has another process id.
+func (r *Redis) probe(ctx context.Context) error {
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // nothing was left to write
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(conn, "INFO server\r\nQUIT\r\n"); err != nil {
+		return err
+	}
+	var pid string
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		switch key {
+		case "redis_version":
+			r.Version = value
+		case "process_id":
+			pid = value
+		}
+	}
+	if pid != strconv.Itoa(r.PID) {
+		return fmt.Errorf("%s is not answered by process %d but by %q: %w", r.Addr, r.PID, pid, lines.Err())
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// State is what `holdfast up` wrote down: which processes it started.
+type State struct {
+	Components []Component `json:"components"` // in the order in which they were started
+}
+
+// Component is one process of a running stack.
+type Component struct {
+	Name   string `json:"name"`
+	What   string `json:"what"` // for people: version and address
+	PID    int    `json:"pid"`
+	Marker string `json:"marker"` // a part of its command line: the process id alone may belong to somebody else by now
+	Ops    string `json:"ops,omitempty"`
+	Log    string `json:"log"`
+}
+
+const stateFile = "state.json"
+
+// Load reads the state in dir. Without one it is empty.
+func Load(dir string) (State, error) {
+	var s State
+	b, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("read %s: %w", filepath.Join(dir, stateFile), err)
+	}
+	return s, nil
+}
+
+// Up reports whether every part of the stack runs.
+func (s State) Up(ctx context.Context) bool {
+	return len(s.Components) > 0 && !slices.ContainsFunc(s.Components, func(c Component) bool {
+		return !Running(ctx, c.PID, c.Marker)
+	})
+}
+
+func (s *State) find(name string) (Component, bool) {
+	i := slices.IndexFunc(s.Components, func(c Component) bool { return c.Name == name })
+	if i < 0 {
+		return Component{}, false
+	}
+	return s.Components[i], true
+}
+
+func (s *State) put(c Component) {
+	s.remove(c.Name)
+	s.Components = append(s.Components, c)
+}
+
+func (s *State) remove(name string) {
+	s.Components = slices.DeleteFunc(s.Components, func(c Component) bool { return c.Name == name })
+}
+
+// save replaces the file in one step: a reader, or the next run after a crash, sees the old state or the new one.
+func (s *State) save(dir string) error {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, stateFile+".new")
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(dir, stateFile))
+}
+
+// Down stops what Up started in dir, services first, and says so on progress. Data and logs stay. Nothing running is no
+// error.
+func Down(ctx context.Context, dir string, progress io.Writer) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s, err := Load(dir)
+	if err != nil {
+		return err
+	}
+	for _, c := range slices.Backward(s.Components) {
+		begin := time.Now()
+		if err := terminate(ctx, c); err != nil {
+			return fmt.Errorf("stop %s: %w", c.Name, err)
+		}
+		s.remove(c.Name)
+		if err := s.save(dir); err != nil {
+			return err
+		}
+		fmt.Fprintf(progress, "%-14s stopped  %5.1f s\n", c.Name, time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// terminate stops one component. The broker takes 20 s to stop gracefully and recovers from a kill as well as it stops,
+// so it is killed once it had a moment.
+func terminate(ctx context.Context, c Component) error {
+	if c.Name == nameRocketMQ {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Second)
+		defer cancel()
+	}
+	return Terminate(ctx, c.PID, c.Marker)
+}
+
+// lockDir keeps two commands from working on one stack. The lock goes with the process.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another holdfast command works on %s: %w", dir, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // closing releases the lock
+}

@@ -1,0 +1,186 @@
+package stack
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql" // the driver for creating the databases
+	"golang.org/x/sync/errgroup"
+)
+
+// The ports of the stack that `holdfast up` starts. Tests take free ones.
+const (
+	PortGateway   = 8080
+	PortOrder     = 8081
+	PortInventory = 8082
+	PortMySQL     = 13306
+	PortRedis     = 16379
+	PortNamesrv   = 19876
+	PortBroker    = 20911
+)
+
+// UpOptions says where the stack lives.
+type UpOptions struct {
+	Dir      string            // state, data and logs; created
+	Bin      string            // folder with the services' programs
+	Env      map[string]string // added to every service's environment
+	Progress io.Writer         // a line for each part, with its time
+}
+
+// Up starts what is missing of the stack: servers first, side by side, then the services, then the catalogue. What runs
+// already stays as it is. When a part cannot be started, everything that this call started is stopped again and the
+// error holds the failing part's last log lines. Data in Dir is kept from run to run.
+func Up(ctx context.Context, o UpOptions) error {
+	u, err := newUpper(o)
+	if err != nil {
+		return err
+	}
+	defer u.unlock()
+	err = u.up(ctx)
+	if err == nil {
+		return nil
+	}
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return errors.Join(err, u.stopStarted(clean))
+}
+
+// upper is one call of Up.
+type upper struct {
+	UpOptions
+	begin  time.Time
+	unlock func()
+
+	mu      sync.Mutex
+	state   State
+	started []string // names of what this call started, in order
+}
+
+func newUpper(o UpOptions) (*upper, error) {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	o.Dir = dir
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	state, err := Load(dir)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return &upper{UpOptions: o, begin: time.Now(), unlock: unlock, state: state}, nil
+}
+
+func (u *upper) up(ctx context.Context) error {
+	servers, sctx := errgroup.WithContext(ctx)
+	for _, p := range u.servers() {
+		servers.Go(func() error { return u.ensure(sctx, p) })
+	}
+	if err := servers.Wait(); err != nil {
+		return err
+	}
+	if err := u.createDatabases(ctx); err != nil {
+		return err
+	}
+	services, vctx := errgroup.WithContext(ctx)
+	for _, p := range u.services() {
+		services.Go(func() error { return u.ensure(vctx, p) })
+	}
+	if err := services.Wait(); err != nil {
+		return err
+	}
+	return u.seed(ctx)
+}
+
+// part is one process of the stack.
+type part struct {
+	name  string
+	ports []int
+	start func(ctx context.Context) (Component, error) // returns when it is ready
+}
+
+// ensure starts p unless it runs.
+func (u *upper) ensure(ctx context.Context, p part) error {
+	begin := time.Now()
+	if c, ok := u.component(p.name); ok && Running(ctx, c.PID, c.Marker) {
+		u.report(p.name, c.What+" runs", begin)
+		return nil
+	}
+	for _, port := range p.ports {
+		if err := portFree(port); err != nil {
+			return fmt.Errorf("start %s: %w", p.name, err)
+		}
+	}
+	c, err := p.start(ctx)
+	if err != nil {
+		return err
+	}
+	if err := u.record(c); err != nil {
+		return err
+	}
+	u.report(p.name, c.What, begin)
+	return nil
+}
+
+func (u *upper) component(name string) (Component, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.state.find(name)
+}
+
+func (u *upper) record(c Component) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.started = append(u.started, c.Name)
+	u.state.put(c)
+	return u.state.save(u.Dir)
+}
+
+func (u *upper) report(name, what string, begin time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	fmt.Fprintf(u.Progress, "%6.1f s  %-14s %-58s %5.1f s\n", time.Since(u.begin).Seconds(), name, what, time.Since(begin).Seconds())
+}
+
+func (u *upper) stopStarted(ctx context.Context) error {
+	var errs []error
+	for _, name := range slices.Backward(u.started) {
+		if c, ok := u.component(name); ok {
+			errs = append(errs, Terminate(ctx, c.PID, c.Marker))
+			u.state.remove(name)
+		}
+	}
+	return errors.Join(append(errs, u.state.save(u.Dir))...)
+}
+
+func (u *upper) createDatabases(ctx context.Context) error {
+	db, err := sql.Open("mysql", mysqlDSN(PortMySQL, ""))
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing is lost with it
+	for _, name := range []string{"inventory", "orders"} {
+		if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4"); err != nil {
+			return fmt.Errorf("create database %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func mysqlDSN(port int, database string) string {
+	return fmt.Sprintf("root@tcp(127.0.0.1:%d)/%s", port, database)
+}
