@@ -1,0 +1,222 @@
+package mq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	startPauseMin = 200 * time.Millisecond
+	startPauseMax = 3 * time.Second
+
+	// settleTime is what the client library needs, after a handler has returned, to note the result: it has no sign for
+	// it, and Shutdown stores the offsets as they are. Without it the last messages would be delivered again.
+	settleTime = 100 * time.Millisecond
+
+	producerGroup = "mq-producer" // of messages without a transaction; nothing ever asks it anything
+)
+
+// Bus is a process's connection to the broker: one producer, at most one transactional producer, and its consumers,
+// all under one identity. Build it with [Open], declare what is wanted, then Start it once.
+//
+// The one identity and the order in which it comes up matter. The client library hands check-backs to whichever of its
+// clients was created first under an identity, and makes a transactional producer known to the broker only together with
+// a consumer's heartbeat. Otherwise transactions that a crash left open are never asked about.
+type Bus struct {
+	cfg      Config
+	names    names
+	resolver resolver
+	metrics  *metrics
+	known    map[string]struct{} // topics of Config.Topics
+
+	// Declared before Start, constant after.
+	tx     *txProducer
+	subs   []*subscriber
+	topics []Topic // all that must have a route, our names
+
+	live atomic.Pointer[connection] // nil unless running
+	gate gate                       // counts handlers and checks
+
+	mu      sync.Mutex
+	begun   bool               // Start was called
+	closing bool               // Close was called
+	cancel  context.CancelFunc // ends Start
+	started chan struct{}      // closed when Start has returned
+	closed  chan struct{}      // closed when Close is through
+	closeOK error
+
+	work       context.Context //nolint:containedctx // the parent of every handler's context; ends with Close.
+	cancelWork context.CancelFunc
+}
+
+// Open checks cfg and returns a bus. It does not connect to anything. The error names all faults.
+func Open(cfg Config) (*Bus, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("mq: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("mq: %w", err)
+	}
+	setupLibrary(cfg.Log)
+	b := &Bus{
+		cfg: cfg, names: cfg.names(), resolver: resolver{cfg.Namesrv}, metrics: m,
+		known: make(map[string]struct{}), topics: cfg.Topics,
+		started: make(chan struct{}), closed: make(chan struct{}),
+	}
+	for _, t := range cfg.Topics {
+		b.known[t.Name] = struct{}{}
+	}
+	b.work, b.cancelWork = context.WithCancel(context.Background())
+	b.gate.init()
+	return b, nil
+}
+
+// Producer returns the producer. It may be taken at any time; before Start has succeeded and after Close its Send fails
+// with [ErrUnavailable].
+func (b *Bus) Producer() Producer { return busProducer{b} }
+
+// TxProducer declares the transactional producer: half messages carry group, and the broker asks any process of that
+// group through check. So a group is one service and one kind of transaction. It panics when the group's name is bad,
+// when there is one already (the client library can answer for one per process identity), or after Start.
+func (b *Bus) TxProducer(group string, check Checker) TxProducer {
+	b.mustDeclare("TxProducer", group)
+	if b.tx != nil || check == nil || group == producerGroup {
+		panic(fmt.Sprintf("mq: transactional producer %s: a bus has one, with a checker, and not %s", group, producerGroup))
+	}
+	b.tx = &txProducer{bus: b, group: group, check: check}
+	return b.tx
+}
+
+// Subscribe declares a consumer. It panics when the subscription is wrong (a bad or repeated group, a topic that is
+// neither in Config.Topics nor a dead-letter topic, no handler) or after Start. A group has one topic: the broker wants
+// all consumers of a group to be alike.
+func (b *Bus) Subscribe(s Subscription) {
+	b.mustDeclare("Subscribe", s.Group)
+	sub, err := b.newSubscriber(s)
+	if err != nil {
+		panic(fmt.Sprintf("mq: subscription of group %s: %v", s.Group, err))
+	}
+	b.subs = append(b.subs, sub)
+}
+
+func (b *Bus) mustDeclare(what, group string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.begun || b.closing {
+		panic("mq: " + what + " after Start or Close")
+	}
+	if err := b.names.check(group); err != nil {
+		panic(fmt.Sprintf("mq: %s: %v", what, err))
+	}
+}
+
+// Start connects: it looks up the name servers, creates missing topics, waits for every route, and starts first the
+// transactional producer, then the producer, then the consumers. Whatever fails is logged and tried again, from the
+// beginning and with growing pauses, until ctx is done; then the error is [ErrUnavailable] with the last cause. ctx
+// bounds the start only. A bus starts once: a second Start, and one after Close, is an error.
+func (b *Bus) Start(ctx context.Context) error {
+	b.mu.Lock()
+	if b.begun || b.closing {
+		b.mu.Unlock()
+		return errors.New("mq: the bus was started or closed before")
+	}
+	b.begun = true
+	ctx, b.cancel = context.WithCancel(ctx)
+	b.mu.Unlock()
+	defer b.cancel()
+	defer close(b.started)
+
+	if err := claimInstance(b.cfg.Instance); err != nil {
+		return err
+	}
+	b.declareRest()
+	wait := startPauseMin
+	for {
+		c, err := b.connect(ctx)
+		if err == nil {
+			b.live.Store(c)
+			return nil
+		}
+		b.cfg.Log.WarnContext(ctx, "message bus cannot start yet", "err", err, "again_in", wait)
+		if !pause(ctx, wait) {
+			releaseInstance(b.cfg.Instance)
+			return ErrUnavailable.NotExecuted().Wrap(err)
+		}
+		wait = min(2*wait, startPauseMax)
+	}
+}
+
+// declareRest adds what Start needs beyond the declarations: the groups' own topics and, for a transactional producer
+// without any consumer beside it, a consumer of nothing, which makes it known to the broker.
+func (b *Bus) declareRest() {
+	if b.tx != nil && len(b.subs) == 0 {
+		beacon := Topic{Name: b.tx.group + "-beacon", Queues: 1}
+		b.topics = append(b.topics, beacon)
+		b.subs = append(b.subs, b.subscriberOf(Subscription{
+			Group: beacon.Name, Topic: beacon.Name, Handler: func(context.Context, Message) error { return nil },
+		}))
+	}
+	for _, s := range b.subs {
+		if _, ok := b.known[s.Topic]; !ok && s.deadLetters() {
+			b.topics = append(b.topics, Topic{Name: s.Topic, Queues: 1})
+		}
+		b.topics = append(b.topics, groupTopics(s.Group)...)
+	}
+}
+
+// Close stops: no handler begins any more, those running are waited for, then offsets are stored and connections closed.
+// Handlers can send until they are done. When ctx is done first, their contexts are cancelled and the error says so;
+// their messages will be delivered again. A second Close waits for the first. Close before or during Start is fine.
+func (b *Bus) Close(ctx context.Context) error {
+	b.mu.Lock()
+	first := !b.closing
+	b.closing = true
+	begun, cancel := b.begun, b.cancel
+	b.mu.Unlock()
+	if !first {
+		select {
+		case <-b.closed:
+			return b.closeOK
+		case <-ctx.Done():
+			return fmt.Errorf("mq: wait for the first Close: %w", ctx.Err())
+		}
+	}
+	defer close(b.closed)
+	if begun {
+		cancel()
+		<-b.started
+	}
+	c := b.live.Load()
+	if c == nil {
+		b.gate.shut()
+		b.gate.open()
+		b.cancelWork()
+		return nil
+	}
+	b.closeOK = b.drain(ctx, c)
+	b.live.Store(nil)
+	c.shutdown()
+	b.gate.open()
+	releaseInstance(b.cfg.Instance)
+	return b.closeOK
+}
+
+// drain stops pulling and waits for the running handlers.
+func (b *Bus) drain(ctx context.Context, c *connection) error {
+	defer b.cancelWork()
+	b.gate.shut()
+	c.suspend()
+	select {
+	case <-b.gate.idle():
+		pause(ctx, settleTime)
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("mq: handlers are still running: %w", ctx.Err())
+	}
+}
