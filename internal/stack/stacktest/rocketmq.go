@@ -1,0 +1,60 @@
+package stacktest
+
+import (
+	"context"
+	"os"
+	"sync"
+	"testing"
+
+	"holdfast/internal/stack"
+)
+
+// quickTransactions makes the broker ask about an open transaction after three to five seconds.
+func quickTransactions() []string {
+	return []string{"transactionTimeOut=3000", "transactionCheckInterval=2000"}
+}
+
+//nolint:gochecknoglobals // one server for each test process is the point; it is written once
+var sharedRocketMQ = sync.OnceValues(func() (*stack.RocketMQ, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	return stack.StartRocketMQ(ctx, stack.Options{Tie: true}, quickTransactions()...)
+})
+
+// RocketMQ returns the name server's address of a RocketMQ that the tests of this process share: choose a namespace of
+// your own, and never stop or freeze it; see [OwnRocketMQ]. Open transactions are asked about after three to five
+// seconds. With -short the test is skipped.
+func RocketMQ(tb testing.TB) string {
+	tb.Helper()
+	SkipIfShort(tb, "RocketMQ")
+	if addr := os.Getenv("HOLDFAST_NAMESRV"); addr != "" {
+		tb.Logf("runs on the broker behind %s", addr)
+		return addr
+	}
+	r, err := sharedRocketMQ()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Logf("runs on RocketMQ %s", r.Version)
+	return r.NamesrvAddr
+}
+
+// OwnRocketMQ starts a RocketMQ for this test alone, which may kill, freeze or restart it. settings are lines for the
+// broker's configuration. It ends with the test.
+func OwnRocketMQ(tb testing.TB, settings ...string) *stack.RocketMQ {
+	tb.Helper()
+	SkipIfShort(tb, "RocketMQ")
+	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
+	defer cancel()
+	r, err := stack.StartRocketMQ(ctx, stack.Options{Tie: true}, append(quickTransactions(), settings...)...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := r.Stop(context.Background()); err != nil {
+			tb.Errorf("stop RocketMQ: %v", err)
+		}
+	})
+	tb.Logf("runs on RocketMQ %s", r.Version)
+	return r
+}
