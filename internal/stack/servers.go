@@ -2,36 +2,56 @@ package stack
 
 import (
 	"context"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
+	"fmt"
+	"path/filepath"
+	"time"
 )
 
-func (u *upper) servers() []part { return nil }
-
-// State says for people whether the component runs.
-func (c Component) State(ctx context.Context) string {
-	if Running(ctx, c.PID, c.Marker) {
-		return "runs"
+// servers are the parts that are not ours. Their data is kept under Dir.
+func (u *upper) servers() []part {
+	return []part{
+		{nameMySQL, nil, func(ctx context.Context) (Component, error) {
+			m, err := StartMySQL(ctx, u.options(nameMySQL, PortMySQL))
+			if err != nil {
+				return Component{}, err
+			}
+			return component(nameMySQL, m.Server), nil
+		}},
+		{nameRedis, nil, func(ctx context.Context) (Component, error) {
+			r, err := StartRedis(ctx, u.options(nameRedis, PortRedis))
+			if err != nil {
+				return Component{}, err
+			}
+			return component(nameRedis, r.Server), nil
+		}},
+		{nameRocketMQ, nil, func(ctx context.Context) (Component, error) {
+			q, err := StartRocketMQ(ctx, u.options(nameRocketMQ, PortNamesrv))
+			if err != nil {
+				return Component{}, err
+			}
+			return component(nameRocketMQ, q.Server), nil
+		}},
 	}
-	return "gone"
 }
 
-// MemoryMB is the resident memory in MB (10^6 bytes), 0 when it cannot be read.
-func (c Component) MemoryMB() int {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.PID) + "/status")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(b))
-	i := slices.Index(fields, "VmRSS:")
-	if i < 0 || i+1 >= len(fields) {
-		return 0
-	}
-	kib, err := strconv.Atoi(fields[i+1])
-	if err != nil {
-		return 0
-	}
-	return kib * 1024 / 1_000_000
+func (u *upper) options(name string, port int) Options {
+	return Options{Dir: filepath.Join(u.Dir, name), Port: port, Log: linePrefix{u, name}}
+}
+
+func component(name string, s Server) Component {
+	return Component{Name: name, What: s.Name + " " + s.Version + " on " + s.Addr, PID: s.PID, Marker: s.Dir, Log: s.LogFile}
+}
+
+// linePrefix shows what a server's start has to say, such as a package that is being installed.
+type linePrefix struct {
+	u    *upper
+	name string
+}
+
+// Write implements io.Writer for whole lines.
+func (l linePrefix) Write(line []byte) (int, error) {
+	l.u.mu.Lock()
+	defer l.u.mu.Unlock()
+	_, err := fmt.Fprintf(l.u.Progress, "%6.1f s  %-14s %s", time.Since(l.u.begin).Seconds(), l.name, line)
+	return len(line), err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -132,12 +131,3 @@ func httpReady(ctx context.Context, ops string) error {
 }
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-
-// portFree says which port is taken, in place of a server's own riddle in a log.
-func portFree(port int) error {
-	l, err := net.Listen("tcp", loopback(port)) //nolint:noctx // returns at once
-	if err != nil {
-		return fmt.Errorf("port %d is in use by another program: %w", port, err)
-	}
-	return l.Close()
-}

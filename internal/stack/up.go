@@ -23,8 +23,7 @@ const (
 	PortInventory = 8082
 	PortMySQL     = 13306
 	PortRedis     = 16379
-	PortNamesrv   = 19876
-	PortBroker    = 20911
+	PortNamesrv   = 19876 // the broker's follow from it
 )
 
 // UpOptions says where the stack lives.
@@ -109,7 +108,7 @@ func (u *upper) up(ctx context.Context) error {
 // part is one process of the stack.
 type part struct {
 	name  string
-	ports []int
+	ports []int // checked here; the servers check their own
 	start func(ctx context.Context) (Component, error) // returns when it is ready
 }
 
@@ -121,7 +120,7 @@ func (u *upper) ensure(ctx context.Context, p part) error {
 		return nil
 	}
 	for _, port := range p.ports {
-		if err := portFree(port); err != nil {
+		if err := PortFree(port); err != nil {
 			return fmt.Errorf("start %s: %w", p.name, err)
 		}
 	}

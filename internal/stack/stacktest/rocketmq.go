@@ -1,6 +1,7 @@
 package stacktest
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"sync"
@@ -9,16 +10,11 @@ import (
 	"holdfast/internal/stack"
 )
 
-// quickTransactions makes the broker ask about an open transaction after three to five seconds.
-func quickTransactions() []string {
-	return []string{"transactionTimeOut=3000", "transactionCheckInterval=2000"}
-}
-
 //nolint:gochecknoglobals // one server for each test process is the point; it is written once
 var sharedRocketMQ = sync.OnceValues(func() (*stack.RocketMQ, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	return stack.StartRocketMQ(ctx, stack.Options{Tie: true}, quickTransactions()...)
+	return stack.StartRocketMQ(ctx, stack.Options{Tie: true}, stack.QuickTransactions()...)
 })
 
 // RocketMQ returns the name server's address of a RocketMQ that the tests of this process share: choose a namespace of
@@ -28,7 +24,7 @@ func RocketMQ(tb testing.TB) string {
 	tb.Helper()
 	SkipIfShort(tb, "RocketMQ")
 	if addr := os.Getenv("HOLDFAST_NAMESRV"); addr != "" {
-		tb.Logf("runs on the broker behind %s", addr)
+		tb.Logf("runs on %s", cmp.Or(os.Getenv("HOLDFAST_BROKER"), "the broker behind "+addr))
 		return addr
 	}
 	r, err := sharedRocketMQ()
@@ -46,7 +42,7 @@ func OwnRocketMQ(tb testing.TB, settings ...string) *stack.RocketMQ {
 	SkipIfShort(tb, "RocketMQ")
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
-	r, err := stack.StartRocketMQ(ctx, stack.Options{Tie: true}, append(quickTransactions(), settings...)...)
+	r, err := stack.StartRocketMQ(ctx, stack.Options{Tie: true}, append(stack.QuickTransactions(), settings...)...)
 	if err != nil {
 		tb.Fatal(err)
 	}

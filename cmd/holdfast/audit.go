@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"holdfast/internal/check"
+)
+
+type auditCmd struct {
+	Wait        time.Duration `help:"Wait this long for the shop to come to rest." default:"60s"`
+	ExpectSales bool          `help:"Leave with 3 when no unit is reserved or sold: a load test that sold nothing proves nothing."`
+}
+
+// Run asks for audits until nothing is in flight or the patience ends, prints the last one and judges it.
+func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
+	r, err := a.look(ctx, newShop(c.URL))
+	if err != nil {
+		return exit{2, fmt.Errorf("could not look: %w", err)}
+	}
+	if err := printReport(stdout, r); err != nil {
+		return exit{2, err}
+	}
+	return a.judge(r, stdout)
+}
+
+// look returns the last report that it got. It is an error only when there was none.
+func (a *auditCmd) look(ctx context.Context, s *shop) (check.Report, error) {
+	deadline := time.NewTimer(a.Wait)
+	defer deadline.Stop()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		once, cancel := context.WithTimeout(ctx, 30*time.Second)
+		r, err := s.audit(once)
+		cancel()
+		if err != nil || len(r.Violations) > 0 || len(r.Unsettled) == 0 {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, ctx.Err()
+		case <-deadline.C:
+			return r, nil
+		case <-tick.C:
+		}
+	}
+}
+
+func printReport(stdout io.Writer, r check.Report) error {
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "SKU\tcame in\tavailable\treserved\tsold\t")
+	for _, s := range r.SKUs {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t\n", s.SKU, s.Inbound, s.Available, s.Reserved, s.Sold)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(r.Orders))
+	for _, v := range r.Violations {
+		fmt.Fprintf(stdout, "VIOLATION %s\n", v)
+	}
+	for _, v := range r.Unsettled {
+		fmt.Fprintf(stdout, "unsettled %s\n", v)
+	}
+	return nil
+}
+
+func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {
+	if n := len(r.Violations) + len(r.Unsettled); n > 0 {
+		return exit{1, fmt.Errorf("%d findings after %v", n, a.Wait)}
+	}
+	sales := int64(0)
+	for _, s := range r.SKUs {
+		sales += s.LinesReserved + s.LinesConfirmed
+	}
+	if a.ExpectSales && sales == 0 {
+		return exit{3, errors.New("nothing is reserved or sold")}
+	}
+	fmt.Fprintln(stdout, "clean: every unit is accounted for, and no order is in flight")
+	return nil
+}

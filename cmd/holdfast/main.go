@@ -1,0 +1,71 @@
+// Command holdfast is the learner's command line: it starts and stops the stack, places an order, and audits the ledger.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the whole command line.
+type cli struct {
+	Dir string `help:"Where state, data and logs of the stack live." default:".run" type:"path"`
+	URL string `help:"The gateway." default:"http://127.0.0.1:8080" env:"HOLDFAST_URL"`
+
+	Up     upCmd     `cmd:"" help:"Start what is missing of the stack and fill the catalogue."`
+	Down   downCmd   `cmd:"" help:"Stop what up started. Data stays."`
+	Status statusCmd `cmd:"" help:"Show processes, versions, memory and orders by status."`
+	Env    envCmd    `cmd:"" help:"Run a command with HOLDFAST_MYSQL, HOLDFAST_REDIS and HOLDFAST_NAMESRV set."`
+	Order  orderCmd  `cmd:"" help:"Place an order through the gateway."`
+	Audit  auditCmd  `cmd:"" help:"Check both ledgers: 0 clean, 1 a violation, 2 could not look, 3 nothing was sold (--expect-sales)."`
+}
+
+// exit is an error that carries the exit code.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string { return e.err.Error() }
+
+func (e exit) Unwrap() error { return e.err }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err == nil {
+		return
+	}
+	code := 1
+	if e, ok := errors.AsType[exit](err); ok {
+		code = e.code
+		err = e.err
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "holdfast:", err)
+	}
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("holdfast"), kong.Description("Sells limited stock and never oversells."),
+		kong.UsageOnError(), kong.Writers(stdout, os.Stderr))
+	if err != nil {
+		return err
+	}
+	k, err := parser.Parse(args)
+	if err != nil {
+		return exit{2, err}
+	}
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.BindTo(stdout, (*io.Writer)(nil))
+	return k.Run(&c)
+}

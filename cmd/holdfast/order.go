@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/rest"
+)
+
+type orderCmd struct {
+	SKU      string `help:"What to buy; see GET /v1/products." required:"" name:"sku"`
+	Quantity int64  `help:"How many." default:"1"`
+	User     string `help:"Who buys." default:"demo"`
+	Strategy string `help:"Guard the stock in another way than the service's own (lab mode)."`
+	Pay      bool   `help:"Pay at once."`
+}
+
+// Run places the order, waits for it while it is pending, and pays it if asked to.
+func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	client, err := newShop(c.URL).as(ctx, o.User, orderapi.RoleBuyer)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	placed, err := o.place(ctx, client)
+	if err != nil {
+		return err
+	}
+	if placed.Status == orderapi.StatusPlaced && o.Pay {
+		if err := client.Do(ctx, http.MethodPost, "/v1/orders/"+placed.OrderNo+"/payment", nil, &placed); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(stdout, "order %s is %s\n", placed.OrderNo, placed.Status)
+	for _, it := range placed.Items {
+		fmt.Fprintf(stdout, "  %d x %s (%s) at %s\n", it.Quantity, it.SKU, it.Title, money(it.UnitPriceCents))
+	}
+	fmt.Fprintf(stdout, "  total %s\n", money(placed.AmountCents))
+	if placed.Status == orderapi.StatusPlaced && placed.ExpiresAt != nil {
+		fmt.Fprintf(stdout, "  to be paid until %s\n", placed.ExpiresAt.Local().Format(time.DateTime))
+	}
+	if placed.Status != orderapi.StatusPlaced && placed.Status != orderapi.StatusPaid {
+		return fmt.Errorf("the order ended as %s %s", placed.Status, placed.Reason)
+	}
+	return nil
+}
+
+func (o *orderCmd) place(ctx context.Context, client *rest.Client) (orderapi.Order, error) {
+	var placed orderapi.Order
+	opts := []rest.CallOption{rest.Header("Idempotency-Key", ulid.Make().String())}
+	if o.Strategy != "" {
+		opts = append(opts, rest.Header("X-Stock-Strategy", o.Strategy))
+	}
+	in := map[string]any{"items": []orderapi.PlaceItem{{SKU: o.SKU, Quantity: o.Quantity}}}
+	if err := client.With(opts...).Do(ctx, http.MethodPost, "/v1/orders", in, &placed); err != nil {
+		return placed, err
+	}
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for placed.Status == orderapi.StatusPending { // 202: the check-back decides
+		select {
+		case <-ctx.Done():
+			return placed, fmt.Errorf("order %s is still pending: %w", placed.OrderNo, ctx.Err())
+		case <-tick.C:
+		}
+		if err := client.Do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
+			return placed, err
+		}
+	}
+	return placed, nil
+}
+
+func money(cents int64) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) }

@@ -1,0 +1,96 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Vars are the addresses by which tests and tools find the servers, as the environment variables HOLDFAST_MYSQL,
+// HOLDFAST_REDIS, HOLDFAST_NAMESRV and HOLDFAST_BROKER carry them.
+type Vars struct {
+	MySQL   string // an administrator's DSN without a database
+	Redis   string // host:port
+	Namesrv string // host:port
+	Broker  string // what answers there, for people: "RocketMQ 5.4.0"
+}
+
+// Environ is the variables as exec.Cmd wants them.
+func (v Vars) Environ() []string {
+	return []string{"HOLDFAST_MYSQL=" + v.MySQL, "HOLDFAST_REDIS=" + v.Redis, "HOLDFAST_NAMESRV=" + v.Namesrv, "HOLDFAST_BROKER=" + v.Broker}
+}
+
+// varsFrom reads the variables that are set.
+func varsFrom(getenv func(string) string) Vars {
+	return Vars{MySQL: getenv("HOLDFAST_MYSQL"), Redis: getenv("HOLDFAST_REDIS"), Namesrv: getenv("HOLDFAST_NAMESRV"), Broker: getenv("HOLDFAST_BROKER")}
+}
+
+// UpVars are the servers of the stack that is up, where no variable says otherwise.
+func UpVars(getenv func(string) string) Vars {
+	v := varsFrom(getenv)
+	for _, d := range []struct {
+		set    *string
+		server string
+	}{{&v.MySQL, mysqlDSN(PortMySQL, "")}, {&v.Redis, loopback(PortRedis)}, {&v.Namesrv, loopback(PortNamesrv)}} {
+		if *d.set == "" {
+			*d.set = d.server
+		}
+	}
+	return v
+}
+
+// QuickTransactions are settings with which the broker asks about an open transaction after three to five seconds, for
+// tests.
+func QuickTransactions() []string {
+	return []string{"transactionTimeOut=3000", "transactionCheckInterval=2000"}
+}
+
+// StartPrivate starts the servers that no variable points to, side by side, tied to this process. stop ends them.
+func StartPrivate(ctx context.Context, getenv func(string) string, progress io.Writer) (v Vars, stop func(context.Context) error, err error) {
+	v = varsFrom(getenv)
+	o := Options{Tie: true, Log: progress}
+	var stops [3]func(context.Context) error
+	g, gctx := errgroup.WithContext(ctx)
+	if v.MySQL == "" {
+		g.Go(func() error {
+			m, err := StartMySQL(gctx, o)
+			if err == nil {
+				v.MySQL, stops[0] = m.AdminDSN(), m.Stop
+			}
+			return err
+		})
+	}
+	if v.Redis == "" {
+		g.Go(func() error {
+			r, err := StartRedis(gctx, o)
+			if err == nil {
+				v.Redis, stops[1] = r.Addr, r.Stop
+			}
+			return err
+		})
+	}
+	if v.Namesrv == "" {
+		g.Go(func() error {
+			q, err := StartRocketMQ(gctx, o, QuickTransactions()...)
+			if err == nil {
+				v.Namesrv, v.Broker, stops[2] = q.NamesrvAddr, q.Name+" "+q.Version, q.Stop
+			}
+			return err
+		})
+	}
+	stop = func(ctx context.Context) error {
+		var errs []error
+		for _, s := range stops {
+			if s != nil {
+				errs = append(errs, s(ctx))
+			}
+		}
+		return errors.Join(errs...)
+	}
+	if err := g.Wait(); err != nil {
+		return Vars{}, nil, errors.Join(err, stop(context.WithoutCancel(ctx)))
+	}
+	return v, stop, nil
+}
