@@ -33,7 +33,7 @@ func UpVars(getenv func(string) string) Vars {
 	for _, d := range []struct {
 		set    *string
 		server string
-	}{{&v.MySQL, mysqlDSN(PortMySQL, "")}, {&v.Redis, loopback(PortRedis)}, {&v.Namesrv, loopback(PortNamesrv)}} {
+	}{{&v.MySQL, mysqlDSN("")}, {&v.Redis, loopback(PortRedis)}, {&v.Namesrv, loopback(PortNamesrv)}} {
 		if *d.set == "" {
 			*d.set = d.server
 		}

@@ -40,11 +40,11 @@ func serviceList() []service {
 	namesrv := loopback(PortNamesrv)
 	return []service{
 		{nameInventory, PortInventory, map[string]string{
-			"MYSQL_DSN": mysqlDSN(PortMySQL, "inventory"), "REDIS_ADDRS": loopback(PortRedis), "NAMESRV_ADDRS": namesrv,
+			"MYSQL_DSN": mysqlDSN("inventory"), "REDIS_ADDRS": loopback(PortRedis), "NAMESRV_ADDRS": namesrv,
 			"INSTANCE_ID": "inventory-1",
 		}},
 		{nameOrder, PortOrder, map[string]string{
-			"MYSQL_DSN": mysqlDSN(PortMySQL, "orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": "order-1",
+			"MYSQL_DSN": mysqlDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": "order-1",
 			"INVENTORY_URLS": "http://" + loopback(PortInventory),
 		}},
 		{nameGateway, PortGateway, map[string]string{

@@ -108,7 +108,7 @@ func (u *upper) up(ctx context.Context) error {
 // part is one process of the stack.
 type part struct {
 	name  string
-	ports []int // checked here; the servers check their own
+	ports []int                                        // checked here; the servers check their own
 	start func(ctx context.Context) (Component, error) // returns when it is ready
 }
 
@@ -167,7 +167,7 @@ func (u *upper) stopStarted(ctx context.Context) error {
 }
 
 func (u *upper) createDatabases(ctx context.Context) error {
-	db, err := sql.Open("mysql", mysqlDSN(PortMySQL, ""))
+	db, err := sql.Open("mysql", mysqlDSN(""))
 	if err != nil {
 		return err
 	}
@@ -180,6 +180,5 @@ func (u *upper) createDatabases(ctx context.Context) error {
 	return nil
 }
 
-func mysqlDSN(port int, database string) string {
-	return fmt.Sprintf("root@tcp(127.0.0.1:%d)/%s", port, database)
-}
+// mysqlDSN is how root reaches a database of the stack's own server; none for "".
+func mysqlDSN(database string) string { return "root@tcp(" + loopback(PortMySQL) + ")/" + database }
