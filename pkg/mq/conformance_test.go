@@ -1,0 +1,18 @@
+package mq_test
+
+import (
+	"testing"
+
+	"holdfast/internal/stack/stacktest"
+	"holdfast/pkg/mq/mqtest"
+)
+
+func TestConformance(t *testing.T) {
+	mqtest.Run(t, func(tb testing.TB, private bool) mqtest.Env {
+		if private {
+			r := stacktest.OwnRocketMQ(tb)
+			return mqtest.Env{Namesrv: r.NamesrvAddr, Kill: r.Kill, Restart: r.Restart}
+		}
+		return mqtest.Env{Namesrv: stacktest.RocketMQ(tb)}
+	}, nil)
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package mqtest
+
+const raceEnabled = true
