@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,13 +18,16 @@ import (
 // slowQuery is how long a statement may take before it is worth a warning.
 const slowQuery = 200 * time.Millisecond
 
+// quoted is a text literal as gorm renders a parameter, with quotes doubled.
+var quoted = regexp.MustCompile(`'(?:[^']|'')*'`)
+
 // gormAdapter is gorm's logger on ours.
 type gormAdapter struct{ log *slog.Logger }
 
 var _ gormlogger.Interface = gormAdapter{}
 
 // GormLogger adapts log for gorm. Statements slower than 200 ms are warnings; failed ones are debug lines, because their
-// error is returned and whoever handles it logs it. Parameters are never shown, only the statement with its marks.
+// error is returned and whoever handles it logs it. Texts within statements are not shown: they are users, keys, payloads.
 func GormLogger(log *slog.Logger) gormlogger.Interface { return gormAdapter{log} }
 
 // LogMode implements gorm's logger. Levels are the slog handler's business, so it changes nothing.
@@ -58,6 +62,7 @@ func (a gormAdapter) Trace(ctx context.Context, begin time.Time, statement func(
 		return
 	}
 	sql, rows := statement()
+	sql = quoted.ReplaceAllLiteralString(sql, "'?'") // Scan renders its parameters past ParamsFilter
 	attrs := []slog.Attr{slog.String("sql", sql), slog.Int64("rows", rows), slog.Duration("took", took)}
 	if err != nil {
 		attrs = append(attrs, slog.Any("err", err))
@@ -65,7 +70,7 @@ func (a gormAdapter) Trace(ctx context.Context, begin time.Time, statement func(
 	a.log.LogAttrs(ctx, level, message, attrs...)
 }
 
-// ParamsFilter keeps the parameters' values out of the rendered statement: they are users, keys and payloads.
+// ParamsFilter has gorm leave the parameters out of the rendered statement.
 func (a gormAdapter) ParamsFilter(_ context.Context, sql string, _ ...any) (string, []any) {
 	return sql, nil
 }
