@@ -18,7 +18,7 @@ type auditCmd struct {
 
 // Run asks for audits until nothing is in flight or the patience ends, prints the last one and judges it.
 func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
-	r, err := a.look(ctx, newShop(c.URL))
+	r, err := a.look(ctx, c.URL)
 	if err != nil {
 		return exit{2, fmt.Errorf("could not look: %w", err)}
 	}
@@ -29,14 +29,14 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 }
 
 // look returns the last report that it got. It is an error only when there was none.
-func (a *auditCmd) look(ctx context.Context, s *shop) (check.Report, error) {
+func (a *auditCmd) look(ctx context.Context, url string) (check.Report, error) {
 	deadline := time.NewTimer(a.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		once, cancel := context.WithTimeout(ctx, 30*time.Second)
-		r, err := s.audit(once)
+		r, err := audit(once, url)
 		cancel()
 		if err != nil || len(r.Violations) > 0 || len(r.Unsettled) == 0 {
 			return r, err

@@ -10,7 +10,6 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/rest"
 )
 
 type orderCmd struct {
@@ -25,17 +24,16 @@ type orderCmd struct {
 func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	client, err := newShop(c.URL).as(ctx, o.User, orderapi.RoleBuyer)
+	buyer, err := login(ctx, c.URL, o.User, orderapi.RoleBuyer)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	placed, err := o.place(ctx, client)
+	placed, err := o.place(ctx, buyer)
 	if err != nil {
 		return err
 	}
 	if placed.Status == orderapi.StatusPlaced && o.Pay {
-		if err := client.Do(ctx, http.MethodPost, "/v1/orders/"+placed.OrderNo+"/payment", nil, &placed); err != nil {
+		if err := buyer.do(ctx, http.MethodPost, "/v1/orders/"+placed.OrderNo+"/payment", nil, &placed); err != nil {
 			return err
 		}
 	}
@@ -53,14 +51,14 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	return nil
 }
 
-func (o *orderCmd) place(ctx context.Context, client *rest.Client) (orderapi.Order, error) {
+func (o *orderCmd) place(ctx context.Context, buyer shop) (orderapi.Order, error) {
 	var placed orderapi.Order
-	opts := []rest.CallOption{rest.Header("Idempotency-Key", ulid.Make().String())}
+	headers := []string{"Idempotency-Key", ulid.Make().String()}
 	if o.Strategy != "" {
-		opts = append(opts, rest.Header("X-Stock-Strategy", o.Strategy))
+		headers = append(headers, "X-Stock-Strategy", o.Strategy)
 	}
 	in := map[string]any{"items": []orderapi.PlaceItem{{SKU: o.SKU, Quantity: o.Quantity}}}
-	if err := client.With(opts...).Do(ctx, http.MethodPost, "/v1/orders", in, &placed); err != nil {
+	if err := buyer.do(ctx, http.MethodPost, "/v1/orders", in, &placed, headers...); err != nil {
 		return placed, err
 	}
 	tick := time.NewTicker(500 * time.Millisecond)
@@ -71,7 +69,7 @@ func (o *orderCmd) place(ctx context.Context, client *rest.Client) (orderapi.Ord
 			return placed, fmt.Errorf("order %s is still pending: %w", placed.OrderNo, ctx.Err())
 		case <-tick.C:
 		}
-		if err := client.Do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
+		if err := buyer.do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
 			return placed, err
 		}
 	}

@@ -71,7 +71,7 @@ func (*statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	if !state.Up(ctx) {
 		return exit{1, fmt.Errorf("a part is missing: holdfast up starts it again")}
 	}
-	report, err := newShop(c.URL).audit(ctx)
+	report, err := audit(ctx, c.URL)
 	if err != nil {
 		return err
 	}

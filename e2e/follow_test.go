@@ -1,0 +1,130 @@
+package e2e_test
+
+import (
+	"database/sql"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var block = regexp.MustCompile("(?ms)^(## \\w+)$|^```(\\w+) ?([\\w-]*)\n(.*?)^```$")
+
+// TestFollowAnOrder does what docs/follow-an-order.md tells: it places and pays the order, runs the page's statements,
+// and expects the page's results and log lines.
+func TestFollowAnOrder(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/follow-an-order.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := newShop(t, setup{strategy: "redis-lock"})
+	const sku = "MUG-1"
+	sh.product(sku, 100)
+	ann := sh.login("ann", "buyer")
+	var orderNo string
+	fill := func(text string) string {
+		return strings.NewReplacer("$ORDER", orderNo, "$SKU", sku).Replace(text)
+	}
+	steps := map[string]func(){
+		"## Placed": func() {
+			a := sh.must(http.StatusCreated, http.MethodPost, "/v1/orders", ann, fmt.Sprintf(`{"items":[{"sku":%q,"quantity":2}]}`, sku),
+				"Idempotency-Key", "follow", "X-Request-ID", "follow-place")
+			if got := a.Header.Get("X-Request-ID"); got != "follow-place" {
+				t.Errorf("request id came back as %q", got)
+			}
+			orderNo = a.order(t).OrderNo
+		},
+		"## Paid": func() {
+			sh.must(http.StatusOK, http.MethodPost, "/v1/orders/"+orderNo+"/payment", ann, "", "X-Request-ID", "follow-pay")
+		},
+	}
+	dbs := map[string]*sql.DB{"orders": sh.ordersDB, "inventory": sh.stockDB}
+	logs := map[string]*service{"api-gateway": sh.gateway, "order-srv": sh.order, "inventory-srv": sh.inventory}
+
+	var db *sql.DB
+	var statements string
+	checked := map[string]int{}
+	for _, m := range block.FindAllStringSubmatch(string(page), -1) {
+		heading, kind, where, text := m[1], m[2], m[3], m[4]
+		checked[heading+kind]++
+		switch {
+		case heading != "":
+			steps[heading]()
+		case kind == "sql":
+			db, statements = dbs[where], text
+		case kind == "result":
+			want := strings.TrimSpace(fill(text))
+			sh.eventually(30*time.Second, "the page's rows after:\n"+statements, func() error {
+				got, err := rows(db, fill(statements))
+				if err == nil && got != want {
+					err = fmt.Errorf("got:\n%s\nthe page says:\n%s", got, want)
+				}
+				return err
+			})
+		case kind == "log":
+			sh.eventually(30*time.Second, where+" logs "+text, func() error { return hasLine(logs[where].log.String(), strings.Fields(fill(text))) })
+		}
+	}
+	for what, atLeast := range map[string]int{"## Placed": 1, "## Paid": 1, "sql": 6, "result": 6, "log": 4} {
+		if checked[what] < atLeast {
+			t.Errorf("the page has only %d of %q", checked[what], what)
+		}
+	}
+}
+
+// rows runs each statement and returns all rows, a line each.
+func rows(db *sql.DB, statements string) (string, error) {
+	var out []string
+	for statement := range strings.SplitSeq(strings.TrimSpace(statements), ";\n") {
+		if err := query(db, strings.TrimSuffix(statement, ";"), &out); err != nil {
+			return "", fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return strings.Join(out, "\n"), nil
+}
+
+func query(db *sql.DB, statement string, out *[]string) error {
+	r, err := db.Query(statement)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	columns, err := r.Columns()
+	if err != nil {
+		return err
+	}
+	for r.Next() {
+		cells := make([]sql.NullString, len(columns))
+		into := make([]any, len(columns))
+		for i := range cells {
+			into[i] = &cells[i]
+		}
+		if err := r.Scan(into...); err != nil {
+			return err
+		}
+		texts := make([]string, len(cells))
+		for i, c := range cells {
+			texts[i] = c.String
+		}
+		*out = append(*out, strings.Join(texts, " | "))
+	}
+	return r.Err()
+}
+
+// hasLine looks for one log line that holds all of the parts.
+func hasLine(log string, parts []string) error {
+next:
+	for line := range strings.Lines(log) {
+		for _, p := range parts {
+			if !strings.Contains(line, p) {
+				continue next
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("no line has all of %q", parts)
+}

@@ -1,0 +1,93 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"holdfast/order-srv/orderapi"
+)
+
+// patient raises every deadline: this many buyers fill a small machine, and an order that ran out of time is undecided,
+// which is right and proves nothing.
+func patient() map[string]string {
+	return map[string]string{"REQUEST_TIMEOUT": "40s", "PENDING_GRACE": "60s", "SWEEP_AFTER": "90s", "RECONCILE_AFTER": "120s"}
+}
+
+func TestSellOut(t *testing.T) {
+	t.Parallel()
+	for _, strategy := range []string{"redis-lock", "for-update"} {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			sh := newShop(t, setup{strategy: strategy, env: patient()})
+			sellOut(t, sh, 200, 50)
+		})
+	}
+}
+
+// sellOut lets buyers ask for one unit each, all at once, and expects every unit sold and everybody else refused.
+func sellOut(t *testing.T, sh *shop, buyers, units int) {
+	const sku = "HOT-1"
+	sh.product(sku, units)
+	var placed, refused, inFlight, overlap atomic.Int64
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range buyers {
+		token := sh.login(fmt.Sprintf("buyer-%d", i), "buyer")
+		wg.Go(func() {
+			<-start
+			now := inFlight.Add(1)
+			defer inFlight.Add(-1)
+			for seen := overlap.Load(); now > seen && !overlap.CompareAndSwap(seen, now); seen = overlap.Load() {
+			}
+			a, err := sh.place(token, fmt.Sprintf("key-%d", i), sku)
+			switch {
+			case err != nil:
+				t.Errorf("buyer %d: %v", i, err)
+			case a.Status == http.StatusCreated:
+				placed.Add(1)
+			case a.Status == http.StatusConflict && a.code() == "out_of_stock":
+				refused.Add(1)
+			default:
+				t.Errorf("buyer %d: undecided: %d %s", i, a.Status, a.Body)
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+	if placed.Load() != int64(units) || refused.Load() != int64(buyers-units) {
+		t.Errorf("placed %d, refused %d; want %d and %d", placed.Load(), refused.Load(), units, buyers-units)
+	}
+	if got := overlap.Load(); got < int64(buyers)/2 {
+		t.Errorf("only %d requests overlapped: that proves nothing", got)
+	}
+	if got := serverOverlap(t, sh); got < 10 {
+		t.Errorf("only %d reservations were open at once inside inventory: that proves little", got)
+	}
+	if got := sh.available(sku); got != 0 {
+		t.Errorf("%d units left", got)
+	}
+	r := sh.audit(60 * time.Second)
+	if r.Orders[orderapi.StatusPlaced] != units || r.Orders[orderapi.StatusRejected] != buyers-units {
+		t.Errorf("orders by status: %v", r.Orders)
+	}
+}
+
+// serverOverlap counts, from the orders' own rows, how many orders were pending at one moment: the client's view alone
+// could be requests that wait in a queue before the first service.
+func serverOverlap(t *testing.T, sh *shop) int {
+	t.Helper()
+	var n int
+	err := sh.ordersDB.QueryRow(`
+		SELECT MAX(n) FROM (
+		  SELECT COUNT(*) AS n FROM orders a JOIN orders b
+		  ON b.created_at <= a.created_at AND b.updated_at > a.created_at
+		  GROUP BY a.order_no) AS overlaps`).Scan(&n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
