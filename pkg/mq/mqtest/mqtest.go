@@ -73,7 +73,7 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 			if reason := skip[c.name]; reason != "" {
 				t.Skip(reason)
 			}
-			if c.ordered && raceEnabled {
+			if c.ordered && RaceEnabled {
 				t.Skip("the client library reads an ordered queue without its lock; run without -race")
 			}
 			c.run(t, open(t, c.private))

@@ -2,4 +2,5 @@
 
 package mqtest
 
-const raceEnabled = true
+// RaceEnabled tells whether the race detector is on: the client library races with itself on ordered queues.
+const RaceEnabled = true

@@ -1,0 +1,25 @@
+package mq
+
+import "testing"
+
+// SurelyNotSent is surelyNotSent, for tests.
+func SurelyNotSent(err error) bool { return surelyNotSent(err) }
+
+// RouteQueues returns how many queues a topic of b has, broker by broker.
+func RouteQueues(tb testing.TB, b *Bus, topic string) []int {
+	tb.Helper()
+	ns, err := b.nameServer(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer ns.close()
+	r, err := ns.route(tb.Context(), b.names.full(topic))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var queues []int
+	for _, n := range r.queues {
+		queues = append(queues, n)
+	}
+	return queues
+}
