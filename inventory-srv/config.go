@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/config"
+)
+
+// settings are this service's environment variables. The defaults are those of a stack that runs on this machine
+// without containers.
+type settings struct {
+	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8082"`
+	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9082"`
+
+	MySQLDSN     config.Secret `env:"MYSQL_DSN" envDefault:"root@tcp(127.0.0.1:13306)/inventory"`
+	RedisAddrs   []string      `env:"REDIS_ADDRS" envDefault:"127.0.0.1:16379"`
+	NamesrvAddrs []string      `env:"NAMESRV_ADDRS" envDefault:"127.0.0.1:19876"`
+
+	StockStrategy string `env:"STOCK_STRATEGY" envDefault:"redis-lock"`
+	LabMode       bool   `env:"LAB_MODE"` // an order may name its own strategy
+
+	MQNamespace string `env:"MQ_NAMESPACE"`
+	InstanceID  string `env:"INSTANCE_ID"` // unique per replica and the same after a restart; default a new one each time
+
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"3s"`
+	// A little more than REQUEST_TIMEOUT: no lease has to be renewed in everyday work, and a holder that dies keeps others
+	// from its SKUs for no longer.
+	LockTTL time.Duration `env:"LOCK_TTL" envDefault:"4s"`
+}
+
+var _ config.Validator = (*settings)(nil)
+
+// Validate implements config.Validator.
+func (s *settings) Validate() error {
+	return errors.Join(
+		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.Names()),
+		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
+		config.Check(len(s.RedisAddrs) > 0, "REDIS_ADDRS", "needs at least one host:port"),
+		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
+		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
+		config.Check(s.LockTTL >= 100*time.Millisecond && s.LockTTL <= time.Minute, "LOCK_TTL", "is 100ms to 1m"),
+	)
+}
+
+// LogValue implements slog.LogValuer with what one wants to see in the first log line.
+func (s *settings) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("strategy", s.StockStrategy), slog.Bool("lab", s.LabMode),
+		slog.Any("redis", s.RedisAddrs), slog.Any("namesrv", s.NamesrvAddrs),
+		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
+		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("lock_ttl", s.LockTTL),
+	)
+}

@@ -1,0 +1,129 @@
+// Package events is inventory-srv's side of the broker: what order-srv announces is carried out on the stock. It is the
+// only package here that knows topics.
+//
+// Every message may come twice and in any company; the operations behind are idempotent by order number, so a handler
+// simply does it again. Its verdict: what waiting may mend is retried, what is no message is discarded, and a definite
+// refusal is acknowledged and counted as an alarm, because order-srv's reconciler decides what to make of it.
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/telemetry"
+)
+
+// The consumer groups. Each sees every message once.
+const (
+	GroupRelease = "inventory-release"
+	GroupEvents  = "inventory-events"
+)
+
+// Ender ends reservations; stock.Reserver is one.
+type Ender interface {
+	Confirm(ctx context.Context, orderNo string) error
+	Release(ctx context.Context, orderNo string) error
+}
+
+// Consumers holds the handlers.
+type Consumers struct {
+	stock  Ender
+	log    *slog.Logger
+	alarms *prometheus.CounterVec
+}
+
+// New makes the handlers and registers their metric with registry, unless it is nil.
+func New(s Ender, log *slog.Logger, registry prometheus.Registerer) *Consumers {
+	return &Consumers{stock: s, log: log, alarms: promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
+		Name: "stock_event_alarms_total",
+		Help: "Events that contradict the ledger: a payment of what is not held, a release of what is sold.",
+	}, []string{"event", "code"})}
+}
+
+// Topics are the topics that Subscriptions needs. order-srv, which sends to them, names them too.
+func Topics() []mq.Topic {
+	return []mq.Topic{{Name: orderapi.TopicStockRelease}, {Name: orderapi.TopicOrderEvents}}
+}
+
+// Subscriptions joins the handlers to their topics.
+func (c *Consumers) Subscriptions() []mq.Subscription {
+	return []mq.Subscription{
+		{Group: GroupRelease, Topic: orderapi.TopicStockRelease, Handler: c.StockRelease},
+		{Group: GroupEvents, Topic: orderapi.TopicOrderEvents, Ordered: true, Handler: c.OrderEvent},
+	}
+}
+
+// StockRelease gives back what the message's orders hold, or writes their tombstones. One order's failure does not keep
+// the others from being released; the message then comes again for all.
+func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
+	ctx = withRequestID(ctx, m)
+	var body orderapi.StockRelease
+	if err := json.Unmarshal(m.Body, &body); err != nil {
+		return mq.Discard(fmt.Errorf("read a stock release: %w", err))
+	}
+	if len(body.Orders) == 0 {
+		return mq.Discard(errors.New("read a stock release: it names no order"))
+	}
+	var retry, discard error
+	for _, no := range body.Orders {
+		err := c.verdict(ctx, orderapi.TopicStockRelease, no, c.stock.Release(ctx, no))
+		if mq.IsDiscard(err) {
+			discard = errors.Join(discard, err)
+			continue
+		}
+		retry = errors.Join(retry, err)
+	}
+	if retry != nil {
+		return retry // the discarded ones are found again when the rest has succeeded
+	}
+	return discard
+}
+
+// OrderEvent confirms a paid order and releases one that was cancelled or has expired.
+func (c *Consumers) OrderEvent(ctx context.Context, m mq.Message) error {
+	ctx = withRequestID(ctx, m)
+	var body orderapi.OrderEvent
+	if err := json.Unmarshal(m.Body, &body); err != nil {
+		return mq.Discard(fmt.Errorf("read an order event: %w", err))
+	}
+	switch body.Status {
+	case orderapi.StatusPaid:
+		return c.verdict(ctx, body.Status, body.OrderNo, c.stock.Confirm(ctx, body.OrderNo))
+	case orderapi.StatusCancelled, orderapi.StatusExpired:
+		return c.verdict(ctx, body.Status, body.OrderNo, c.stock.Release(ctx, body.OrderNo))
+	}
+	return mq.Discard(fmt.Errorf("read an order event: unknown status %q", body.Status))
+}
+
+// verdict turns an operation's error into the message's fate.
+func (c *Consumers) verdict(ctx context.Context, event, orderNo string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, stock.ErrInvalidOrderNo):
+		return mq.Discard(fmt.Errorf("%s %q: %w", event, orderNo, err))
+	case errors.Is(err, stock.ErrClosed), errors.Is(err, stock.ErrUnknownOrder), errors.Is(err, stock.ErrConfirmed):
+		c.alarms.WithLabelValues(event, fault.From(err).Code).Inc()
+		c.log.ErrorContext(ctx, "event contradicts the ledger", "event", event, "order_no", orderNo, "err", err)
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", event, orderNo, err)
+}
+
+// withRequestID continues the request that sent the message, in the logs.
+func withRequestID(ctx context.Context, m mq.Message) context.Context {
+	if id := m.Headers[mq.HeaderRequestID]; id != "" {
+		return telemetry.WithRequestID(ctx, id)
+	}
+	return ctx
+}

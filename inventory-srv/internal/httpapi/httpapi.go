@@ -1,0 +1,71 @@
+// Package httpapi is inventory-srv's HTTP side: it decodes, calls one method and renders. It is the only package here
+// that knows gin, and inventoryapi is its contract.
+package httpapi
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/web"
+)
+
+// Config is what the API needs.
+type Config struct {
+	Stock   *strategy.Set
+	Store   *store.Store
+	Engine  web.EngineConfig
+	Workers int // orders of one call that are reserved at the same time; default 32
+}
+
+// defaultWorkers is half of the connection pool, so that one large call leaves room for others.
+const defaultWorkers = 32
+
+// maxBody is room for the largest call of reservations: 1,000 orders of 100 lines.
+const maxBody = 12 << 20
+
+// The faults of this API alone.
+var (
+	errInvalidOrders = fault.New(fault.Invalid, "invalid_orders", "a call has 1 to 1000 orders")
+)
+
+type api struct {
+	stock   *strategy.Set
+	store   *store.Store
+	log     *slog.Logger
+	workers int
+}
+
+// New returns the handler of all internal routes.
+func New(cfg Config) http.Handler {
+	if cfg.Workers == 0 {
+		cfg.Workers = defaultWorkers
+	}
+	if cfg.Engine.MaxBody == 0 {
+		cfg.Engine.MaxBody = maxBody
+	}
+	a := &api{stock: cfg.Stock, store: cfg.Store, log: cfg.Engine.Log, workers: cfg.Workers}
+	e := web.NewEngine(cfg.Engine)
+	a.routes(e.Group("/v1"))
+	return e
+}
+
+func (a *api) routes(r gin.IRoutes) {
+	r.POST("/reservations", web.Handle(a.reserve))
+	r.POST("/reservations/:order_no/confirmation", web.Handle(a.confirm))
+	r.POST("/reservations/:order_no/release", web.Handle(a.release))
+	r.POST("/reservations/states", web.Handle(a.states))
+	r.GET("/reservations", web.Handle(a.reservations))
+
+	r.GET("/products", web.Handle(a.products))
+	r.GET("/products/:sku", web.Handle(a.product))
+	r.POST("/products", web.Handle(a.createProduct))
+	r.POST("/products/:sku/inbound", web.Handle(a.inbound))
+
+	r.GET("/audit", web.Handle(a.audit))
+	r.GET("/strategies", web.Handle(a.strategies))
+}

@@ -1,0 +1,113 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/pkg/database"
+)
+
+// Entry is one SKU's side of the equations that the checker tests: inbound = available + reserved + sold, reserved =
+// Σ lines of reserved reservations, sold = Σ lines of confirmed ones.
+type Entry struct {
+	SKU            string
+	Layout         string
+	Inbound        int64
+	Available      int64
+	Reserved       int64
+	Sold           int64
+	LinesReserved  int64
+	LinesConfirmed int64
+}
+
+// Audit is the whole ledger, in SKU order, at one moment.
+type Audit struct {
+	TakenAt time.Time
+	Entries []Entry
+}
+
+// Audit reads counters and sums in one consistent snapshot, so that no sale in flight can look like a fault. It judges
+// nothing. A SKU that has lines or inbounds but no stock row has an entry too, with counters of zero: it must not hide.
+func (s *Store) Audit(ctx context.Context) (Audit, error) {
+	var out Audit
+	err := database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
+		out, err = readAudit(tx)
+		return err
+	}, database.Snapshot())
+	if err != nil {
+		return Audit{}, notExecuted(ctx, fmt.Errorf("audit: %w", err))
+	}
+	return out, nil
+}
+
+func readAudit(tx *gorm.DB) (Audit, error) {
+	var out Audit
+	if err := tx.Raw("SELECT UTC_TIMESTAMP(6)").Scan(&out.TakenAt).Error; err != nil {
+		return Audit{}, fmt.Errorf("read the clock: %w", err)
+	}
+	if err := tx.Raw("SELECT sku, layout, available, reserved, sold FROM stock ORDER BY sku").Scan(&out.Entries).Error; err != nil {
+		return Audit{}, fmt.Errorf("read the counters: %w", err)
+	}
+	place := make(map[string]int, len(out.Entries))
+	for i, e := range out.Entries {
+		place[e.SKU] = i
+	}
+	entry := func(sku string) *Entry {
+		i, ok := place[sku]
+		if !ok {
+			i = len(out.Entries)
+			place[sku] = i
+			out.Entries = append(out.Entries, Entry{SKU: sku})
+		}
+		return &out.Entries[i]
+	}
+	if err := addInbound(tx, entry); err != nil {
+		return Audit{}, err
+	}
+	if err := addLines(tx, entry); err != nil {
+		return Audit{}, err
+	}
+	slices.SortFunc(out.Entries, func(a, b Entry) int { return strings.Compare(a.SKU, b.SKU) })
+	return out, nil
+}
+
+func addInbound(tx *gorm.DB, entry func(sku string) *Entry) error {
+	var sums []struct {
+		SKU   string
+		Units int64
+	}
+	err := tx.Raw("SELECT sku, CAST(SUM(quantity) AS SIGNED) AS units FROM stock_inbound GROUP BY sku").Scan(&sums).Error
+	if err != nil {
+		return fmt.Errorf("sum up the inbounds: %w", err)
+	}
+	for _, s := range sums {
+		entry(s.SKU).Inbound = s.Units
+	}
+	return nil
+}
+
+func addLines(tx *gorm.DB, entry func(sku string) *Entry) error {
+	var sums []struct {
+		SKU       string
+		Reserved  int64
+		Confirmed int64
+	}
+	err := tx.Raw(`SELECT l.sku,
+			CAST(SUM(IF(r.status = 'reserved', l.quantity, 0)) AS SIGNED) AS reserved,
+			CAST(SUM(IF(r.status = 'confirmed', l.quantity, 0)) AS SIGNED) AS confirmed
+		FROM reservation_lines l JOIN reservations r ON r.order_no = l.order_no
+		GROUP BY l.sku`).Scan(&sums).Error
+	if err != nil {
+		return fmt.Errorf("sum up the lines: %w", err)
+	}
+	for _, s := range sums {
+		e := entry(s.SKU)
+		e.LinesReserved, e.LinesConfirmed = s.Reserved, s.Confirmed
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/database"
+	"holdfast/pkg/fault"
+)
+
+// Ledger is what the strategies share: it opens the transaction, decides by the header whether this order is new, known,
+// closed or another one, calls the strategy for the deduction, writes the lines and commits. A strategy that uses it
+// holds only what makes it different.
+type Ledger struct{ db *gorm.DB }
+
+// Ledger returns the store's reservation ledger.
+func (s *Store) Ledger() *Ledger { return &Ledger{db: s.db} }
+
+// Move changes counters for the lines of one order, which come in SKU order, inside the ledger's transaction. It may be
+// called several times, each time in a new transaction, when the database asks for a repetition.
+type Move func(tx *gorm.DB, lines []stock.Line) error
+
+// Reserve writes a reservation of r, whose units deduct takes. An order that is known already is answered from the
+// ledger without a call of deduct: with an equal receipt, stock.ErrMismatch or stock.ErrClosed. Every other error has
+// left nothing behind, except one that fault.Ambiguous reports.
+//
+// The header goes in first: its primary key makes duplicates of one order wait for each other here, before any of them
+// has read stock.
+func (l *Ledger) Reserve(ctx context.Context, r stock.Request, deduct Move) (stock.Receipt, error) {
+	if err := l.check(r); err != nil {
+		return stock.Receipt{}, err
+	}
+	r = r.Sorted()
+	var receipt stock.Receipt
+	err := database.InTx(ctx, l.db, func(tx *gorm.DB) (err error) {
+		receipt, err = reserve(tx, r, deduct)
+		return err
+	}, database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND request_hash = ? FOR UPDATE", r.OrderNo, r.Hash()))
+	if err != nil {
+		return stock.Receipt{}, notExecuted(ctx, fmt.Errorf("reserve %s: %w", r.OrderNo, err))
+	}
+	return receipt, nil
+}
+
+func reserve(tx *gorm.DB, r stock.Request, deduct Move) (stock.Receipt, error) {
+	mine, err := insertHeader(tx, r.OrderNo, stock.Reserved, r.Hash(), r.Strategy)
+	if err != nil {
+		return stock.Receipt{}, err
+	}
+	if !mine {
+		return replay(tx, r)
+	}
+	receipt, err := price(tx, r)
+	if err != nil {
+		return stock.Receipt{}, err
+	}
+	if err := deduct(tx, r.Lines); err != nil {
+		return stock.Receipt{}, err
+	}
+	return receipt, insertLines(tx, receipt)
+}
+
+// replay answers an order that is known: it was read under the lock that insertHeader's duplicate left on the header.
+func replay(tx *gorm.DB, r stock.Request) (stock.Receipt, error) {
+	h, err := readHeader(tx, r.OrderNo)
+	switch {
+	case err != nil:
+		return stock.Receipt{}, err
+	case h.Status == stock.Released || h.Status == stock.Void:
+		return stock.Receipt{}, stock.ErrClosed
+	case h.RequestHash != r.Hash():
+		return stock.Receipt{}, stock.ErrMismatch
+	}
+	return readReceipt(tx, h)
+}
+
+// Refuse returns the refusals that need no lock: stock.ErrInvalidOrderNo, stock.ErrInvalidLines and stock.ErrUnknownSKU.
+// Strategies that pay for a lock outside the database ask it first; Reserve decides again for itself.
+func (l *Ledger) Refuse(ctx context.Context, r stock.Request) error {
+	if err := l.check(r); err != nil {
+		return err
+	}
+	if _, err := price(l.db.WithContext(ctx), r.Sorted()); err != nil {
+		return notExecuted(ctx, database.Fault(err))
+	}
+	return nil
+}
+
+func (l *Ledger) check(r stock.Request) error {
+	if err := CheckOrderNo(r.OrderNo); err != nil {
+		return err
+	}
+	return r.Validate()
+}
+
+// StrategyOf returns the strategy that reserved an order, by which it is confirmed and released, or "" when there is no
+// reservation or only a tombstone. stock.ErrInvalidOrderNo.
+func (l *Ledger) StrategyOf(ctx context.Context, orderNo string) (string, error) {
+	if err := CheckOrderNo(orderNo); err != nil {
+		return "", err
+	}
+	var name []string
+	err := l.db.WithContext(ctx).Raw("SELECT strategy FROM reservations WHERE order_no = ?", orderNo).Scan(&name).Error
+	if err != nil {
+		return "", notExecuted(ctx, fmt.Errorf("look up the strategy of %s: %w", orderNo, database.Fault(err)))
+	}
+	if len(name) == 0 {
+		return "", nil
+	}
+	return name[0], nil
+}
+
+// notExecuted corrects an error by what the ledger knows: unless database.InTx says that the outcome of COMMIT is
+// unknown, nothing was executed. So a wait that the deadline ended is contention and is worth another try, and a
+// database that could not be reached has taken nothing.
+func notExecuted(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, database.ErrCommitUnknown):
+		return err
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && timedOut(err):
+		return stock.ErrContended.Wrap(err)
+	case errors.Is(err, context.Canceled):
+		return fault.ErrCanceled.Wrap(err).NotExecuted()
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Ambiguous {
+		return f.NotExecuted()
+	}
+	return err
+}
+
+// timedOut reports whether err is what is left of a statement that the caller's deadline cut: the context's own error,
+// or the connection that the driver closed because of it.
+func timedOut(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	kind := fault.KindOf(err)
+	return kind == fault.Unavailable || kind == fault.Timeout || kind == fault.Contended
+}

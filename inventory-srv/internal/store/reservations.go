@@ -1,0 +1,73 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/database"
+)
+
+// Reservation is a header with its lines, in SKU order.
+type Reservation struct {
+	OrderNo   string
+	Status    stock.Status
+	Strategy  string
+	CreatedAt time.Time
+	Lines     []stock.Line `gorm:"-"`
+}
+
+// States returns the reservation status of each order that is known.
+func (s *Store) States(ctx context.Context, orderNos []string) (map[string]stock.Status, error) {
+	states := make(map[string]stock.Status, len(orderNos))
+	if len(orderNos) == 0 {
+		return states, nil
+	}
+	var headers []header
+	err := s.db.WithContext(ctx).Raw("SELECT order_no, status FROM reservations WHERE order_no IN ?", orderNos).Scan(&headers).Error
+	if err != nil {
+		return nil, database.Fault(fmt.Errorf("read the states: %w", err))
+	}
+	for _, h := range headers {
+		states[h.OrderNo] = h.Status
+	}
+	return states, nil
+}
+
+// Reservations returns up to limit reservations after the given order number, in order-number order. Lines never change
+// once their header has committed, so the two reads need no common snapshot.
+func (s *Store) Reservations(ctx context.Context, after string, limit int) ([]Reservation, error) {
+	db := s.db.WithContext(ctx)
+	var page []Reservation
+	err := db.Raw("SELECT order_no, status, strategy, created_at FROM reservations WHERE order_no > ? ORDER BY order_no LIMIT ?",
+		ascii(after), limit).Scan(&page).Error
+	if err != nil {
+		return nil, database.Fault(fmt.Errorf("read reservations: %w", err))
+	}
+	if len(page) == 0 {
+		return nil, nil
+	}
+	place := make(map[string]int, len(page))
+	for i, r := range page {
+		place[r.OrderNo] = i
+	}
+	var lines []struct {
+		OrderNo  string
+		SKU      string
+		Quantity int64
+	}
+	// A range and not a list of numbers: the page is a range already, and its first and last number are its bounds.
+	err = db.Raw("SELECT order_no, sku, quantity FROM reservation_lines WHERE order_no BETWEEN ? AND ? ORDER BY order_no, sku",
+		page[0].OrderNo, page[len(page)-1].OrderNo).Scan(&lines).Error
+	if err != nil {
+		return nil, database.Fault(fmt.Errorf("read reservation lines: %w", err))
+	}
+	for _, l := range lines {
+		// A reservation that was committed between the two reads has lines but is not on the page.
+		if i, ok := place[l.OrderNo]; ok {
+			page[i].Lines = append(page[i].Lines, stock.Line{SKU: l.SKU, Quantity: l.Quantity})
+		}
+	}
+	return page, nil
+}

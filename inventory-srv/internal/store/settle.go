@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/database"
+)
+
+// Confirm ends a reservation as sold; sell moves its units from reserved to sold. A repeat changes nothing and succeeds.
+// stock.ErrClosed when the order was released, stock.ErrUnknownOrder when it was never reserved.
+func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell Move) error {
+	if err := CheckOrderNo(orderNo); err != nil {
+		return err
+	}
+	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error {
+		h, known, err := lockHeader(tx, orderNo)
+		switch {
+		case err != nil:
+			return err
+		case !known:
+			return stock.ErrUnknownOrder
+		case h.Status == stock.Confirmed:
+			return nil
+		case h.Status != stock.Reserved:
+			return stock.ErrClosed
+		}
+		return end(tx, orderNo, stock.Confirmed, sell)
+	}, database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND status = 'confirmed' FOR UPDATE", orderNo))
+	if err != nil {
+		return notExecuted(ctx, fmt.Errorf("confirm %s: %w", orderNo, err))
+	}
+	return nil
+}
+
+// Release ends a reservation as released; giveBack moves its units from reserved to available. A repeat changes nothing
+// and succeeds. Of an order that was never reserved it writes the tombstone, by which a reserve that is still on its way
+// is refused. stock.ErrConfirmed when the order was confirmed.
+func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack Move) error {
+	if err := CheckOrderNo(orderNo); err != nil {
+		return err
+	}
+	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error {
+		h, known, err := lockOrBury(tx, orderNo)
+		switch {
+		case err != nil:
+			return err
+		case !known || h.Status == stock.Released || h.Status == stock.Void:
+			return nil
+		case h.Status == stock.Confirmed:
+			return stock.ErrConfirmed
+		}
+		return end(tx, orderNo, stock.Released, giveBack)
+	}, database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND status IN ('released', 'void') FOR UPDATE", orderNo))
+	if err != nil {
+		return notExecuted(ctx, fmt.Errorf("release %s: %w", orderNo, err))
+	}
+	return nil
+}
+
+// lockOrBury locks an order's header, or inserts the tombstone and returns known = false.
+func lockOrBury(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
+	h, known, err = lockHeader(tx, orderNo)
+	if err != nil || known {
+		return h, known, err
+	}
+	buried, err := insertHeader(tx, orderNo, stock.Void, "", "")
+	if err != nil || buried {
+		return header{}, false, err
+	}
+	// The reserve came between the two statements. It has committed, or the insert would still wait for it.
+	h, known, err = lockHeader(tx, orderNo)
+	if err == nil && !known {
+		err = fmt.Errorf("%w: the header of %s was there and is gone", errLedger, orderNo)
+	}
+	return h, known, err
+}
+
+// end gives a reserved header its final status and moves the units. The caller holds the header's lock.
+func end(tx *gorm.DB, orderNo string, status stock.Status, move Move) error {
+	res := tx.Exec("UPDATE reservations SET status = ?, updated_at = UTC_TIMESTAMP(6) WHERE order_no = ? AND status = 'reserved'", status, orderNo)
+	if res.Error != nil {
+		return fmt.Errorf("mark %s: %w", status, res.Error)
+	}
+	if res.RowsAffected != 1 {
+		return fmt.Errorf("%w: %s left its status under our lock", errLedger, orderNo)
+	}
+	lines, err := readLines(tx, orderNo)
+	if err != nil {
+		return err
+	}
+	return move(tx, lines)
+}

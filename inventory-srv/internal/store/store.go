@@ -1,0 +1,44 @@
+package store
+
+import (
+	"errors"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+)
+
+// The limits of a page and of one delivery.
+const (
+	MaxPage    = 1000
+	MaxInbound = 1_000_000_000
+)
+
+// Store reads and writes the inventory database. It is safe for concurrent use.
+type Store struct{ db *gorm.DB }
+
+// New makes a store on db, which pkg/database opened.
+func New(db *gorm.DB) *Store { return &Store{db: db} }
+
+// CheckOrderNo returns stock.ErrInvalidOrderNo unless no is 1 to 26 visible ASCII characters. Blanks are refused because
+// the column pads with them, and "A" and "A " would be one order here and two in Go.
+func CheckOrderNo(no string) error {
+	if len(no) > 26 || !visible(no) {
+		return stock.ErrInvalidOrderNo
+	}
+	return nil
+}
+
+// visible reports whether s is not empty and has only printable ASCII characters without blanks.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// errLedger is a statement that should have met a row and did not: the ledger and the counters disagree. Callers see an
+// opaque internal fault; the log says what.
+var errLedger = errors.New("the ledger is inconsistent")

@@ -1,0 +1,61 @@
+package strategy_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// killer ends connections of this world's database, from one of its own.
+type killer struct{ db *sql.DB }
+
+func (w *world) killer(t *testing.T) killer {
+	t.Helper()
+	db, err := sql.Open("mysql", w.dsn)
+	if err != nil {
+		t.Fatalf("open the killer's connection: %v", err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { _ = db.Close() })
+	return killer{db}
+}
+
+// one ends a connection chosen at random and reports whether it did.
+func (k killer) one(ctx context.Context) bool {
+	rows, err := k.db.QueryContext(ctx, "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+	if err != nil {
+		return false
+	}
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if rows.Scan(&id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	if rows.Err() != nil || rows.Close() != nil || len(ids) == 0 {
+		return false
+	}
+	_, err = k.db.ExecContext(ctx, fmt.Sprintf("KILL %d", ids[rand.IntN(len(ids))]))
+	return err == nil
+}
+
+// until kills one after another until ctx is done and returns how many.
+func (k killer) until(ctx context.Context) int {
+	killed := 0
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return killed
+		case <-tick.C:
+			if k.one(ctx) {
+				killed++
+			}
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package strategy_test
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/fault"
+)
+
+// TestStrategies_Mixed has all strategies sell the same two SKUs at once, while other orders are confirmed and released:
+// a shop that changes its configuration has both kinds of replica for a while.
+func TestStrategies_Mixed(t *testing.T) {
+	t.Parallel()
+	const orders, units = 120, 50
+	w := newWorld(t)
+	w.has(t, "A", units)
+	w.has(t, "B", units)
+	at := [2]*strategy.Set{w.one.set(t), w.two.set(t)}
+	names := strategy.Names()
+	ctx := soon(t)
+	var held, confirmed atomic.Int64
+	atOnce(orders, func(i int) {
+		s, no := at[i%2], fmt.Sprintf("ORDER-%d", i)
+		_, err := buy(ctx, s, order(no, names[i/2%len(names)], line("B", 1), line("A", 1)))
+		if errors.Is(err, stock.ErrOutOfStock) {
+			return
+		}
+		if err != nil {
+			t.Errorf("reserve %s: %v", no, err)
+			return
+		}
+		held.Add(1)
+		switch i % 3 { // by the other instance
+		case 0:
+			err = settle(ctx, at[(i+1)%2].Confirm, no)
+			confirmed.Add(1)
+		case 1:
+			err = settle(ctx, at[(i+1)%2].Release, no)
+			held.Add(-1)
+		}
+		if err != nil {
+			t.Errorf("end %s: %v", no, err)
+		}
+	})
+	w.wantLedger(t, "A", units-held.Load(), held.Load()-confirmed.Load(), confirmed.Load())
+	w.wantLedger(t, "B", units-held.Load(), held.Load()-confirmed.Load(), confirmed.Load())
+}
+
+func TestSet_Reserve(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.has(t, "A", 10)
+	deps := strategy.Deps{Ledger: w.one.store.Ledger(), Locker: w.one.locker, Log: quiet()}
+	service, err := strategy.NewSet("for-update", false, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := soon(t)
+	receipt, err := service.Reserve(ctx, order("BY-DEFAULT", "", line("A", 1)))
+	if err != nil || receipt.Strategy != "for-update" {
+		t.Errorf("without a name: strategy %q, error %v", receipt.Strategy, err)
+	}
+	if _, err := service.Reserve(ctx, order("BY-NAME", "for-update", line("A", 1))); err != nil {
+		t.Errorf("the default by its name: %v", err)
+	}
+	for _, s := range []stock.Reserver{service, w.one.set(t)} {
+		_, err := s.Reserve(ctx, order("BY-MAGIC", "magic", line("A", 1)))
+		if !errors.Is(err, stock.ErrUnknownStrategy) || fault.Ambiguous(err) {
+			t.Errorf("an unknown strategy: got %v", err)
+		}
+	}
+	if _, err := service.Reserve(ctx, order("BY-WISH", "redis-lock", line("A", 1))); !errors.Is(err, stock.ErrUnknownStrategy) {
+		t.Errorf("another strategy outside of the lab: got %v", err)
+	}
+	if _, err := strategy.NewSet("magic", false, deps); !errors.Is(err, stock.ErrUnknownStrategy) {
+		t.Errorf("a set with an unknown default: got %v", err)
+	}
+}

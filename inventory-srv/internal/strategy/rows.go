@@ -1,0 +1,117 @@
+package strategy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+)
+
+// errCounters is a counter that is lower than the ledger says, or a row that is gone: a strategy or a person has harmed
+// the stock. Callers see an opaque internal fault.
+var errCounters = errors.New("a stock counter does not agree with the ledger")
+
+// rowStock is what all strategies of the row layout share: confirm and release. Both change counters relatively, under
+// the row's own lock, and are therefore right beside any way of reserving.
+type rowStock struct{ ledger *store.Ledger }
+
+// Confirm implements stock.Reserver.
+func (s rowStock) Confirm(ctx context.Context, orderNo string) error {
+	return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, lines []stock.Line) error {
+		return move(tx, lines, `UPDATE stock SET reserved = reserved - ?, sold = sold + ?,
+			version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ? AND reserved >= ?`)
+	})
+}
+
+// Release implements stock.Reserver.
+func (s rowStock) Release(ctx context.Context, orderNo string) error {
+	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, lines []stock.Line) error {
+		return move(tx, lines, `UPDATE stock SET reserved = reserved - ?, available = available + ?,
+			version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ? AND reserved >= ?`)
+	})
+}
+
+// move runs query for each line, in SKU order. A line that changes no row would leave the ledger and the counters apart,
+// so it undoes the transaction.
+func move(tx *gorm.DB, lines []stock.Line, query string) error {
+	for _, l := range lines {
+		res := tx.Exec(query, l.Quantity, l.Quantity, l.SKU, l.Quantity)
+		if res.Error != nil {
+			return fmt.Errorf("move %d units of %s: %w", l.Quantity, l.SKU, res.Error)
+		}
+		if res.RowsAffected != 1 {
+			return fmt.Errorf("move %d units of %s: %w", l.Quantity, l.SKU, errCounters)
+		}
+	}
+	return nil
+}
+
+// row is a stock row as it was read.
+type row struct {
+	SKU       string
+	Layout    string
+	Available int64
+	Reserved  int64
+}
+
+// rows are an order's stock rows, line by line.
+type rows []row
+
+// readRows reads the rows of lines in SKU order; tx says whether they are locked. The primary key is forced because over
+// a small table the optimizer may prefer to scan, and a scan FOR UPDATE waits for the rows of other orders too.
+func readRows(tx *gorm.DB, lines []stock.Line) (rows, error) {
+	skus := stock.Request{Lines: lines}.SKUs()
+	var found rows
+	err := tx.Table("stock FORCE INDEX (PRIMARY)").Select("sku, layout, available, reserved").
+		Where("sku IN ?", skus).Order("sku").Scan(&found).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the stock: %w", err)
+	}
+	for i, sku := range skus {
+		switch {
+		case i >= len(found) || found[i].SKU != sku:
+			return nil, store.UnknownSKU(sku)
+		case found[i].Layout != LayoutRow:
+			return nil, stock.ErrWrongLayout.With("sku", sku)
+		}
+	}
+	return found, nil
+}
+
+// take moves the lines' units from available to reserved in memory, or returns stock.ErrOutOfStock with all the lines
+// that do not fit.
+func (rs rows) take(lines []stock.Line) error {
+	var short []stock.ShortLine
+	for i, l := range lines {
+		if rs[i].Available < l.Quantity {
+			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: rs[i].Available})
+			continue
+		}
+		rs[i].Available -= l.Quantity
+		rs[i].Reserved += l.Quantity
+	}
+	if short != nil {
+		return stock.OutOfStock(short)
+	}
+	return nil
+}
+
+// save writes the rows back as they are in memory. Whatever another transaction wrote since they were read is
+// overwritten: only who has kept everybody else out may do this.
+func (rs rows) save(tx *gorm.DB) error {
+	for _, r := range rs {
+		res := tx.Exec("UPDATE stock SET available = ?, reserved = ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?",
+			r.Available, r.Reserved, r.SKU)
+		if res.Error != nil {
+			return fmt.Errorf("write the stock of %s: %w", r.SKU, res.Error)
+		}
+		if res.RowsAffected != 1 {
+			return fmt.Errorf("write the stock of %s: %w", r.SKU, errCounters)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,358 @@
+package strategy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/fault"
+)
+
+func faultOf(err error) *fault.Error { return fault.From(err) }
+
+func testDuplicates(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	s.has(t, "B", 10)
+	ctx := soon(t)
+	var mu sync.Mutex
+	var receipts []stock.Receipt
+	atOnce(20, func(i int) {
+		lines := []stock.Line{line("A", 2), line("B", 1)}
+		if i%2 == 1 { // the order of the lines is no part of the payload
+			lines[0], lines[1] = lines[1], lines[0]
+		}
+		receipt, err := buy(ctx, s.of(i/2), order("SAME", s.by, lines...))
+		if err != nil {
+			t.Errorf("caller %d: %v", i, err)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		receipts = append(receipts, receipt)
+	})
+	for _, r := range receipts {
+		if diff := cmp.Diff(receipts[0], r); diff != "" {
+			t.Fatalf("two callers got different receipts:\n%s", diff)
+		}
+	}
+	s.wantLedger(t, "A", 8, 2, 0)
+}
+
+func testDuplicatesSoldOut(t *testing.T, s shop) {
+	s.has(t, "GONE", 1)
+	ctx := soon(t)
+	atOnce(20, func(i int) {
+		_, err := buy(ctx, s.of(i), order("SAME", s.by, line("GONE", 2)))
+		if !errors.Is(err, stock.ErrOutOfStock) {
+			t.Errorf("caller %d: got %v, want out of stock", i, err)
+		}
+	})
+	s.wantLedger(t, "GONE", 1, 0, 0)
+	// A repeat of an order that got the last unit is told so, not that it is sold out.
+	for range 2 {
+		if _, err := s.of(1).Reserve(ctx, order("LAST", s.by, line("GONE", 1))); err != nil {
+			t.Fatalf("the last unit: %v", err)
+		}
+	}
+	s.wantLedger(t, "GONE", 0, 1, 0)
+}
+
+func testMismatch(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	s.has(t, "B", 10)
+	ctx := soon(t)
+	if _, err := s.of(0).Reserve(ctx, order("ORDER", s.by, line("A", 1))); err != nil {
+		t.Fatal(err)
+	}
+	for _, lines := range [][]stock.Line{{line("A", 2)}, {line("B", 1)}, {line("A", 1), line("B", 1)}} {
+		if _, err := s.of(1).Reserve(ctx, order("ORDER", s.by, lines...)); !errors.Is(err, stock.ErrMismatch) {
+			t.Errorf("%v: got %v, want a mismatch", lines, err)
+		}
+	}
+	s.wantLedger(t, "A", 9, 1, 0)
+	s.wantLedger(t, "B", 10, 0, 0)
+}
+
+func testReleaseBefore(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	ctx := soon(t)
+	for range 2 {
+		if err := s.of(0).Release(ctx, "ORDER"); err != nil {
+			t.Fatalf("release of an unknown order: %v", err)
+		}
+	}
+	if _, err := s.of(1).Reserve(ctx, order("ORDER", s.by, line("A", 1))); !errors.Is(err, stock.ErrClosed) {
+		t.Errorf("reserve behind the tombstone: got %v, want closed", err)
+	}
+	if err := s.of(1).Confirm(ctx, "ORDER"); !errors.Is(err, stock.ErrClosed) {
+		t.Errorf("confirm behind the tombstone: got %v, want closed", err)
+	}
+	if state := s.state(t, "ORDER"); state != stock.Void {
+		t.Errorf("the tombstone's status is %q", state)
+	}
+	s.wantLedger(t, "A", 10, 0, 0)
+}
+
+// testReleaseDuring races the two. Whoever is first, the order holds nothing in the end.
+func testReleaseDuring(t *testing.T, s shop) {
+	const orders = 30
+	s.has(t, "A", orders)
+	ctx := soon(t)
+	atOnce(2*orders, func(i int) {
+		no := fmt.Sprintf("ORDER-%d", i/2)
+		if i%2 == 1 {
+			if err := settle(ctx, s.of(i/2).Release, no); err != nil {
+				t.Errorf("release %s: %v", no, err)
+			}
+			return
+		}
+		if _, err := buy(ctx, s.of(i/2+1), order(no, s.by, line("A", 1))); err != nil && !errors.Is(err, stock.ErrClosed) {
+			t.Errorf("reserve %s: %v", no, err)
+		}
+	})
+	s.wantLedger(t, "A", orders, 0, 0)
+}
+
+func testReleaseAfter(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	ctx := soon(t)
+	if _, err := s.of(0).Reserve(ctx, order("ORDER", s.by, line("A", 4))); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.of(1).Release(ctx, "ORDER"); err != nil {
+		t.Fatalf("release: %v", err)
+	}
+	if _, err := s.of(0).Reserve(ctx, order("ORDER", s.by, line("A", 4))); !errors.Is(err, stock.ErrClosed) {
+		t.Errorf("reserve after release: got %v, want closed", err)
+	}
+	if err := s.of(0).Confirm(ctx, "ORDER"); !errors.Is(err, stock.ErrClosed) {
+		t.Errorf("confirm after release: got %v, want closed", err)
+	}
+	s.wantLedger(t, "A", 10, 0, 0)
+}
+
+func testReleaseTwice(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	ctx := soon(t)
+	if _, err := s.of(0).Reserve(ctx, order("ORDER", s.by, line("A", 4))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.of(0).Reserve(ctx, order("OTHER", s.by, line("A", 5))); err != nil {
+		t.Fatal(err)
+	}
+	atOnce(8, func(i int) {
+		if err := settle(ctx, s.of(i).Release, "ORDER"); err != nil {
+			t.Errorf("release %d: %v", i, err)
+		}
+	})
+	s.wantLedger(t, "A", 5, 5, 0)
+}
+
+func testConfirm(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	ctx := soon(t)
+	if err := s.of(0).Confirm(ctx, "ORDER"); !errors.Is(err, stock.ErrUnknownOrder) {
+		t.Errorf("confirm of an unknown order: got %v", err)
+	}
+	first, err := s.of(0).Reserve(ctx, order("ORDER", s.by, line("A", 4)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.of(1).Confirm(ctx, "ORDER"); err != nil {
+			t.Fatalf("confirm: %v", err)
+		}
+	}
+	if err := s.of(0).Release(ctx, "ORDER"); !errors.Is(err, stock.ErrConfirmed) {
+		t.Errorf("release of a confirmed order: got %v, want confirmed", err)
+	}
+	again, err := s.of(1).Reserve(ctx, order("ORDER", s.by, line("A", 4)))
+	if err != nil {
+		t.Fatalf("a late repeat of the reserve: %v", err)
+	}
+	if diff := cmp.Diff(first, again); diff != "" {
+		t.Errorf("the repeat got another receipt:\n%s", diff)
+	}
+	s.wantLedger(t, "A", 6, 0, 4)
+}
+
+func testConfirmReleaseRace(t *testing.T, s shop) {
+	const orders = 25
+	s.has(t, "A", orders)
+	ctx := soon(t)
+	for i := range orders {
+		if _, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("A", 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var confirmed, released atomic.Int64
+	atOnce(2*orders, func(i int) {
+		no := fmt.Sprintf("ORDER-%d", i/2)
+		op, won, lost := s.of(0).Confirm, &confirmed, stock.ErrClosed
+		if i%2 == 1 {
+			op, won, lost = s.of(1).Release, &released, stock.ErrConfirmed
+		}
+		switch err := settle(ctx, op, no); {
+		case err == nil:
+			won.Add(1)
+		case !errors.Is(err, lost):
+			t.Errorf("%s: %v", no, err)
+		}
+	})
+	if confirmed.Load()+released.Load() != orders {
+		t.Errorf("confirmed %d, released %d: one of each pair must win, and only one", confirmed.Load(), released.Load())
+	}
+	s.wantLedger(t, "A", released.Load(), 0, confirmed.Load())
+}
+
+// testCancelled cuts reserves at any moment. What was told must be true: success holds the units, a definite failure
+// holds nothing; and whatever was not told is all or nothing, which the ledger identity shows.
+func testCancelled(t *testing.T, s shop) {
+	const orders = 80
+	s.has(t, "A", 3*orders)
+	s.has(t, "B", 3*orders)
+	results := make([]error, orders)
+	atOnce(orders, func(i int) {
+		ctx, cancel := context.WithCancel(soon(t))
+		timer := time.AfterFunc(time.Duration(i)*2*time.Millisecond, cancel)
+		defer timer.Stop()
+		defer cancel()
+		_, results[i] = s.of(i).Reserve(ctx, order(fmt.Sprintf("ORDER-%d", i), s.by, line("A", 1), line("B", 2)))
+	})
+	var succeeded, cut int
+	for i, err := range results {
+		state := s.state(t, fmt.Sprintf("ORDER-%d", i))
+		switch {
+		case err == nil:
+			succeeded++
+			if state != stock.Reserved {
+				t.Errorf("order %d: reserved, they said; its status is %q", i, state)
+			}
+		case !fault.Ambiguous(err):
+			cut++
+			if state != "" {
+				t.Errorf("order %d: not executed, they said (%v); its status is %q", i, err, state)
+			}
+		}
+	}
+	if cut == 0 {
+		t.Error("no reserve was cut: this run has shown nothing")
+	}
+	t.Logf("%d succeeded, %d were cut, %d are ambiguous", succeeded, cut, orders-succeeded-cut)
+}
+
+// testKilledConnections has the server end this shop's connections while it sells: in the middle of transactions and in
+// COMMIT. Buyers ask again until they get an answer, and the sell-out is exact all the same.
+func testKilledConnections(t *testing.T, s shop) {
+	const buyers, units = 60, 30
+	s.has(t, "HOT", units)
+	ctx := soon(t)
+	killing, stop := context.WithCancel(ctx)
+	killed := make(chan int)
+	k := s.killer(t)
+	go func() { killed <- k.until(killing) }()
+	var sold, refused atomic.Int64
+	atOnce(buyers, func(i int) {
+		for ctx.Err() == nil {
+			_, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", 1)))
+			switch {
+			case err == nil:
+				sold.Add(1)
+				return
+			case errors.Is(err, stock.ErrOutOfStock):
+				refused.Add(1)
+				return
+			case fault.KindOf(err) == fault.Unavailable || fault.KindOf(err) == fault.Timeout:
+			default:
+				t.Errorf("buyer %d: %v", i, err)
+				return
+			}
+		}
+	})
+	stop()
+	n := <-killed
+	if n == 0 {
+		t.Error("no connection was killed: this run has shown nothing")
+	}
+	if sold.Load() != units || refused.Load() != buyers-units {
+		t.Errorf("sold %d, refused %d; want %d, %d", sold.Load(), refused.Load(), units, buyers-units)
+	}
+	t.Logf("%d connections were killed", n)
+	s.wantLedger(t, "HOT", 0, units, 0)
+}
+
+func testRefusedLines(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	ctx := soon(t)
+	cases := map[string]struct {
+		lines []stock.Line
+		want  error
+	}{
+		"no line":       {nil, stock.ErrInvalidLines},
+		"zero":          {[]stock.Line{line("A", 0)}, stock.ErrInvalidLines},
+		"negative":      {[]stock.Line{line("A", -1)}, stock.ErrInvalidLines},
+		"too many":      {[]stock.Line{line("A", stock.MaxQuantity+1)}, stock.ErrInvalidLines},
+		"twice":         {[]stock.Line{line("A", 1), line("A", 1)}, stock.ErrInvalidLines},
+		"lower case":    {[]stock.Line{line("a", 1)}, stock.ErrInvalidLines},
+		"unknown":       {[]stock.Line{line("A", 1), line("UNKNOWN", 1)}, stock.ErrUnknownSKU},
+		"more than has": {[]stock.Line{line("A", 11)}, stock.ErrOutOfStock},
+	}
+	for name, c := range cases {
+		_, err := s.of(0).Reserve(ctx, order("ORDER", s.by, c.lines...))
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+		if fault.Ambiguous(err) {
+			t.Errorf("%s: the refusal is ambiguous", name)
+		}
+	}
+	for _, no := range []string{"", "ORDER WITH BLANKS", "ÄÖÜ", "123456789012345678901234567"} {
+		if _, err := s.of(0).Reserve(ctx, order(no, s.by, line("A", 1))); !errors.Is(err, stock.ErrInvalidOrderNo) {
+			t.Errorf("order number %q: got %v", no, err)
+		}
+	}
+	s.wantLedger(t, "A", 10, 0, 0)
+}
+
+func testHundredLines(t *testing.T, s shop) {
+	r := order("ORDER", s.by)
+	for i := range stock.MaxLines + 1 {
+		sku := fmt.Sprintf("SKU-%03d", i)
+		s.has(t, sku, 1)
+		r.Lines = append(r.Lines, line(sku, 1))
+	}
+	ctx := soon(t)
+	if _, err := s.of(0).Reserve(ctx, r); !errors.Is(err, stock.ErrInvalidLines) {
+		t.Errorf("101 lines: got %v, want invalid lines", err)
+	}
+	r.Lines = r.Lines[:stock.MaxLines]
+	receipt, err := s.of(0).Reserve(ctx, r)
+	if err != nil {
+		t.Fatalf("100 lines: %v", err)
+	}
+	if len(receipt.Lines) != stock.MaxLines {
+		t.Errorf("the receipt has %d lines", len(receipt.Lines))
+	}
+	if err := s.of(1).Confirm(ctx, "ORDER"); err != nil {
+		t.Fatalf("confirm 100 lines: %v", err)
+	}
+	s.wantLedger(t, "SKU-099", 0, 0, 1)
+	s.wantLedger(t, "SKU-100", 1, 0, 0)
+}
+
+func testWrongLayout(t *testing.T, s shop) {
+	s.has(t, "ELSEWHERE", 10)
+	if err := s.one.db.Exec("UPDATE stock SET layout = 'units' WHERE sku = 'ELSEWHERE'").Error; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.of(0).Reserve(soon(t), order("ORDER", s.by, line("ELSEWHERE", 1))); !errors.Is(err, stock.ErrWrongLayout) {
+		t.Errorf("got %v, want a wrong layout", err)
+	}
+}

@@ -1,0 +1,193 @@
+package strategy_test
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/strategy"
+)
+
+// shop is a world with the strategy under test in both instances.
+type shop struct {
+	*world
+	by string // the strategy's name
+	at [2]*strategy.Set
+}
+
+// of returns the instance that serves caller i.
+func (s shop) of(i int) *strategy.Set { return s.at[i%2] }
+
+// TestSuite is what every strategy promises, on a real database and a real Redis, with two instances that share them.
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name string
+		run  func(*testing.T, shop)
+	}{
+		{"exact sell-out", testSellOut},
+		{"quantities above one", testQuantities},
+		{"several lines, all or nothing", testAllOrNothing},
+		{"opposite line orders", testOppositeLines},
+		{"a hundred SKUs", testManySKUs},
+		{"one order from many callers", testDuplicates},
+		{"one order from many callers, sold out", testDuplicatesSoldOut},
+		{"mismatch", testMismatch},
+		{"release before reserve", testReleaseBefore},
+		{"release during reserve", testReleaseDuring},
+		{"release after reserve", testReleaseAfter},
+		{"release twice", testReleaseTwice},
+		{"confirm", testConfirm},
+		{"confirm and release race", testConfirmReleaseRace},
+		{"cancelled contexts", testCancelled},
+		{"killed connections", testKilledConnections},
+		{"refused lines", testRefusedLines},
+		{"a hundred lines", testHundredLines},
+		{"no stock row of that layout", testWrongLayout},
+	}
+	for _, s := range strategy.List() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range cases {
+				t.Run(c.name, func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t)
+					c.run(t, shop{world: w, by: s.Name, at: [2]*strategy.Set{w.one.set(t), w.two.set(t)}})
+					if faults := w.faults(t); faults != nil {
+						t.Errorf("the ledger is broken: %v", faults)
+					}
+				})
+			}
+		})
+	}
+}
+
+func testSellOut(t *testing.T, s shop) {
+	const buyers, units = 120, 40
+	s.has(t, "HOT", units)
+	ctx := soon(t)
+	var sold, refused atomic.Int64
+	atOnce(buyers, func(i int) {
+		_, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", 1)))
+		switch {
+		case err == nil:
+			sold.Add(1)
+		case errors.Is(err, stock.ErrOutOfStock):
+			refused.Add(1)
+		default:
+			t.Errorf("buyer %d: %v", i, err)
+		}
+	})
+	if sold.Load() != units || refused.Load() != buyers-units {
+		t.Errorf("sold %d, refused %d; want %d, %d", sold.Load(), refused.Load(), units, buyers-units)
+	}
+	s.wantLedger(t, "HOT", 0, units, 0)
+}
+
+// testQuantities sells 50 units in quantities of 1 to 4. Whoever was refused must have asked for more than was left at
+// the end: nothing is given back, so stock only falls, and an order that fits at the end had fitted all the time.
+func testQuantities(t *testing.T, s shop) {
+	const buyers, units = 60, 50
+	s.has(t, "HOT", units)
+	ctx := soon(t)
+	var sold atomic.Int64
+	var smallestRefused atomic.Int64
+	smallestRefused.Store(1 << 40)
+	atOnce(buyers, func(i int) {
+		quantity := int64(i%4 + 1)
+		_, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", quantity)))
+		switch {
+		case err == nil:
+			sold.Add(quantity)
+		case errors.Is(err, stock.ErrOutOfStock):
+			for least := smallestRefused.Load(); quantity < least && !smallestRefused.CompareAndSwap(least, quantity); least = smallestRefused.Load() {
+			}
+		default:
+			t.Errorf("buyer %d: %v", i, err)
+		}
+	})
+	left := units - sold.Load()
+	if smallestRefused.Load() <= left {
+		t.Errorf("an order of %d was refused, and %d are left", smallestRefused.Load(), left)
+	}
+	s.wantLedger(t, "HOT", left, sold.Load(), 0)
+}
+
+func testAllOrNothing(t *testing.T, s shop) {
+	s.has(t, "MANY", 100)
+	s.has(t, "FEW", 3)
+	s.has(t, "NONE", 0)
+	_, err := s.of(0).Reserve(soon(t), order("ORDER", s.by, line("MANY", 5), line("NONE", 1), line("FEW", 4)))
+	if !errors.Is(err, stock.ErrOutOfStock) {
+		t.Fatalf("got %v, want out of stock", err)
+	}
+	want := []stock.ShortLine{{SKU: "FEW", Requested: 4, Available: 3}, {SKU: "NONE", Requested: 1, Available: 0}}
+	if diff := cmp.Diff(want, shortLines(err)); diff != "" {
+		t.Errorf("the short lines (-want +got):\n%s", diff)
+	}
+	s.wantLedger(t, "MANY", 100, 0, 0)
+	s.wantLedger(t, "FEW", 3, 0, 0)
+	if state := s.state(t, "ORDER"); state != "" {
+		t.Errorf("a refused order left a header with status %q", state)
+	}
+	// The same order may come again when there is stock.
+	receipt, err := s.of(1).Reserve(soon(t), order("ORDER", s.by, line("MANY", 5), line("FEW", 3)))
+	if err != nil {
+		t.Fatalf("the order that fits: %v", err)
+	}
+	wantReceipt := stock.Receipt{OrderNo: "ORDER", Strategy: s.by, Lines: []stock.ReceiptLine{
+		{SKU: "FEW", Title: "Title of FEW", Quantity: 3, UnitPriceCents: 250},
+		{SKU: "MANY", Title: "Title of MANY", Quantity: 5, UnitPriceCents: 250},
+	}}
+	if diff := cmp.Diff(wantReceipt, receipt); diff != "" {
+		t.Errorf("the receipt (-want +got):\n%s", diff)
+	}
+	s.wantLedger(t, "FEW", 0, 3, 0)
+}
+
+func testOppositeLines(t *testing.T, s shop) {
+	const each = 40
+	s.has(t, "A", 2*each)
+	s.has(t, "B", 2*each)
+	ctx := soon(t)
+	atOnce(2*each, func(i int) {
+		lines := []stock.Line{line("A", 1), line("B", 1)}
+		if i%2 == 1 {
+			lines[0], lines[1] = lines[1], lines[0]
+		}
+		if _, err := buy(ctx, s.of(i/2), order(fmt.Sprintf("ORDER-%d", i), s.by, lines...)); err != nil {
+			t.Errorf("order %d: %v", i, err)
+		}
+	})
+	s.wantLedger(t, "A", 0, 2*each, 0)
+	s.wantLedger(t, "B", 0, 2*each, 0)
+}
+
+// testManySKUs has orders of four lines spread over a hundred SKUs, for which there is stock: none may be refused.
+func testManySKUs(t *testing.T, s shop) {
+	const skus, orders, lines = 100, 150, 4
+	for i := range skus {
+		s.has(t, fmt.Sprintf("SKU-%02d", i), orders*lines/skus)
+	}
+	ctx := soon(t)
+	atOnce(orders, func(i int) {
+		r := order(fmt.Sprintf("ORDER-%d", i), s.by)
+		for l := range lines {
+			r.Lines = append(r.Lines, line(fmt.Sprintf("SKU-%02d", (i*lines+l*l*7+l)%skus), 1))
+		}
+		_, err := buy(ctx, s.of(i), r)
+		if err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+			t.Errorf("order %d: %v", i, err)
+		}
+	})
+}
+
+func shortLines(err error) []stock.ShortLine {
+	f := faultOf(err)
+	short, _ := f.Details["short"].([]stock.ShortLine)
+	return short
+}

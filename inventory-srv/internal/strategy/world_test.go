@@ -1,0 +1,228 @@
+package strategy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"gorm.io/gorm"
+
+	"holdfast/internal/stack/stacktest"
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/database"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/lock"
+	"holdfast/sql"
+)
+
+// patience is how long a test waits for what must happen. Tests fill the machine; a deadline that bites would measure it.
+const patience = 60 * time.Second
+
+// instance is what one replica of the service has for itself.
+type instance struct {
+	db       *gorm.DB
+	store    *store.Store
+	locker   *lock.Redis
+	registry *prometheus.Registry
+}
+
+// world is one inventory that two instances share: one database, one Redis.
+type world struct {
+	one, two instance
+	dsn      string
+	redis    redis.UniversalClient
+	prefix   string // of the locks
+}
+
+func newWorld(t *testing.T, options ...lock.Option) *world {
+	t.Helper()
+	return newWorldOn(t, stacktest.Redis(t), options...)
+}
+
+func newWorldOn(t *testing.T, addr string, options ...lock.Option) *world {
+	t.Helper()
+	dsn := dbtest.NewDSN(t, sql.Inventory())
+	w := &world{dsn: dsn, prefix: fmt.Sprintf("suite-%d:", rand.Uint64()), redis: redis.NewClient(&redis.Options{Addr: addr})}
+	t.Cleanup(func() { _ = w.redis.Close() })
+	options = append(options, lock.WithPrefix(w.prefix))
+	w.one, w.two = newInstance(t, dsn, addr, options), newInstance(t, dsn, addr, options)
+	return w
+}
+
+func newInstance(t *testing.T, dsn, addr string, options []lock.Option) instance {
+	t.Helper()
+	db, err := database.Open(t.Context(), dsn, database.Options{MaxOpen: 32, Log: quiet()})
+	if err != nil {
+		t.Fatalf("open the database: %v", err)
+	}
+	client := lock.NewClient([]string{addr})
+	locker, err := lock.NewRedis(client, options...)
+	if err != nil {
+		t.Fatalf("make a locker: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = locker.Close()
+		_ = client.Close()
+		if pool, err := db.DB(); err == nil {
+			_ = pool.Close()
+		}
+	})
+	return instance{db: db, store: store.New(db), locker: locker, registry: prometheus.NewRegistry()}
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// set makes the strategies of one instance; orders may choose.
+func (i instance) set(t *testing.T) *strategy.Set {
+	t.Helper()
+	set, err := strategy.NewSet(strategy.Default, true, strategy.Deps{
+		Ledger: i.store.Ledger(), Locker: i.locker, Log: quiet(), Registry: i.registry,
+	})
+	if err != nil {
+		t.Fatalf("make the strategies: %v", err)
+	}
+	return set
+}
+
+// has puts units of a new SKU into the shop.
+func (w *world) has(t *testing.T, sku string, units int64) {
+	t.Helper()
+	if _, err := w.one.store.CreateProduct(t.Context(), store.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250}); err != nil {
+		t.Fatalf("create %s: %v", sku, err)
+	}
+	if units == 0 {
+		return
+	}
+	in := store.Inbound{SKU: sku, Quantity: units, Reference: "first-" + sku, Reason: "test", Actor: "test"}
+	if _, err := w.one.store.Receive(t.Context(), in); err != nil {
+		t.Fatalf("receive %s: %v", sku, err)
+	}
+}
+
+// faults checks the ledger identity and returns what is wrong.
+func (w *world) faults(t *testing.T) []string {
+	t.Helper()
+	audit, err := w.one.store.Audit(t.Context())
+	if err != nil {
+		t.Fatalf("audit: %v", err)
+	}
+	var faults []string
+	for _, e := range audit.Entries {
+		if e.Inbound != e.Available+e.Reserved+e.Sold || e.Available < 0 {
+			faults = append(faults, fmt.Sprintf("%s: inbound %d, available %d + reserved %d + sold %d", e.SKU, e.Inbound, e.Available, e.Reserved, e.Sold))
+		}
+		if e.Reserved != e.LinesReserved || e.Sold != e.LinesConfirmed {
+			faults = append(faults, fmt.Sprintf("%s: reserved %d, lines %d; sold %d, lines %d", e.SKU, e.Reserved, e.LinesReserved, e.Sold, e.LinesConfirmed))
+		}
+	}
+	return faults
+}
+
+// entry returns one SKU's side of the ledger.
+func (w *world) entry(t *testing.T, sku string) store.Entry {
+	t.Helper()
+	audit, err := w.one.store.Audit(t.Context())
+	if err != nil {
+		t.Fatalf("audit: %v", err)
+	}
+	for _, e := range audit.Entries {
+		if e.SKU == sku {
+			return e
+		}
+	}
+	t.Fatalf("no ledger entry for %s", sku)
+	return store.Entry{}
+}
+
+// wantLedger fails unless the identity holds and sku has these counters.
+func (w *world) wantLedger(t *testing.T, sku string, available, reserved, sold int64) {
+	t.Helper()
+	if faults := w.faults(t); faults != nil {
+		t.Errorf("the ledger is broken: %s", strings.Join(faults, "; "))
+	}
+	e := w.entry(t, sku)
+	if e.Available != available || e.Reserved != reserved || e.Sold != sold {
+		t.Errorf("%s: available %d, reserved %d, sold %d; want %d, %d, %d", sku, e.Available, e.Reserved, e.Sold, available, reserved, sold)
+	}
+}
+
+// state returns the status of one reservation, "" when there is none.
+func (w *world) state(t *testing.T, orderNo string) stock.Status {
+	t.Helper()
+	states, err := w.one.store.States(t.Context(), []string{orderNo})
+	if err != nil {
+		t.Fatalf("states: %v", err)
+	}
+	return states[orderNo]
+}
+
+// order makes a request of lines "SKU quantity".
+func order(no, by string, lines ...stock.Line) stock.Request {
+	return stock.Request{OrderNo: no, Lines: lines, Strategy: by}
+}
+
+func line(sku string, quantity int64) stock.Line { return stock.Line{SKU: sku, Quantity: quantity} }
+
+// buy reserves and asks again for as long as the answer is contended, as a client does.
+func buy(ctx context.Context, s stock.Reserver, r stock.Request) (stock.Receipt, error) {
+	for {
+		receipt, err := s.Reserve(ctx, r)
+		if !errors.Is(err, stock.ErrContended) || ctx.Err() != nil {
+			return receipt, err
+		}
+	}
+}
+
+// settle repeats a confirm or release for as long as it is contended.
+func settle(ctx context.Context, op func(context.Context, string) error, orderNo string) error {
+	for {
+		err := op(ctx, orderNo)
+		if !errors.Is(err, stock.ErrContended) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// atOnce runs n calls of fn at the same time and waits for them.
+func atOnce(n int, fn func(i int)) {
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			fn(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+}
+
+// soon returns a context that ends after patience.
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen within %s", what, patience)
+		}
+		time.Sleep(2 * time.Millisecond) // between two looks at the condition
+	}
+}

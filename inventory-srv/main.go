@@ -1,0 +1,157 @@
+// inventory-srv owns products and stock: it reserves, confirms and releases through one of several strategies.
+//
+//	inventory-srv              serve, after bringing the schema up to date
+//	inventory-srv migrate      bring the schema up to date
+//	inventory-srv seed         the same, then fill the catalogue; again changes nothing
+//	inventory-srv healthcheck  ask the running service whether it is ready
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/events"
+	"holdfast/inventory-srv/internal/httpapi"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/config"
+	"holdfast/pkg/database"
+	"holdfast/pkg/lock"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/server"
+	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
+	"holdfast/sql"
+)
+
+const service = "inventory-srv"
+
+// closeTimeout is what messages under way get to finish in, after the last request is answered.
+const closeTimeout = 10 * time.Second
+
+func main() { server.Main(run) }
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) (err error) {
+	var cfg settings
+	if err := config.Load(getenv, &cfg); err != nil {
+		return err
+	}
+	command := "serve"
+	if len(args) > 0 {
+		command = args[0]
+	}
+	if command == "healthcheck" {
+		return server.Healthcheck(ctx, cfg.OpsAddr)
+	}
+	if command != "serve" && command != "migrate" && command != "seed" {
+		return fmt.Errorf("unknown command %q: there are serve (the default), migrate, seed and healthcheck", command)
+	}
+
+	log := telemetry.NewLogger(stdout, service)
+	db, closeDB, err := openDatabase(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeDB()) }()
+	switch command {
+	case "migrate":
+		return nil // it is done whenever the database is opened
+	case "seed":
+		return store.New(db).Seed(ctx)
+	}
+	return serve(ctx, cfg, db, log)
+}
+
+// openDatabase brings the schema up to date as well: two replicas may do so at once.
+func openDatabase(ctx context.Context, cfg settings, log *slog.Logger) (*gorm.DB, func() error, error) {
+	db, err := database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: log})
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the database: %w", err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the database: %w", err)
+	}
+	if err := database.Migrate(ctx, db, sql.Inventory(), log); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("migrate: %w", err), pool.Close())
+	}
+	return db, pool.Close, nil
+}
+
+func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (err error) {
+	log.InfoContext(ctx, "starting", "settings", &cfg)
+	registry := telemetry.NewRegistry()
+
+	redis.SetLogger(telemetry.RedisLogger(log))
+	client := lock.NewClient(cfg.RedisAddrs)
+	defer func() { err = errors.Join(err, client.Close()) }()
+	locker, err := lock.NewRedis(client, lock.WithTTL(cfg.LockTTL), lock.WithObserver(strategy.NewLockMetrics(registry)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, locker.Close()) }()
+
+	inventory := store.New(db)
+	set, err := strategy.NewSet(cfg.StockStrategy, cfg.LabMode, strategy.Deps{
+		Ledger: inventory.Ledger(), Locker: locker, Log: log, Registry: registry,
+	})
+	if err != nil {
+		return err
+	}
+	bus, stopBus, err := startBus(ctx, cfg, set, log, registry)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopBus()) }()
+
+	return server.Run(ctx, server.Config{
+		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
+		RequestTimeout: cfg.RequestTimeout,
+		Handler: httpapi.New(httpapi.Config{
+			Stock: set, Store: inventory,
+			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
+		}),
+		Checks: []server.Check{
+			{Name: "mysql", Probe: database.Probe(db)},
+			{Name: "redis", Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }},
+			{Name: "broker", Probe: bus.Probe},
+		},
+	})
+}
+
+// startBus subscribes and starts in the background: the bus tries until the broker is there, and the service serves
+// meanwhile, unready. The returned function ends both and waits.
+func startBus(ctx context.Context, cfg settings, set *strategy.Set, log *slog.Logger, registry prometheus.Registerer) (*mq.Bus, func() error, error) {
+	bus, err := mq.Open(mq.Config{
+		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID,
+		Topics: events.Topics(), Log: log, Registerer: registry,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range events.New(set, log, registry).Subscriptions() {
+		bus.Subscribe(s)
+	}
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		if err := bus.Start(ctx); err != nil && ctx.Err() == nil {
+			log.ErrorContext(ctx, "message bus does not start", "err", err)
+		}
+	})
+	return bus, func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		err := bus.Close(ctx)
+		starting.Wait()
+		return err
+	}, nil
+}
