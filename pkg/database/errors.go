@@ -1,0 +1,119 @@
+package database
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"slices"
+
+	"github.com/go-sql-driver/mysql"
+
+	"holdfast/pkg/fault"
+)
+
+// The server's error numbers that mean something to us. MySQL and MariaDB share all but the last two groups.
+const (
+	checkread       = 1020 // MariaDB: the row changed since the snapshot was taken
+	tooManyConns    = 1040
+	shuttingDown    = 1053
+	duplicateKey    = 1062
+	unknownVariable = 1193
+	tooManyUserConn = 1203
+	lockWaitTimeout = 1205
+	deadlock        = 1213
+
+	killedMySQL  = 4031 // MySQL: the session was ended for being silent
+	killedMaria  = 1927 // MariaDB: the connection was killed
+	checkMySQL   = 3819
+	checkMariaDB = 4025
+)
+
+// The faults of this package.
+var (
+	// ErrUnavailable is a database that cannot be reached, or a connection that broke.
+	ErrUnavailable = fault.New(fault.Unavailable, "database_unavailable", "the database cannot be reached")
+	// ErrContended is a transaction that lost too many races for locks; it was rolled back each time.
+	ErrContended = fault.New(fault.Contended, "contended", "too many others wanted the same rows; nothing was done")
+	// ErrCommitUnknown is a transaction of which we cannot know whether it was committed.
+	ErrCommitUnknown = fault.New(fault.Unavailable, "commit_unknown", "the answer to COMMIT was lost and could not be looked up")
+)
+
+// errRolledBack is a transaction whose COMMIT was found to have had no effect.
+var errRolledBack = errors.New("the answer to COMMIT was lost, and the transaction was found rolled back")
+
+func isNumber(err error, numbers ...uint16) bool {
+	e, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && slices.Contains(numbers, e.Number)
+}
+
+// IsDuplicate reports a violated primary or unique key.
+func IsDuplicate(err error) bool { return isNumber(err, duplicateKey) }
+
+// IsCheckViolated reports a violated CHECK constraint, such as a counter that would have gone below zero.
+func IsCheckViolated(err error) bool { return isNumber(err, checkMySQL, checkMariaDB) }
+
+// IsRetryable reports an error after which the whole transaction may be run again as if it had never been: a deadlock, a
+// lock wait timeout, a row that changed under a snapshot. The transaction must have been rolled back; [InTx] does both.
+func IsRetryable(err error) bool { return isNumber(err, checkread, lockWaitTimeout, deadlock) }
+
+// isLost reports a connection that broke or that the server ended.
+func isLost(err error) bool {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || isNumber(err, shuttingDown, killedMySQL, killedMaria) {
+		return true
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network && !isContext(err)
+}
+
+// isContext is asked first where both could hold: a context's deadline is a net.Error, too.
+func isContext(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// isRefused reports that the server was not reached at all or turned us away at the door.
+func isRefused(err error) bool {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		return true
+	}
+	return isNumber(err, tooManyConns, tooManyUserConn)
+}
+
+// Fault turns an error of the connection into [ErrUnavailable], which is ambiguous unless nothing can have been sent.
+// Faults, errors of a context and answers of the server are returned as they are.
+func Fault(err error) error {
+	if err == nil || isContext(err) {
+		return err
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	switch {
+	case isRefused(err) || errors.Is(err, driver.ErrBadConn):
+		return ErrUnavailable.Wrap(err).NotExecuted()
+	case isLost(err):
+		return ErrUnavailable.Wrap(err)
+	}
+	return err
+}
+
+// notExecuted is Fault for a transaction that was certainly not committed.
+func notExecuted(err error) error {
+	if e, ok := errors.AsType[*fault.Error](err); ok {
+		if errors.Is(e, ErrUnavailable) {
+			return e.NotExecuted()
+		}
+		return err
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault.ErrTimeout.Wrap(err).NotExecuted()
+	case errors.Is(err, context.Canceled):
+		return fault.ErrCanceled.Wrap(err).NotExecuted()
+	case isRefused(err) || isLost(err):
+		return ErrUnavailable.Wrap(err).NotExecuted()
+	}
+	return err
+}

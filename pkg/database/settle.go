@@ -1,0 +1,47 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// settleTimeout bounds the search for the outcome of a COMMIT. It is more than one lock wait (2 s): the old session may
+// still be committing.
+const settleTimeout = 5 * time.Second
+
+// settle finds out what became of a COMMIT whose answer was lost. nil: committed. errRolledBack: it was not.
+// ErrCommitUnknown: we could not find out.
+func settle(ctx context.Context, pool *sql.DB, o txOptions, cause error) error {
+	if o.settle == "" {
+		return ErrCommitUnknown.Wrap(cause)
+	}
+	// The caller's time may be up, yet the answer matters as much as before: it has a time of its own.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		there, err := exists(ctx, pool, o.settle, o.args)
+		switch {
+		case err == nil && there:
+			return nil
+		case err == nil:
+			return fmt.Errorf("%w: %w", errRolledBack, cause)
+		}
+		if !IsRetryable(err) && !isLost(err) && !isRefused(err) || pause(ctx, try) != nil {
+			return ErrCommitUnknown.Wrap(errors.Join(cause, err))
+		}
+	}
+}
+
+// exists runs the query outside of a transaction: what it locks is free again when it returns.
+func exists(ctx context.Context, pool *sql.DB, query string, args []any) (there bool, err error) {
+	rows, err := pool.QueryContext(ctx, query, args...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close() //nolint:errcheck // Err says what went wrong
+	there = rows.Next()
+	return there, rows.Err()
+}

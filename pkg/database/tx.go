@@ -1,0 +1,172 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+const (
+	firstBackoff = 4 * time.Millisecond
+	lastBackoff  = 250 * time.Millisecond
+	// triesWithoutDeadline bounds the repetitions for a caller who set no deadline.
+	triesWithoutDeadline = 10
+)
+
+// TxOption is an option of [InTx].
+type TxOption func(*txOptions)
+
+type txOptions struct {
+	sql    sql.TxOptions
+	settle string // the query; empty: none
+	args   []any
+}
+
+// SettleBy tells [InTx] how to find out whether a transaction was committed when the answer to its COMMIT was lost.
+// query is a SELECT … FOR UPDATE by key of a row that the transaction wrote and nobody else can have: as long as the old
+// session lives the query waits for it, and then the row is there or it is not. Default: the outcome stays unknown.
+func SettleBy(query string, args ...any) TxOption {
+	return func(o *txOptions) { o.settle, o.args = query, args }
+}
+
+// Snapshot makes the transaction read only, in one consistent snapshot that its first read takes (REPEATABLE READ).
+// Default: READ COMMITTED, in which each statement sees what is committed when it starts.
+func Snapshot() TxOption {
+	return func(o *txOptions) { o.sql = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true} }
+}
+
+// InTx runs fn in a transaction and commits it when fn returns nil. fn may run several times, each time in a new
+// transaction and after everything it did before was rolled back: it must not change anything outside that cannot be
+// changed twice. It must use only the tx it is given, in its own goroutine, and no longer than it runs.
+//
+// Any error, of fn or of a statement even if fn ignores it, leads to ROLLBACK and to nothing else. Deadlocks, lock wait
+// timeouts and lost connections repeat the whole until ctx's deadline, or 10 times when it has none. A panic of fn rolls
+// back and goes on.
+//
+// Errors: fn's own; [ErrContended] when the races never ended well; [ErrUnavailable]; fault.ErrTimeout or
+// fault.ErrCanceled when ctx ended. All of these mean that nothing was executed. Only [ErrCommitUnknown] means that it may have been.
+func InTx(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...TxOption) error {
+	var o txOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return fmt.Errorf("begin: %w (is this a transaction already?)", err)
+	}
+	var lost error // the last race, so that a deadline in the next try still says why
+	for try := 1; ; try++ {
+		err := once(ctx, db, pool, fn, o)
+		if err == nil || errors.Is(err, ErrCommitUnknown) {
+			return err
+		}
+		if lost != nil && isContext(err) && ctx.Err() != nil {
+			return ErrContended.Wrap(errors.Join(lost, err))
+		}
+		if !repeatable(err) {
+			return notExecuted(err)
+		}
+		lost = err
+		if _, bounded := ctx.Deadline(); !bounded && try == triesWithoutDeadline {
+			return givenUp(lost)
+		}
+		if err := pause(ctx, try); err != nil {
+			return givenUp(errors.Join(lost, err))
+		}
+	}
+}
+
+// repeatable: nothing was committed, and another try may go better. A server that cannot be reached is not one of these.
+func repeatable(err error) bool {
+	return IsRetryable(err) || errors.Is(err, errRolledBack) || isLost(err) && !isRefused(err)
+}
+
+// givenUp is the end of the repetitions: a lost race, or a connection that breaks again and again.
+func givenUp(err error) error {
+	if !IsRetryable(err) && !errors.Is(err, errRolledBack) {
+		return notExecuted(ErrUnavailable.Wrap(err))
+	}
+	return ErrContended.Wrap(err)
+}
+
+// pause waits a random time that doubles at most with each try, so that those who collided do not collide again.
+func pause(ctx context.Context, try int) error {
+	longest := min(lastBackoff, firstBackoff<<min(try, 10))
+	timer := time.NewTimer(rand.N(longest) + time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// once runs one transaction. Whatever error it returns, except ErrCommitUnknown, nothing was committed.
+func once(ctx context.Context, db *gorm.DB, pool *sql.DB, fn func(tx *gorm.DB) error, o txOptions) error {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // gives the connection back; a broken one was reported by what broke
+	// The pool gets a context that never ends: it would otherwise roll back behind our back, and InTx would return
+	// before the locks are gone. Statements still end with ctx.
+	r := &record{caller: ctx}
+	tx, err := conn.BeginTx(context.WithValue(context.WithoutCancel(ctx), recordKey{}, r), &o.sql)
+	if err != nil {
+		return err
+	}
+	open := true
+	defer func() {
+		if open { // also when fn panics or ends its goroutine
+			_ = tx.Rollback() // when it fails, the connection is closed, and the server rolls back
+		}
+	}()
+	session := db.Session(&gorm.Session{NewDB: true, Context: ctx})
+	session.Statement.ConnPool = statements{tx}
+	if err := fn(session); err != nil {
+		if IsRetryable(r.failed) || isLost(r.failed) { // fn may have put its own words in its place
+			return r.failed
+		}
+		return err
+	}
+	if err := ctx.Err(); err != nil && r.failed == nil {
+		return err // the caller has gone: committing could only surprise
+	}
+	open = false
+	err = tx.Commit()
+	if err == nil || r.failed != nil || !r.commitSent || IsRetryable(err) {
+		return err
+	}
+	return settle(ctx, pool, o, err)
+}
+
+// statements is a transaction without its Commit and Rollback, which are InTx's alone.
+type statements struct{ tx *sql.Tx }
+
+var _ gorm.ConnPool = statements{}
+
+// PrepareContext implements gorm.ConnPool.
+func (s statements) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	return s.tx.PrepareContext(ctx, query)
+}
+
+// ExecContext implements gorm.ConnPool.
+func (s statements) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return s.tx.ExecContext(ctx, query, args...)
+}
+
+// QueryContext implements gorm.ConnPool.
+func (s statements) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return s.tx.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext implements gorm.ConnPool.
+func (s statements) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return s.tx.QueryRowContext(ctx, query, args...)
+}
