@@ -20,12 +20,14 @@ const (
 	producerGroup = "mq-producer" // of messages without a transaction; nothing ever asks it anything
 )
 
-// Bus is a process's connection to the broker: one producer, at most one transactional producer, and its consumers,
-// all under one identity. Build it with [Open], declare what is wanted, then Start it once.
+// Bus is a process's connection to the broker: one producer, at most one transactional producer, and its consumers.
+// Build it with [Open], declare what is wanted, then Start it once.
 //
-// The one identity and the order in which it comes up matter. The client library hands check-backs to whichever of its
-// clients was created first under an identity, and makes a transactional producer known to the broker only together with
-// a consumer's heartbeat. Otherwise transactions that a crash left open are never asked about.
+// Identities and the order in which they come up matter. The client library hands check-backs to whichever of its clients
+// was created first under an identity, and makes a transactional producer known to the broker at once only together with
+// a consumer's heartbeat; otherwise transactions that a crash left open are not asked about. So the producers share the
+// identity Config.Instance with a consumer of nothing, the beacon, and are created before it. The real consumers have an
+// identity each, because the library lets the broker disturb a consumer that starts under an identity with another one.
 type Bus struct {
 	cfg      Config
 	names    names
@@ -152,15 +154,17 @@ func (b *Bus) Start(ctx context.Context) error {
 	}
 }
 
-// declareRest adds what Start needs beyond the declarations: the groups' own topics and, for a transactional producer
-// without any consumer beside it, a consumer of nothing, which makes it known to the broker.
+// declareRest adds what Start needs beyond the declarations: the beacon of a transactional producer and the groups' own
+// topics.
 func (b *Bus) declareRest() {
-	if b.tx != nil && len(b.subs) == 0 {
-		beacon := Topic{Name: b.tx.group + "-beacon", Queues: 1}
-		b.topics = append(b.topics, beacon)
-		b.subs = append(b.subs, b.subscriberOf(Subscription{
-			Group: beacon.Name, Topic: beacon.Name, Handler: func(context.Context, Message) error { return nil },
-		}))
+	if b.tx != nil {
+		topic := Topic{Name: b.tx.group + "-beacon", Queues: 1}
+		b.topics = append(b.topics, topic)
+		beacon := b.subscriberOf(Subscription{
+			Group: topic.Name, Topic: topic.Name, Handler: func(context.Context, Message) error { return nil },
+		})
+		beacon.identity = b.cfg.Instance
+		b.subs = append([]*subscriber{beacon}, b.subs...)
 	}
 	for _, s := range b.subs {
 		if _, ok := b.known[s.Topic]; !ok && s.deadLetters() {

@@ -80,7 +80,7 @@ func (b *Bus) startConsumer(s *subscriber) (rocketmq.PushConsumer, error) {
 	pc, err := rocketmq.NewPushConsumer(
 		consumer.WithNsResolver(b.resolver),
 		consumer.WithGroupName(b.names.full(s.Group)),
-		consumer.WithInstance(b.cfg.Instance),
+		consumer.WithInstance(s.identity),
 		consumer.WithConsumerModel(consumer.Clustering),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), // else a new group may skip what came before it
 		consumer.WithConsumeMessageBatchMaxSize(1),
@@ -111,7 +111,7 @@ func (c *connection) suspend() {
 	}
 }
 
-// shutdown closes everything that was started, consumers first: the client they share closes with the last of them.
+// shutdown closes everything that was started, consumers first.
 // The library's Shutdown methods return nil, always.
 func (c *connection) shutdown() {
 	for _, pc := range c.consumers {

@@ -38,7 +38,8 @@ const (
 // subscriber is a Subscription with its defaults, at work.
 type subscriber struct {
 	Subscription
-	bus *Bus
+	bus      *Bus
+	identity string
 }
 
 func (b *Bus) newSubscriber(s Subscription) (*subscriber, error) {
@@ -67,7 +68,7 @@ func (b *Bus) subscriberOf(s Subscription) *subscriber {
 	if s.Timeout == 0 {
 		s.Timeout = defaultTimeout
 	}
-	return &subscriber{Subscription: s, bus: b}
+	return &subscriber{Subscription: s, bus: b, identity: b.cfg.Instance + "/" + s.Group} // no instance has a slash
 }
 
 func (s *subscriber) deadLetters() bool { return strings.HasPrefix(s.Topic, deadLetterPrefix) }

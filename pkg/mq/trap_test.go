@@ -226,9 +226,7 @@ func TestTrapQueuesChange(t *testing.T) {
 // One ordered message that fails must hold its queue for a while; the library's own default is no time at all.
 func TestTrapOrderedRetrySpins(t *testing.T) {
 	t.Parallel()
-	if mqtest.RaceEnabled {
-		t.Skip("the client library reads an ordered queue without its lock; run without -race")
-	}
+	mqtest.SkipIfRace(t)
 	b, _ := mqtest.NewBus(t, stacktest.RocketMQ(t), mqtest.Namespace(), topicT)
 	var calls atomic.Int32
 	first := make(chan struct{}, 1000)

@@ -63,6 +63,11 @@ func drainOnClose(t *testing.T, env Env) {
 	second.Subscribe(mq.Subscription{Group: groupA, Topic: topicA, Handler: rest.Handler(nil)})
 	Start(t, second)
 	rest.WaitForKeys(t, total) // what is left, and one "after" for each that is not
+	for _, d := range rest.All() {
+		if d.Attempt != 0 {
+			t.Errorf("%s lost %d attempts to the Close of another member", d.Key, d.Attempt)
+		}
+	}
 	for _, d := range finished {
 		if n := len(rest.Of(d.Key)); n != 0 {
 			t.Errorf("%s was handled before Close and again after it", d.Key)

@@ -2,5 +2,4 @@
 
 package mqtest
 
-// RaceEnabled tells whether the race detector is on: the client library races with itself on ordered queues.
-const RaceEnabled = false
+const raceEnabled = false
