@@ -99,6 +99,7 @@ func (c *fakeClaim) enter(calls *int) (leave func()) {
 
 func (c *fakeClaim) take(ctx context.Context) (grant, error) {
 	defer c.enter(&c.fake.Takes)()
+	sent := time.Now()
 	if err := c.fake.hook(ctx, &c.fake.OnTake); err != nil {
 		return grant{}, err
 	}
@@ -116,7 +117,7 @@ func (c *fakeClaim) take(ctx context.Context) (grant, error) {
 		tokens[key] = f.counters[key]
 		f.holds[key] = fakeHold{claim: c, expires: now.Add(f.set.ttl)}
 	}
-	return grant{until: now.Add(f.set.ttl - f.set.drift()), tokens: tokens}, nil
+	return grant{until: sent.Add(f.set.ttl - f.set.drift()), tokens: tokens}, nil
 }
 
 func (c *fakeClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {

@@ -6,4 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The shared Redis lives as long as this process; one goroutine waits for its end.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("holdfast/internal/stack.watch.func1"))
+}
