@@ -1,0 +1,46 @@
+// Package gateway is the public door: it finds out who asks, refuses what is malformed before it costs a back end
+// anything, and passes the rest on. It has no database and decides nothing about orders or stock; the services' problems
+// go through to the client with code, details, ambiguity and request id.
+package gateway
+
+import (
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/web"
+)
+
+// Config is what the gateway needs.
+type Config struct {
+	Orders    *orderapi.Client
+	Inventory *inventoryapi.Client
+	Tokens    *Tokens
+	DemoLogin bool // POST /v1/login exists and gives anybody any role
+	Lab       bool // an order may choose its strategy
+	Engine    web.EngineConfig
+}
+
+// MaxBody is the largest body the gateway takes, in bytes: an order of 100 lines has less than a quarter of it.
+const MaxBody = 64 << 10
+
+// The page sizes of all lists.
+const (
+	defaultPage = 50
+	maxPage     = 100
+)
+
+// gateway holds the handlers. They are in files by resource.
+type gateway struct {
+	orders    *orderapi.Client
+	inventory *inventoryapi.Client
+	tokens    *Tokens
+	lab       bool
+}
+
+// What the gateway itself refuses, beside the faults that orderapi and inventoryapi name.
+var (
+	errUnauthenticated    = fault.New(fault.Unauthenticated, "unauthenticated", "a valid bearer token is required")
+	errForbidden          = fault.New(fault.Forbidden, "forbidden", "your role may not do this")
+	errInvalidRole        = fault.New(fault.Invalid, "invalid_role", "a role is buyer or admin")
+	errStrategyNotAllowed = fault.New(fault.Forbidden, "strategy_not_allowed", "an order may choose its strategy only in lab mode")
+)

@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"net/http"
+	"regexp"
+
+	"github.com/gin-gonic/gin"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/web"
+)
+
+const (
+	headerIdempotencyKey = "Idempotency-Key"
+	headerStrategy       = "X-Stock-Strategy"
+)
+
+var (
+	keyPattern     = regexp.MustCompile(`^[!-~]{1,255}$`) // visible ASCII
+	orderNoPattern = regexp.MustCompile(`^[0-9A-Z]{1,26}$`)
+)
+
+// orderRequest is the public POST /v1/orders.
+type orderRequest struct {
+	Items []orderapi.PlaceItem `json:"items"`
+}
+
+// session speaks to order-srv on behalf of the caller.
+func (g *gateway) session(c *gin.Context) *orderapi.Session {
+	caller := callerOf(c)
+	return g.orders.As(caller.User, caller.Role)
+}
+
+// placeOrder answers 201 for a placed order and 202 for one that is still being decided; Location says where to look.
+func (g *gateway) placeOrder(c *gin.Context) (int, any, error) {
+	request, err := g.readOrder(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	order, placed, err := g.session(c).Place(c.Request.Context(), request)
+	if err != nil {
+		return 0, nil, err
+	}
+	c.Header("Location", "/v1/orders/"+order.OrderNo)
+	if !placed {
+		return http.StatusAccepted, order, nil
+	}
+	return http.StatusCreated, order, nil
+}
+
+// readOrder checks all that can be checked without asking anybody.
+func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
+	key, err := idempotencyKey(c.Request.Header)
+	if err != nil {
+		return orderapi.PlaceRequest{}, err
+	}
+	strategies := c.Request.Header.Values(headerStrategy)
+	if len(strategies) > 0 && !g.lab {
+		return orderapi.PlaceRequest{}, errStrategyNotAllowed
+	}
+	var in orderRequest
+	if err := web.Decode(c, &in); err != nil {
+		return orderapi.PlaceRequest{}, err
+	}
+	lines := make([]inventoryapi.Line, len(in.Items))
+	for i, item := range in.Items {
+		lines[i] = inventoryapi.Line(item)
+	}
+	if err := inventoryapi.CheckLines(lines); err != nil {
+		return orderapi.PlaceRequest{}, err
+	}
+	return orderapi.PlaceRequest{IdempotencyKey: key, Items: in.Items, Strategy: c.GetHeader(headerStrategy)}, nil
+}
+
+// idempotencyKey requires exactly one: with two the client and we might remember different ones.
+func idempotencyKey(h http.Header) (string, error) {
+	keys := h.Values(headerIdempotencyKey)
+	switch {
+	case len(keys) == 0 || len(keys) == 1 && keys[0] == "":
+		return "", orderapi.ErrMissingKey
+	case len(keys) > 1 || !keyPattern.MatchString(keys[0]):
+		return "", orderapi.ErrInvalidKey
+	}
+	return keys[0], nil
+}
+
+func (g *gateway) listOrders(c *gin.Context) (int, any, error) {
+	limit, err := web.QueryInt(c, "limit", defaultPage, 1, maxPage)
+	if err != nil {
+		return 0, nil, err
+	}
+	page, err := g.session(c).List(c.Request.Context(), c.Query("cursor"), limit)
+	return http.StatusOK, page, err
+}
+
+func (g *gateway) getOrder(c *gin.Context) (int, any, error) {
+	orderNo, err := orderNo(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	order, err := g.session(c).Get(c.Request.Context(), orderNo)
+	return http.StatusOK, order, err
+}
+
+func (g *gateway) payOrder(c *gin.Context) (int, any, error) {
+	orderNo, err := orderNo(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	order, err := g.session(c).Pay(c.Request.Context(), orderNo)
+	return http.StatusOK, order, err
+}
+
+func (g *gateway) cancelOrder(c *gin.Context) (int, any, error) {
+	orderNo, err := orderNo(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	order, err := g.session(c).Cancel(c.Request.Context(), orderNo)
+	return http.StatusOK, order, err
+}
+
+// orderNo returns ErrNotFound for what no order can be called, so that it never becomes part of an internal path.
+func orderNo(c *gin.Context) (string, error) {
+	orderNo := c.Param("order_no")
+	if !orderNoPattern.MatchString(orderNo) {
+		return "", orderapi.ErrNotFound
+	}
+	return orderNo, nil
+}

@@ -1,0 +1,83 @@
+// api-gateway is the only public door: identity, limits, request ids, deadlines and the public HTTP contract.
+//
+//	api-gateway              serve
+//	api-gateway healthcheck  ask the running gateway whether it is ready
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"holdfast/api-gateway/internal/gateway"
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/config"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/rest"
+	"holdfast/pkg/server"
+	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
+)
+
+const service = "api-gateway"
+
+func main() { server.Main(run) }
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	var cfg settings
+	if err := config.Load(getenv, &cfg); err != nil {
+		return err
+	}
+	switch {
+	case len(args) == 1 && args[0] == "healthcheck":
+		return server.Healthcheck(ctx, cfg.OpsAddr)
+	case len(args) > 0:
+		return fmt.Errorf("unknown command %q: there is healthcheck, or none to serve", args)
+	}
+
+	log := telemetry.NewLogger(stdout, service)
+	log.InfoContext(ctx, "starting", "settings", &cfg)
+	registry := telemetry.NewRegistry()
+
+	orders, ordersErr := rest.New(rest.Config{Name: "order", URLs: cfg.OrderURLs, Timeout: cfg.RequestTimeout, Log: log})
+	inventory, inventoryErr := rest.New(rest.Config{Name: "inventory", URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Log: log})
+	if err := errors.Join(ordersErr, inventoryErr); err != nil {
+		return err
+	}
+	defer orders.Close()
+	defer inventory.Close()
+
+	return server.Run(ctx, server.Config{
+		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
+		RequestTimeout: cfg.RequestTimeout,
+		Handler: gateway.New(gateway.Config{
+			Orders:    orderapi.NewClient(orders),
+			Inventory: inventoryapi.NewClient(inventory),
+			Tokens:    gateway.NewTokens(cfg.JWTSecret.Reveal(), time.Now),
+			DemoLogin: cfg.DemoLogin,
+			Lab:       cfg.LabMode,
+			Engine:    web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, MaxBody: gateway.MaxBody},
+		}),
+		// Optional: a gateway that were taken out of service for a dead back end could not even say so.
+		Checks: []server.Check{
+			{Name: "order-srv", Probe: reachable(orders), Optional: true},
+			{Name: "inventory-srv", Probe: reachable(inventory), Optional: true},
+		},
+	})
+}
+
+// reachable asks for a page that no service has: "not found" in problem details is an answer, and it costs the service
+// nothing.
+func reachable(c *rest.Client) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := c.Do(ctx, http.MethodGet, "/", nil, nil)
+		if fault.KindOf(err) == fault.NotFound {
+			return nil
+		}
+		return err
+	}
+}
