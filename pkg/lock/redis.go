@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 //go:embed scripts/acquire.lua
@@ -41,6 +42,8 @@ func NewClient(addrs []string) redis.UniversalClient {
 		PoolSize:              64,
 		PoolTimeout:           time.Second,
 		DisableIdentity:       true,
+		// These are for a vendor's cloud; a plain Redis answers the handshake with an error, one round trip later.
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }
 

@@ -34,8 +34,27 @@ type server struct {
 func newServer(t testing.TB, addr string) server {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: addr})
-	t.Cleanup(func() { _ = client.Close() })
-	return server{Client: client, addr: addr, prefix: rand.Text() + ":"}
+	s := server{Client: client, addr: addr, prefix: rand.Text() + ":"}
+	t.Cleanup(func() {
+		s.removeKeys(t)
+		_ = client.Close()
+	})
+	return s
+}
+
+// removeKeys deletes what the test left: counters live for ever, and the server may be somebody else's.
+func (s server) removeKeys(t testing.TB) {
+	t.Helper()
+	ctx := context.Background() // the test's own has ended
+	keys := s.Scan(ctx, 0, "{"+s.prefix+"}*", 1000).Iterator()
+	for keys.Next(ctx) {
+		if err := s.Del(ctx, keys.Val()).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := keys.Err(); err != nil {
+		t.Error(err)
+	}
 }
 
 func (s server) key(k string) string   { return "{" + s.prefix + "}key:" + k }
@@ -247,6 +266,28 @@ func TestRedis_SeveralKeys(t *testing.T) {
 	})
 }
 
+func TestRedis_RefusedInOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, stacktest.Redis(t))
+	holder := acquire(t, s.locker(t), "k")
+	client, count := lock.NewClient([]string{s.addr}), &attempts{}
+	client.AddHook(count)
+	locker, err := lock.NewRedis(client, lock.WithPrefix(s.prefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = locker.Close(), client.Close() })
+	release(t, acquire(t, locker, "other")) // connects
+	before := count.n.Load()
+	if _, err := locker.Try(within(t), "k"); !errors.Is(err, lock.ErrHeld) {
+		t.Errorf("try = %v, want ErrHeld", err)
+	}
+	if n := count.n.Load() - before; n != 1 {
+		t.Errorf("%d round trips for a refusal, want 1: there is nothing to clean up", n)
+	}
+	release(t, holder)
+}
+
 // attempts counts the commands of a client.
 type attempts struct{ n atomic.Int64 }
 
@@ -421,7 +462,6 @@ func TestRedis_CounterThatIsNoNumber(t *testing.T) {
 	if err := s.Set(t.Context(), s.fence("b"), "x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Del(context.Background(), s.fence("b")) })
 	if _, err := s.locker(t).Try(within(t), "a", "b"); !errors.Is(err, lock.ErrUnavailable) {
 		t.Errorf("try = %v, want ErrUnavailable", err)
 	}
