@@ -21,7 +21,7 @@ const fetchTimeout = 10 * time.Minute
 // or Maven and a Java compiler to make them. Otherwise the error says what is missing. It fetches nothing.
 func RocketMQAvailable() error {
 	if find("java") == "" {
-		return errors.New("Java is not installed; install a JDK 17 or newer (apt-get install openjdk-17-jdk-headless maven)")
+		return errors.New("no Java here; install a JDK 17 or newer (apt-get install openjdk-17-jdk-headless maven)")
 	}
 	dir, err := jarsDir()
 	if err != nil {

@@ -83,7 +83,7 @@ func (s *subscriber) maxReconsumeTimes() int32 {
 func (s *subscriber) concurrently(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 	cc, ok := primitive.GetConcurrentlyCtx(ctx)
 	for _, msg := range msgs { // always one
-		v, let := s.handle(msg)
+		v, let := s.handle(msg) //nolint:contextcheck // the library's context names the queue and is never done; ours is the bus's.
 		if !let {
 			return consumer.ConsumeRetryLater, nil
 		}
@@ -110,7 +110,7 @@ func (s *subscriber) concurrently(ctx context.Context, msgs ...*primitive.Messag
 func (s *subscriber) orderly(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 	oc, ok := primitive.GetOrderlyCtx(ctx)
 	for _, msg := range msgs { // always one
-		v, let := s.handle(msg)
+		v, let := s.handle(msg) //nolint:contextcheck // the library's context names the queue and is never done; ours is the bus's.
 		if let && v == verdictAck {
 			continue
 		}

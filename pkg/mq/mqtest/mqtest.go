@@ -5,7 +5,6 @@ package mqtest
 import (
 	"context"
 	"crypto/rand"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -94,13 +93,13 @@ func SkipIfRace(tb testing.TB) {
 // Namespace returns a namespace that no other test uses.
 func Namespace() string { return "t" + strings.ToLower(rand.Text()[:10]) }
 
-// NewBus opens a bus in a namespace. It logs only with -v -run of a single case in mind: to nowhere.
+// NewBus opens a bus in a namespace, with a registry of its own and no log. It is closed with the test.
 func NewBus(tb testing.TB, namesrv, namespace string, topics ...mq.Topic) (*mq.Bus, *prometheus.Registry) {
 	tb.Helper()
 	reg := prometheus.NewRegistry()
 	b, err := mq.Open(mq.Config{
 		Namesrv: []string{namesrv}, Namespace: namespace, Topics: topics, Registerer: reg,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		tb.Fatal(err)
