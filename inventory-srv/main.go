@@ -57,11 +57,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 
 	log := telemetry.NewLogger(stdout, service)
-	db, closeDB, err := openDatabase(ctx, cfg, log)
+	db, err := openDatabase(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeDB()) }()
+	defer func() { err = errors.Join(err, database.Close(db)) }()
 	switch command {
 	case "migrate":
 		return nil // it is done whenever the database is opened
@@ -72,19 +72,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 }
 
 // openDatabase brings the schema up to date as well: two replicas may do so at once.
-func openDatabase(ctx context.Context, cfg settings, log *slog.Logger) (*gorm.DB, func() error, error) {
+func openDatabase(ctx context.Context, cfg settings, log *slog.Logger) (*gorm.DB, error) {
 	db, err := database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: log})
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the database: %w", err)
-	}
-	pool, err := db.DB()
-	if err != nil {
-		return nil, nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
 	if err := database.Migrate(ctx, db, sql.Inventory(), log); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("migrate: %w", err), pool.Close())
+		return nil, errors.Join(fmt.Errorf("migrate: %w", err), database.Close(db))
 	}
-	return db, pool.Close, nil
+	return db, nil
 }
 
 func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (err error) {

@@ -74,13 +74,9 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 func (l *Lab) openDatabase(ctx context.Context, cfg Config) error {
 	db, err := database.Open(ctx, cfg.DSN, database.Options{MaxOpen: cfg.MaxOpen, Log: cfg.Log})
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
-	pool, err := db.DB()
-	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	l.close = append(l.close, pool.Close)
+	l.close = append(l.close, func() error { return database.Close(db) })
 	l.store = store.New(db)
 	if err := database.Migrate(ctx, db, sql.Inventory(), cfg.Log); err != nil {
 		return fmt.Errorf("migrate: %w", err)

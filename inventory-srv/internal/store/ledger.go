@@ -114,30 +114,16 @@ func (l *Ledger) StrategyOf(ctx context.Context, orderNo string) (string, error)
 	return name[0], nil
 }
 
-// notExecuted corrects an error by what the ledger knows: unless database.InTx says that the outcome of COMMIT is
-// unknown, nothing was executed. So a wait that the deadline ended is contention and is worth another try, and a
-// database that could not be reached has taken nothing.
+// notExecuted corrects an error by what database.InTx promises: unless the outcome of COMMIT is unknown, nothing was
+// executed, whatever else went wrong. And a wait that the deadline ended is contention, which is worth another try.
 func notExecuted(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, database.ErrCommitUnknown):
 		return err
-	case errors.Is(ctx.Err(), context.DeadlineExceeded) && timedOut(err):
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
 		return stock.ErrContended.Wrap(err)
-	case errors.Is(err, context.Canceled):
-		return fault.ErrCanceled.Wrap(err).NotExecuted()
-	}
-	if f, ok := errors.AsType[*fault.Error](err); ok && f.Ambiguous {
-		return f.NotExecuted()
+	case fault.Ambiguous(err):
+		return fault.From(err).NotExecuted().Wrap(err)
 	}
 	return err
-}
-
-// timedOut reports whether err is what is left of a statement that the caller's deadline cut: the context's own error,
-// or the connection that the driver closed because of it.
-func timedOut(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	kind := fault.KindOf(err)
-	return kind == fault.Unavailable || kind == fault.Timeout || kind == fault.Contended
 }

@@ -3,7 +3,6 @@ package strategy_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -41,45 +40,77 @@ func mutated(claims, leaseEnds bool) holder {
 	}
 }
 
-// overtaken stops a holder before a statement, lets Redis lose the lock, which the holder cannot know, has another
-// instance sell, and resumes the holder. It returns what is wrong with the ledger then.
-func overtaken(t *testing.T, w *world, make holder, at string) []string {
+// loss is a way for a holder to lose its lease while it is stopped.
+type loss struct {
+	lease   []lock.Option
+	happens func(t *testing.T, w *world, sku string)
+}
+
+// overtaken has Redis lose the lock, which the holder cannot know: its context lives on.
+func overtaken() loss {
+	return loss{
+		lease: []lock.Option{lock.WithTTL(patience)},
+		happens: func(t *testing.T, w *world, sku string) {
+			if err := w.redis.Del(t.Context(), "{"+w.prefix+"}key:stock:"+sku).Err(); err != nil {
+				t.Fatalf("lose the lock: %v", err)
+			}
+		},
+	}
+}
+
+// slept has the lease end by itself while the holder sleeps. A watchdog that renewed it would keep the others out, so
+// its longest time is its first.
+func slept() loss {
+	return loss{
+		lease:   []lock.Option{lock.WithTTL(400 * time.Millisecond), lock.WithMaxHold(400 * time.Millisecond)},
+		happens: func(*testing.T, *world, string) {},
+	}
+}
+
+// stalled is what came of a holder that lost its lease.
+type stalled struct {
+	world  *world
+	faults []string // of the ledger
+	tries  int64    // transactions in which the holder came to the statement at which it was stopped
+}
+
+// stallHolder stops a holder before a statement until it has lost its lease and another instance has taken its turn: it has
+// sold, or it waits for the row that the stopped one has claimed. Then the holder goes on, and both must succeed.
+func stallHolder(t *testing.T, l loss, make holder, at string) stalled {
 	t.Helper()
-	const sku = "OVERTAKEN"
+	const sku = "STALLED"
+	w := newWorld(t, l.lease...)
 	w.has(t, sku, 10)
 	first, second := make(t, w.one), make(t, w.two)
 	stopped := stallAt(t, w.one, at)
 	ctx := soon(t)
-	results := [2]chan error{}
-	run := func(n int, r reserver, no string) {
-		results[n] = goReserve(ctx, r, order(no, "redis-lock", line(sku, 1)))
-	}
-	run(0, first, "STALLED")
+	holding := goReserve(ctx, first, order("HOLDER", "redis-lock", line(sku, 1)))
 	<-stopped.reached
-	if err := w.redis.Del(ctx, "{"+w.prefix+"}key:stock:"+sku).Err(); err != nil {
-		t.Fatalf("lose the lock: %v", err)
-	}
-	run(1, second, "OTHER")
-	// The other has either sold, or it waits for the row that the stopped one has claimed.
+	l.happens(t, w, sku)
+	other := goReserve(ctx, second, order("OTHER", "redis-lock", line(sku, 1)))
+	var result error
 	var sold bool
 	eventually(t, "the other's turn", func() bool {
 		select {
-		case err := <-results[1]:
+		case result = <-other:
 			sold = true
-			results[1] <- err
-			return true
 		default:
-			return w.waiting(t, sku)
 		}
+		return sold || w.waiting(t)
 	})
-	t.Logf("the other sold while the holder was stopped: %v", sold)
 	close(stopped.resume)
-	for n := range results {
-		if err := <-results[n]; err != nil {
-			t.Errorf("reserver %d: %v", n, err)
-		}
+	if err := <-holding; err != nil {
+		t.Errorf("the holder: %v", err)
 	}
-	return w.faults(t)
+	if !sold {
+		result = <-other
+	}
+	if result != nil {
+		t.Errorf("the other: %v", result)
+	}
+	out := stalled{world: w, faults: w.faults(t), tries: stopped.seen.Load()}
+	t.Logf("the other sold while the holder was stopped: %v; the holder tried %d times; the ledger: %v", sold, out.tries, out.faults)
+	return out
 }
 
 func goReserve(ctx context.Context, r reserver, request stock.Request) chan error {
@@ -91,120 +122,64 @@ func goReserve(ctx context.Context, r reserver, request stock.Request) chan erro
 	return result
 }
 
-func TestRedisLock_Overtaken(t *testing.T) {
+// TestRedisLock_Stalled: whenever a holder is stopped, and whether or not it can know that its lease is over, no sale is
+// lost.
+func TestRedisLock_Stalled(t *testing.T) {
 	t.Parallel()
-	for name, at := range map[string]string{"before the claim": beforeClaim, "between claim and write": beforeWrite} {
-		t.Run(name, func(t *testing.T) {
+	cases := []struct {
+		name        string
+		loss        loss
+		at          string
+		stale, lost bool // what the holder must have noticed; either makes it begin again
+	}{
+		{"overtaken before the claim", overtaken(), beforeClaim, true, false},
+		{"overtaken between claim and write", overtaken(), beforeWrite, false, false}, // the row lock keeps the other waiting
+		{"slept before the claim", slept(), beforeClaim, false, true},
+		{"slept between claim and write", slept(), beforeWrite, false, true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, lock.WithTTL(patience))
-			if faults := overtaken(t, w, realLock, at); faults != nil {
-				t.Errorf("the ledger is broken: %s", strings.Join(faults, "; "))
-			}
-			w.wantLedger(t, "OVERTAKEN", 8, 2, 0)
-			want := map[string]float64{beforeClaim: 1, beforeWrite: 0}[at]
-			if got := counter(t, w.one.registry, "stock_stale_fence_total"); got != want {
-				t.Errorf("stale claims of the holder: %v, want %v", got, want)
+			got := stallHolder(t, c.loss, realLock, c.at)
+			got.world.wantLedger(t, "STALLED", 8, 2, 0)
+			stale := counter(t, got.world.one.registry, "stock_stale_fence_total")
+			lost := counter(t, got.world.one.registry, "stock_lease_lost_total")
+			if stale > 0 != c.stale || lost > 0 != c.lost || got.tries > 1 != (c.stale || c.lost) {
+				t.Errorf("stale claims %v, lost leases %v, tries %d; want stale %v, lost %v", stale, lost, got.tries, c.stale, c.lost)
 			}
 		})
 	}
 }
 
-// TestRedisLock_OvertakenMutants shows that the test above can fail: without the claim the holder overwrites the sale.
-func TestRedisLock_OvertakenMutants(t *testing.T) {
+// TestRedisLock_StalledMutants takes the guards out, to see that the test above can fail. Each guard is enough where the
+// other one is blind: the claim where the holder cannot know, the lease's context where nothing was claimed.
+func TestRedisLock_StalledMutants(t *testing.T) {
 	t.Parallel()
-	t.Run("whole", func(t *testing.T) {
-		t.Parallel()
-		if faults := overtaken(t, newWorld(t, lock.WithTTL(patience)), mutated(true, true), beforeWrite); faults != nil {
-			t.Errorf("the mutant with both guards breaks the ledger: %v", faults)
-		}
-	})
-	t.Run("no claim", func(t *testing.T) {
-		t.Parallel()
-		faults := overtaken(t, newWorld(t, lock.WithTTL(patience)), mutated(false, true), beforeWrite)
-		if faults == nil {
-			t.Error("without the claim the ledger holds: the test shows nothing")
-		}
-		t.Logf("without the claim: %v", faults)
-	})
-}
-
-// slept stops a holder for longer than its lease lives and has another instance buy meanwhile. served reports whether
-// the other got its unit while the holder was still stopped; faults is what is wrong with the ledger in the end.
-func slept(t *testing.T, w *world, make holder, at string) (served bool, faults []string) {
-	t.Helper()
-	const sku = "SLEPT"
-	w.has(t, sku, 10)
-	first, second := make(t, w.one), make(t, w.two)
-	stopped := stallAt(t, w.one, at)
-	ctx := soon(t)
-	holding := goReserve(ctx, first, order("STALLED", "redis-lock", line(sku, 1)))
-	<-stopped.reached
-	// Long enough for the lease to end and for the other's lock wait of two seconds.
-	short, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	_, err := second.Reserve(short, order("OTHER", "redis-lock", line(sku, 1)))
-	served = err == nil
-	close(stopped.resume)
-	if err := <-holding; err != nil {
-		t.Errorf("the holder: %v", err)
+	cases := []struct {
+		name              string
+		loss              loss
+		claims, leaseEnds bool
+		breaks, again     bool // the ledger breaks; the holder gives up its transaction and begins again
+	}{
+		{"overtaken with both guards", overtaken(), true, true, false, false},
+		{"overtaken without the claim", overtaken(), false, true, true, false},
+		{"slept with both guards", slept(), true, true, false, true},
+		{"slept without the claim", slept(), false, true, false, true},
+		{"slept without the lease's context", slept(), true, false, false, false}, // it commits although its lease is over
+		{"slept without any guard", slept(), false, false, true, false},
 	}
-	return served, w.faults(t)
-}
-
-// shortLease ends for good after its first TTL: a watchdog that renewed it would keep the others out.
-func shortLease() []lock.Option {
-	return []lock.Option{lock.WithTTL(400 * time.Millisecond), lock.WithMaxHold(400 * time.Millisecond)}
-}
-
-func TestRedisLock_Slept(t *testing.T) {
-	t.Parallel()
-	for name, at := range map[string]string{"before the claim": beforeClaim, "between claim and write": beforeWrite} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, shortLease()...)
-			served, faults := slept(t, w, realLock, at)
-			if !served {
-				t.Error("the other was kept waiting by a holder whose lease was over")
+			got := stallHolder(t, c.loss, mutated(c.claims, c.leaseEnds), beforeWrite)
+			if broken := got.faults != nil; broken != c.breaks {
+				t.Errorf("the ledger: %v; want it broken: %v", got.faults, c.breaks)
 			}
-			if faults != nil {
-				t.Errorf("the ledger is broken: %s", strings.Join(faults, "; "))
-			}
-			w.wantLedger(t, "SLEPT", 8, 2, 0)
-			if got := counter(t, w.one.registry, "stock_lease_lost_total"); got < 1 {
-				t.Errorf("lost leases of the holder: %v, want at least 1", got)
+			if again := got.tries > 1; again != c.again {
+				t.Errorf("tries %d, want more than one: %v", got.tries, c.again)
 			}
 		})
 	}
-}
-
-// TestRedisLock_SleptMutants takes the guards out. Without the lease's context a sleeping holder keeps its row lock, and
-// with it everybody else; without the claim as well it overwrites what was sold while it slept.
-func TestRedisLock_SleptMutants(t *testing.T) {
-	t.Parallel()
-	t.Run("whole", func(t *testing.T) {
-		t.Parallel()
-		if served, faults := slept(t, newWorld(t, shortLease()...), mutated(true, true), beforeWrite); !served || faults != nil {
-			t.Errorf("the mutant with both guards: served %v, faults %v", served, faults)
-		}
-	})
-	t.Run("no loss context", func(t *testing.T) {
-		t.Parallel()
-		served, faults := slept(t, newWorld(t, shortLease()...), mutated(true, false), beforeWrite)
-		if served {
-			t.Error("without the lease's context the other is served: the test shows nothing")
-		}
-		if faults != nil {
-			t.Errorf("the claim alone must keep the ledger: %v", faults)
-		}
-	})
-	t.Run("no loss context and no claim", func(t *testing.T) {
-		t.Parallel()
-		served, faults := slept(t, newWorld(t, shortLease()...), mutated(false, false), beforeWrite)
-		if !served || faults == nil {
-			t.Errorf("served %v, faults %v: without any guard the ledger must break", served, faults)
-		}
-		t.Logf("without any guard: %v", faults)
-	})
 }
 
 // TestRedisLock_CounterLost has Redis forget its fencing counters: claims are refused until the counter is raised from

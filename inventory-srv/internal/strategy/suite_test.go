@@ -171,7 +171,7 @@ func testOppositeLines(t *testing.T, s shop) {
 func testManySKUs(t *testing.T, s shop) {
 	const skus, orders, lines = 100, 150, 4
 	for i := range skus {
-		s.has(t, fmt.Sprintf("SKU-%02d", i), orders*lines/skus)
+		s.has(t, fmt.Sprintf("SKU-%02d", i), orders)
 	}
 	ctx := soon(t)
 	atOnce(orders, func(i int) {
@@ -179,8 +179,7 @@ func testManySKUs(t *testing.T, s shop) {
 		for l := range lines {
 			r.Lines = append(r.Lines, line(fmt.Sprintf("SKU-%02d", (i*lines+l*l*7+l)%skus), 1))
 		}
-		_, err := buy(ctx, s.of(i), r)
-		if err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+		if _, err := buy(ctx, s.of(i), r); err != nil {
 			t.Errorf("order %d: %v", i, err)
 		}
 	})

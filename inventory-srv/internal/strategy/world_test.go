@@ -61,10 +61,7 @@ func newWorldOn(t *testing.T, addr string, options ...lock.Option) *world {
 
 func newInstance(t *testing.T, dsn, addr string, options []lock.Option) instance {
 	t.Helper()
-	db, err := database.Open(t.Context(), dsn, database.Options{MaxOpen: 32, Log: quiet()})
-	if err != nil {
-		t.Fatalf("open the database: %v", err)
-	}
+	db := dbtest.Open(t, dsn, database.Options{MaxOpen: 32})
 	client := lock.NewClient([]string{addr})
 	locker, err := lock.NewRedis(client, options...)
 	if err != nil {
@@ -73,9 +70,6 @@ func newInstance(t *testing.T, dsn, addr string, options []lock.Option) instance
 	t.Cleanup(func() {
 		_ = locker.Close()
 		_ = client.Close()
-		if pool, err := db.DB(); err == nil {
-			_ = pool.Close()
-		}
 	})
 	return instance{db: db, store: store.New(db), locker: locker, registry: prometheus.NewRegistry()}
 }
