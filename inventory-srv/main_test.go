@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/stack"
+	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/tcpproxy"
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/rest"
+)
+
+const patience = 30 * time.Second
+
+// environment is a service's variables: an empty database, a Redis behind a proxy, and a broker that is not there.
+func environment(t *testing.T, redis string) map[string]string {
+	t.Helper()
+	ports, err := stack.FreePorts(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		"HTTP_ADDR":     fmt.Sprintf("127.0.0.1:%d", ports[0]),
+		"OPS_ADDR":      fmt.Sprintf("127.0.0.1:%d", ports[1]),
+		"NAMESRV_ADDRS": fmt.Sprintf("127.0.0.1:%d", ports[2]),
+		"MYSQL_DSN":     dbtest.NewDSN(t, nil),
+		"REDIS_ADDRS":   redis,
+	}
+}
+
+func getenv(vars map[string]string) func(string) string {
+	return func(name string) string { return vars[name] }
+}
+
+// TestRun_Serve starts the service while neither Redis nor the broker is there. It serves, says what is missing, and
+// sells as soon as Redis comes.
+func TestRun_Serve(t *testing.T) {
+	t.Parallel()
+	redis := tcpproxy.New(t, stacktest.Redis(t))
+	redis.Cut()
+	vars := environment(t, redis.Addr())
+	for range 2 { // again changes nothing
+		if err := run(t.Context(), []string{"seed"}, getenv(vars), io.Discard); err != nil {
+			t.Fatalf("seed: %v", err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, nil, getenv(vars), io.Discard) }()
+
+	ops := "http://" + vars["OPS_ADDR"]
+	eventually(t, "a service without Redis and broker", func() bool {
+		status, body := get(t, ops+"/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, `"mysql":"ok"`) &&
+			!strings.Contains(body, `"redis":"ok"`) && strings.Contains(body, `"broker":"broker_unavailable`)
+	})
+	if status, _ := get(t, ops+"/livez"); status != http.StatusOK {
+		t.Errorf("livez: %d", status)
+	}
+	if err := run(t.Context(), []string{"healthcheck"}, getenv(vars), io.Discard); err == nil {
+		t.Error("the health check of a service that is not ready succeeded")
+	}
+
+	client, err := rest.New(rest.Config{URLs: []string{"http://" + vars["HTTP_ADDR"]}, Name: "inventory-srv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	inventory := inventoryapi.NewClient(client)
+	buy := func(no string) inventoryapi.ReserveResult {
+		results, err := inventory.Reserve(t.Context(), []inventoryapi.ReserveOrder{{OrderNo: no, Lines: []inventoryapi.Line{{SKU: "LAMP-LIMITED", Quantity: 1}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return results[0]
+	}
+	if p := buy("WITHOUT-REDIS").Problem; p == nil || p.Code != "redis_unavailable" || p.Kind != fault.Unavailable || p.Ambiguous {
+		t.Errorf("without Redis: %+v", p)
+	}
+	redis.Restore()
+	eventually(t, "a sale once Redis is there", func() bool { return buy("WITH-REDIS").Receipt != nil })
+	eventually(t, "readiness of Redis", func() bool {
+		_, body := get(t, ops+"/readyz")
+		return strings.Contains(body, `"redis":"ok"`)
+	})
+	lamp, err := inventory.Product(t.Context(), "LAMP-LIMITED")
+	if err != nil || lamp.Available != 19 {
+		t.Errorf("%+v, error %v; want 19 of 20 left", lamp, err)
+	}
+	if _, body := get(t, ops+"/metrics"); !strings.Contains(body, "lock_wait_seconds_count") || !strings.Contains(body, "stock_stale_fence_total 0") {
+		t.Error("the metrics of locks and fences are missing")
+	}
+
+	stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the end: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the service does not end")
+	}
+}
+
+func TestRun_Refuses(t *testing.T) {
+	t.Parallel()
+	vars := map[string]string{"STOCK_STRATEGY": "hope", "REQUEST_TIMEOUT": "soon", "LOCK_TTL": "1ms", "MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}
+	var out bytes.Buffer
+	err := run(t.Context(), nil, getenv(vars), &out)
+	for _, want := range []string{"STOCK_STRATEGY", "hope", "for-update, redis-lock", "REQUEST_TIMEOUT", "LOCK_TTL"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not name %s: %v", want, err)
+		}
+	}
+	good := map[string]string{"MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}
+	if err := run(t.Context(), []string{"dance"}, getenv(good), &out); err == nil || !strings.Contains(err.Error(), "dance") {
+		t.Errorf("an unknown command: %v", err)
+	}
+	err = run(t.Context(), []string{"migrate"}, getenv(good), &out)
+	if err == nil || strings.Contains(err.Error()+out.String(), "topsecret") {
+		t.Errorf("without a database: error %v, output %s", err, out.String())
+	}
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return res.StatusCode, string(body)
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen within %s", what, patience)
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks at the condition
+	}
+}
