@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/pkg/config"
+	"holdfast/pkg/server"
+)
+
+func env(vars map[string]string) func(string) string { return func(k string) string { return vars[k] } }
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	own := strings.Repeat("s", minSecret)
+	tests := []struct {
+		name string
+		vars map[string]string
+		want []string // in the error; none: valid
+	}{
+		{"no setting at all", nil, []string{"JWT_SECRET: is required"}},
+		{"the demo", map[string]string{"DEMO_LOGIN": "true"}, nil},
+		{"the demo secret in earnest", map[string]string{"JWT_SECRET": demoSecret}, []string{"JWT_SECRET: is required"}},
+		{"in earnest", map[string]string{"JWT_SECRET": own}, nil},
+		{"all wrong", map[string]string{"JWT_SECRET": "short", "DEMO_LOGIN": "perhaps", "REQUEST_TIMEOUT": "soon"}, []string{
+			"JWT_SECRET: needs at least 32 bytes", "DEMO_LOGIN:", "REQUEST_TIMEOUT:",
+		}},
+		{"timeout of an hour", map[string]string{"JWT_SECRET": own, "REQUEST_TIMEOUT": "1h"}, []string{"REQUEST_TIMEOUT: is 10ms to 1m"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var s settings
+			err := config.Load(env(tt.vars), &s)
+			if (err != nil) != (len(tt.want) > 0) {
+				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error lacks %q:\n%v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestRun_refuses(t *testing.T) {
+	t.Parallel()
+	demo := map[string]string{"DEMO_LOGIN": "true", "ORDER_URLS": "order-srv:8081", "INVENTORY_URLS": "https://x"}
+	err := run(t.Context(), nil, env(demo), io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "client of order") || !strings.Contains(err.Error(), "client of inventory") {
+		t.Errorf("bad URLs: got %v, want both named", err)
+	}
+	if err := run(t.Context(), []string{"migrate"}, env(map[string]string{"DEMO_LOGIN": "true"}), io.Discard); err == nil {
+		t.Error("an unknown command was accepted")
+	}
+}
+
+// syncBuffer is written by the gateway while the test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// serving waits for the line that tells the addresses.
+func serving(tb testing.TB, log *syncBuffer) (addr, opsAddr string) {
+	tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for line := range strings.Lines(log.String()) {
+			var m struct {
+				Msg     string `json:"msg"`
+				Addr    string `json:"addr"`
+				OpsAddr string `json:"ops_addr"`
+			}
+			if json.Unmarshal([]byte(line), &m) == nil && m.Msg == "serving" {
+				return m.Addr, m.OpsAddr
+			}
+		}
+	}
+	tb.Fatalf("not serving:\n%s", log.String())
+	return "", ""
+}
+
+// TestRun starts the gateway as main does, with one back end that answers and one that is down: it is ready, says which
+// is which, and stops when it is told to.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	inventory := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"code":"not_found","kind":"not_found","detail":"nothing here","ambiguous":false}`)
+	}))
+	t.Cleanup(inventory.Close)
+	down := httptest.NewServer(nil)
+	down.Close()
+	vars := map[string]string{
+		"DEMO_LOGIN": "true", "HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0",
+		"INVENTORY_URLS": inventory.URL, "ORDER_URLS": down.URL,
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var log syncBuffer
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, nil, env(vars), &log) }()
+	addr, opsAddr := serving(t, &log)
+
+	vars["OPS_ADDR"] = opsAddr
+	if err := run(t.Context(), []string{"healthcheck"}, env(vars), io.Discard); err != nil {
+		t.Errorf("healthcheck: %v", err)
+	}
+	var ready server.Readiness
+	getJSON(t, "http://"+opsAddr+"/readyz", &ready)
+	if ready.Status != "ok" || ready.Checks["inventory-srv"] != "ok" || !strings.Contains(ready.Checks["order-srv"], "order_unavailable") {
+		t.Errorf("readyz: %+v", ready)
+	}
+	var problem struct{ Code string }
+	getJSON(t, "http://"+addr+"/v1/nothing", &problem)
+	if problem.Code != "not_found" {
+		t.Errorf("got %+v", problem)
+	}
+	if strings.Contains(log.String(), demoSecret) {
+		t.Error("the log shows the secret")
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+}
+
+func getJSON(tb testing.TB, url string, out any) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		tb.Fatalf("%s: %v", url, err)
+	}
+}
