@@ -103,6 +103,9 @@ func (l *Lease) watch() {
 			return
 		case <-timer.C:
 		}
+		if !time.Now().Before(l.Until()) {
+			return // this process was stopped for a while; the timer is about to end the lease
+		}
 		err := l.renew()
 		l.set.observer.Renewed(l.keys, err)
 		pause = l.set.ttl / 3

@@ -16,8 +16,8 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	held  chan struct{} // replies wait until it is closed; nil: they pass
-	lose  bool          // instead of the next reply the connection breaks, and so do new ones until mended
-	lost  chan struct{} // closed when that has happened
+	lose  bool          // instead of passing the next reply on, break the connection
+	after chan struct{} // refuse the connection after that and close the channel; nil: serve it
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -65,15 +65,15 @@ func (p *proxy) holdReplies() { p.locked(func() { p.held = make(chan struct{}) }
 
 func (p *proxy) passReplies() { p.locked(func() { close(p.held); p.held = nil }) }
 
-// loseReply breaks the connection instead of passing the next reply on, and all later ones until mend. The channel is
-// closed when a reply was lost.
-func (p *proxy) loseReply() <-chan struct{} {
-	lost := make(chan struct{})
-	p.locked(func() { p.lose, p.lost = true, lost })
-	return lost
-}
+// loseReply breaks the connection instead of passing the next reply on. What comes after on a new connection passes.
+func (p *proxy) loseReply() { p.locked(func() { p.lose = true }) }
 
-func (p *proxy) mend() { p.locked(func() { p.lose, p.lost = false, nil }) }
+// loseReplyAndNext does the same and refuses the next connection too. The channel is closed when both have happened.
+func (p *proxy) loseReplyAndNext() <-chan struct{} {
+	after := make(chan struct{})
+	p.locked(func() { p.lose, p.after = true, after })
+	return after
+}
 
 func (p *proxy) serve(client net.Conn) {
 	defer client.Close() //nolint:errcheck // a proxy has nobody to tell
@@ -85,7 +85,10 @@ func (p *proxy) serve(client net.Conn) {
 	refused := false
 	p.locked(func() {
 		p.conns[client], p.conns[server] = true, true
-		refused = p.lose && p.lost == nil
+		if refused = !p.lose && p.after != nil; refused {
+			close(p.after)
+			p.after = nil
+		}
 	})
 	if refused {
 		return
@@ -117,10 +120,7 @@ func (p *proxy) replies(client, server net.Conn) {
 		var lose bool
 		p.locked(func() {
 			held, lose = p.held, p.lose
-			if lose && p.lost != nil {
-				close(p.lost)
-				p.lost = nil
-			}
+			p.lose = false
 		})
 		if lose {
 			return

@@ -31,9 +31,10 @@ func (b *redisBackend) claim(keys []string) claim { return newRedisClaim(b, keys
 // message of some tens of bytes, and never has to subscribe while a waiter waits. go-redis connects again by itself.
 func (b *redisBackend) listen(on listener) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	sub := b.client.Subscribe(ctx, b.channel())
+	sub := b.client.Subscribe(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
+		_ = sub.Subscribe(ctx, b.channel()) // here, as it connects; an error is made good when it connects again
 		prefix := b.lockName("")
 		for message := range sub.ChannelWithSubscriptions() {
 			switch m := message.(type) {
