@@ -3,12 +3,16 @@ package mq_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	rocketmq "github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/stack/stacktest"
@@ -171,6 +175,70 @@ func TestTrapBrokerComesLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.WaitFor(t, "k", 1)
+}
+
+// The library keeps the first client of an identity, with its check-back channel, until all who share it have gone: what
+// a failed attempt to start leaves behind would swallow the check-backs of the next.
+func TestTrapFailedAttempt(t *testing.T) {
+	t.Parallel()
+	addr, ns := stacktest.RocketMQ(t), mqtest.Namespace()
+	first, _ := mqtest.NewBus(t, addr, ns, topicT)
+	mqtest.Start(t, first) // creates the topic
+	squatter, err := rocketmq.NewPushConsumer(consumer.WithGroupName(ns+"-g"), consumer.WithInstance(ns+"/g"),
+		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{addr})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := squatter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan struct{}, 100)
+	b, err := mq.Open(mq.Config{
+		Namesrv: []string{addr}, Namespace: ns, Instance: ns, Topics: []mq.Topic{topicT}, Log: slog.New(signal{slog.DiscardHandler, failed}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mqtest.Close(t, b) })
+	var in mqtest.Inbox
+	b.Subscribe(mq.Subscription{Group: "g", Topic: "t", Handler: in.Handler(nil)})
+	tx := b.TxProducer("tx", commitAlways)
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		mqtest.Start(t, b)
+	}()
+	for range 2 {
+		select {
+		case <-failed:
+		case <-started:
+			t.Fatal("started although its consumer's place is taken")
+		}
+	}
+	if err := squatter.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	if err := tx.SendInTx(t.Context(), mq.Message{Topic: "t", Key: "k", Body: []byte("{}")}, unknown); err != nil {
+		t.Fatal(err)
+	}
+	in.WaitFor(t, "k", 1)
+}
+
+// signal is a log handler that tells of each line.
+type signal struct {
+	slog.Handler
+	lines chan<- struct{}
+}
+
+func (signal) Enabled(context.Context, slog.Level) bool { return true }
+
+func (s signal) Handle(context.Context, slog.Record) error {
+	select {
+	case s.lines <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 // The library takes a send's deadline for the write as well: a write that runs into it closes the connection that all
