@@ -57,6 +57,12 @@ var (
 	errNested   = errors.New("a transaction is open on this connection")
 )
 
+// Close implements driver.Conn. A connection that cannot say goodbye any more is closed all the same.
+func (c *conn) Close() error {
+	_ = c.fullConn.Close()
+	return nil
+}
+
 // BeginTx implements driver.ConnBeginTx.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	r, ours := ctx.Value(recordKey{}).(*record)

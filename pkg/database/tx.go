@@ -140,7 +140,10 @@ func once(ctx context.Context, db *gorm.DB, pool *sql.DB, fn func(tx *gorm.DB) e
 	}
 	open = false
 	err = tx.Commit()
-	if err == nil || r.failed != nil || !r.commitSent || IsRetryable(err) {
+	switch {
+	case r.failed != nil: // fn ignored it; Commit has rolled back
+		return r.failed
+	case err == nil || !r.commitSent || IsRetryable(err):
 		return err
 	}
 	return settle(ctx, pool, o, err)

@@ -1,0 +1,140 @@
+package database_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/pkg/database"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/fault"
+)
+
+const byKey = "SELECT id FROM things WHERE id = ? FOR UPDATE"
+
+// through returns a database behind a proxy, and the same one directly.
+func through(tb testing.TB) (db, direct *gorm.DB, p *proxy) {
+	tb.Helper()
+	dsn := dbtest.NewDSN(tb, schema())
+	p = newProxy(tb, dsn)
+	return dbtest.Open(tb, p.dsn, database.Options{}), dbtest.Open(tb, dsn, database.Options{}), p
+}
+
+func TestInTx_commitAnswerLost_committed(t *testing.T) {
+	t.Parallel()
+	db, direct, p := through(t)
+	runs := 0
+	p.fail(loseAnswer)
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
+	if err != nil || runs != 1 {
+		t.Errorf("InTx = %v after %d runs, want it found committed after 1", err, runs)
+	}
+	wantIDs(t, direct, "a")
+}
+
+func TestInTx_commitLost_runsAgain(t *testing.T) {
+	t.Parallel()
+	db, direct, p := through(t)
+	runs := 0
+	p.fail(loseCommit)
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
+	if err != nil || runs != 2 {
+		t.Errorf("InTx = %v after %d runs, want it found rolled back and run again", err, runs)
+	}
+	wantIDs(t, direct, "a")
+}
+
+// The caller gives up while the outcome is looked up: the answer is that nothing was executed, and it is true.
+func TestInTx_commitLost_noTimeLeft(t *testing.T) {
+	t.Parallel()
+	db, direct, p := through(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p.fail(loseCommit)
+	p.then(cancel)
+	err := database.InTx(ctx, db, func(tx *gorm.DB) error { return insert(tx, "a") }, database.SettleBy(byKey, "a"))
+	if !errors.Is(err, database.ErrContended) || fault.Ambiguous(err) {
+		t.Errorf("InTx = %v (ambiguous %v), want an unambiguous ErrContended", err, fault.Ambiguous(err))
+	}
+	wantIDs(t, direct)
+}
+
+// The old session still holds its locks when we look: an answer given too early would be a guess.
+func TestInTx_commitOnItsWay_isWaitedFor(t *testing.T) {
+	t.Parallel()
+	db, direct, p := through(t)
+	runs := 0
+	p.fail(holdCommit)
+	done := make(chan error, 1)
+	go func() {
+		done <- database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
+	}()
+	plain, err := direct.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocked(t, plain, "FOR UPDATE")
+	select {
+	case err := <-done:
+		t.Fatalf("InTx = %v while the COMMIT is on its way", err)
+	default:
+	}
+	p.release()
+	if err := <-done; err != nil || runs != 1 {
+		t.Errorf("InTx = %v after %d runs, want it found committed after 1", err, runs)
+	}
+	wantIDs(t, direct, "a")
+}
+
+func TestInTx_commitUnknown(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]database.TxOption{
+		"nobody can be asked":          {database.SettleBy(byKey, "a")},
+		"nobody knows what to ask for": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, direct, p := through(t)
+			if opts == nil {
+				p.fail(loseAnswer)
+			} else {
+				p.fail(loseAll)
+			}
+			runs := 0
+			began := time.Now()
+			err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, opts...)
+			if !errors.Is(err, database.ErrCommitUnknown) || !fault.Ambiguous(err) || runs != 1 {
+				t.Errorf("InTx = %v (ambiguous %v) after %d runs, want an ambiguous ErrCommitUnknown after 1", err, fault.Ambiguous(err), runs)
+			}
+			if took := time.Since(began); took > patience {
+				t.Errorf("it took %v to give up", took)
+			}
+			wantIDs(t, direct, "a")
+		})
+	}
+}
+
+// A server that is gone before COMMIT is no riddle: nothing was committed, and the fault says so.
+func TestInTx_serverGone(t *testing.T) {
+	t.Parallel()
+	db, direct, p := through(t)
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error {
+		if err := insert(tx, "a"); err != nil {
+			return err
+		}
+		p.cut()
+		return insert(tx, "b")
+	})
+	if !errors.Is(err, database.ErrUnavailable) || fault.Ambiguous(err) {
+		t.Errorf("InTx = %v (ambiguous %v), want an unambiguous ErrUnavailable", err, fault.Ambiguous(err))
+	}
+	wantIDs(t, direct)
+	p.restore()
+	if err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { return insert(tx, "c") }); err != nil {
+		t.Errorf("InTx after the server came back = %v", err)
+	}
+	wantIDs(t, direct, "c")
+}
