@@ -193,7 +193,9 @@ func TestClient_Do_noClearAnswer(t *testing.T) {
 		{"5xx JSON that is no problem", write(502, "application/json", `{"code":"closed","kind":"closed"}`)},
 		{"5xx without body", write(503, "", ``)},
 		{"4xx plain", write(404, "text/html", `no such page`)},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}},
 		{"broken problem", write(409, "application/problem+json", `{"code":`)},
 		{"problem without code", write(409, "application/problem+json", `{"kind":"conflict"}`)},
 		{"too large", func(w http.ResponseWriter, _ *http.Request) {

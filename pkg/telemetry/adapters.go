@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -51,12 +50,9 @@ func (a gormAdapter) Error(ctx context.Context, format string, args ...any) {
 // Trace implements gorm's logger. The statement is rendered only when its line is written.
 func (a gormAdapter) Trace(ctx context.Context, begin time.Time, statement func() (string, int64), err error) {
 	took := time.Since(begin)
-	level, message := slog.LevelDebug, "query"
-	switch {
-	case took > slowQuery:
-		level, message = slog.LevelWarn, "slow query"
-	case err != nil && !errors.Is(err, gormlogger.ErrRecordNotFound):
-		message = "query failed"
+	level := slog.LevelDebug
+	if took > slowQuery {
+		level = slog.LevelWarn
 	}
 	if !a.log.Enabled(ctx, level) {
 		return
@@ -67,7 +63,11 @@ func (a gormAdapter) Trace(ctx context.Context, begin time.Time, statement func(
 	if err != nil {
 		attrs = append(attrs, slog.Any("err", err))
 	}
-	a.log.LogAttrs(ctx, level, message, attrs...)
+	if level == slog.LevelWarn {
+		a.log.LogAttrs(ctx, level, "slow query", attrs...)
+		return
+	}
+	a.log.LogAttrs(ctx, level, "query", attrs...)
 }
 
 // ParamsFilter has gorm leave the parameters out of the rendered statement.

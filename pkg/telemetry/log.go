@@ -10,12 +10,20 @@ import (
 // NewLogger writes to w: text when w is a terminal, one JSON object per line otherwise. Every line names the service,
 // and one that is logged with a context carries its request id.
 func NewLogger(w io.Writer, service string) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	options := &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: durationsWithUnits}
 	var h slog.Handler = slog.NewJSONHandler(w, options)
 	if isTerminal(w) {
 		h = slog.NewTextHandler(w, options)
 	}
 	return slog.New(requestIDHandler{h}).With("service", service)
+}
+
+// durationsWithUnits writes "1.5ms" where JSON would have a number of nanoseconds that nobody recognizes.
+func durationsWithUnits(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // isTerminal takes any character device for a terminal, which is right for everything but /dev/null, where it does not

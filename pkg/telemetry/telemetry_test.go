@@ -48,7 +48,7 @@ func TestNewLogger_addsServiceAndRequestID(t *testing.T) {
 	var b bytes.Buffer
 	log := telemetry.NewLogger(&b, "order-srv")
 	ctx := telemetry.WithRequestID(t.Context(), "r1")
-	log.InfoContext(ctx, "one")
+	log.InfoContext(ctx, "one", "took", 1500*time.Microsecond)
 	log.With("sku", "A").InfoContext(ctx, "derived loggers too")
 	log.InfoContext(t.Context(), "none")
 	log.DebugContext(ctx, "too quiet")
@@ -60,6 +60,9 @@ func TestNewLogger_addsServiceAndRequestID(t *testing.T) {
 		if got[i]["request_id"] != want || got[i]["service"] != "order-srv" {
 			t.Errorf("line %d: %v, want request_id %v", i, got[i], want)
 		}
+	}
+	if got[0]["took"] != "1.5ms" {
+		t.Errorf("a duration is %v, want 1.5ms", got[0]["took"])
 	}
 	if got[1]["sku"] != "A" {
 		t.Errorf("the attribute was lost: %v", got[1])
@@ -81,11 +84,14 @@ func TestGormLogger_levels(t *testing.T) {
 	log.Trace(t.Context(), time.Now().Add(-time.Second), statement, nil)
 	log.Trace(t.Context(), time.Now(), statement, gorm.ErrRecordNotFound)
 	want := []struct{ level, msg string }{
-		{"DEBUG", "query"}, {"DEBUG", "query failed"}, {"WARN", "slow query"}, {"DEBUG", "query"},
+		{"DEBUG", "query"}, {"DEBUG", "query"}, {"WARN", "slow query"}, {"DEBUG", "query"},
 	}
 	got := lines(t, &b)
 	if len(got) != len(want) {
 		t.Fatalf("got %d lines, want %d", len(got), len(want))
+	}
+	if got[1]["err"] != "boom" || got[0]["err"] != nil {
+		t.Errorf("the errors: %v, %v", got[0], got[1])
 	}
 	for i, w := range want {
 		if got[i]["level"] != w.level || got[i]["msg"] != w.msg || got[i]["sql"] != "SELECT 1" {

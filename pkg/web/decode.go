@@ -23,14 +23,15 @@ var (
 	errBodyTooLarge       = fault.New(fault.TooLarge, "body_too_large", "the body is too large")
 	errInvalidUTF8        = fault.New(fault.Invalid, "invalid_utf8", "the body is not valid UTF-8")
 	errInvalidJSON        = fault.New(fault.Invalid, "invalid_json", "the body is not valid JSON")
+	errDuplicateField     = fault.New(fault.Invalid, "duplicate_field", "the body has a field twice")
 	errUnknownField       = fault.New(fault.Invalid, "unknown_field", "the body has a field that is not known")
 	errInvalidType        = fault.New(fault.Invalid, "invalid_type", "a field has the wrong type")
 )
 
 // Decode reads the request's JSON body into dst, a pointer, strictly: what we do not understand is refused, because a
 // misspelled field that is ignored turns an order into another order. It returns the faults invalid_content_type,
-// body_too_large, invalid_utf8, invalid_json, unknown_field and invalid_type; the last two name the field in their
-// details. After a fault dst is as it was.
+// body_too_large, invalid_utf8, invalid_json, duplicate_field, unknown_field and invalid_type; the last three name the
+// field in their details. After a fault dst is as it was.
 func Decode(c *gin.Context, dst any) error {
 	if err := checkContentType(c.Request.Header.Get("Content-Type")); err != nil {
 		return err
@@ -77,7 +78,45 @@ func decodeJSON(body []byte, dst any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errInvalidJSON.WithText("something follows the JSON value")
 	}
+	if err := checkNames(json.NewDecoder(bytes.NewReader(trimmed))); err != nil {
+		return err
+	}
 	reflect.ValueOf(dst).Elem().Set(value.Elem())
+	return nil
+}
+
+// checkNames reads one JSON value and refuses objects that have a field twice, in whatever case. encoding/json would mix
+// the two: of {"sku":"A","quantity":1,"SKU":"B"} it makes one unit of B, and a proxy that looked at it saw A. The value
+// must have been decoded before, which bounds how deep it is.
+func checkNames(d *json.Decoder) error {
+	token, err := d.Token()
+	if err != nil {
+		return errInvalidJSON.Wrap(err)
+	}
+	opening, ok := token.(json.Delim)
+	if !ok {
+		return nil
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if opening == '{' {
+			name, err := d.Token()
+			if err != nil {
+				return errInvalidJSON.Wrap(err)
+			}
+			folded := strings.ToLower(name.(string)) // the decoder has seen to it that a name is a string
+			if seen[folded] {
+				return errDuplicateField.With("field", name).WithText("%q is there twice", name)
+			}
+			seen[folded] = true
+		}
+		if err := checkNames(d); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil { // the closing bracket
+		return errInvalidJSON.Wrap(err)
+	}
 	return nil
 }
 

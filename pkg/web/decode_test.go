@@ -71,6 +71,12 @@ func TestDecode_faultsChangeNothing(t *testing.T) {
 		{"two objects in one", js, `{"note":"b"}{"note":"c"}`, "invalid_json", ""},
 		{"unknown field", js, `{"note":"b","colour":"red"}`, "unknown_field", "colour"},
 		{"unknown field within", js, `{"note":"b","items":[{"sku":"A","qty":1}]}`, "unknown_field", "qty"},
+		{"field twice", js, `{"note":"b","note":"c"}`, "duplicate_field", "note"},
+		{"field twice within", js, `{"items":[{"sku":"A","quantity":1,"SKU":"B"}]}`, "duplicate_field", "SKU"},
+		{"broken within", js, `{"items":[{"sku":"A",}]}`, "invalid_json", ""},
+		{"not closed", js, `{"items":[{"sku":"A"}`, "invalid_json", ""},
+		{"name without quotes", js, `{note:1}`, "invalid_json", ""},
+		{"too deep", js, strings.Repeat("[", 1000), "invalid_json", ""},
 		{"wrong type", js, `{"note":7}`, "invalid_type", "note"},
 		{"wrong type within", js, `{"note":"b","items":[{"sku":"A","quantity":"1"}]}`, "invalid_type", "items.quantity"},
 		{"fraction", js, `{"note":"b","items":[{"sku":"A","quantity":1.5}]}`, "invalid_type", "items.quantity"},
@@ -118,11 +124,11 @@ type brokenReader struct{}
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{`{}`, `null`, `{"note":"a","items":[{"sku":"A","quantity":1}]}`, `{"a":1}`, `[]`, "\xff", `{"items":null}`, `{"note":1e999}`} {
+	for _, seed := range []string{`{}`, `null`, `{"note":"a","items":[{"sku":"A","quantity":1}]}`, `{"a":1}`, `[]`, "\xff", `{"items":null}`, `{"note":1e999}`, `{"a":[[{"b":1,"B":{}}]]}`} {
 		f.Add([]byte(seed))
 	}
 	codes := map[string]bool{
-		"invalid_json": true, "invalid_utf8": true, "unknown_field": true, "invalid_type": true, "body_too_large": true,
+		"invalid_json": true, "invalid_utf8": true, "unknown_field": true, "invalid_type": true, "duplicate_field": true, "body_too_large": true,
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got := order{Note: "before"}
@@ -140,4 +146,14 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q: the destination was changed to %+v", body, got)
 		}
 	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	const body = `{"note":"n","items":[{"sku":"MUG-CLASSIC","quantity":2},{"sku":"TEE-BLACK-M","quantity":1}]}`
+	for b.Loop() {
+		var got order
+		if err := decode(strings.NewReader(body), "application/json", &got); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
