@@ -221,7 +221,7 @@ func TestAcquire_Fails(t *testing.T) {
 	})
 }
 
-func TestTry(t *testing.T) { //nolint:paralleltest // bubble does it.
+func TestTry(t *testing.T) { // parallel in bubble
 	bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
 		holder := mustAcquire(t, locker, "b")
 		start := time.Now()
@@ -271,7 +271,7 @@ func (r *recorder) Released(_ []string, d time.Duration, err error) {
 	r.add("released "+d.String(), err)
 }
 
-func TestObserver(t *testing.T) { //nolint:paralleltest // bubble does it.
+func TestObserver(t *testing.T) { // parallel in bubble
 	seen := &recorder{}
 	bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
 		lease := mustAcquire(t, locker, "a")

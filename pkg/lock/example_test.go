@@ -13,13 +13,13 @@ import (
 // before the release.
 func Example() {
 	client := lock.NewClient([]string{"127.0.0.1:6379"})
-	defer client.Close() //nolint:errcheck // nothing is left to write
+	defer client.Close()
 	locker, err := lock.NewRedis(client, lock.WithTTL(5*time.Second), lock.WithPrefix("shop:lock:"))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer locker.Close() //nolint:errcheck // always nil
+	defer locker.Close()
 
 	sell := func(ctx context.Context) (err error) {
 		lease, err := locker.Acquire(ctx, "SKU-1", "SKU-2")

@@ -55,6 +55,29 @@ func TestRedis_Hung(t *testing.T) {
 	release(t, acquire(t, locker, "k", "other"))
 }
 
+func TestRedis_BlackHole(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, stacktest.Redis(t))
+	p := newProxy(t, s.addr)
+	p.holdReplies() // from the first connection on
+	locker := s.lockerAt(t, p.addr(), lock.WithTTL(time.Second))
+	for what, err := range map[string]error{
+		"try":   func() error { _, err := locker.Try(t.Context(), "k"); return err }(),
+		"raise": locker.Raise(t.Context(), "k", 7),
+	} {
+		if !errors.Is(err, lock.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s = %v, want ErrUnavailable and no deadline of its caller's", what, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := locker.Raise(ctx, "k", 7); !errors.Is(err, context.Canceled) {
+		t.Errorf("raise = %v, want its context's error", err)
+	}
+	p.passReplies()
+	release(t, acquire(t, locker, "k"))
+}
+
 func TestRedis_Flushed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, stacktest.OwnRedis(t).Addr)

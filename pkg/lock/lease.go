@@ -43,7 +43,7 @@ func newLease(ctx context.Context, set settings, keys []string, c claim, g grant
 	l.mu.Lock() // the timer reads fields that are set below
 	l.timer = time.AfterFunc(time.Until(l.until), l.expire)
 	l.mu.Unlock()
-	go l.watch()
+	go l.watch() //nolint:contextcheck // It works under the context that is a field of l.
 	return l
 }
 

@@ -77,11 +77,11 @@ func TestLease_Context(t *testing.T) {
 
 	t.Run("only an answered renewal moves Until", func(t *testing.T) {
 		n := 0
-		watched(t, func(context.Context) error {
+		watched(t, func(ctx context.Context) error {
 			if n++; n <= 2 {
 				return nil
 			}
-			return unanswered(nil)
+			return unanswered(ctx)
 		}, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
 			wantEnd(t, lease, lock.ErrLost, 2*every+usable)
 			if cause := context.Cause(lease.Context()); !errors.Is(cause, errNetwork) {
@@ -96,9 +96,9 @@ func TestLease_Context(t *testing.T) {
 
 	t.Run("an unanswered renewal is made good by the next", func(t *testing.T) {
 		n := 0
-		watched(t, func(context.Context) error {
+		watched(t, func(ctx context.Context) error {
 			if n++; n == 1 {
-				return unanswered(nil)
+				return unanswered(ctx)
 			}
 			return nil
 		}, func(t *testing.T, _ *lock.Fake, lease *lock.Lease) {

@@ -76,12 +76,12 @@ func (p *proxy) loseReplyAndNext() <-chan struct{} {
 }
 
 func (p *proxy) serve(client net.Conn) {
-	defer client.Close() //nolint:errcheck // a proxy has nobody to tell
+	defer client.Close()
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return
 	}
-	defer server.Close() //nolint:errcheck // as above
+	defer server.Close()
 	refused := false
 	p.locked(func() {
 		p.conns[client], p.conns[server] = true, true

@@ -110,7 +110,7 @@ func (r *Redis) Acquire(ctx context.Context, keys ...string) (*Lease, error) {
 
 // Raise lifts the token counter of a key to at least atLeast and never lowers it. Call it with the newest token that the
 // resource has seen when the resource refuses yours as stale: Redis has lost its counter, and every token would be
-// refused until it has caught up. It returns ErrUnavailable, or an error that names a value out of range.
+// refused until it has caught up. It returns ErrUnavailable, ctx.Err(), or an error that names a value out of range.
 func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	if key == "" {
 		return ErrKeys
@@ -118,13 +118,17 @@ func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	if atLeast < 0 || atLeast > maxToken {
 		return fmt.Errorf("lock: token %d of %q is not between 0 and 2^53", atLeast, key)
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.backend.set.callTimeout())
+	call, cancel := context.WithTimeout(ctx, r.backend.set.callTimeout())
 	defer cancel()
-	err := r.backend.raise.Run(ctx, r.backend.client, []string{r.backend.fenceName(key)}, atLeast).Err()
-	if err != nil {
+	err := r.backend.raise.Run(call, r.backend.client, []string{r.backend.fenceName(key)}, atLeast).Err()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("raise token of %q: %w", key, ctx.Err())
+	default:
 		return fmt.Errorf("raise token of %q: %w", key, unavailable(err))
 	}
-	return nil
 }
 
 // Close ends waits with ErrClosed, stops the subscription, and returns when no goroutine of it runs any more. Leases live
