@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"holdfast/order-srv/internal/flow"
+	"holdfast/pkg/config"
+)
+
+// maxPatience is how far ahead the broker delivers a delayed message.
+const maxPatience = 72 * time.Hour
+
+// settings are this service's environment variables. The defaults are those of a stack that runs on this machine
+// without containers.
+type settings struct {
+	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8081"`
+	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9081"`
+
+	MySQLDSN      config.Secret `env:"MYSQL_DSN" envDefault:"root@tcp(127.0.0.1:13306)/orders"`
+	NamesrvAddrs  []string      `env:"NAMESRV_ADDRS" envDefault:"127.0.0.1:19876"`
+	InventoryURLs []string      `env:"INVENTORY_URLS" envDefault:"http://127.0.0.1:8082"`
+
+	OrderFlow   string `env:"ORDER_FLOW" envDefault:"tx-message"`
+	LabMode     bool   `env:"LAB_MODE"` // an order may name its strategy
+	MQNamespace string `env:"MQ_NAMESPACE"`
+	InstanceID  string `env:"INSTANCE_ID"` // unique per replica and the same after a restart; default a new one each time
+
+	// Each timer must leave the earlier ones their time: see Validate.
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"4s"`
+	PendingGrace   time.Duration `env:"PENDING_GRACE" envDefault:"10s"`   // a younger PENDING order is being placed
+	SweepAfter     time.Duration `env:"SWEEP_AFTER" envDefault:"30s"`     // the sweeper abandons and expires
+	SettleAfter    time.Duration `env:"SETTLE_AFTER" envDefault:"2s"`     // inventory is asked about an order that ended
+	ReconcileAfter time.Duration `env:"RECONCILE_AFTER" envDefault:"60s"` // inventory is told
+	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
+}
+
+var _ config.Validator = (*settings)(nil)
+
+// Validate implements config.Validator. The relations between the timers are what keeps the healers from working on
+// orders that somebody is still working on.
+func (s *settings) Validate() error {
+	return errors.Join(
+		config.OneOf("ORDER_FLOW", s.OrderFlow, flow.Names()),
+		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
+		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
+		config.Check(len(s.InventoryURLs) > 0, "INVENTORY_URLS", "needs at least one URL"),
+		config.Check(s.RequestTimeout >= time.Second && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 1s to 1m"),
+		config.Check(s.PendingGrace > s.RequestTimeout, "PENDING_GRACE", "is more than REQUEST_TIMEOUT: an order that is being placed must not be abandoned"),
+		config.Check(s.SweepAfter > s.PendingGrace, "SWEEP_AFTER", "is more than PENDING_GRACE: the check-back comes first"),
+		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
+		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.RequestTimeout, "RECONCILE_AFTER", "is more than SETTLE_AFTER and REQUEST_TIMEOUT: messages come first"),
+		config.Check(s.PaymentTimeout > 0 && s.PaymentTimeout <= maxPatience, "PAYMENT_TIMEOUT", "is more than 0 and at most 72h, the broker's limit"),
+	)
+}
+
+// LogValue implements slog.LogValuer with what one wants to see in the first log line.
+func (s *settings) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("flow", s.OrderFlow), slog.Bool("lab", s.LabMode),
+		slog.Any("namesrv", s.NamesrvAddrs), slog.Any("inventory", s.InventoryURLs),
+		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
+		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("pending_grace", s.PendingGrace),
+		slog.Duration("sweep_after", s.SweepAfter), slog.Duration("reconcile_after", s.ReconcileAfter),
+		slog.Duration("payment_timeout", s.PaymentTimeout),
+	)
+}

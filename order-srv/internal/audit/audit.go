@@ -1,0 +1,108 @@
+// Package audit reads both services' ledgers, page by page, and has the checker judge them.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"holdfast/internal/check"
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+)
+
+const page = 500
+
+// Inventory is what an audit reads of inventory-srv.
+type Inventory interface {
+	Reservations(ctx context.Context, after string, limit int) (inventoryapi.ReservationPage, error)
+	Audit(ctx context.Context) (inventoryapi.Ledger, error)
+}
+
+// Run reads orders first, then reservations, then the stock's ledger, and checks them against each other.
+func Run(ctx context.Context, s *store.Store, inventory Inventory) (check.Report, error) {
+	started, err := s.Now(ctx)
+	if err != nil {
+		return check.Report{}, err
+	}
+	unsent, err := s.UnsentCount(ctx)
+	if err != nil {
+		return check.Report{}, err
+	}
+	return check.Run(check.Input{
+		Started: started, Unsent: unsent,
+		Orders:       orders(ctx, s),
+		Reservations: reservations(ctx, inventory),
+		Ledger:       func() ([]check.SKU, error) { return ledger(ctx, inventory) },
+	})
+}
+
+func orders(ctx context.Context, s *store.Store) iter.Seq2[check.Order, error] {
+	return func(yield func(check.Order, error) bool) {
+		for after := ""; ; {
+			found, err := s.After(ctx, after, page)
+			if err != nil {
+				yield(check.Order{}, err)
+				return
+			}
+			for _, o := range found {
+				if !yield(convert(o), nil) {
+					return
+				}
+			}
+			if len(found) < page {
+				return
+			}
+			after = found[len(found)-1].OrderNo
+		}
+	}
+}
+
+func convert(o order.Order) check.Order {
+	lines := make(map[string]int64, len(o.Items))
+	for _, it := range o.Items {
+		lines[it.SKU] = it.Quantity
+	}
+	return check.Order{OrderNo: o.OrderNo, Status: string(o.Status), Settled: !o.SettledAt.IsZero(), Lines: lines}
+}
+
+func reservations(ctx context.Context, inventory Inventory) iter.Seq2[check.Reservation, error] {
+	return func(yield func(check.Reservation, error) bool) {
+		for after := ""; ; {
+			p, err := inventory.Reservations(ctx, after, page)
+			if err != nil {
+				yield(check.Reservation{}, err)
+				return
+			}
+			for _, r := range p.Reservations {
+				lines := make(map[string]int64, len(r.Lines))
+				for _, l := range r.Lines {
+					lines[l.SKU] = l.Quantity
+				}
+				if !yield(check.Reservation{OrderNo: r.OrderNo, Status: r.Status, CreatedAt: r.CreatedAt, Lines: lines}, nil) {
+					return
+				}
+			}
+			if p.After == "" {
+				return
+			}
+			after = p.After
+		}
+	}
+}
+
+func ledger(ctx context.Context, inventory Inventory) ([]check.SKU, error) {
+	l, err := inventory.Audit(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("inventory's ledger: %w", err)
+	}
+	skus := make([]check.SKU, len(l.SKUs))
+	for i, e := range l.SKUs {
+		skus[i] = check.SKU{
+			SKU: e.SKU, Inbound: e.Inbound, Available: e.Available, Reserved: e.Reserved, Sold: e.Sold,
+			LinesReserved: e.LinesReserved, LinesConfirmed: e.LinesConfirmed,
+		}
+	}
+	return skus, nil
+}

@@ -1,0 +1,185 @@
+// Package flow holds the ways in which an order gets its stock. Each is one file and one line in the list below.
+package flow
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/web"
+)
+
+// Flow gets an order its stock.
+type Flow interface {
+	// Place decides the order, which is written as PENDING, within ctx. It returns the answer to give. Errors are faults;
+	// an order whose fate is open is no error but an answer of status 202.
+	Place(ctx context.Context, o order.Order) (Reply, error)
+}
+
+// Reply is an answer as it is stored and repeated.
+type Reply struct {
+	OrderNo string
+	Status  int
+	Body    []byte
+}
+
+// Inventory is what flows need of inventory-srv.
+type Inventory interface {
+	Reserve(ctx context.Context, orders []inventoryapi.ReserveOrder) ([]inventoryapi.ReserveResult, error)
+}
+
+var _ Inventory = (*inventoryapi.Client)(nil)
+
+// Deps is what flows are made of.
+type Deps struct {
+	Store     *store.Store
+	Inventory Inventory
+	Tx        mq.TxProducer
+	Log       *slog.Logger
+	Patience  time.Duration // from PLACED to EXPIRED
+}
+
+type entry struct {
+	name string
+	make func(Deps) Flow
+}
+
+// list holds the flows in the order in which they are to be learned.
+func list() []entry {
+	return []entry{
+		{"tx-message", func(d Deps) Flow { return &TxMessage{d} }},
+	}
+}
+
+// Default is the flow when nothing else is configured.
+const Default = "tx-message"
+
+// Names returns the names of all flows.
+func Names() []string {
+	var names []string
+	for _, e := range list() {
+		names = append(names, e.name)
+	}
+	return names
+}
+
+// New returns the named flow. It is an error that lists the names when there is none.
+func New(name string, d Deps) (Flow, error) {
+	i := slices.IndexFunc(list(), func(e entry) bool { return e.name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("flow %q is not one of %s", name, strings.Join(Names(), ", "))
+	}
+	return list()[i].make(d), nil
+}
+
+// Desk takes requests for orders: it writes each down once, whatever is repeated, and has the flow decide it.
+type Desk struct {
+	store *store.Store
+	flow  Flow
+	name  string
+	log   *slog.Logger
+}
+
+// NewDesk returns a desk that uses the named flow.
+func NewDesk(name string, d Deps) (*Desk, error) {
+	f, err := New(name, d)
+	if err != nil {
+		return nil, err
+	}
+	return &Desk{store: d.Store, flow: f, name: name, log: d.Log}, nil
+}
+
+// Place answers a request for an order. A repeat of it gets the stored answer, or 202 while the order is PENDING;
+// order.ErrIdempotency when the key was used for another payload.
+func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (Reply, error) {
+	o := newOrder(userID, r)
+	o.Flow = d.name
+	known, inserted, err := d.store.Insert(ctx, o)
+	switch {
+	case err != nil:
+		return Reply{}, fmt.Errorf("write down the order: %w", err)
+	case inserted:
+		return d.flow.Place(ctx, o)
+	case known.RequestHash != o.RequestHash:
+		return Reply{}, order.ErrIdempotency
+	case known.ResponseStatus != 0:
+		return Reply{known.OrderNo, known.ResponseStatus, known.ResponseBody}, nil
+	case known.Status == order.Pending:
+		return pending(known)
+	}
+	return ended(known)
+}
+
+func newOrder(userID string, r orderapi.PlaceRequest) order.Order {
+	no := ulid.Make().String()
+	o := order.Order{
+		OrderNo: no, GroupID: no, UserID: userID, IdempotencyKey: r.IdempotencyKey,
+		Status: order.Pending, Strategy: r.Strategy, CreatedAt: time.Now().UTC(),
+	}
+	for _, it := range r.Items {
+		o.Items = append(o.Items, order.Item{SKU: it.SKU, Quantity: it.Quantity})
+	}
+	slices.SortFunc(o.Items, func(a, b order.Item) int { return strings.Compare(a.SKU, b.SKU) })
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", o.Strategy)
+	for _, it := range o.Items {
+		fmt.Fprintf(h, "%s %d\n", it.SKU, it.Quantity)
+	}
+	o.RequestHash = hex.EncodeToString(h.Sum(nil))
+	return o
+}
+
+// pending is the answer while nobody knows yet.
+func pending(o order.Order) (Reply, error) {
+	body, err := json.Marshal(orderapi.From(o))
+	return Reply{o.OrderNo, http.StatusAccepted, body}, err
+}
+
+// ended is the answer about an order that ended without anybody there to be answered: what it is now.
+func ended(o order.Order) (Reply, error) {
+	body, err := json.Marshal(orderapi.From(o))
+	return Reply{o.OrderNo, http.StatusOK, body}, err
+}
+
+func placed(o order.Order) (int, []byte, error) {
+	body, err := json.Marshal(orderapi.From(o))
+	return http.StatusCreated, body, err
+}
+
+func refused(refusal error) store.Answer {
+	return func(o order.Order) (int, []byte, error) {
+		f := fault.From(refusal)
+		p := fault.ToProblem(f.With("order_no", o.OrderNo))
+		p.Status = web.Status(f.Kind)
+		body, err := json.Marshal(p)
+		return p.Status, body, err
+	}
+}
+
+// definite reports whether a refusal is inventory's last word.
+func definite(err error) bool {
+	for _, refusal := range []error{
+		inventoryapi.ErrOutOfStock, inventoryapi.ErrUnknownSKU, inventoryapi.ErrInvalidLines, inventoryapi.ErrMismatch, inventoryapi.ErrClosed,
+	} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return fault.KindOf(err) == fault.Invalid || fault.KindOf(err) == fault.Forbidden
+}

@@ -1,0 +1,170 @@
+// Package heal holds the backstops. Messages make an order's way fast; the sweeper and the reconciler make it certain:
+// whatever was lost, they find it from the rows.
+package heal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/fault"
+)
+
+const batch = 100
+
+// Timers say when to step in.
+type Timers struct {
+	SweepAfter     time.Duration // PENDING, or overdue, for longer than this
+	SettleAfter    time.Duration // ended for longer than this: ask inventory
+	ReconcileAfter time.Duration // ended for longer than this and inventory does not agree: act
+}
+
+// Inventory is what the reconciler needs of inventory-srv.
+type Inventory interface {
+	States(ctx context.Context, orderNos []string) (map[string]string, error)
+	Confirm(ctx context.Context, orderNo string) error
+	Release(ctx context.Context, orderNo string) error
+}
+
+// Healer runs the sweeper and the reconciler. Several replicas may: guards decide who was first.
+type Healer struct {
+	store     *store.Store
+	inventory Inventory
+	timers    Timers
+	log       *slog.Logger
+	sweeper   prometheus.Counter
+	reconcile prometheus.Counter
+}
+
+// New returns a healer that counts into healed, by healer.
+func New(s *store.Store, inventory Inventory, t Timers, log *slog.Logger, healed *prometheus.CounterVec) *Healer {
+	return &Healer{
+		store: s, inventory: inventory, timers: t, log: log,
+		sweeper: healed.WithLabelValues("sweeper"), reconcile: healed.WithLabelValues("reconciler"),
+	}
+}
+
+// Sweep ends orders that nobody else ended: it abandons old PENDING ones and expires overdue PLACED ones.
+func (h *Healer) Sweep(ctx context.Context) error {
+	stale, err := h.store.Stale(ctx, h.timers.SweepAfter, batch)
+	if err != nil {
+		return err
+	}
+	n, err := h.store.Abandon(ctx, stale, h.timers.SweepAfter, true)
+	h.sweeper.Add(float64(n))
+	if err != nil {
+		return err
+	}
+	overdue, err := h.store.Overdue(ctx, h.timers.SweepAfter, batch)
+	if err != nil {
+		return err
+	}
+	for _, orderNo := range overdue {
+		outcome, err := h.store.Expire(ctx, orderNo)
+		if err != nil {
+			return err
+		}
+		if outcome == store.Expired {
+			h.sweeper.Inc()
+		}
+	}
+	return nil
+}
+
+// Reconcile asks inventory about orders that have ended. Where it agrees, that is noted; where it does not and messages
+// have had their time, it is told.
+func (h *Healer) Reconcile(ctx context.Context) error {
+	for after := ""; ; {
+		orders, err := h.store.Unsettled(ctx, h.timers.SettleAfter, after, batch)
+		if err != nil || len(orders) == 0 {
+			return err
+		}
+		if err := h.reconcileBatch(ctx, orders); err != nil {
+			return err
+		}
+		after = orders[len(orders)-1].OrderNo
+	}
+}
+
+func (h *Healer) reconcileBatch(ctx context.Context, orders []store.Unsettled) error {
+	numbers := make([]string, len(orders))
+	for i, o := range orders {
+		numbers[i] = o.OrderNo
+	}
+	states, err := h.inventory.States(ctx, numbers)
+	if err != nil {
+		return fmt.Errorf("ask inventory: %w", err)
+	}
+	var agreed []string
+	var errs []error
+	for _, o := range orders {
+		switch {
+		case agrees(o.Status, states[o.OrderNo]):
+			agreed = append(agreed, o.OrderNo)
+		case o.Age >= h.timers.ReconcileAfter:
+			errs = append(errs, h.act(ctx, o)) // one order's trouble does not hold up the others
+		}
+	}
+	if len(agreed) > 0 {
+		errs = append(errs, h.store.Settle(ctx, agreed))
+	}
+	return errors.Join(errs...)
+}
+
+// agrees: "absent" is no agreement, as a reserve may still be on its way; the tombstone is.
+func agrees(status order.Status, state string) bool {
+	if status == order.Paid {
+		return state == inventoryapi.StateConfirmed
+	}
+	return state == inventoryapi.StateReleased || state == inventoryapi.StateVoid
+}
+
+func (h *Healer) act(ctx context.Context, o store.Unsettled) error {
+	h.log.WarnContext(ctx, "inventory does not agree, telling it", "order_no", o.OrderNo, "status", o.Status)
+	if o.Status != order.Paid {
+		if err := h.inventory.Release(ctx, o.OrderNo); err != nil {
+			return fmt.Errorf("release %s: %w", o.OrderNo, err)
+		}
+		h.reconcile.Inc()
+		return h.store.Settle(ctx, []string{o.OrderNo})
+	}
+	err := h.inventory.Confirm(ctx, o.OrderNo)
+	switch {
+	case err == nil:
+		h.reconcile.Inc()
+		return h.store.Settle(ctx, []string{o.OrderNo})
+	case errors.Is(err, inventoryapi.ErrClosed) || errors.Is(err, inventoryapi.ErrUnknownOrder):
+		h.log.ErrorContext(ctx, "a paid order has no stock, the buyer is owed a refund", "order_no", o.OrderNo, "err", err)
+		h.reconcile.Inc()
+		return h.store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
+	}
+	return fmt.Errorf("confirm %s: %w", o.OrderNo, err)
+}
+
+// Run calls Sweep and Reconcile again and again until ctx is done.
+func (h *Healer) Run(ctx context.Context) {
+	every := max(100*time.Millisecond, min(h.timers.SettleAfter, h.timers.SweepAfter)/2)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for what, pass := range map[string]func(context.Context) error{"sweep": h.Sweep, "reconcile": h.Reconcile} {
+			once, cancel := context.WithTimeout(ctx, 30*time.Second)
+			if err := pass(once); err != nil && ctx.Err() == nil {
+				h.log.WarnContext(ctx, "backstop failed, the next pass goes on", "pass", what, "err", err)
+			}
+			cancel()
+		}
+	}
+}

@@ -1,0 +1,170 @@
+// Package httpapi is order-srv's HTTP side: it decodes, calls one method, and renders.
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+
+	"github.com/gin-gonic/gin"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/web"
+)
+
+// Orders is what the routes need of the store.
+type Orders interface {
+	Get(ctx context.Context, userID, orderNo string) (order.Order, error)
+	List(ctx context.Context, userID, before string, limit int) ([]order.Order, error)
+	Pay(ctx context.Context, userID, orderNo string) (order.Order, error)
+	Cancel(ctx context.Context, userID, orderNo string) (order.Order, error)
+}
+
+// Desk places orders.
+type Desk interface {
+	Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (flow.Reply, error)
+}
+
+// Config is what the handler is made of.
+type Config struct {
+	Engine web.EngineConfig
+	Desk   Desk
+	Orders Orders
+	Audit  func(ctx context.Context) (orderapi.Audit, error)
+	Lab    bool // an order may name its strategy
+}
+
+type api struct{ Config }
+
+// New returns the service's handler.
+func New(cfg Config) http.Handler {
+	a := &api{cfg}
+	e := web.NewEngine(cfg.Engine)
+	v1 := e.Group("/v1")
+	v1.POST("/orders", a.place)
+	v1.GET("/orders", web.Handle(a.list))
+	v1.GET("/orders/:order_no", web.Handle(a.get))
+	v1.POST("/orders/:order_no/payment", web.Handle(a.pay))
+	v1.POST("/orders/:order_no/cancellation", web.Handle(a.cancel))
+	v1.GET("/audit", web.Handle(a.audit))
+	return e
+}
+
+var (
+	userPattern = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
+	keyPattern  = regexp.MustCompile(`^[!-~]{1,255}$`)
+)
+
+func user(c *gin.Context) (string, error) {
+	id := c.GetHeader(orderapi.HeaderUserID)
+	if !userPattern.MatchString(id) {
+		return "", order.ErrInvalidUser
+	}
+	return id, nil
+}
+
+// place renders a stored answer byte by byte, so that a repeat gets what the first request got.
+func (a *api) place(c *gin.Context) {
+	reply, err := a.order(c)
+	if err != nil {
+		web.Problem(c, err)
+		return
+	}
+	contentType := "application/json"
+	if reply.Status >= http.StatusBadRequest {
+		contentType = "application/problem+json"
+	}
+	if reply.Status == http.StatusAccepted {
+		c.Header("Location", "/v1/orders/"+reply.OrderNo)
+	}
+	c.Data(reply.Status, contentType, reply.Body)
+}
+
+func (a *api) order(c *gin.Context) (flow.Reply, error) {
+	id, err := user(c)
+	if err != nil {
+		return flow.Reply{}, err
+	}
+	var r orderapi.PlaceRequest
+	if err := web.Decode(c, &r); err != nil {
+		return flow.Reply{}, err
+	}
+	if err := a.check(r); err != nil {
+		return flow.Reply{}, err
+	}
+	return a.Desk.Place(c.Request.Context(), id, r)
+}
+
+func (a *api) check(r orderapi.PlaceRequest) error {
+	if r.IdempotencyKey == "" {
+		return order.ErrMissingKey
+	}
+	if !keyPattern.MatchString(r.IdempotencyKey) {
+		return order.ErrInvalidKey
+	}
+	if r.Strategy != "" && !a.Lab {
+		return order.ErrStrategyNotAllowed
+	}
+	lines := make([]inventoryapi.Line, len(r.Items))
+	for i, it := range r.Items {
+		lines[i] = inventoryapi.Line(it)
+	}
+	return inventoryapi.CheckLines(lines)
+}
+
+func (a *api) list(c *gin.Context) (int, any, error) {
+	id, err := user(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	limit, err := web.QueryInt(c, "limit", 20, 1, 100)
+	if err != nil {
+		return 0, nil, err
+	}
+	orders, err := a.Orders.List(c.Request.Context(), id, c.Query("cursor"), limit+1) // one more tells whether there is a next page
+	if err != nil {
+		return 0, nil, err
+	}
+	page := orderapi.OrderPage{Orders: []orderapi.Order{}}
+	if len(orders) > limit {
+		orders = orders[:limit]
+		page.NextCursor = orders[limit-1].OrderNo
+	}
+	for _, o := range orders {
+		page.Orders = append(page.Orders, orderapi.From(o))
+	}
+	return http.StatusOK, page, nil
+}
+
+func (a *api) get(c *gin.Context) (int, any, error) { return a.one(c, a.Orders.Get) }
+
+func (a *api) pay(c *gin.Context) (int, any, error) { return a.one(c, a.Orders.Pay) }
+
+func (a *api) cancel(c *gin.Context) (int, any, error) { return a.one(c, a.Orders.Cancel) }
+
+// one does something with one of the user's own orders and renders it.
+func (a *api) one(c *gin.Context, do func(ctx context.Context, userID, orderNo string) (order.Order, error)) (int, any, error) {
+	id, err := user(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	o, err := do(c.Request.Context(), id, c.Param("order_no"))
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, orderapi.From(o), nil
+}
+
+var errForbidden = fault.New(fault.Forbidden, "forbidden", "only an administrator may do this")
+
+func (a *api) audit(c *gin.Context) (int, any, error) {
+	if c.GetHeader(orderapi.HeaderUserRole) != orderapi.RoleAdmin {
+		return 0, nil, errForbidden
+	}
+	report, err := a.Audit(c.Request.Context())
+	return http.StatusOK, report, err
+}

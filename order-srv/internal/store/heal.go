@@ -1,0 +1,125 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/order-srv/internal/order"
+	"holdfast/pkg/database"
+)
+
+// Check is what the broker's question about a half message finds.
+type Check struct {
+	Known     int           // orders that there are
+	Abandoned int           // of these
+	Open      int           // still PENDING
+	Youngest  time.Duration // age of the youngest PENDING one, by the database's clock
+}
+
+// Check looks at the orders of one half message.
+func (s *Store) Check(ctx context.Context, orderNos []string) (Check, error) {
+	var c Check
+	var micros int64
+	err := s.db.WithContext(ctx).Raw(`SELECT COUNT(*), COALESCE(SUM(status = 'ABANDONED'), 0), COALESCE(SUM(status = 'PENDING'), 0),
+		COALESCE(MIN(IF(status = 'PENDING', TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), NULL)), 0)
+		FROM orders WHERE order_no IN ?`, orderNos).Row().Scan(&c.Known, &c.Abandoned, &c.Open, &micros)
+	if err != nil {
+		return c, fmt.Errorf("look at the orders: %w", database.Fault(err))
+	}
+	c.Youngest = time.Duration(micros) * time.Microsecond
+	return c, nil
+}
+
+// Abandon ends those of the orders that are still PENDING and older than age as ABANDONED and returns how many it ended.
+// With giveBack it asks inventory by message to release them; otherwise the caller does.
+func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duration, giveBack bool) (n int, err error) {
+	for _, orderNo := range orderNos {
+		var won bool
+		err := s.inTx(ctx, orderNo, order.Abandoned, func(tx *gorm.DB) error {
+			res := tx.Exec(`UPDATE orders SET status = 'ABANDONED', updated_at = UTC_TIMESTAMP(6)
+				WHERE order_no = ? AND status = 'PENDING' AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))`, orderNo, -age.Microseconds())
+			if res.Error != nil {
+				return fmt.Errorf("abandon: %w", res.Error)
+			}
+			if won = res.RowsAffected == 1; won && giveBack {
+				return s.release(tx, orderNo, "abandoned")
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+		if won {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Stale returns PENDING orders that are older than age.
+func (s *Store) Stale(ctx context.Context, age time.Duration, limit int) ([]string, error) {
+	return s.numbers(ctx, `SELECT order_no FROM orders WHERE status = 'PENDING'
+		AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY created_at LIMIT ?`, -age.Microseconds(), limit)
+}
+
+// Overdue returns PLACED orders whose time to pay has been over for longer than age.
+func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]string, error) {
+	return s.numbers(ctx, `SELECT order_no FROM orders WHERE status = 'PLACED'
+		AND expires_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY expires_at LIMIT ?`, -age.Microseconds(), limit)
+}
+
+func (s *Store) numbers(ctx context.Context, query string, args ...any) ([]string, error) {
+	var found []string
+	if err := s.db.WithContext(ctx).Raw(query, args...).Scan(&found).Error; err != nil {
+		return nil, fmt.Errorf("look for orders: %w", database.Fault(err))
+	}
+	return found, nil
+}
+
+// Unsettled is an order that has ended and of which inventory is not known to agree.
+type Unsettled struct {
+	OrderNo string
+	Status  order.Status
+	Age     time.Duration // since it ended
+}
+
+// Unsettled returns up to limit of them that ended longer than age ago, after an order number.
+func (s *Store) Unsettled(ctx context.Context, age time.Duration, after string, limit int) ([]Unsettled, error) {
+	var rows []struct {
+		OrderNo string
+		Status  order.Status
+		Micros  int64
+	}
+	err := s.db.WithContext(ctx).Raw(`SELECT order_no, status, TIMESTAMPDIFF(MICROSECOND, updated_at, UTC_TIMESTAMP(6)) AS micros FROM orders
+		WHERE settled_at IS NULL AND status NOT IN ('PENDING', 'PLACED')
+		AND updated_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) AND order_no > ? ORDER BY order_no LIMIT ?`,
+		-age.Microseconds(), after, limit).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("look for unsettled orders: %w", database.Fault(err))
+	}
+	out := make([]Unsettled, len(rows))
+	for i, r := range rows {
+		out[i] = Unsettled{r.OrderNo, r.Status, time.Duration(r.Micros) * time.Microsecond}
+	}
+	return out, nil
+}
+
+// Settle notes that inventory agrees with the orders' statuses.
+func (s *Store) Settle(ctx context.Context, orderNos []string) error {
+	err := s.db.WithContext(ctx).Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND settled_at IS NULL", orderNos).Error
+	if err != nil {
+		return fmt.Errorf("settle: %w", database.Fault(err))
+	}
+	return nil
+}
+
+// RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back.
+func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) error {
+	return s.inTx(ctx, orderNo, order.RefundDue, func(tx *gorm.DB) error {
+		_, err := step(tx, orderNo, order.Paid, order.RefundDue, ", reason = ?", reason)
+		return err
+	})
+}

@@ -1,0 +1,123 @@
+// Package store is order-srv's SQL: orders, their items, the outbox. Every step of an order's status machine is one guarded
+// UPDATE here, with its event in the same transaction.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/order-srv/internal/order"
+	"holdfast/pkg/database"
+)
+
+// Store is the orders database.
+type Store struct {
+	db     *gorm.DB
+	notify chan struct{} // holds one value when the outbox has something new
+}
+
+// New returns a store on db.
+func New(db *gorm.DB) *Store { return &Store{db: db, notify: make(chan struct{}, 1)} }
+
+// Notify delivers a value after a transaction of this process wrote to the outbox.
+func (s *Store) Notify() <-chan struct{} { return s.notify }
+
+func (s *Store) kick() {
+	select {
+	case s.notify <- struct{}{}:
+	default: // the relay has not looked yet; one look will do
+	}
+}
+
+// Insert writes a new order as PENDING, with its items. When the user has used the key before, nothing is written and the
+// earlier order is returned with inserted false.
+func (s *Store) Insert(ctx context.Context, o order.Order) (known order.Order, inserted bool, err error) {
+	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		res := tx.Exec(`INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, strategy, created_at, updated_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE order_no = order_no`,
+			o.OrderNo, o.GroupID, o.UserID, o.IdempotencyKey, o.RequestHash, order.Pending, o.Flow, o.Strategy)
+		if res.Error != nil {
+			return fmt.Errorf("insert the order: %w", res.Error)
+		}
+		inserted = res.RowsAffected == 1
+		if !inserted {
+			known, err = one(tx, "user_id = ? AND idempotency_key = ?", o.UserID, o.IdempotencyKey)
+			return err
+		}
+		return insertItems(tx, o.OrderNo, o.Items)
+	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE", o.OrderNo))
+	return known, inserted, err
+}
+
+func insertItems(tx *gorm.DB, orderNo string, items []order.Item) error {
+	values, args := make([]string, len(items)), make([]any, 0, 3*len(items))
+	for i, it := range items {
+		values[i] = "(?, ?, ?)"
+		args = append(args, orderNo, it.SKU, it.Quantity)
+	}
+	if err := tx.Exec("INSERT INTO order_items (order_no, sku, quantity) VALUES "+strings.Join(values, ", "), args...).Error; err != nil {
+		return fmt.Errorf("insert the items: %w", err)
+	}
+	return nil
+}
+
+// Get returns a user's own order, or order.ErrNotFound.
+func (s *Store) Get(ctx context.Context, userID, orderNo string) (order.Order, error) {
+	o, err := one(s.db.WithContext(ctx), "order_no = ? AND user_id = ?", orderNo, userID)
+	return o, database.Fault(err)
+}
+
+// List returns up to limit orders of a user below the order number before ("" for the newest), newest first.
+func (s *Store) List(ctx context.Context, userID, before string, limit int) ([]order.Order, error) {
+	where, args := "user_id = ?", []any{userID}
+	if before != "" {
+		where, args = where+" AND order_no < ?", append(args, before)
+	}
+	orders, err := many(s.db.WithContext(ctx), where+" ORDER BY order_no DESC LIMIT ?", append(args, limit)...)
+	return orders, database.Fault(err)
+}
+
+// After returns up to limit orders after an order number, in order, for the audit.
+func (s *Store) After(ctx context.Context, orderNo string, limit int) ([]order.Order, error) {
+	orders, err := many(s.db.WithContext(ctx), "order_no > ? ORDER BY order_no LIMIT ?", orderNo, limit)
+	return orders, database.Fault(err)
+}
+
+// Now is the database's clock, by which everything is judged.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	var now time.Time
+	err := s.db.WithContext(ctx).Raw("SELECT UTC_TIMESTAMP(6)").Row().Scan(&now)
+	return now, database.Fault(err)
+}
+
+// record is a row of orders.
+type record struct {
+	OrderNo, GroupID, UserID     string
+	IdempotencyKey               sql.NullString
+	RequestHash                  string
+	ResponseStatus               int
+	ResponseBody                 []byte
+	Status                       order.Status
+	Reason                       string
+	AmountCents                  sql.NullInt64
+	Flow, Strategy               string
+	CreatedAt, UpdatedAt         time.Time
+	ExpiresAt, PaidAt, SettledAt sql.NullTime
+}
+
+const columns = `order_no, group_id, user_id, idempotency_key, request_hash, response_status, response_body, status, reason,
+	amount_cents, flow, strategy, created_at, updated_at, expires_at, paid_at, settled_at`
+
+func (r record) order() order.Order {
+	return order.Order{
+		OrderNo: r.OrderNo, GroupID: r.GroupID, UserID: r.UserID, IdempotencyKey: r.IdempotencyKey.String,
+		RequestHash: r.RequestHash, ResponseStatus: r.ResponseStatus, ResponseBody: r.ResponseBody,
+		Status: r.Status, Reason: r.Reason, AmountCents: r.AmountCents.Int64, Flow: r.Flow, Strategy: r.Strategy,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ExpiresAt: r.ExpiresAt.Time, PaidAt: r.PaidAt.Time, SettledAt: r.SettledAt.Time,
+	}
+}

@@ -1,0 +1,221 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/database"
+)
+
+// Answer is what a request for an order is answered with, and every repeat of it.
+type Answer func(o order.Order) (status int, body []byte, err error)
+
+// Place turns a PENDING order into PLACED with inventory's titles and prices, stores the answer, and writes order-timeout
+// into the outbox. order.ErrNotPending when somebody ended the order first; then a stock-release went into the outbox, as
+// its units are reserved by now.
+func (s *Store) Place(ctx context.Context, orderNo string, items []order.Item, patience time.Duration, answer Answer) (placed order.Order, err error) {
+	var ended bool
+	err = s.inTx(ctx, orderNo, "PLACED", func(tx *gorm.DB) error {
+		var amount int64
+		for _, it := range items {
+			amount += it.Quantity * it.UnitPriceCents
+		}
+		won, err := step(tx, orderNo, order.Pending, order.Placed,
+			", amount_cents = ?, expires_at = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))", amount, patience.Microseconds())
+		if err != nil {
+			return err
+		}
+		if ended = !won; ended {
+			return s.release(tx, orderNo, "late")
+		}
+		for _, it := range items {
+			err := tx.Exec("UPDATE order_items SET title = ?, unit_price_cents = ? WHERE order_no = ? AND sku = ?", it.Title, it.UnitPriceCents, orderNo, it.SKU).Error
+			if err != nil {
+				return fmt.Errorf("price the items: %w", err)
+			}
+		}
+		if placed, err = one(tx, "order_no = ?", orderNo); err != nil {
+			return err
+		}
+		if err := storeAnswer(tx, &placed, answer); err != nil {
+			return err
+		}
+		return write(tx, event{
+			id: orderNo + ":timeout", topic: orderapi.TopicOrderTimeout, key: orderNo,
+			body: orderapi.OrderTimeout{Orders: []string{orderNo}}, deliverAt: placed.ExpiresAt,
+		})
+	})
+	if err == nil && ended {
+		err = order.ErrNotPending
+	}
+	return placed, err
+}
+
+// Rejection is how a PENDING order ends as REJECTED.
+type Rejection struct {
+	Reason   string // a fault code
+	Answer   Answer // nil: none is stored
+	FreeKey  bool   // the same idempotency key may be used again
+	GiveBack bool   // an attempt to reserve may have been executed: release whatever is or will be held
+}
+
+// Reject ends a PENDING order as REJECTED. order.ErrNotPending when somebody else ended it.
+func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) error {
+	var ended bool
+	err := s.inTx(ctx, orderNo, "REJECTED", func(tx *gorm.DB) error {
+		set := ", reason = ?"
+		if r.FreeKey {
+			set += ", idempotency_key = NULL"
+		}
+		if !r.GiveBack {
+			set += ", settled_at = UTC_TIMESTAMP(6)" // nothing was taken, so there is nothing to agree about
+		}
+		won, err := step(tx, orderNo, order.Pending, order.Rejected, set, r.Reason)
+		if err != nil {
+			return err
+		}
+		if ended = !won; ended {
+			if r.GiveBack {
+				return s.release(tx, orderNo, "late")
+			}
+			return nil
+		}
+		if r.Answer != nil {
+			o, err := one(tx, "order_no = ?", orderNo)
+			if err != nil {
+				return err
+			}
+			if err := storeAnswer(tx, &o, r.Answer); err != nil {
+				return err
+			}
+		}
+		if r.GiveBack {
+			return s.release(tx, orderNo, "rejected")
+		}
+		return nil
+	})
+	if err == nil && ended {
+		err = order.ErrNotPending
+	}
+	return err
+}
+
+func storeAnswer(tx *gorm.DB, o *order.Order, answer Answer) error {
+	status, body, err := answer(*o)
+	if err != nil {
+		return err
+	}
+	o.ResponseStatus, o.ResponseBody = status, body
+	err = tx.Exec("UPDATE orders SET response_status = ?, response_body = ? WHERE order_no = ?", status, string(body), o.OrderNo).Error
+	if err != nil {
+		return fmt.Errorf("store the answer: %w", err)
+	}
+	return nil
+}
+
+// Pay turns a PLACED order of the user into PAID, judged by the database's clock. A paid order stays as it is.
+// order.ErrNotPayable when it has ended or expired, order.ErrNotFound when it is not the user's.
+func (s *Store) Pay(ctx context.Context, userID, orderNo string) (order.Order, error) {
+	return s.end(ctx, userID, orderNo, order.Paid, order.ErrNotPayable, ", paid_at = UTC_TIMESTAMP(6)", " AND expires_at > UTC_TIMESTAMP(6)")
+}
+
+// Cancel turns a PLACED order of the user into CANCELLED. A cancelled order stays as it is. order.ErrNotCancellable when it
+// ended otherwise, order.ErrNotFound when it is not the user's.
+func (s *Store) Cancel(ctx context.Context, userID, orderNo string) (order.Order, error) {
+	return s.end(ctx, userID, orderNo, order.Cancelled, order.ErrNotCancellable, "", "")
+}
+
+func (s *Store) end(ctx context.Context, userID, orderNo string, to order.Status, refusal error, set, guard string) (o order.Order, err error) {
+	err = s.inTx(ctx, orderNo, to, func(tx *gorm.DB) error {
+		res := tx.Exec("UPDATE orders SET status = ?, updated_at = UTC_TIMESTAMP(6)"+set+
+			" WHERE order_no = ? AND user_id = ? AND status = 'PLACED'"+guard, to, orderNo, userID)
+		if res.Error != nil {
+			return fmt.Errorf("mark %s: %w", to, res.Error)
+		}
+		if o, err = one(tx, "order_no = ? AND user_id = ?", orderNo, userID); err != nil {
+			return err
+		}
+		if res.RowsAffected == 1 {
+			return ended(tx, orderNo, to)
+		}
+		if o.Status != to {
+			return refusal
+		}
+		return nil
+	})
+	return o, err
+}
+
+// Expiry is what became of an order whose time to pay may be over.
+type Expiry int
+
+// The outcomes of Expire.
+const (
+	Expired Expiry = iota // by this call
+	Early                 // it is PLACED and its time has not come, by the database's clock
+	Ended                 // it is no longer PLACED, or there is no such order
+)
+
+// Expire turns a PLACED order into EXPIRED if its time is over.
+func (s *Store) Expire(ctx context.Context, orderNo string) (outcome Expiry, err error) {
+	err = s.inTx(ctx, orderNo, order.Expired, func(tx *gorm.DB) error {
+		res := tx.Exec(`UPDATE orders SET status = ?, updated_at = UTC_TIMESTAMP(6)
+			WHERE order_no = ? AND status = 'PLACED' AND expires_at <= UTC_TIMESTAMP(6)`, order.Expired, orderNo)
+		if res.Error != nil {
+			return fmt.Errorf("expire: %w", res.Error)
+		}
+		if res.RowsAffected == 1 {
+			outcome = Expired
+			return ended(tx, orderNo, order.Expired)
+		}
+		var placed int64
+		if err := tx.Raw("SELECT COUNT(*) FROM orders WHERE order_no = ? AND status = 'PLACED'", orderNo).Row().Scan(&placed); err != nil {
+			return err
+		}
+		if outcome = Ended; placed > 0 {
+			outcome = Early
+		}
+		return nil
+	})
+	return outcome, err
+}
+
+// ended announces how a placed order ended.
+func ended(tx *gorm.DB, orderNo string, status order.Status) error {
+	return write(tx, event{
+		id: orderNo + ":" + string(status), topic: orderapi.TopicOrderEvents, key: orderNo,
+		body: orderapi.OrderEvent{OrderNo: orderNo, Status: string(status)},
+	})
+}
+
+// release asks inventory, by message, to give back whatever it holds or will hold for the order.
+func (s *Store) release(tx *gorm.DB, orderNo, why string) error {
+	return write(tx, event{
+		id: orderNo + ":release-" + why, topic: orderapi.TopicStockRelease, key: orderNo,
+		body: orderapi.StockRelease{Orders: []string{orderNo}},
+	})
+}
+
+// step is one guarded transition. won is false when the order was not, or no longer, in the status from.
+func step(tx *gorm.DB, orderNo string, from, to order.Status, set string, args ...any) (won bool, err error) {
+	args = append(append([]any{to}, args...), orderNo, from)
+	res := tx.Exec("UPDATE orders SET status = ?, updated_at = UTC_TIMESTAMP(6)"+set+" WHERE order_no = ? AND status = ?", args...)
+	if res.Error != nil {
+		return false, fmt.Errorf("mark %s: %w", to, res.Error)
+	}
+	return res.RowsAffected == 1, nil
+}
+
+// inTx runs a transition whose lost COMMIT is settled by the status that it leaves, and tells the relay.
+func (s *Store) inTx(ctx context.Context, orderNo string, to order.Status, fn func(tx *gorm.DB) error) error {
+	err := database.InTx(ctx, s.db, fn, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? AND status = ? FOR UPDATE", orderNo, to))
+	if err == nil {
+		s.kick()
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+// order-srv owns orders and their status machine: it places them through one of several flows, sends and receives events.
+//
+//	order-srv              serve, after bringing the schema up to date
+//	order-srv migrate      bring the schema up to date
+//	order-srv healthcheck  ask the running service whether it is ready
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/audit"
+	"holdfast/order-srv/internal/events"
+	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/heal"
+	"holdfast/order-srv/internal/httpapi"
+	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/config"
+	"holdfast/pkg/database"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/rest"
+	"holdfast/pkg/server"
+	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
+	"holdfast/sql"
+)
+
+const service = "order-srv"
+
+// closeTimeout is what messages under way get to finish in, after the last request is answered.
+const closeTimeout = 10 * time.Second
+
+func main() { server.Main(run) }
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) (err error) {
+	var cfg settings
+	if err := config.Load(getenv, &cfg); err != nil {
+		return err
+	}
+	command := "serve"
+	if len(args) > 0 {
+		command = args[0]
+	}
+	if command == "healthcheck" {
+		return server.Healthcheck(ctx, cfg.OpsAddr)
+	}
+	if command != "serve" && command != "migrate" {
+		return fmt.Errorf("unknown command %q: there are serve (the default), migrate and healthcheck", command)
+	}
+	log := telemetry.NewLogger(stdout, service)
+	db, err := database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, database.Close(db)) }()
+	if err := database.Migrate(ctx, db, sql.Orders(), log); err != nil { // two replicas may do so at once
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if command == "migrate" {
+		return nil
+	}
+	return serve(ctx, cfg, db, log)
+}
+
+func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (err error) {
+	log.InfoContext(ctx, "starting", "settings", &cfg)
+	registry := telemetry.NewRegistry()
+	healed := promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
+		Name: "orders_healed_total", Help: "Orders that a backstop ended or settled, by which.",
+	}, []string{"by"})
+
+	client, err := rest.New(rest.Config{URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: log})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	inventory := inventoryapi.NewClient(client)
+	orders := store.New(db)
+
+	bus, err := mq.Open(mq.Config{
+		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID, Log: log, Registerer: registry,
+		Topics: events.Topics(),
+	})
+	if err != nil {
+		return err
+	}
+	tx := bus.TxProducer("order-tx", flow.CheckBack(orders, cfg.PendingGrace, healed.WithLabelValues("check-back")))
+	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders)})
+
+	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
+		Store: orders, Inventory: inventory, Tx: tx, Log: log, Patience: cfg.PaymentTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	relay := events.NewRelay(orders, bus.Producer(), cmp.Or(cfg.InstanceID, ulid.Make().String()), log)
+	healer := heal.New(orders, inventory, heal.Timers{
+		SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
+	}, log, healed)
+	stop := background(ctx, bus, log, relay.Run, healer.Run)
+	defer func() { err = errors.Join(err, stop()) }()
+
+	return server.Run(ctx, server.Config{
+		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout,
+		Handler: httpapi.New(httpapi.Config{
+			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
+			Desk:   desk, Orders: orders, Lab: cfg.LabMode,
+			Audit: func(ctx context.Context) (orderapi.Audit, error) { return audit.Run(ctx, orders, inventory) },
+		}),
+		Checks: []server.Check{
+			{Name: "mysql", Probe: database.Probe(db)},
+			{Name: "broker", Probe: bus.Probe},
+			{Name: "inventory", Probe: func(ctx context.Context) error { return client.Do(ctx, http.MethodGet, "/v1/strategies", nil, nil) }},
+		},
+	})
+}
+
+// background starts the bus, which tries until the broker is there while the service serves meanwhile, unready, and the
+// workers. The returned function stops all of them and waits: the workers first, as they use the bus.
+func background(ctx context.Context, bus *mq.Bus, log *slog.Logger, workers ...func(context.Context)) (stop func() error) {
+	// Workers outlive ctx, which only ends the taking of requests: the last answers' messages are still to be sent.
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running, starting sync.WaitGroup
+	starting.Go(func() {
+		if err := bus.Start(work); err != nil && work.Err() == nil {
+			log.ErrorContext(ctx, "message bus does not start", "err", err)
+		}
+	})
+	for _, w := range workers {
+		running.Go(func() { w(work) })
+	}
+	return func() error {
+		cancel()
+		running.Wait()
+		bye, done := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer done()
+		err := bus.Close(bye)
+		starting.Wait()
+		return err
+	}
+}
