@@ -97,7 +97,11 @@ func TestAcquire_Waits(t *testing.T) {
 			var waiters sync.WaitGroup
 			for i := range 5 {
 				waiters.Go(func() {
-					lease := mustAcquire(t, locker, "a")
+					lease, err := locker.Acquire(t.Context(), "a")
+					if err != nil {
+						t.Error(err)
+						return
+					}
 					order = append(order, i) // the lock guards it
 					mustRelease(t, lease)
 				})

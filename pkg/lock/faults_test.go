@@ -114,13 +114,12 @@ func TestRedis_Restarted(t *testing.T) {
 	long(&opts)
 	holder, waiter := s.locker(t, opts...), s.locker(t, opts...)
 	first := acquire(t, holder, "k")
-	got := make(chan *lock.Lease)
-	go func() { got <- acquire(t, waiter, "k") }()
+	got := acquiring(t, waiter, "k")
 	eventually(t, "the waiter has subscribed", func() bool { return s.subscribers(t) == 1 })
 	if err := own.Restart(within(t)); err != nil { // the key is gone, and nobody was told
 		t.Fatal(err)
 	}
-	lease := <-got // the new subscription made it look again
+	lease := await(t, got) // the new subscription made it look again
 	if err := first.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("release = %v, want ErrLost", err)
 	}
@@ -163,13 +162,12 @@ func TestRedis_ReplyLost(t *testing.T) {
 		release(t, acquire(t, locker, "k"))
 
 		cleanUpFailed := p.loseReplyAndNext()
-		got := make(chan *lock.Lease)
-		go func() { got <- acquire(t, locker, "k") }()
+		got := acquiring(t, locker, "k")
 		<-cleanUpFailed
 		if !s.exists(t, "k") {
 			t.Error("the reply was lost, and so was the command")
 		}
-		lease := <-got // long before the TTL of a minute
+		lease := await(t, got) // long before the TTL of a minute
 		if got := lease.Token("k"); got != 2 {
 			t.Errorf("token %d, want 2, which the attempt without an answer had drawn", got)
 		}

@@ -102,8 +102,7 @@ func TestRedis_SeveralKeys(t *testing.T) {
 		long(&opts)
 		first, second := s.locker(t, opts...), s.locker(t, opts...)
 		b := acquire(t, first, "b")
-		both := make(chan *lock.Lease)
-		go func() { both <- acquire(t, second, "a", "b") }()
+		both := acquiring(t, second, "a", "b")
 		eventually(t, "the waiter has tried and subscribed", func() bool { return s.subscribers(t) == 1 })
 		a, err := first.Try(within(t), "a")
 		if err != nil {
@@ -111,7 +110,7 @@ func TestRedis_SeveralKeys(t *testing.T) {
 		}
 		release(t, b)
 		release(t, a)
-		lease := <-both
+		lease := await(t, both)
 		if lease.Token("a") != 2 || lease.Token("b") != 2 {
 			t.Errorf("tokens %d and %d, want 2 and 2", lease.Token("a"), lease.Token("b"))
 		}
@@ -175,12 +174,11 @@ func TestRedis_WakesWaiters(t *testing.T) {
 	for range 20 { // keys live for a minute and the poll comes after an hour: only a wake-up helps
 		held := acquire(t, holder, "k")
 		before := count.n.Load()
-		got := make(chan *lock.Lease)
-		go func() { got <- acquire(t, waiter, "k") }()
+		got := acquiring(t, waiter, "k")
 		eventually(t, "the waiter was refused", func() bool { return count.n.Load() > before })
 		start := time.Now()
 		release(t, held)
-		release(t, <-got)
+		release(t, await(t, got))
 		slowest = max(slowest, time.Since(start))
 	}
 	t.Logf("from release to release within %v", slowest)

@@ -123,6 +123,32 @@ func acquire(t testing.TB, l lock.Locker, keys ...string) *lock.Lease {
 	return lease
 }
 
+// acquiring starts an Acquire of its own; the channel yields the lease, or nothing when it failed.
+func acquiring(t testing.TB, l lock.Locker, keys ...string) <-chan *lock.Lease {
+	t.Helper()
+	got := make(chan *lock.Lease, 1)
+	ctx := within(t)
+	go func() {
+		defer close(got)
+		lease, err := l.Acquire(ctx, keys...)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		got <- lease
+	}()
+	return got
+}
+
+func await(t testing.TB, got <-chan *lock.Lease) *lock.Lease {
+	t.Helper()
+	lease, ok := <-got
+	if !ok {
+		t.FailNow()
+	}
+	return lease
+}
+
 func release(t testing.TB, lease *lock.Lease) {
 	t.Helper()
 	if err := lease.Release(t.Context()); err != nil {
