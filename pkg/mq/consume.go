@@ -155,7 +155,8 @@ func (s *subscriber) handle(msg *primitive.MessageExt) (v verdict, let bool) {
 	m := s.bus.decode(msg)
 	ctx, cancel := context.WithTimeout(messageContext(s.bus.work, m), s.Timeout)
 	defer cancel()
-	v = s.judge(ctx, m, s.call(ctx, m))
+	begin := time.Now()
+	v = s.judge(ctx, m, s.call(ctx, m), begin)
 	s.bus.metrics.handled.WithLabelValues(s.Topic, s.Group, string(v)).Inc()
 	return v, true
 }
@@ -182,9 +183,10 @@ func (s *subscriber) call(ctx context.Context, m Message) (err error) {
 	return s.Handler(ctx, m)
 }
 
-// judge turns the handler's error into a verdict and logs it.
-func (s *subscriber) judge(ctx context.Context, m Message, err error) verdict {
+// judge turns the handler's error into a verdict and logs it: one line for each delivery, as each request has one.
+func (s *subscriber) judge(ctx context.Context, m Message, err error, begin time.Time) verdict {
 	if err == nil {
+		s.bus.cfg.Log.InfoContext(ctx, "message", "topic", s.Topic, "group", s.Group, "key", m.Key, "attempt", m.Attempt, "took", time.Since(begin))
 		return verdictAck
 	}
 	log := s.bus.cfg.Log.With("topic", s.Topic, "group", s.Group, "key", m.Key, "message_id", m.ID, "attempt", m.Attempt, "err", err)
