@@ -56,11 +56,16 @@ func TestTrapTransactionalProducerAlone(t *testing.T) {
 	t.Parallel()
 	addr, ns := stacktest.RocketMQ(t), mqtest.Namespace()
 	before, _ := mqtest.NewBus(t, addr, ns, topicT)
-	tx := before.TxProducer("tx", func(context.Context, mq.Message) (mq.TxState, error) { return mq.TxUnknown, nil })
+	asking := make(chan struct{}, 100)
+	tx := before.TxProducer("tx", func(context.Context, mq.Message) (mq.TxState, error) {
+		asking <- struct{}{}
+		return mq.TxUnknown, nil
+	})
 	mqtest.Start(t, before)
 	if err := tx.SendInTx(t.Context(), mq.Message{Topic: "t", Key: "k", Body: []byte("{}")}, unknown); err != nil {
 		t.Fatal(err)
 	}
+	<-asking // a client that is closed as soon as it has started races with itself
 	mqtest.Close(t, before)
 
 	after, _ := mqtest.NewBus(t, addr, ns, topicT)
@@ -181,6 +186,7 @@ func TestTrapBrokerComesLater(t *testing.T) {
 // a failed attempt to start leaves behind would swallow the check-backs of the next.
 func TestTrapFailedAttempt(t *testing.T) {
 	t.Parallel()
+	mqtest.SkipIfRace(t)
 	addr, ns := stacktest.RocketMQ(t), mqtest.Namespace()
 	first, _ := mqtest.NewBus(t, addr, ns, topicT)
 	mqtest.Start(t, first) // creates the topic

@@ -81,8 +81,9 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 }
 
 // SkipIfRace skips a test under the race detector, for cases in which the client library races with itself: it reads an
-// ordered queue without its lock, and closes the channel of a queue that still holds messages without waiting for the
-// goroutine that fills it. Run these tests without -race as well.
+// ordered queue without its lock, it closes the channel of a queue that still holds messages without waiting for the
+// goroutine that fills it, and it marks a client as closed without a lock while the broker's first notice to it may still
+// be on its way. Run these tests without -race as well.
 func SkipIfRace(tb testing.TB) {
 	tb.Helper()
 	if raceEnabled {
