@@ -59,8 +59,12 @@ func TestStore_CreateProduct(t *testing.T) {
 		}
 	}
 	for _, bad := range []store.Product{
-		{SKU: "mug", Title: "T"}, {SKU: "", Title: "T"}, {SKU: "A", Title: ""}, {SKU: "A", Title: strings.Repeat("T", 201)},
-		{SKU: "A", Title: "\xff"}, {SKU: "A", Title: "T", PriceCents: -1},
+		{SKU: "mug", Title: "T"},
+		{SKU: "", Title: "T"},
+		{SKU: "A", Title: ""},
+		{SKU: "A", Title: strings.Repeat("T", 201)},
+		{SKU: "A", Title: "\xff"},
+		{SKU: "A", Title: "T", PriceCents: -1},
 	} {
 		if _, err := s.CreateProduct(t.Context(), bad); !errors.Is(err, stock.ErrInvalidProduct) {
 			t.Errorf("%+v: got %v", bad, err)

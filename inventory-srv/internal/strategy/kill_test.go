@@ -29,6 +29,7 @@ func (k killer) one(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
+	defer func() { _ = rows.Close() }()
 	var ids []int64
 	for rows.Next() {
 		var id int64
@@ -36,7 +37,7 @@ func (k killer) one(ctx context.Context) bool {
 			ids = append(ids, id)
 		}
 	}
-	if rows.Err() != nil || rows.Close() != nil || len(ids) == 0 {
+	if rows.Err() != nil || len(ids) == 0 {
 		return false
 	}
 	_, err = k.db.ExecContext(ctx, fmt.Sprintf("KILL %d", ids[rand.IntN(len(ids))]))

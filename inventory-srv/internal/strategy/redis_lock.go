@@ -80,7 +80,9 @@ func (s *RedisLock) reserve(ctx context.Context, r stock.Request) (stock.Receipt
 	}
 	// After the commit and on every way out; Release has a live context of its own.
 	defer s.release(ctx, lease)
-	receipt, err := s.ledger.Reserve(lease.Context(), r, func(tx *gorm.DB, lines []stock.Line) error {
+	// It ends with ctx or with the lease, whichever is first.
+	work := lease.Context()
+	receipt, err := s.ledger.Reserve(work, r, func(tx *gorm.DB, lines []stock.Line) error { //nolint:contextcheck // the lease derives its context from ctx
 		if err := s.claim(tx, lease, lines); err != nil {
 			return err
 		}
@@ -93,7 +95,7 @@ func (s *RedisLock) reserve(ctx context.Context, r stock.Request) (stock.Receipt
 		}
 		return rows.save(tx)
 	})
-	return receipt, s.explain(ctx, lease, r, err)
+	return receipt, s.explain(ctx, work, r, err)
 }
 
 // errAgain asks for a new lease.
@@ -148,7 +150,7 @@ func (s *RedisLock) refused(tx *gorm.DB, sku string, token int64) error {
 
 // explain turns what a lost or stale lease did to the transaction into errAgain. An outcome that the database settled,
 // either way, stands: a lease that ended after COMMIT has done no harm.
-func (s *RedisLock) explain(ctx context.Context, lease *lock.Lease, r stock.Request, err error) error {
+func (s *RedisLock) explain(ctx, work context.Context, r stock.Request, err error) error {
 	if stale, ok := errors.AsType[*staleError](err); ok {
 		s.stale.Inc()
 		s.log.WarnContext(ctx, "stale fencing token, raising the counter",
@@ -159,11 +161,11 @@ func (s *RedisLock) explain(ctx context.Context, lease *lock.Lease, r stock.Requ
 		}
 		return fmt.Errorf("%w: %w", errAgain, err)
 	}
-	cut := lease.Context().Err() != nil && ctx.Err() == nil
+	cut := work.Err() != nil && ctx.Err() == nil
 	if cut && err != nil && !fault.Ambiguous(err) && !definite(err) {
 		s.lost.Inc()
-		s.log.WarnContext(ctx, "lease lost while reserving", "order_no", r.OrderNo, "cause", context.Cause(lease.Context()))
-		return fmt.Errorf("%w: %w", errAgain, context.Cause(lease.Context()))
+		s.log.WarnContext(ctx, "lease lost while reserving", "order_no", r.OrderNo, "cause", context.Cause(work))
+		return fmt.Errorf("%w: %w", errAgain, context.Cause(work))
 	}
 	return err
 }
