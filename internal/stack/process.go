@@ -173,7 +173,11 @@ func (p *Process) Ready(ctx context.Context, probe func(context.Context) error) 
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended while starting (%v); its log ends with:\n%s", p.Name, p.err, Tail(p.log, 20))
+			ended := p.err
+			if ended == nil {
+				ended = errors.New("exit status 0")
+			}
+			return fmt.Errorf("%s ended while starting: %w; its log ends with:\n%s", p.Name, ended, Tail(p.log, 20))
 		case <-ctx.Done():
 			return fmt.Errorf("%s was not ready in time: %w (%w); its log ends with:\n%s", p.Name, ctx.Err(), err, Tail(p.log, 20))
 		case <-tick.C:

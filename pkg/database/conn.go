@@ -72,7 +72,8 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if c.tx != nil {
 		return nil, errNested
 	}
-	if _, err := c.fullConn.BeginTx(r.caller, opts); err != nil {
+	_, err := c.fullConn.BeginTx(r.caller, opts) //nolint:contextcheck // the caller's own: ctx is the pool's, which never ends
+	if err != nil {
 		return nil, err
 	}
 	c.tx = r

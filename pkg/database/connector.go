@@ -126,5 +126,5 @@ type driverLog struct{ log *slog.Logger }
 
 // Print implements mysql.Logger.
 func (l driverLog) Print(v ...any) {
-	l.log.Warn("database connection", "text", strings.TrimSpace(fmt.Sprintln(v...))) //nolint:sloglint // the driver has no context here
+	l.log.Warn("database connection", "text", strings.TrimSpace(fmt.Sprintln(v...)))
 }
