@@ -58,7 +58,6 @@ func StartMySQL(ctx context.Context, o Options) (*MySQL, error) {
 		}
 		return nil, fmt.Errorf("start %s: %w", m.Name, err)
 	}
-	o.progress("%s %s on %s", m.Name, m.Version, m.Addr)
 	return m, nil
 }
 

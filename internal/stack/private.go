@@ -58,6 +58,7 @@ func StartPrivate(ctx context.Context, getenv func(string) string, progress io.W
 			m, err := StartMySQL(gctx, o)
 			if err == nil {
 				v.MySQL, stops[0] = m.AdminDSN(), m.Stop
+				o.progress("%s", m.what())
 			}
 			return err
 		})
@@ -67,6 +68,7 @@ func StartPrivate(ctx context.Context, getenv func(string) string, progress io.W
 			r, err := StartRedis(gctx, o)
 			if err == nil {
 				v.Redis, stops[1] = r.Addr, r.Stop
+				o.progress("%s", r.what())
 			}
 			return err
 		})
@@ -76,6 +78,7 @@ func StartPrivate(ctx context.Context, getenv func(string) string, progress io.W
 			q, err := StartRocketMQ(gctx, o, QuickTransactions()...)
 			if err == nil {
 				v.Namesrv, v.Broker, stops[2] = q.NamesrvAddr, q.Name+" "+q.Version, q.Stop
+				o.progress("%s", q.what())
 			}
 			return err
 		})

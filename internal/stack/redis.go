@@ -59,7 +59,6 @@ func StartRedis(ctx context.Context, o Options) (*Redis, error) {
 		}
 		return nil, fmt.Errorf("start Redis: %w", err)
 	}
-	o.progress("Redis %s on %s", r.Version, r.Addr)
 	return r, nil
 }
 

@@ -57,7 +57,6 @@ func StartRocketMQ(ctx context.Context, o Options, settings ...string) (*RocketM
 		}
 		return nil, fmt.Errorf("start RocketMQ: %w", err)
 	}
-	o.progress("RocketMQ %s on %s, broker on %s", r.Version, r.NamesrvAddr, r.BrokerAddr)
 	return r, nil
 }
 

@@ -39,6 +39,9 @@ type Server struct {
 	temporary bool // Dir is removed by Stop
 }
 
+// what says for people what runs where.
+func (s *Server) what() string { return s.Name + " " + s.Version + " on " + s.Addr }
+
 // Stop ends the server and waits until it is gone; a temporary folder goes with it. Stopping twice is no error.
 func (s *Server) Stop(ctx context.Context) error {
 	end := s.Process.Stop

@@ -39,7 +39,7 @@ func (u *upper) options(name string, port int) Options {
 }
 
 func component(name string, s Server) Component {
-	return Component{Name: name, What: s.Name + " " + s.Version + " on " + s.Addr, PID: s.PID, Marker: s.Dir, Log: s.LogFile}
+	return Component{Name: name, What: s.what(), PID: s.PID, Marker: s.Dir, Log: s.LogFile}
 }
 
 // linePrefix shows what a server's start has to say, such as a package that is being installed.
