@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"holdfast/internal/stack"
@@ -25,6 +26,11 @@ func (e *envCmd) Run(ctx context.Context, c *cli) error {
 	}
 	if len(command) == 0 {
 		return exit{2, errors.New("which command? holdfast env -- CMD")}
+	}
+	if slices.Contains(command, "-race") {
+		if err := stack.RequireRaceDetector(ctx, os.Stderr); err != nil {
+			return err
+		}
 	}
 	vars, stop, err := e.servers(ctx, c.Dir)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +38,7 @@ func find(programs ...string) string {
 type requirement struct {
 	name     string   // for people
 	programs []string // any of them will do
-	packages []string // of Debian and Ubuntu, tried in this order; they must not start a daemon
+	packages []string // of Debian and Ubuntu, tried in this order, several with blanks between; they must not start a daemon
 	hint     string   // what to install elsewhere
 }
 
@@ -65,7 +66,18 @@ func require(ctx context.Context, o Options, r requirement) (string, error) {
 	return "", err
 }
 
-// aptInstall installs one package, with fresh package lists when the first try fails. Two processes may do it at once:
+// RequireRaceDetector makes sure that Go's race detector can be linked, which takes a C compiler.
+func RequireRaceDetector(ctx context.Context, progress io.Writer) error {
+	_, err := require(ctx, Options{Log: progress}, requirement{
+		name:     "a C compiler, for the race detector,",
+		programs: []string{"gcc", "clang", "cc"},
+		packages: []string{"gcc libc6-dev"},
+		hint:     "install gcc or clang",
+	})
+	return err
+}
+
+// aptInstall installs packages, with fresh package lists when the first try fails. Two processes may do it at once:
 // the second waits for dpkg's lock and then finds nothing left to do.
 func aptInstall(ctx context.Context, apt, pkg string) error {
 	run := func(args ...string) error {
@@ -77,7 +89,7 @@ func aptInstall(ctx context.Context, apt, pkg string) error {
 		}
 		return nil
 	}
-	install := []string{"install", "--no-install-recommends", pkg}
+	install := append([]string{"install", "--no-install-recommends"}, strings.Fields(pkg)...)
 	if run(install...) == nil {
 		return nil
 	}
