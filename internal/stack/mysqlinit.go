@@ -43,8 +43,8 @@ func (b mysqlBinary) initialize(ctx context.Context, dir, remove string) error {
 	return fmt.Errorf("initialize: %w", failed)
 }
 
-// initTries: on a busy machine MariaDB 10.11 was seen to crash (SIGSEGV) at the end of its bootstrap, about once in a
-// few hundred. It starts from nothing each time, so trying again is safe.
+// initTries is more than one because MariaDB 10.11 was seen to crash (SIGSEGV) in its bootstrap on a busy machine. Each
+// try starts from nothing.
 const initTries = 3
 
 // bootstrapMariaDB does what the script mariadb-install-db does, without its help tables and its sys schema, which
