@@ -22,9 +22,6 @@ const (
 	nameGateway   = "api-gateway"
 )
 
-// demoSecret signs the tokens of a stack on loopback. The gateway accepts it only together with DEMO_LOGIN.
-const demoSecret = "holdfast-demo-secret-change-me-0123456789"
-
 // serviceReady bounds the start of one service, migrations and the broker's topics included.
 const serviceReady = 60 * time.Second
 
@@ -49,7 +46,7 @@ func serviceList() []service {
 		}},
 		{nameGateway, PortGateway, map[string]string{
 			"ORDER_URLS": "http://" + loopback(PortOrder), "INVENTORY_URLS": "http://" + loopback(PortInventory),
-			"JWT_SECRET": demoSecret, "DEMO_LOGIN": "true",
+			"DEMO_LOGIN": "true",
 		}},
 	}
 }
