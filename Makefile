@@ -2,7 +2,7 @@
 
 GO           ?= go
 LINT_VERSION := v2.6.2
-TEST_FLAGS   ?= -race -shuffle=on -count=1 -timeout=15m
+TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
 
 .DEFAULT_GOAL := help
@@ -24,7 +24,7 @@ status: build ## show what runs
 	@$(BIN) status
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) ./...
+	@$(BIN) env --private -- $(GO) run ./internal/testrun -race $(TEST_FLAGS) ./... -- $(TEST_FLAGS) ./pkg/mq/...
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -32,5 +33,13 @@ func TestSummary(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("output lacks %q:\n%s", want, out.String())
 		}
+	}
+}
+
+func TestPasses(t *testing.T) {
+	t.Parallel()
+	got := passes([]string{"-race", "./...", "--", "./pkg/mq"})
+	if len(got) != 2 || !slices.Equal(got[0], []string{"-race", "./..."}) || !slices.Equal(got[1], []string{"./pkg/mq"}) {
+		t.Errorf("passes = %q", got)
 	}
 }

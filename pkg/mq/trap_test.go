@@ -32,7 +32,7 @@ func unknown(context.Context) mq.TxState { return mq.TxUnknown }
 // The library gives check-backs to the first client of an identity, so a normal producer taken first would swallow them.
 func TestTrapNormalProducerFirst(t *testing.T) {
 	t.Parallel()
-	b, reg := mqtest.NewBus(t, stacktest.RocketMQ(t), mqtest.Namespace(), topicT)
+	b, reg := mqtest.NewBus(t, brokerAddr(t), mqtest.Namespace(), topicT)
 	var in mqtest.Inbox
 	p := b.Producer()
 	b.Subscribe(mq.Subscription{Group: "g", Topic: "t", Handler: in.Handler(nil)})
@@ -54,7 +54,7 @@ func TestTrapNormalProducerFirst(t *testing.T) {
 // makes it known.
 func TestTrapTransactionalProducerAlone(t *testing.T) {
 	t.Parallel()
-	addr, ns := stacktest.RocketMQ(t), mqtest.Namespace()
+	addr, ns := brokerAddr(t), mqtest.Namespace()
 	before, _ := mqtest.NewBus(t, addr, ns, topicT)
 	asking := make(chan struct{}, 100)
 	tx := before.TxProducer("tx", func(context.Context, mq.Message) (mq.TxState, error) {
@@ -88,7 +88,7 @@ func TestTrapTransactionalProducerAlone(t *testing.T) {
 // All check-backs of a process share one goroutine of the library.
 func TestTrapCheckerHangs(t *testing.T) {
 	t.Parallel()
-	b, _ := mqtest.NewBus(t, stacktest.RocketMQ(t), mqtest.Namespace(), topicT)
+	b, _ := mqtest.NewBus(t, brokerAddr(t), mqtest.Namespace(), topicT)
 	var in mqtest.Inbox
 	hang := make(chan struct{})
 	b.Subscribe(mq.Subscription{Group: "g", Topic: "t", Handler: in.Handler(nil)})
@@ -111,7 +111,7 @@ func TestTrapCheckerHangs(t *testing.T) {
 // The library leaves a message whose handler panicked unacknowledged for 15 minutes.
 func TestTrapPanicInHandler(t *testing.T) {
 	t.Parallel()
-	b, reg := mqtest.NewBus(t, stacktest.RocketMQ(t), mqtest.Namespace(), topicT)
+	b, reg := mqtest.NewBus(t, brokerAddr(t), mqtest.Namespace(), topicT)
 	var in mqtest.Inbox
 	b.Subscribe(mq.Subscription{Group: "g", Topic: "t", Handler: in.Handler(func(m mq.Message) error {
 		if m.Attempt == 0 {
@@ -133,7 +133,7 @@ func TestTrapPanicInHandler(t *testing.T) {
 // The library refuses host names.
 func TestTrapHostName(t *testing.T) {
 	t.Parallel()
-	_, port, err := net.SplitHostPort(stacktest.RocketMQ(t))
+	_, port, err := net.SplitHostPort(brokerAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,6 +148,7 @@ func TestTrapHostName(t *testing.T) {
 // A consumer of the library that failed to start can neither be started again nor be shut down.
 func TestTrapBrokerComesLater(t *testing.T) {
 	t.Parallel()
+	mqtest.SkipIfRace(t)
 	broker := stacktest.OwnRocketMQ(t)
 	if err := broker.Kill(t.Context()); err != nil {
 		t.Fatal(err)
@@ -186,8 +187,7 @@ func TestTrapBrokerComesLater(t *testing.T) {
 // a failed attempt to start leaves behind would swallow the check-backs of the next.
 func TestTrapFailedAttempt(t *testing.T) {
 	t.Parallel()
-	mqtest.SkipIfRace(t)
-	addr, ns := stacktest.RocketMQ(t), mqtest.Namespace()
+	addr, ns := brokerAddr(t), mqtest.Namespace()
 	first, _ := mqtest.NewBus(t, addr, ns, topicT)
 	mqtest.Start(t, first) // creates the topic
 	squatter, err := rocketmq.NewPushConsumer(consumer.WithGroupName(ns+"-g"), consumer.WithInstance(ns+"/g"),
@@ -251,7 +251,7 @@ func (s signal) Handle(context.Context, slog.Record) error {
 // senders and consumers of the process share.
 func TestTrapExpiredDeadline(t *testing.T) {
 	t.Parallel()
-	b, _ := mqtest.NewBus(t, stacktest.RocketMQ(t), mqtest.Namespace(), topicT)
+	b, _ := mqtest.NewBus(t, brokerAddr(t), mqtest.Namespace(), topicT)
 	mqtest.Start(t, b)
 	mqtest.Send(t, b, mq.Message{Topic: "t", Key: "warm", Body: []byte("{}")})
 	for _, left := range []time.Duration{-time.Second, 0, time.Microsecond, time.Millisecond} {
@@ -267,7 +267,7 @@ func TestTrapExpiredDeadline(t *testing.T) {
 // Two buses under one identity would share a client, and check-backs would reach one of them.
 func TestTrapOneInstanceTwice(t *testing.T) {
 	t.Parallel()
-	ns := stacktest.RocketMQ(t)
+	ns := brokerAddr(t)
 	open := func() *mq.Bus {
 		b, err := mq.Open(mq.Config{Namesrv: []string{ns}, Instance: "only-one", Namespace: mqtest.Namespace()})
 		if err != nil {
@@ -288,7 +288,7 @@ func TestTrapOneInstanceTwice(t *testing.T) {
 // Creating an existing topic with another number of queues changes it, and with it the queue of every shard key.
 func TestTrapQueuesChange(t *testing.T) {
 	t.Parallel()
-	addr, ns := stacktest.RocketMQ(t), mqtest.Namespace()
+	addr, ns := brokerAddr(t), mqtest.Namespace()
 	queues := func(n int) map[int]bool {
 		b, _ := mqtest.NewBus(t, addr, ns, mq.Topic{Name: "t", Queues: n})
 		mqtest.Start(t, b)
@@ -306,8 +306,7 @@ func TestTrapQueuesChange(t *testing.T) {
 // One ordered message that fails must hold its queue for a while; the library's own default is no time at all.
 func TestTrapOrderedRetrySpins(t *testing.T) {
 	t.Parallel()
-	mqtest.SkipIfRace(t)
-	b, _ := mqtest.NewBus(t, stacktest.RocketMQ(t), mqtest.Namespace(), topicT)
+	b, _ := mqtest.NewBus(t, brokerAddr(t), mqtest.Namespace(), topicT)
 	var calls atomic.Int32
 	first := make(chan struct{}, 1000)
 	b.Subscribe(mq.Subscription{Group: "g", Topic: "t", Ordered: true, Handler: func(context.Context, mq.Message) error {
@@ -329,7 +328,7 @@ func TestTrapOrderedRetrySpins(t *testing.T) {
 
 func TestBus_lifecycle(t *testing.T) {
 	t.Parallel()
-	addr := stacktest.RocketMQ(t)
+	addr := brokerAddr(t)
 	ctx := t.Context()
 
 	never, _ := mqtest.NewBus(t, addr, mqtest.Namespace(), topicT)
@@ -389,7 +388,7 @@ func TestBus_Close_duringStart(t *testing.T) {
 // TestBus_Close_handlerStuck gives up waiting, cancels the handler's context, and says so.
 func TestBus_Close_handlerStuck(t *testing.T) {
 	t.Parallel()
-	b, err := mq.Open(mq.Config{Namesrv: []string{stacktest.RocketMQ(t)}, Namespace: mqtest.Namespace(), Topics: []mq.Topic{topicT}})
+	b, err := mq.Open(mq.Config{Namesrv: []string{brokerAddr(t)}, Namespace: mqtest.Namespace(), Topics: []mq.Topic{topicT}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,4 +408,11 @@ func TestBus_Close_handlerStuck(t *testing.T) {
 		t.Errorf("Close with a stuck handler: %v", err)
 	}
 	<-ended
+}
+
+// brokerAddr is the name server's address of the shared broker.
+func brokerAddr(t *testing.T) string {
+	t.Helper()
+	mqtest.SkipIfRace(t)
+	return stacktest.RocketMQ(t)
 }
