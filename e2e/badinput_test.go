@@ -64,7 +64,7 @@ func TestBadInput(t *testing.T) {
 		{"negative price", "POST", "/v1/admin/products", sh.admin, `{"sku":"X","title":"X","price_cents":-1}`, nil, 400, "invalid_product"},
 		{"negative inbound", "POST", "/v1/admin/products/OK-1/inbound", sh.admin, `{"quantity":-5,"reference":"r","reason":"r"}`, nil, 400, "invalid_inbound"},
 		{"inbound reference reused", "POST", "/v1/admin/products/OK-1/inbound", sh.admin, `{"quantity":5,"reference":"first-OK-1","reason":"r"}`, nil, 422, "reference_mismatch"},
-		{"unknown strategy", "POST", "/v1/orders", ann, one, []string{"Idempotency-Key", "strat", "X-Stock-Strategy", "magic"}, 400, "unknown_strategy"},
+		{"unknown strategy", "POST", "/v1/orders", ann, one, []string{"Idempotency-Key", "magic", "X-Stock-Strategy", "magic"}, 400, "unknown_strategy"},
 		{"bad limit", "GET", "/v1/orders?limit=many", ann, "", nil, 400, "invalid_parameter"},
 		{"no such route", "GET", "/v1/nothing", ann, "", nil, 404, "not_found"},
 		{"wrong method", "DELETE", "/v1/orders", ann, "", nil, 405, "method_not_allowed"},

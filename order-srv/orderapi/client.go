@@ -24,7 +24,7 @@ func (c *Client) As(userID, role string) *Session {
 type Session struct{ rest *rest.Client }
 
 // Place orders. placed is false while the order is still pending (202): ask Get until it is not. Errors are faults:
-// inventory's refusals, ErrIdempotency, ErrBrokerUnavailable, …
+// inventory's refusals, ErrIdempotency, ErrBrokerUnavailable and the like.
 func (s *Session) Place(ctx context.Context, r PlaceRequest) (o Order, placed bool, err error) {
 	err = s.rest.Do(ctx, http.MethodPost, "/v1/orders", r, &o)
 	return o, o.Status != StatusPending, err

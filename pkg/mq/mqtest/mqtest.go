@@ -47,7 +47,6 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 	for _, c := range []struct {
 		name    string
 		private bool
-		races   bool // in the client library, known and not ours
 		run     func(t *testing.T, env Env)
 	}{
 		{name: "Normal", run: normal},
