@@ -50,7 +50,7 @@ func (s *settings) Validate() error {
 		config.Check(s.PendingGrace > s.RequestTimeout, "PENDING_GRACE", "is more than REQUEST_TIMEOUT: an order that is being placed must not be abandoned"),
 		config.Check(s.SweepAfter > s.PendingGrace, "SWEEP_AFTER", "is more than PENDING_GRACE: the check-back comes first"),
 		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
-		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.RequestTimeout, "RECONCILE_AFTER", "is more than SETTLE_AFTER and REQUEST_TIMEOUT: messages come first"),
+		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
 		config.Check(s.PaymentTimeout > 0 && s.PaymentTimeout <= maxPatience, "PAYMENT_TIMEOUT", "is more than 0 and at most 72h, the broker's limit"),
 	)
 }

@@ -6,7 +6,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"gorm.io/gorm"
@@ -82,6 +80,12 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	healed := promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "orders_healed_total", Help: "Orders that a backstop ended or settled, by which.",
 	}, []string{"by"})
+	total := promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
+		Name: "orders_total", Help: "Orders that reached a status through this process.",
+	}, []string{"status"})
+	alarms := promauto.With(registry).NewCounter(prometheus.CounterOpts{
+		Name: "order_alarms_total", Help: "Releases that inventory refused because the order's units count as sold; somebody must look.",
+	})
 
 	client, err := rest.New(rest.Config{URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: log})
 	if err != nil {
@@ -89,7 +93,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	}
 	defer client.Close()
 	inventory := inventoryapi.NewClient(client)
-	orders := store.New(db)
+	orders := store.New(db, total)
 
 	bus, err := mq.Open(mq.Config{
 		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID, Log: log, Registerer: registry,
@@ -99,18 +103,18 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		return err
 	}
 	tx := bus.TxProducer("order-tx", flow.CheckBack(orders, cfg.PendingGrace, healed.WithLabelValues("check-back")))
-	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders)})
+	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, bus.Producer())})
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
-		Store: orders, Inventory: inventory, Tx: tx, Log: log, Patience: cfg.PaymentTimeout,
+		Store: orders, Inventory: inventory, Tx: tx, Log: log, Patience: cfg.PaymentTimeout, Timeout: cfg.RequestTimeout,
 	})
 	if err != nil {
 		return err
 	}
-	relay := events.NewRelay(orders, bus.Producer(), cmp.Or(cfg.InstanceID, ulid.Make().String()), log)
+	relay := events.NewRelay(orders, bus.Producer(), log)
 	healer := heal.New(orders, inventory, heal.Timers{
 		SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
-	}, log, healed)
+	}, log, healed, alarms)
 	stop := background(ctx, bus, log, relay.Run, healer.Run)
 	defer func() { err = errors.Join(err, stop()) }()
 

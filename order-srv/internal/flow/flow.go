@@ -22,6 +22,7 @@ import (
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
+	"holdfast/pkg/telemetry"
 	"holdfast/pkg/web"
 )
 
@@ -53,6 +54,7 @@ type Deps struct {
 	Tx        mq.TxProducer
 	Log       *slog.Logger
 	Patience  time.Duration // from PLACED to EXPIRED
+	Timeout   time.Duration // of a request whose caller set no deadline; default 4 s
 }
 
 type entry struct {
@@ -93,21 +95,29 @@ type Desk struct {
 	store *store.Store
 	flow  Flow
 	name  string
-	log   *slog.Logger
+
+	timeout time.Duration
 }
+
+const defaultTimeout = 4 * time.Second
 
 // NewDesk returns a desk that uses the named flow.
 func NewDesk(name string, d Deps) (*Desk, error) {
+	if d.Timeout == 0 {
+		d.Timeout = defaultTimeout
+	}
 	f, err := New(name, d)
 	if err != nil {
 		return nil, err
 	}
-	return &Desk{store: d.Store, flow: f, name: name, log: d.Log}, nil
+	return &Desk{store: d.Store, flow: f, name: name, timeout: d.Timeout}, nil
 }
 
 // Place answers a request for an order. A repeat of it gets the stored answer, or 202 while the order is PENDING;
-// order.ErrIdempotency when the key was used for another payload.
+// order.ErrIdempotency when the key was used for another payload, order.ErrNotPending when its order was abandoned.
 func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
 	o := newOrder(userID, r)
 	o.Flow = d.name
 	known, inserted, err := d.store.Insert(ctx, o)
@@ -123,7 +133,8 @@ func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest
 	case known.Status == order.Pending:
 		return pending(known)
 	}
-	return ended(known)
+	// It was abandoned: nobody was there to be answered. A 2xx would promise an order that holds nothing.
+	return Reply{}, order.ErrNotPending.With("order_no", known.OrderNo)
 }
 
 func newOrder(userID string, r orderapi.PlaceRequest) order.Order {
@@ -151,29 +162,27 @@ func pending(o order.Order) (Reply, error) {
 	return Reply{o.OrderNo, http.StatusAccepted, body}, err
 }
 
-// ended is the answer about an order that ended without anybody there to be answered: what it is now.
-func ended(o order.Order) (Reply, error) {
-	body, err := json.Marshal(orderapi.From(o))
-	return Reply{o.OrderNo, http.StatusOK, body}, err
-}
-
 func placed(o order.Order) (int, []byte, error) {
 	body, err := json.Marshal(orderapi.From(o))
 	return http.StatusCreated, body, err
 }
 
-func refused(refusal error) store.Answer {
+func refused(ctx context.Context, refusal error) store.Answer {
 	return func(o order.Order) (int, []byte, error) {
 		f := fault.From(refusal)
 		p := fault.ToProblem(f.With("order_no", o.OrderNo))
-		p.Status = web.Status(f.Kind)
+		p.Status, p.RequestID = web.Status(f.Kind), telemetry.RequestID(ctx)
 		body, err := json.Marshal(p)
 		return p.Status, body, err
 	}
 }
 
-// definite reports whether a refusal is inventory's last word.
+// definite reports whether a refusal is inventory's last word. Nothing else is: what may have been executed is asked
+// again, and so is what was not.
 func definite(err error) bool {
+	if fault.Ambiguous(err) {
+		return false
+	}
 	for _, refusal := range []error{
 		inventoryapi.ErrOutOfStock, inventoryapi.ErrUnknownSKU, inventoryapi.ErrInvalidLines, inventoryapi.ErrMismatch, inventoryapi.ErrClosed,
 	} {
@@ -181,5 +190,25 @@ func definite(err error) bool {
 			return true
 		}
 	}
-	return fault.KindOf(err) == fault.Invalid || fault.KindOf(err) == fault.Forbidden
+	return fault.KindOf(err) == fault.Invalid
+}
+
+// passing reports whether asking again may be answered otherwise.
+func passing(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Contended, fault.Limited, fault.Unavailable, fault.Timeout, fault.Internal:
+		return true
+	}
+	return fault.Ambiguous(err)
+}
+
+// notExecuted is what a client is told of an order of which certainly nothing was executed. A deadline that passed in a
+// queue becomes contended, which says what a timeout would not: nothing was done, ask again.
+func notExecuted(err error) error {
+	switch f := fault.From(err); f.Kind {
+	case fault.Timeout, fault.Limited, fault.Contended:
+		return inventoryapi.ErrContended.Wrap(err)
+	default:
+		return f.NotExecuted()
+	}
 }

@@ -43,20 +43,33 @@ func (f *TxMessage) Place(ctx context.Context, o order.Order) (Reply, error) {
 	half := mq.Message{Topic: orderapi.TopicStockRelease, Key: o.GroupID, Body: body}
 	var reply Reply
 	var failed error
-	err = f.deps.Tx.SendInTx(ctx, half, func(ctx context.Context) (state mq.TxState) {
+	announced := false
+	// Sending gets half of the time, so that a broker that hangs leaves some for saying so.
+	sending, cancel := context.WithTimeout(ctx, time.Until(deadline(ctx, f.deps.Timeout))/2)
+	defer cancel()
+	err = f.deps.Tx.SendInTx(sending, half, func(context.Context) (state mq.TxState) {
+		announced = true
 		reply, failed, state = f.decide(ctx, o)
 		return state
 	})
-	if err != nil {
+	if !announced {
 		return Reply{}, f.unsent(ctx, o, err)
 	}
 	return reply, failed
 }
 
+// deadline is ctx's own, or one that is d ahead.
+func deadline(ctx context.Context, d time.Duration) time.Time {
+	if t, ok := ctx.Deadline(); ok {
+		return t
+	}
+	return time.Now().Add(d)
+}
+
 // unsent ends an order whose half message could not be sent: nothing was taken. If this fails too, the sweeper abandons.
 func (f *TxMessage) unsent(ctx context.Context, o order.Order, cause error) error {
 	refusal := order.ErrBrokerUnavailable.Wrap(cause)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolveReserve)
+	ctx, cancel := resolving(ctx)
 	defer cancel()
 	if err := f.deps.Store.Reject(ctx, o.OrderNo, store.Rejection{Reason: refusal.Code, FreeKey: true}); err != nil {
 		f.deps.Log.WarnContext(ctx, "order stays pending until it is swept", "order_no", o.OrderNo, "err", err)
@@ -72,9 +85,10 @@ func (f *TxMessage) decide(ctx context.Context, o order.Order) (Reply, error, mq
 	case err == nil:
 		return f.place(ctx, o, receipt)
 	case definite(err):
-		return f.reject(ctx, o, store.Rejection{Reason: fault.From(err).Code, Answer: refused(err), GiveBack: maybe}, nil)
+		return f.reject(ctx, o, store.Rejection{Reason: fault.From(err).Code, Answer: refused(ctx, err), GiveBack: maybe}, nil)
 	case !maybe:
-		return f.reject(ctx, o, store.Rejection{Reason: fault.From(err).Code, FreeKey: true}, fault.From(err).NotExecuted())
+		err = notExecuted(err)
+		return f.reject(ctx, o, store.Rejection{Reason: fault.From(err).Code, FreeKey: true}, err)
 	}
 	f.deps.Log.WarnContext(ctx, "order stays pending, its reserve has no answer", "order_no", o.OrderNo, "err", err)
 	reply, err := pending(o)
@@ -84,18 +98,18 @@ func (f *TxMessage) decide(ctx context.Context, o order.Order) (Reply, error, mq
 // reserve asks inventory until there is a definite answer or the deadline is near. maybe says that some attempt, an
 // earlier or the last one, may have been executed, or may still be waiting in a queue.
 func (f *TxMessage) reserve(ctx context.Context, o order.Order) (receipt *inventoryapi.Receipt, maybe bool, err error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-resolveReserve))
-		defer cancel()
-	}
+	ctx, cancel := context.WithDeadline(ctx, deadline(ctx, f.deps.Timeout).Add(-resolveReserve))
+	defer cancel()
 	for try := 1; ; try++ {
+		if ctx.Err() != nil { // sending took all the time
+			return nil, maybe, fault.From(ctx.Err()).NotExecuted()
+		}
 		receipt, err = f.attempt(ctx, o)
 		if err == nil || definite(err) {
 			return receipt, maybe, err
 		}
 		maybe = maybe || fault.Ambiguous(err)
-		if !pause(ctx, try) {
+		if !passing(err) || !pause(ctx, try) {
 			return nil, maybe, err
 		}
 	}
@@ -112,6 +126,8 @@ func (f *TxMessage) attempt(ctx context.Context, o order.Order) (*inventoryapi.R
 	switch {
 	case err != nil:
 		return nil, err
+	case len(results) != 1 || results[0].OrderNo != o.OrderNo:
+		return nil, errors.New("inventory answered about other orders")
 	case results[0].Problem != nil:
 		return nil, results[0].Problem.Fault()
 	case results[0].Receipt == nil:
@@ -133,7 +149,15 @@ func pause(ctx context.Context, try int) bool {
 	}
 }
 
+// resolving gives the last step a time of its own. The units may be taken by now: giving up because the caller did would
+// only send them back.
+func resolving(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 2*resolveReserve)
+}
+
 func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Receipt) (Reply, error, mq.TxState) {
+	ctx, cancel := resolving(ctx)
+	defer cancel()
 	items := make([]order.Item, len(r.Lines))
 	for i, l := range r.Lines {
 		items[i] = order.Item{SKU: l.SKU, Title: l.Title, Quantity: l.Quantity, UnitPriceCents: l.UnitPriceCents}
@@ -146,6 +170,8 @@ func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Re
 }
 
 func (f *TxMessage) reject(ctx context.Context, o order.Order, r store.Rejection, failure error) (Reply, error, mq.TxState) {
+	ctx, cancel := resolving(ctx)
+	defer cancel()
 	if err := f.deps.Store.Reject(ctx, o.OrderNo, r); err != nil {
 		return f.unresolved(ctx, o, err)
 	}

@@ -17,7 +17,10 @@ import (
 	"holdfast/pkg/fault"
 )
 
-const batch = 100
+const (
+	batch    = 500              // orders of one question; inventory takes up to 1,000
+	passTime = 30 * time.Second // of one pass; what is left is for the next
+)
 
 // Timers say when to step in.
 type Timers struct {
@@ -41,12 +44,13 @@ type Healer struct {
 	log       *slog.Logger
 	sweeper   prometheus.Counter
 	reconcile prometheus.Counter
+	alarms    prometheus.Counter
 }
 
-// New returns a healer that counts into healed, by healer.
-func New(s *store.Store, inventory Inventory, t Timers, log *slog.Logger, healed *prometheus.CounterVec) *Healer {
+// New returns a healer that counts into healed, by healer, and into alarms what it cannot heal.
+func New(s *store.Store, inventory Inventory, t Timers, log *slog.Logger, healed *prometheus.CounterVec, alarms prometheus.Counter) *Healer {
 	return &Healer{
-		store: s, inventory: inventory, timers: t, log: log,
+		store: s, inventory: inventory, timers: t, log: log, alarms: alarms,
 		sweeper: healed.WithLabelValues("sweeper"), reconcile: healed.WithLabelValues("reconciler"),
 	}
 }
@@ -67,7 +71,7 @@ func (h *Healer) Sweep(ctx context.Context) error {
 		return err
 	}
 	for _, orderNo := range overdue {
-		outcome, err := h.store.Expire(ctx, orderNo)
+		outcome, err := h.store.Expire(ctx, orderNo, h.timers.SweepAfter)
 		if err != nil {
 			return err
 		}
@@ -79,41 +83,49 @@ func (h *Healer) Sweep(ctx context.Context) error {
 }
 
 // Reconcile asks inventory about orders that have ended. Where it agrees, that is noted; where it does not and messages
-// have had their time, it is told.
+// have had their time, it is told. The error joins what went wrong; one order's trouble does not hold up the others, but
+// an inventory that does not even answer the question ends the pass.
 func (h *Healer) Reconcile(ctx context.Context) error {
+	var errs []error
 	for after := ""; ; {
 		orders, err := h.store.Unsettled(ctx, h.timers.SettleAfter, after, batch)
 		if err != nil || len(orders) == 0 {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
-		if err := h.reconcileBatch(ctx, orders); err != nil {
-			return err
+		states, err := h.ask(ctx, orders)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
 		}
+		errs = append(errs, h.settle(ctx, orders, states))
 		after = orders[len(orders)-1].OrderNo
 	}
 }
 
-func (h *Healer) reconcileBatch(ctx context.Context, orders []store.Unsettled) error {
+func (h *Healer) ask(ctx context.Context, orders []store.Unsettled) (map[string]string, error) {
 	numbers := make([]string, len(orders))
 	for i, o := range orders {
 		numbers[i] = o.OrderNo
 	}
 	states, err := h.inventory.States(ctx, numbers)
 	if err != nil {
-		return fmt.Errorf("ask inventory: %w", err)
+		return nil, fmt.Errorf("ask inventory: %w", err)
 	}
-	var agreed []string
+	return states, nil
+}
+
+func (h *Healer) settle(ctx context.Context, orders []store.Unsettled, states map[string]string) error {
+	agreed := map[order.Status][]string{}
 	var errs []error
 	for _, o := range orders {
 		switch {
 		case agrees(o.Status, states[o.OrderNo]):
-			agreed = append(agreed, o.OrderNo)
+			agreed[o.Status] = append(agreed[o.Status], o.OrderNo)
 		case o.Age >= h.timers.ReconcileAfter:
-			errs = append(errs, h.act(ctx, o)) // one order's trouble does not hold up the others
+			errs = append(errs, h.act(ctx, o))
 		}
 	}
-	if len(agreed) > 0 {
-		errs = append(errs, h.store.Settle(ctx, agreed))
+	for status, orderNos := range agreed {
+		errs = append(errs, h.store.Settle(ctx, status, orderNos))
 	}
 	return errors.Join(errs...)
 }
@@ -128,22 +140,35 @@ func agrees(status order.Status, state string) bool {
 
 func (h *Healer) act(ctx context.Context, o store.Unsettled) error {
 	h.log.WarnContext(ctx, "inventory does not agree, telling it", "order_no", o.OrderNo, "status", o.Status)
-	if o.Status != order.Paid {
-		if err := h.inventory.Release(ctx, o.OrderNo); err != nil {
-			return fmt.Errorf("release %s: %w", o.OrderNo, err)
-		}
-		h.reconcile.Inc()
-		return h.store.Settle(ctx, []string{o.OrderNo})
+	if o.Status == order.Paid {
+		return h.confirm(ctx, o)
 	}
+	err := h.inventory.Release(ctx, o.OrderNo)
+	switch {
+	case err == nil:
+		h.reconcile.Inc()
+		return h.store.Settle(ctx, o.Status, []string{o.OrderNo})
+	case errors.Is(err, inventoryapi.ErrConfirmed): // no healer can mend it, and it must not look settled
+		h.alarms.Inc()
+		h.log.ErrorContext(ctx, "units of an order that ended count as sold", "order_no", o.OrderNo, "status", o.Status, "err", err)
+		return nil
+	}
+	return fmt.Errorf("release %s: %w", o.OrderNo, err)
+}
+
+func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
 	err := h.inventory.Confirm(ctx, o.OrderNo)
 	switch {
 	case err == nil:
 		h.reconcile.Inc()
-		return h.store.Settle(ctx, []string{o.OrderNo})
-	case errors.Is(err, inventoryapi.ErrClosed) || errors.Is(err, inventoryapi.ErrUnknownOrder):
-		h.log.ErrorContext(ctx, "a paid order has no stock, the buyer is owed a refund", "order_no", o.OrderNo, "err", err)
-		h.reconcile.Inc()
-		return h.store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
+		return h.store.Settle(ctx, o.Status, []string{o.OrderNo})
+	case errors.Is(err, inventoryapi.ErrClosed), errors.Is(err, inventoryapi.ErrUnknownOrder):
+		won, dbErr := h.store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
+		if won {
+			h.reconcile.Inc()
+			h.log.ErrorContext(ctx, "a paid order has no stock, the buyer is owed a refund", "order_no", o.OrderNo, "err", err)
+		}
+		return dbErr
 	}
 	return fmt.Errorf("confirm %s: %w", o.OrderNo, err)
 }
@@ -159,12 +184,15 @@ func (h *Healer) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for what, pass := range map[string]func(context.Context) error{"sweep": h.Sweep, "reconcile": h.Reconcile} {
-			once, cancel := context.WithTimeout(ctx, 30*time.Second)
-			if err := pass(once); err != nil && ctx.Err() == nil {
-				h.log.WarnContext(ctx, "backstop failed, the next pass goes on", "pass", what, "err", err)
-			}
-			cancel()
-		}
+		h.pass(ctx, "sweep", h.Sweep)
+		h.pass(ctx, "reconcile", h.Reconcile)
+	}
+}
+
+func (h *Healer) pass(ctx context.Context, what string, pass func(context.Context) error) {
+	once, cancel := context.WithTimeout(ctx, passTime)
+	defer cancel()
+	if err := pass(once); err != nil && ctx.Err() == nil {
+		h.log.WarnContext(ctx, "backstop failed, the next pass goes on", "pass", what, "err", err)
 	}
 }

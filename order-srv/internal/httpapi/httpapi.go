@@ -3,6 +3,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"regexp"
 
@@ -55,8 +56,17 @@ func New(cfg Config) http.Handler {
 }
 
 var (
-	userPattern = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
-	keyPattern  = regexp.MustCompile(`^[!-~]{1,255}$`)
+	userPattern  = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
+	keyPattern   = regexp.MustCompile(`^[!-~]{1,255}$`)
+	orderPattern = regexp.MustCompile(`^[0-9A-Z]{1,26}$`)
+)
+
+// maxStrategy is the width of the column.
+const maxStrategy = 32
+
+var (
+	errUnknownStrategy = fault.New(fault.Invalid, "unknown_strategy", "no such strategy")
+	errInvalidCursor   = fault.New(fault.Invalid, "invalid_parameter", "cursor is not one that a page named").With("parameter", "cursor")
 )
 
 func user(c *gin.Context) (string, error) {
@@ -75,13 +85,22 @@ func (a *api) place(c *gin.Context) {
 		return
 	}
 	contentType := "application/json"
-	if reply.Status >= http.StatusBadRequest {
+	switch {
+	case reply.Status >= http.StatusBadRequest:
 		contentType = "application/problem+json"
-	}
-	if reply.Status == http.StatusAccepted {
+		note(c, reply.Body)
+	case reply.Status == http.StatusAccepted:
 		c.Header("Location", "/v1/orders/"+reply.OrderNo)
 	}
 	c.Data(reply.Status, contentType, reply.Body)
+}
+
+// note tells the access line which problem a stored answer is.
+func note(c *gin.Context, body []byte) {
+	var p fault.Problem
+	if err := json.Unmarshal(body, &p); err == nil {
+		_ = c.Error(p.Fault()) // for the access line
+	}
 }
 
 func (a *api) order(c *gin.Context) (flow.Reply, error) {
@@ -109,6 +128,9 @@ func (a *api) check(r orderapi.PlaceRequest) error {
 	if r.Strategy != "" && !a.Lab {
 		return order.ErrStrategyNotAllowed
 	}
+	if len(r.Strategy) > maxStrategy {
+		return errUnknownStrategy
+	}
 	lines := make([]inventoryapi.Line, len(r.Items))
 	for i, it := range r.Items {
 		lines[i] = inventoryapi.Line(it)
@@ -125,7 +147,11 @@ func (a *api) list(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	orders, err := a.Orders.List(c.Request.Context(), id, c.Query("cursor"), limit+1) // one more tells whether there is a next page
+	cursor := c.Query("cursor")
+	if cursor != "" && !orderPattern.MatchString(cursor) {
+		return 0, nil, errInvalidCursor
+	}
+	orders, err := a.Orders.List(c.Request.Context(), id, cursor, limit+1) // one more tells whether there is a next page
 	if err != nil {
 		return 0, nil, err
 	}
@@ -152,7 +178,11 @@ func (a *api) one(c *gin.Context, do func(ctx context.Context, userID, orderNo s
 	if err != nil {
 		return 0, nil, err
 	}
-	o, err := do(c.Request.Context(), id, c.Param("order_no"))
+	orderNo := c.Param("order_no")
+	if !orderPattern.MatchString(orderNo) {
+		return 0, nil, order.ErrNotFound // no order can be called so, and the database might not like the comparison
+	}
+	o, err := do(c.Request.Context(), id, orderNo)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -11,26 +11,21 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Check is what the broker's question about a half message finds.
-type Check struct {
-	Known     int           // orders that there are
-	Abandoned int           // of these
-	Open      int           // still PENDING
-	Youngest  time.Duration // age of the youngest PENDING one, by the database's clock
-}
-
-// Check looks at the orders of one half message.
-func (s *Store) Check(ctx context.Context, orderNos []string) (Check, error) {
-	var c Check
-	var micros int64
-	err := s.db.WithContext(ctx).Raw(`SELECT COUNT(*), COALESCE(SUM(status = 'ABANDONED'), 0), COALESCE(SUM(status = 'PENDING'), 0),
-		COALESCE(MIN(IF(status = 'PENDING', TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), NULL)), 0)
-		FROM orders WHERE order_no IN ?`, orderNos).Row().Scan(&c.Known, &c.Abandoned, &c.Open, &micros)
-	if err != nil {
-		return c, fmt.Errorf("look at the orders: %w", database.Fault(err))
+// Statuses returns the status of each of the orders that there is.
+func (s *Store) Statuses(ctx context.Context, orderNos []string) (map[string]order.Status, error) {
+	var rows []struct {
+		OrderNo string
+		Status  order.Status
 	}
-	c.Youngest = time.Duration(micros) * time.Microsecond
-	return c, nil
+	err := s.db.WithContext(ctx).Raw("SELECT order_no, status FROM orders WHERE order_no IN ?", orderNos).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("look at the orders: %w", database.Fault(err))
+	}
+	found := make(map[string]order.Status, len(rows))
+	for _, r := range rows {
+		found[r.OrderNo] = r.Status
+	}
+	return found, nil
 }
 
 // Abandon ends those of the orders that are still PENDING and older than age as ABANDONED and returns how many it ended.
@@ -45,7 +40,7 @@ func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duratio
 				return fmt.Errorf("abandon: %w", res.Error)
 			}
 			if won = res.RowsAffected == 1; won && giveBack {
-				return s.release(tx, orderNo, "abandoned")
+				return release(tx, orderNo, "abandoned")
 			}
 			return nil
 		})
@@ -54,6 +49,7 @@ func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duratio
 		}
 		if won {
 			n++
+			s.count(order.Abandoned, 1)
 		}
 	}
 	return n, nil
@@ -107,19 +103,28 @@ func (s *Store) Unsettled(ctx context.Context, age time.Duration, after string, 
 	return out, nil
 }
 
-// Settle notes that inventory agrees with the orders' statuses.
-func (s *Store) Settle(ctx context.Context, orderNos []string) error {
-	err := s.db.WithContext(ctx).Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND settled_at IS NULL", orderNos).Error
+// Settle notes that inventory agrees with the orders in this status. An order that has another one by now is left alone:
+// inventory agreed to the old one.
+func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []string) error {
+	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		return tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status).Error
+	})
 	if err != nil {
-		return fmt.Errorf("settle: %w", database.Fault(err))
+		return fmt.Errorf("settle: %w", err)
 	}
 	return nil
 }
 
-// RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back.
-func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) error {
-	return s.inTx(ctx, orderNo, order.RefundDue, func(tx *gorm.DB) error {
-		_, err := step(tx, orderNo, order.Paid, order.RefundDue, ", reason = ?", reason)
+// RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back. It
+// reports whether it was this call that did.
+func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) (won bool, err error) {
+	err = s.inTx(ctx, orderNo, order.RefundDue, func(tx *gorm.DB) error {
+		won, err = step(tx, orderNo, order.Paid, order.RefundDue, ", reason = ?", reason)
 		return err
 	})
+	if err != nil || !won {
+		return false, err
+	}
+	s.count(order.RefundDue, 1)
+	return true, nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -58,52 +59,76 @@ type Outgoing struct {
 	DeliverAt                                    time.Time // zero: at once
 }
 
-// Claim leases up to limit shards that nobody has leased, or that owner has, and returns all that owner holds now. Only
-// who holds a shard's lease sends its messages, so two replicas share the work and keep each order's messages in order.
-func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration, limit int) (held []int, err error) {
+// Claim leases a shard that has unsent messages and that nobody holds; ok is false when there is none. Only who holds the
+// lease sends the shard's messages, so replicas share the work and keep each order's messages in order. Shards that
+// another relay is just claiming are skipped, not waited for. owner must be new for each claim.
+func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (shard int, ok bool, err error) {
+	var busy []int
+	err = s.db.WithContext(ctx).Raw("SELECT DISTINCT shard FROM outbox WHERE sent_at IS NULL").Scan(&busy).Error
+	if err != nil || len(busy) == 0 {
+		return 0, false, database.Fault(err)
+	}
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		held = nil
+		ok = false
 		var free []int
-		err := tx.Raw(`SELECT shard FROM outbox_shards WHERE owner = ? OR lease_until < UTC_TIMESTAMP(6)
-			ORDER BY owner = ? DESC, shard LIMIT ? FOR UPDATE SKIP LOCKED`, owner, owner, limit).Scan(&free).Error
-		if err != nil {
-			return fmt.Errorf("look for shards: %w", err)
+		err := tx.Raw(`SELECT shard FROM outbox_shards WHERE shard IN ? AND lease_until <= UTC_TIMESTAMP(6)
+			ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED`, busy).Scan(&free).Error
+		if err != nil || len(free) == 0 {
+			return err
 		}
-		if len(free) == 0 {
-			return nil
-		}
-		held = free
-		err = tx.Exec("UPDATE outbox_shards SET owner = ?, lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) WHERE shard IN ?",
-			owner, lease.Microseconds(), free).Error
-		if err != nil {
-			return fmt.Errorf("lease shards: %w", err)
-		}
-		return nil
+		shard, ok = free[0], true
+		return tx.Exec("UPDATE outbox_shards SET owner = ?, lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) WHERE shard = ?",
+			owner, lease.Microseconds(), shard).Error
 	})
-	return held, err
+	if err != nil {
+		return 0, false, fmt.Errorf("lease a shard: %w", err)
+	}
+	return shard, ok, nil
 }
 
-// GiveUp ends owner's leases, so that another relay need not wait for them to run out.
-func (s *Store) GiveUp(ctx context.Context, owner string) error {
-	err := s.db.WithContext(ctx).Exec("UPDATE outbox_shards SET owner = '', lease_until = '2000-01-01' WHERE owner = ?", owner).Error
-	return database.Fault(err)
+// ErrLeaseLost is a shard whose lease ran out before it was renewed: another relay may be sending its messages.
+var ErrLeaseLost = errors.New("the lease of the outbox shard was lost")
+
+// Renew extends owner's lease, or returns ErrLeaseLost.
+func (s *Store) Renew(ctx context.Context, owner string, shard int, lease time.Duration) error {
+	n, err := s.exec(ctx, `UPDATE outbox_shards SET lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
+		WHERE shard = ? AND owner = ? AND lease_until > UTC_TIMESTAMP(6)`, lease.Microseconds(), shard, owner)
+	if err == nil && n == 0 {
+		err = ErrLeaseLost
+	}
+	return err
 }
 
-// Owners counts the relays that hold a lease.
-func (s *Store) Owners(ctx context.Context, besides string) (n int, err error) {
-	err = s.db.WithContext(ctx).Raw("SELECT COUNT(DISTINCT owner) FROM outbox_shards WHERE lease_until >= UTC_TIMESTAMP(6) AND owner <> ?", besides).Row().Scan(&n)
-	return n, database.Fault(err)
+// GiveUp ends owner's lease, so that nobody need wait for it to run out; nobody gets the shard before rest is over.
+func (s *Store) GiveUp(ctx context.Context, owner string, shard int, rest time.Duration) error {
+	_, err := s.exec(ctx, `UPDATE outbox_shards SET owner = '', lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
+		WHERE shard = ? AND owner = ?`, rest.Microseconds(), shard, owner)
+	return err
 }
 
-// Unsent returns up to limit unsent messages of the shards, oldest first.
-func (s *Store) Unsent(ctx context.Context, shards []int, limit int) ([]Outgoing, error) {
+// exec runs one statement that is repeated when it loses a race.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (affected int64, err error) {
+	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		res := tx.Exec(query, args...)
+		affected = res.RowsAffected
+		return res.Error
+	})
+	return affected, err
+}
+
+// Unsent returns up to limit unsent messages of a shard, in the order in which they are to be sent, leaving out those of
+// the given shard keys.
+func (s *Store) Unsent(ctx context.Context, shard int, without []string, limit int) ([]Outgoing, error) {
+	if len(without) == 0 {
+		without = []string{""} // no message has it, and IN () is no SQL
+	}
 	var rows []struct {
 		ID                                           int64
 		EventID, Topic, ShardKey, Payload, RequestID string
 		DeliverAt                                    *time.Time
 	}
 	err := s.db.WithContext(ctx).Raw(`SELECT id, event_id, topic, shard_key, payload, request_id, deliver_at FROM outbox
-		WHERE sent_at IS NULL AND shard IN ? ORDER BY id LIMIT ?`, shards, limit).Scan(&rows).Error
+		WHERE sent_at IS NULL AND shard = ? AND shard_key NOT IN ? ORDER BY id LIMIT ?`, shard, without, limit).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", database.Fault(err))
 	}
@@ -117,19 +142,26 @@ func (s *Store) Unsent(ctx context.Context, shards []int, limit int) ([]Outgoing
 	return out, nil
 }
 
-// Sent marks messages as sent, and Failed counts an attempt.
+// Sent marks messages as sent.
 func (s *Store) Sent(ctx context.Context, ids []int64) error {
-	err := s.db.WithContext(ctx).Exec("UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), attempts = attempts + 1 WHERE id IN ?", ids).Error
-	if err != nil {
-		return fmt.Errorf("mark as sent: %w", database.Fault(err))
+	if len(ids) == 0 {
+		return nil
+	}
+	if _, err := s.exec(ctx, "UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), attempts = attempts + 1 WHERE id IN ?", ids); err != nil {
+		return fmt.Errorf("mark as sent: %w", err)
 	}
 	return nil
 }
 
 // Failed counts an attempt to send that did not succeed.
-func (s *Store) Failed(ctx context.Context, id int64) error {
-	err := s.db.WithContext(ctx).Exec("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?", id).Error
-	return database.Fault(err)
+func (s *Store) Failed(ctx context.Context, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if _, err := s.exec(ctx, "UPDATE outbox SET attempts = attempts + 1 WHERE id IN ?", ids); err != nil {
+		return fmt.Errorf("count an attempt: %w", err)
+	}
+	return nil
 }
 
 // UnsentCount is the number of unsent messages.

@@ -38,7 +38,9 @@ func many(db *gorm.DB, where string, args ...any) ([]order.Order, error) {
 	}
 	orders := make([]order.Order, len(records))
 	for i, r := range records {
-		orders[i] = r.order()
+		if orders[i], err = r.order(); err != nil {
+			return nil, err
+		}
 		orders[i].Items = items[r.OrderNo]
 	}
 	return orders, nil

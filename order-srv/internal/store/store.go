@@ -5,10 +5,13 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/order"
@@ -19,24 +22,57 @@ import (
 type Store struct {
 	db     *gorm.DB
 	notify chan struct{} // holds one value when the outbox has something new
+	total  *prometheus.CounterVec
 }
 
-// New returns a store on db.
-func New(db *gorm.DB) *Store { return &Store{db: db, notify: make(chan struct{}, 1)} }
+// New returns a store on db. total, unless nil, counts the orders that reach a status through this store, by status.
+func New(db *gorm.DB, total *prometheus.CounterVec) *Store {
+	s := &Store{db: db, notify: make(chan struct{}, 1), total: total}
+	for _, status := range order.Statuses() {
+		s.count(status, 0) // a counter that appears only with its first event hides that event from every rate
+	}
+	return s
+}
+
+// count notes that n orders have reached a status. Call it after the commit.
+func (s *Store) count(status order.Status, n int) {
+	if s.total != nil {
+		s.total.WithLabelValues(string(status)).Add(float64(n))
+	}
+}
 
 // Notify delivers a value after a transaction of this process wrote to the outbox.
 func (s *Store) Notify() <-chan struct{} { return s.notify }
 
-func (s *Store) kick() {
+// Kick wakes one who waits for Notify.
+func (s *Store) Kick() {
 	select {
 	case s.notify <- struct{}{}:
 	default: // the relay has not looked yet; one look will do
 	}
 }
 
+// insertTries bounds how often a key may be taken when we insert and free when we look for its order.
+const insertTries = 3
+
 // Insert writes a new order as PENDING, with its items. When the user has used the key before, nothing is written and the
-// earlier order is returned with inserted false.
+// earlier order is returned with inserted false. Errors are those of database.InTx; after database.ErrCommitUnknown the
+// order may be there, and the sweeper ends it.
 func (s *Store) Insert(ctx context.Context, o order.Order) (known order.Order, inserted bool, err error) {
+	for range insertTries {
+		known, inserted, err = s.insert(ctx, o)
+		if !errors.Is(err, order.ErrNotFound) {
+			break
+		}
+		err = database.ErrContended // the key's order was rejected meanwhile, which freed the key
+	}
+	if err == nil && inserted {
+		s.count(order.Pending, 1)
+	}
+	return known, inserted, err
+}
+
+func (s *Store) insert(ctx context.Context, o order.Order) (known order.Order, inserted bool, err error) {
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		res := tx.Exec(`INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, strategy, created_at, updated_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE order_no = order_no`,
@@ -101,7 +137,7 @@ type record struct {
 	IdempotencyKey               sql.NullString
 	RequestHash                  string
 	ResponseStatus               int
-	ResponseBody                 []byte
+	ResponseBody                 sql.NullString
 	Status                       order.Status
 	Reason                       string
 	AmountCents                  sql.NullInt64
@@ -113,11 +149,36 @@ type record struct {
 const columns = `order_no, group_id, user_id, idempotency_key, request_hash, response_status, response_body, status, reason,
 	amount_cents, flow, strategy, created_at, updated_at, expires_at, paid_at, settled_at`
 
-func (r record) order() order.Order {
+func (r record) order() (order.Order, error) {
+	body, err := decodeBody(r.ResponseBody)
+	if err != nil {
+		return order.Order{}, fmt.Errorf("order %s: %w", r.OrderNo, err)
+	}
 	return order.Order{
 		OrderNo: r.OrderNo, GroupID: r.GroupID, UserID: r.UserID, IdempotencyKey: r.IdempotencyKey.String,
-		RequestHash: r.RequestHash, ResponseStatus: r.ResponseStatus, ResponseBody: r.ResponseBody,
+		RequestHash: r.RequestHash, ResponseStatus: r.ResponseStatus, ResponseBody: body,
 		Status: r.Status, Reason: r.Reason, AmountCents: r.AmountCents.Int64, Flow: r.Flow, Strategy: r.Strategy,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ExpiresAt: r.ExpiresAt.Time, PaidAt: r.PaidAt.Time, SettledAt: r.SettledAt.Time,
+	}, nil
+}
+
+// encodeBody makes a JSON string of an answer. Stored as the document that it is, MySQL would give it back with other
+// blanks and its keys in another order, and a repeat would not get what the first request got.
+func encodeBody(body []byte) (string, error) {
+	b, err := json.Marshal(string(body))
+	if err != nil {
+		return "", fmt.Errorf("encode the answer: %w", err)
 	}
+	return string(b), nil
+}
+
+func decodeBody(column sql.NullString) ([]byte, error) {
+	if !column.Valid {
+		return nil, nil
+	}
+	var body string
+	if err := json.Unmarshal([]byte(column.String), &body); err != nil {
+		return nil, fmt.Errorf("decode the stored answer: %w", err)
+	}
+	return []byte(body), nil
 }

@@ -17,7 +17,7 @@ type Answer func(o order.Order) (status int, body []byte, err error)
 
 // Place turns a PENDING order into PLACED with inventory's titles and prices, stores the answer, and writes order-timeout
 // into the outbox. order.ErrNotPending when somebody ended the order first; then a stock-release went into the outbox, as
-// its units are reserved by now.
+// its units are reserved by now. Other errors are those of database.InTx.
 func (s *Store) Place(ctx context.Context, orderNo string, items []order.Item, patience time.Duration, answer Answer) (placed order.Order, err error) {
 	var ended bool
 	err = s.inTx(ctx, orderNo, "PLACED", func(tx *gorm.DB) error {
@@ -31,7 +31,8 @@ func (s *Store) Place(ctx context.Context, orderNo string, items []order.Item, p
 			return err
 		}
 		if ended = !won; ended {
-			return s.release(tx, orderNo, "late")
+			placed, err = late(tx, orderNo)
+			return err
 		}
 		for _, it := range items {
 			err := tx.Exec("UPDATE order_items SET title = ?, unit_price_cents = ? WHERE order_no = ? AND sku = ?", it.Title, it.UnitPriceCents, orderNo, it.SKU).Error
@@ -50,10 +51,25 @@ func (s *Store) Place(ctx context.Context, orderNo string, items []order.Item, p
 			body: orderapi.OrderTimeout{Orders: []string{orderNo}}, deliverAt: placed.ExpiresAt,
 		})
 	})
-	if err == nil && ended {
-		err = order.ErrNotPending
+	switch {
+	case err != nil:
+		return order.Order{}, err
+	case !ended:
+		s.count(order.Placed, 1)
+	case placed.Status.HoldsNothing():
+		return order.Order{}, order.ErrNotPending
 	}
-	return placed, err
+	return placed, nil
+}
+
+// late is for one who reserved units for an order and finds it ended: they are given back. If the order has them, it was
+// we who placed it, in a transaction whose answer was lost; then nothing is to be given back.
+func late(tx *gorm.DB, orderNo string) (order.Order, error) {
+	o, err := one(tx, "order_no = ? FOR UPDATE", orderNo)
+	if err != nil || !o.Status.HoldsNothing() {
+		return o, err
+	}
+	return o, release(tx, orderNo, "late")
 }
 
 // Rejection is how a PENDING order ends as REJECTED.
@@ -81,9 +97,9 @@ func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) error {
 		}
 		if ended = !won; ended {
 			if r.GiveBack {
-				return s.release(tx, orderNo, "late")
+				_, err = late(tx, orderNo)
 			}
-			return nil
+			return err
 		}
 		if r.Answer != nil {
 			o, err := one(tx, "order_no = ?", orderNo)
@@ -95,12 +111,15 @@ func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) error {
 			}
 		}
 		if r.GiveBack {
-			return s.release(tx, orderNo, "rejected")
+			return release(tx, orderNo, "rejected")
 		}
 		return nil
 	})
 	if err == nil && ended {
-		err = order.ErrNotPending
+		return order.ErrNotPending
+	}
+	if err == nil {
+		s.count(order.Rejected, 1)
 	}
 	return err
 }
@@ -111,7 +130,11 @@ func storeAnswer(tx *gorm.DB, o *order.Order, answer Answer) error {
 		return err
 	}
 	o.ResponseStatus, o.ResponseBody = status, body
-	err = tx.Exec("UPDATE orders SET response_status = ?, response_body = ? WHERE order_no = ?", status, string(body), o.OrderNo).Error
+	column, err := encodeBody(body)
+	if err != nil {
+		return err
+	}
+	err = tx.Exec("UPDATE orders SET response_status = ?, response_body = ? WHERE order_no = ?", status, column, o.OrderNo).Error
 	if err != nil {
 		return fmt.Errorf("store the answer: %w", err)
 	}
@@ -131,6 +154,7 @@ func (s *Store) Cancel(ctx context.Context, userID, orderNo string) (order.Order
 }
 
 func (s *Store) end(ctx context.Context, userID, orderNo string, to order.Status, refusal error, set, guard string) (o order.Order, err error) {
+	won := false
 	err = s.inTx(ctx, orderNo, to, func(tx *gorm.DB) error {
 		res := tx.Exec("UPDATE orders SET status = ?, updated_at = UTC_TIMESTAMP(6)"+set+
 			" WHERE order_no = ? AND user_id = ? AND status = 'PLACED'"+guard, to, orderNo, userID)
@@ -140,7 +164,7 @@ func (s *Store) end(ctx context.Context, userID, orderNo string, to order.Status
 		if o, err = one(tx, "order_no = ? AND user_id = ?", orderNo, userID); err != nil {
 			return err
 		}
-		if res.RowsAffected == 1 {
+		if won = res.RowsAffected == 1; won {
 			return ended(tx, orderNo, to)
 		}
 		if o.Status != to {
@@ -148,7 +172,13 @@ func (s *Store) end(ctx context.Context, userID, orderNo string, to order.Status
 		}
 		return nil
 	})
-	return o, err
+	if err != nil {
+		return order.Order{}, err
+	}
+	if won {
+		s.count(to, 1)
+	}
+	return o, nil
 }
 
 // Expiry is what became of an order whose time to pay may be over.
@@ -161,11 +191,13 @@ const (
 	Ended                 // it is no longer PLACED, or there is no such order
 )
 
-// Expire turns a PLACED order into EXPIRED if its time is over.
-func (s *Store) Expire(ctx context.Context, orderNo string) (outcome Expiry, err error) {
+// Expire turns a PLACED order into EXPIRED if its time has been over for grace, by the database's clock. Errors are those
+// of database.InTx.
+func (s *Store) Expire(ctx context.Context, orderNo string, grace time.Duration) (outcome Expiry, err error) {
 	err = s.inTx(ctx, orderNo, order.Expired, func(tx *gorm.DB) error {
 		res := tx.Exec(`UPDATE orders SET status = ?, updated_at = UTC_TIMESTAMP(6)
-			WHERE order_no = ? AND status = 'PLACED' AND expires_at <= UTC_TIMESTAMP(6)`, order.Expired, orderNo)
+			WHERE order_no = ? AND status = 'PLACED' AND expires_at <= TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))`,
+			order.Expired, orderNo, -grace.Microseconds())
 		if res.Error != nil {
 			return fmt.Errorf("expire: %w", res.Error)
 		}
@@ -182,7 +214,21 @@ func (s *Store) Expire(ctx context.Context, orderNo string) (outcome Expiry, err
 		}
 		return nil
 	})
+	if err == nil && outcome == Expired {
+		s.count(order.Expired, 1)
+	}
 	return outcome, err
+}
+
+// Remaining is how long the order may still be paid, by the database's clock; not positive when its time is over.
+func (s *Store) Remaining(ctx context.Context, orderNo string) (time.Duration, error) {
+	var micros int64
+	err := s.db.WithContext(ctx).Raw("SELECT COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), expires_at)), 0) FROM orders WHERE order_no = ?",
+		orderNo).Row().Scan(&micros)
+	if err != nil {
+		return 0, fmt.Errorf("ask how long %s has: %w", orderNo, database.Fault(err))
+	}
+	return time.Duration(micros) * time.Microsecond, nil
 }
 
 // ended announces how a placed order ended.
@@ -194,7 +240,7 @@ func ended(tx *gorm.DB, orderNo string, status order.Status) error {
 }
 
 // release asks inventory, by message, to give back whatever it holds or will hold for the order.
-func (s *Store) release(tx *gorm.DB, orderNo, why string) error {
+func release(tx *gorm.DB, orderNo, why string) error {
 	return write(tx, event{
 		id: orderNo + ":release-" + why, topic: orderapi.TopicStockRelease, key: orderNo,
 		body: orderapi.StockRelease{Orders: []string{orderNo}},
@@ -215,7 +261,7 @@ func step(tx *gorm.DB, orderNo string, from, to order.Status, set string, args .
 func (s *Store) inTx(ctx context.Context, orderNo string, to order.Status, fn func(tx *gorm.DB) error) error {
 	err := database.InTx(ctx, s.db, fn, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? AND status = ? FOR UPDATE", orderNo, to))
 	if err == nil {
-		s.kick()
+		s.Kick()
 	}
 	return err
 }

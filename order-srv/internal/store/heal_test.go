@@ -1,0 +1,88 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+)
+
+func TestStore_Abandon_onlyOld(t *testing.T) {
+	t.Parallel()
+	s, db := newStore(t)
+	young, old, placed := insert(t, s, newOrder()), insert(t, s, newOrder()), place(t, s, time.Hour)
+	age(t, db, old.OrderNo, time.Minute)
+	age(t, db, placed.OrderNo, time.Minute)
+	stale, err := s.Stale(t.Context(), 30*time.Second, 10)
+	if diff := cmp.Diff([]string{old.OrderNo}, stale); err != nil || diff != "" {
+		t.Errorf("stale, error %v (-want +got):\n%s", err, diff)
+	}
+	n, err := s.Abandon(t.Context(), []string{young.OrderNo, old.OrderNo, placed.OrderNo, "NOPE"}, 30*time.Second, true)
+	if err != nil || n != 1 {
+		t.Errorf("abandoned %d, error %v; want 1", n, err)
+	}
+	want := map[string]order.Status{young.OrderNo: order.Pending, old.OrderNo: order.Abandoned, placed.OrderNo: order.Placed}
+	got, err := s.Statuses(t.Context(), []string{young.OrderNo, old.OrderNo, placed.OrderNo, "NOPE"})
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("statuses, error %v (-want +got):\n%s", err, diff)
+	}
+	if diff := cmp.Diff([]string{"release-abandoned"}, events(t, db, old.OrderNo)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestStore_Unsettled(t *testing.T) {
+	t.Parallel()
+	s, db := newStore(t)
+	insert(t, s, newOrder())
+	place(t, s, time.Hour)
+	fresh, old := place(t, s, time.Hour), place(t, s, time.Hour)
+	for _, o := range []order.Order{fresh, old} {
+		if _, err := s.Cancel(t.Context(), "ann", o.OrderNo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	age(t, db, old.OrderNo, time.Minute)
+	got, err := s.Unsettled(t.Context(), 30*time.Second, "", 10)
+	if err != nil || len(got) != 1 || got[0].OrderNo != old.OrderNo || got[0].Status != order.Cancelled || got[0].Age < time.Minute {
+		t.Errorf("unsettled: %+v, error %v; want %s", got, err, old.OrderNo)
+	}
+	must(t, s.Settle(t.Context(), order.Paid, []string{old.OrderNo, fresh.OrderNo}))
+	if !get(t, s, old.OrderNo).SettledAt.IsZero() {
+		t.Error("settled as PAID, though it is CANCELLED")
+	}
+	must(t, s.Settle(t.Context(), order.Cancelled, []string{old.OrderNo, fresh.OrderNo}))
+	if got, err := s.Unsettled(t.Context(), 0, "", 10); err != nil || len(got) != 0 {
+		t.Errorf("unsettled after settling: %+v, error %v", got, err)
+	}
+}
+
+func TestStore_Claim(t *testing.T) {
+	t.Parallel()
+	s, db := newStore(t)
+	if _, ok, err := s.Claim(t.Context(), "a", time.Minute); err != nil || ok {
+		t.Fatalf("a claim without work: %v, error %v", ok, err)
+	}
+	place(t, s, time.Hour)
+	shard, ok, err := s.Claim(t.Context(), "a", time.Minute)
+	if err != nil || !ok {
+		t.Fatalf("the first claim: %v, error %v", ok, err)
+	}
+	if _, ok, err := s.Claim(t.Context(), "b", time.Minute); err != nil || ok {
+		t.Errorf("a leased shard was claimed: %v, error %v", ok, err)
+	}
+	must(t, s.Renew(t.Context(), "a", shard, time.Minute))
+	wantErr(t, "renew somebody else's lease", s.Renew(t.Context(), "b", shard, time.Minute), store.ErrLeaseLost)
+	must(t, db.Exec("UPDATE outbox_shards SET lease_until = UTC_TIMESTAMP(6) WHERE shard = ?", shard).Error)
+	wantErr(t, "renew a lease that ran out", s.Renew(t.Context(), "a", shard, time.Minute), store.ErrLeaseLost)
+	if got, ok, err := s.Claim(t.Context(), "b", time.Minute); err != nil || !ok || got != shard {
+		t.Errorf("a lease that ran out: shard %d, %v, error %v", got, ok, err)
+	}
+	must(t, s.GiveUp(t.Context(), "a", shard, 0)) // it is b's by now
+	if _, ok, err := s.Claim(t.Context(), "c", time.Minute); err != nil || ok {
+		t.Errorf("who had lost the lease gave it up: %v, error %v", ok, err)
+	}
+}

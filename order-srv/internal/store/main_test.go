@@ -1,0 +1,100 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"gorm.io/gorm"
+
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/sql"
+)
+
+func newStore(t *testing.T) (*store.Store, *gorm.DB) {
+	t.Helper()
+	db := dbtest.New(t, sql.Orders())
+	return store.New(db, nil), db
+}
+
+// newOrder is an order of two SKUs by ann, with a key of its own.
+func newOrder() order.Order {
+	no := ulid.Make().String()
+	return order.Order{
+		OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: "key-" + no, RequestHash: "hash", Flow: "test",
+		Items: []order.Item{{SKU: "A", Quantity: 2}, {SKU: "B", Quantity: 1}},
+	}
+}
+
+func receipt() []order.Item {
+	return []order.Item{
+		{SKU: "A", Title: "Thing \u00e4", Quantity: 2, UnitPriceCents: 100},
+		{SKU: "B", Title: "Other", Quantity: 1, UnitPriceCents: 50},
+	}
+}
+
+// body has blanks, an order of keys and characters that a database might want to improve.
+const body = `{"z": 1,  "a":"\u003c\u00e4\u003e", "n":1.50}`
+
+func answer(status int) store.Answer {
+	return func(order.Order) (int, []byte, error) { return status, []byte(body), nil }
+}
+
+func insert(t *testing.T, s *store.Store, o order.Order) order.Order {
+	t.Helper()
+	if _, inserted, err := s.Insert(t.Context(), o); err != nil || !inserted {
+		t.Fatalf("insert: inserted %v, error %v", inserted, err)
+	}
+	return get(t, s, o.OrderNo)
+}
+
+// place inserts an order and places it.
+func place(t *testing.T, s *store.Store, patience time.Duration) order.Order {
+	t.Helper()
+	o := insert(t, s, newOrder())
+	if _, err := s.Place(t.Context(), o.OrderNo, receipt(), patience, answer(201)); err != nil {
+		t.Fatalf("place: %v", err)
+	}
+	return get(t, s, o.OrderNo)
+}
+
+func get(t *testing.T, s *store.Store, orderNo string) order.Order {
+	t.Helper()
+	o, err := s.Get(t.Context(), "ann", orderNo)
+	if err != nil {
+		t.Fatalf("get %s: %v", orderNo, err)
+	}
+	return o
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErr(t *testing.T, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: error %v, want %v", what, got, want)
+	}
+}
+
+// events returns the ids of an order's events in the order of the outbox, without the order number.
+func events(t *testing.T, db *gorm.DB, orderNo string) []string {
+	t.Helper()
+	var ids []string
+	must(t, db.Raw("SELECT SUBSTRING(event_id, 28) FROM outbox WHERE shard_key = ? ORDER BY id", orderNo).Scan(&ids).Error)
+	return ids
+}
+
+// age makes an order older than it is.
+func age(t *testing.T, db *gorm.DB, orderNo string, by time.Duration) {
+	t.Helper()
+	must(t, db.Exec(`UPDATE orders SET created_at = created_at - INTERVAL ? MICROSECOND, updated_at = updated_at - INTERVAL ? MICROSECOND,
+		expires_at = expires_at - INTERVAL ? MICROSECOND WHERE order_no = ?`, by.Microseconds(), by.Microseconds(), by.Microseconds(), orderNo).Error)
+}
