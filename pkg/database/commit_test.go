@@ -89,6 +89,20 @@ func TestInTx_commitOnItsWay_isWaitedFor(t *testing.T) {
 	wantIDs(t, direct, "a")
 }
 
+// The server cannot be asked at first: the outcome is looked up again.
+func TestInTx_commitAnswerLost_serverBackSoon(t *testing.T) {
+	t.Parallel()
+	db, direct, p := through(t)
+	runs := 0
+	p.fail(loseAll)
+	p.refuseFor(3)
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
+	if err != nil || runs != 1 {
+		t.Errorf("InTx = %v after %d runs, want it found committed after 1", err, runs)
+	}
+	wantIDs(t, direct, "a")
+}
+
 func TestInTx_commitUnknown(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]database.TxOption{

@@ -20,6 +20,7 @@ type proxy struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{}
 	refusing bool
+	patience int    // refusing ends after so many refused connections; 0: it does not
 	from, to string // rewritten on the way to the server; of equal length
 	onCommit commitFault
 	after    func()        // called when a COMMIT has failed
@@ -70,6 +71,13 @@ func (p *proxy) fail(how commitFault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.onCommit = how
+}
+
+// refuseFor makes a refusal end by itself after n connections.
+func (p *proxy) refuseFor(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.patience = n
 }
 
 // then sets what is called when a COMMIT fails, before the client sees it.
@@ -124,6 +132,10 @@ func (p *proxy) serve(client net.Conn) {
 	defer server.Close()
 	p.mu.Lock()
 	refusing := p.refusing
+	if refusing && p.patience > 0 {
+		p.patience--
+		p.refusing = p.patience > 0
+	}
 	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
 	p.mu.Unlock()
 	if refusing {

@@ -132,7 +132,7 @@ func TestInTx_lockWaitTimeout_keepsNoHalf(t *testing.T) {
 	impatient := dbtest.Open(t, dsn, database.Options{LockWait: time.Second})
 	for name, statement := range map[string]string{
 		"update":         "UPDATE things SET n = 0 WHERE id = 'locked'",
-		"locking select": "SELECT n FROM things WHERE id = 'locked' FOR UPDATE", // its error comes with the rows
+		"locking select": "SELECT n FROM things WHERE n >= 0 FOR UPDATE", // a scan: its error comes with the rows
 	} {
 		runs := 0
 		err := database.InTx(t.Context(), impatient, func(tx *gorm.DB) error {
@@ -248,6 +248,26 @@ func TestInTx_deadlineWhileWaiting(t *testing.T) {
 	})
 	if !errors.Is(err, fault.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) || fault.Ambiguous(err) {
 		t.Errorf("InTx = %v (ambiguous %v), want an unambiguous timeout", err, fault.Ambiguous(err))
+	}
+}
+
+// When an earlier try lost a race, the deadline of a later one is the race's doing: contended says "ask again".
+func TestInTx_deadlineAfterRace(t *testing.T) {
+	t.Parallel()
+	db, dsn := fresh(t)
+	exec(t, db, "INSERT INTO things (id, n) VALUES ('locked', 1)")
+	lock(t, dsn, "locked")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	runs := 0
+	err := database.InTx(ctx, db, func(tx *gorm.DB) error {
+		if runs++; runs == 1 {
+			return tx.Exec("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213").Error
+		}
+		return tx.Exec("UPDATE things SET n = 0 WHERE id = 'locked'").Error
+	})
+	if !errors.Is(err, database.ErrContended) || fault.Ambiguous(err) || runs != 2 {
+		t.Errorf("InTx = %v (ambiguous %v) after %d runs, want an unambiguous ErrContended after 2", err, fault.Ambiguous(err), runs)
 	}
 }
 
