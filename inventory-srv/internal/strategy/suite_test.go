@@ -1,15 +1,18 @@
 package strategy_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/fault"
 )
 
 // shop is a world with the strategy under test in both instances.
@@ -45,6 +48,7 @@ func TestSuite(t *testing.T) {
 		{"confirm and release race", testConfirmReleaseRace},
 		{"cancelled contexts", testCancelled},
 		{"killed connections", testKilledConnections},
+		{"waits that run out", testWaits},
 		{"refused lines", testRefusedLines},
 		{"a hundred lines", testHundredLines},
 		{"no stock row of that layout", testWrongLayout},
@@ -189,4 +193,38 @@ func shortLines(err error) []stock.ShortLine {
 	f := faultOf(err)
 	short, _ := f.Details["short"].([]stock.ShortLine)
 	return short
+}
+
+// testWaits has somebody else sit on the stock row for longer than anybody waits. The answer is contention, which is
+// certainly not executed, and never that the shop is sold out.
+func testWaits(t *testing.T, s shop) {
+	s.has(t, "A", 10)
+	if _, err := s.of(0).Reserve(soon(t), order("HELD", s.by, line("A", 1))); err != nil {
+		t.Fatal(err)
+	}
+	sitting := s.one.db.Begin()
+	defer sitting.Rollback()
+	if err := sitting.Exec("UPDATE stock SET version = version + 1 WHERE sku = 'A'").Error; err != nil {
+		t.Fatal(err)
+	}
+	operations := map[string]func(context.Context) error{
+		"reserve": func(ctx context.Context) error {
+			_, err := s.of(1).Reserve(ctx, order("LATE", s.by, line("A", 1)))
+			return err
+		},
+		"confirm": func(ctx context.Context) error { return s.of(1).Confirm(ctx, "HELD") },
+		"release": func(ctx context.Context) error { return s.of(1).Release(ctx, "HELD") },
+	}
+	for name, operation := range operations {
+		ctx, cancel := context.WithTimeout(soon(t), 300*time.Millisecond)
+		err := operation(ctx)
+		cancel()
+		if !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
+			t.Errorf("%s: got %v (ambiguous %v), want contended", name, err, fault.Ambiguous(err))
+		}
+	}
+	if err := sitting.Rollback().Error; err != nil {
+		t.Fatal(err)
+	}
+	s.wantLedger(t, "A", 9, 1, 0)
 }
