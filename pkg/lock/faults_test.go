@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"holdfast/internal/stack/stacktest"
 	"holdfast/pkg/lock"
 )
@@ -76,6 +78,31 @@ func TestRedis_BlackHole(t *testing.T) {
 	}
 	p.passReplies()
 	release(t, acquire(t, locker, "k"))
+}
+
+// late answers every command as go-redis does when the command's deadline passes before a connection is free.
+type late struct{ attempts }
+
+func (*late) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(_ context.Context, cmd redis.Cmder) error {
+		cmd.SetErr(context.DeadlineExceeded)
+		return context.DeadlineExceeded
+	}
+}
+
+func TestRedis_DeadlineOfOurs(t *testing.T) {
+	t.Parallel()
+	client := lock.NewClient([]string{"127.0.0.1:1"})
+	client.AddHook(&late{})
+	locker, err := lock.NewRedis(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = locker.Close(), client.Close() })
+	_, err = locker.Try(t.Context(), "k")
+	if !errors.Is(err, lock.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("try = %v, want ErrUnavailable and no deadline of its caller's", err)
+	}
 }
 
 func TestRedis_Flushed(t *testing.T) {
