@@ -64,20 +64,35 @@ func TestProcess_Stop(t *testing.T) {
 	}
 }
 
-// A frozen server does not see SIGTERM; when the caller's patience ends, SIGKILL must end it.
-func TestProcess_Stop_frozen(t *testing.T) {
+// A server that does not heed SIGTERM is ended by SIGKILL when the caller's patience ends.
+func TestProcess_Stop_unwilling(t *testing.T) {
 	t.Parallel()
-	p := sleeper(t, stack.Command{Tie: true})
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
+	log := filepath.Join(t.TempDir(), "log")
+	p, err := stack.Start(stack.Command{
+		Name: "unwilling", Args: []string{"/bin/sh", "-c", "trap '' TERM; echo deaf; exec sleep 600"}, Log: log, Tie: true,
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	deaf := func(context.Context) error {
+		if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "deaf") {
+			return errors.Join(err, errors.New("it still listens"))
+		}
+		return nil
+	}
+	if err := p.Ready(t.Context(), deaf); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
 	if err := p.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if ctx.Err() == nil {
+		t.Error("it ended by SIGTERM: nothing was tested")
+	}
 	if alive(p.PID) {
-		t.Error("a frozen process survived Stop")
+		t.Error("the process survived Stop")
 	}
 }
 

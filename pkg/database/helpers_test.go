@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"io/fs"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -64,7 +65,11 @@ func wantIDs(tb testing.TB, db *gorm.DB, want ...string) {
 // pool is a plain pool without any of our rules, to show what the server does by itself.
 func pool(tb testing.TB, dsn string) *sql.DB {
 	tb.Helper()
-	db, err := sql.Open("mysql", dsn+"?interpolateParams=true")
+	separator := "?"
+	if strings.Contains(dsn, "?") {
+		separator = "&"
+	}
+	db, err := sql.Open("mysql", dsn+separator+"interpolateParams=true")
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -81,7 +81,8 @@ func TestOpen_assertsIsolation(t *testing.T) {
 
 func TestOpen_overrulesDSN(t *testing.T) {
 	t.Parallel()
-	dsn := dbtest.NewDSN(t, schema()) + "?clientFoundRows=true&parseTime=false&loc=Asia%2FTokyo&multiStatements=true"
+	address, _, _ := strings.Cut(dbtest.NewDSN(t, schema()), "?")
+	dsn := address + "?clientFoundRows=true&parseTime=false&loc=Asia%2FTokyo&multiStatements=true"
 	db := dbtest.Open(t, dsn, database.Options{})
 	exec(t, db, "INSERT INTO things (id, n) VALUES ('a', 1)")
 	same := db.Exec("UPDATE things SET n = 1 WHERE id = 'a'")
