@@ -120,7 +120,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout,
-		Handler: httpapi.New(httpapi.Config{
+		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
 			Desk:   desk, Orders: orders, Lab: cfg.LabMode,
 			Audit: func(ctx context.Context) (orderapi.Audit, error) { return audit.Run(ctx, orders, inventory) },

@@ -49,7 +49,7 @@ func (f *TxMessage) Place(ctx context.Context, o order.Order) (Reply, error) {
 	defer cancel()
 	err = f.deps.Tx.SendInTx(sending, half, func(context.Context) (state mq.TxState) {
 		announced = true
-		reply, failed, state = f.decide(ctx, o)
+		reply, state, failed = f.decide(ctx, o)
 		return state
 	})
 	if !announced {
@@ -79,7 +79,7 @@ func (f *TxMessage) unsent(ctx context.Context, o order.Order, cause error) erro
 
 // decide reserves and resolves. The state ends the half message: rolled back once the order's row says how it ended,
 // unknown as long as it is PENDING.
-func (f *TxMessage) decide(ctx context.Context, o order.Order) (Reply, error, mq.TxState) {
+func (f *TxMessage) decide(ctx context.Context, o order.Order) (Reply, mq.TxState, error) {
 	receipt, maybe, err := f.reserve(ctx, o)
 	switch {
 	case err == nil:
@@ -92,7 +92,7 @@ func (f *TxMessage) decide(ctx context.Context, o order.Order) (Reply, error, mq
 	}
 	f.deps.Log.WarnContext(ctx, "order stays pending, its reserve has no answer", "order_no", o.OrderNo, "err", err)
 	reply, err := pending(o)
-	return reply, err, mq.TxUnknown
+	return reply, mq.TxUnknown, err
 }
 
 // reserve asks inventory until there is a definite answer or the deadline is near. maybe says that some attempt, an
@@ -155,7 +155,7 @@ func resolving(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), 2*resolveReserve)
 }
 
-func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Receipt) (Reply, error, mq.TxState) {
+func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Receipt) (Reply, mq.TxState, error) {
 	ctx, cancel := resolving(ctx)
 	defer cancel()
 	items := make([]order.Item, len(r.Lines))
@@ -166,29 +166,29 @@ func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Re
 	if err != nil {
 		return f.unresolved(ctx, o, err)
 	}
-	return Reply{o.OrderNo, done.ResponseStatus, done.ResponseBody}, nil, mq.TxRollback
+	return Reply{o.OrderNo, done.ResponseStatus, done.ResponseBody}, mq.TxRollback, nil
 }
 
-func (f *TxMessage) reject(ctx context.Context, o order.Order, r store.Rejection, failure error) (Reply, error, mq.TxState) {
+func (f *TxMessage) reject(ctx context.Context, o order.Order, r store.Rejection, failure error) (Reply, mq.TxState, error) {
 	ctx, cancel := resolving(ctx)
 	defer cancel()
 	if err := f.deps.Store.Reject(ctx, o.OrderNo, r); err != nil {
 		return f.unresolved(ctx, o, err)
 	}
 	if failure != nil {
-		return Reply{}, failure, mq.TxRollback
+		return Reply{}, mq.TxRollback, failure
 	}
 	status, body, err := r.Answer(o)
-	return Reply{o.OrderNo, status, body}, err, mq.TxRollback
+	return Reply{o.OrderNo, status, body}, mq.TxRollback, err
 }
 
 // unresolved is an outcome that could not be written down. Either somebody ended the order before us, which is definite;
 // or the row is PENDING, or we do not know what it is: the check-back decides from it.
-func (f *TxMessage) unresolved(ctx context.Context, o order.Order, err error) (Reply, error, mq.TxState) {
+func (f *TxMessage) unresolved(ctx context.Context, o order.Order, err error) (Reply, mq.TxState, error) {
 	if errors.Is(err, order.ErrNotPending) {
-		return Reply{}, order.ErrNotPending.With("order_no", o.OrderNo), mq.TxRollback
+		return Reply{}, mq.TxRollback, order.ErrNotPending.With("order_no", o.OrderNo)
 	}
 	f.deps.Log.WarnContext(ctx, "outcome not written down, the check-back decides", "order_no", o.OrderNo, "err", err)
 	reply, err := pending(o)
-	return reply, err, mq.TxUnknown
+	return reply, mq.TxUnknown, err
 }
