@@ -1,0 +1,220 @@
+package flow_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/order"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/mq"
+)
+
+// TestTxMessage_Place is every way in which inventory can answer, and what the order, the client, the outbox and the half
+// message must become.
+func TestTxMessage_Place(t *testing.T) {
+	t.Parallel()
+	short := inventoryapi.ErrOutOfStock.With("short", []string{"A"})
+	timedOut := fault.ErrTimeout.NotExecuted()
+	tests := []struct {
+		name    string
+		answers []flowtest.Answer
+
+		status   int    // of the reply
+		code     string // of the error or of the stored problem
+		order    order.Status
+		reason   string
+		events   []string
+		half     mq.TxState
+		settled  bool
+		freed    bool
+		reserved bool // inventory holds units at the end
+	}{
+		{"placed at once", []flowtest.Answer{flowtest.OK}, 201, "", order.Placed, "", []string{"timeout"}, mq.TxRollback, false, false, true},
+		{"answer lost, the retry succeeds", []flowtest.Answer{flowtest.Lost, flowtest.OK}, 201, "", order.Placed, "", []string{"timeout"}, mq.TxRollback, false, false, true},
+		{"contended, then placed", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrContended), flowtest.OK}, 201, "", order.Placed, "", []string{"timeout"}, mq.TxRollback, false, false, true},
+		{"sold out", []flowtest.Answer{flowtest.Refuse(short)}, 409, "out_of_stock", order.Rejected, "out_of_stock", nil, mq.TxRollback, true, false, false},
+		{"unknown SKU", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrUnknownSKU)}, 404, "unknown_sku", order.Rejected, "unknown_sku", nil, mq.TxRollback, true, false, false},
+		{"invalid lines", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrInvalidLines)}, 400, "invalid_lines", order.Rejected, "invalid_lines", nil, mq.TxRollback, true, false, false},
+		{"unknown strategy", []flowtest.Answer{flowtest.Refuse(fault.New(fault.Invalid, "unknown_strategy", ""))}, 400, "unknown_strategy", order.Rejected, "unknown_strategy", nil, mq.TxRollback, true, false, false},
+		{"mismatch", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrMismatch)}, 422, "mismatch", order.Rejected, "mismatch", nil, mq.TxRollback, true, false, false},
+		{"closed", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrClosed)}, 409, "closed", order.Rejected, "closed", nil, mq.TxRollback, true, false, false},
+		{"the first attempt executed, its answer lost, the second refused", []flowtest.Answer{flowtest.Lost, flowtest.Refuse(short)}, 409, "out_of_stock", order.Rejected, "out_of_stock", []string{"release-rejected"}, mq.TxRollback, false, false, true},
+		{"the first attempt still in a queue, the second refused", []flowtest.Answer{flowtest.Dropped, flowtest.Refuse(short)}, 409, "out_of_stock", order.Rejected, "out_of_stock", []string{"release-rejected"}, mq.TxRollback, false, false, false},
+		{"no clear answer to the end", []flowtest.Answer{flowtest.Dropped}, 202, "", order.Pending, "", nil, mq.TxUnknown, false, false, false},
+		{"executed, no answer to the end", []flowtest.Answer{flowtest.Lost}, 202, "", order.Pending, "", nil, mq.TxUnknown, false, false, true},
+		{"ambiguous, then contended to the end", []flowtest.Answer{flowtest.Dropped, flowtest.Refuse(inventoryapi.ErrContended)}, 202, "", order.Pending, "", nil, mq.TxUnknown, false, false, false},
+		{"contended to the end", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrContended)}, 0, "contended", order.Rejected, "contended", nil, mq.TxRollback, true, true, false},
+		{"never its turn", []flowtest.Answer{flowtest.Refuse(timedOut)}, 0, "contended", order.Rejected, "contended", nil, mq.TxRollback, true, true, false},
+		{"not executed, and never will be", []flowtest.Answer{flowtest.Refuse(fault.New(fault.Conflict, "wrong_layout", ""))}, 0, "wrong_layout", order.Rejected, "wrong_layout", nil, mq.TxRollback, true, true, false},
+		{"an ambiguous refusal is none", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrOutOfStock.MaybeExecuted())}, 202, "", order.Pending, "", nil, mq.TxUnknown, false, false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tt.answers...)
+			reply, err := w.place("k")
+			if reply.Status != tt.status || code(err)+problem(reply) != tt.code {
+				t.Errorf("reply %d %s, error %v; want %d %s", reply.Status, reply.Body, err, tt.status, tt.code)
+			}
+			if err != nil && fault.Ambiguous(err) {
+				t.Errorf("the error says that something may have been executed: %v", err)
+			}
+			o := w.only()
+			if o.Status != tt.order || o.Reason != tt.reason || o.SettledAt.IsZero() == tt.settled || (o.IdempotencyKey == "") != tt.freed {
+				t.Errorf("order %+v; want %s %q, settled %v, key freed %v", o, tt.order, tt.reason, tt.settled, tt.freed)
+			}
+			if diff := cmp.Diff(tt.events, w.events()); diff != "" {
+				t.Errorf("outbox (-want +got):\n%s", diff)
+			}
+			if got := w.half(); got != tt.half {
+				t.Errorf("half message: %s, want %s", got, tt.half)
+			}
+			if got := w.inventory.State(o.OrderNo) == inventoryapi.StateReserved; got != tt.reserved {
+				t.Errorf("inventory holds units: %v, want %v", got, tt.reserved)
+			}
+			w.mustRepeat(reply, err)
+		})
+	}
+}
+
+func problem(r flow.Reply) string {
+	if r.Status < http.StatusBadRequest {
+		return ""
+	}
+	return codeOf(r.Body)
+}
+
+// mustRepeat sends the request again: a stored answer comes back byte by byte, an undecided order is still undecided, a
+// freed key makes a new order.
+func (w *world) mustRepeat(first flow.Reply, firstErr error) {
+	w.t.Helper()
+	before := w.inventory.Attempts()
+	again, err := w.place("k")
+	if firstErr == nil {
+		if err != nil || again.Status != first.Status || again.OrderNo != first.OrderNo {
+			w.t.Errorf("repeat: %d %s, error %v; want %d %s", again.Status, again.OrderNo, err, first.Status, first.OrderNo)
+		}
+		if first.Status != http.StatusAccepted && string(again.Body) != string(first.Body) {
+			w.t.Errorf("repeat got\n%s\nthe first got\n%s", again.Body, first.Body)
+		}
+		other := request("k")
+		other.Items[0].Quantity = 7
+		if _, err := w.desk.Place(w.t.Context(), "ann", other); !errors.Is(err, order.ErrIdempotency) {
+			w.t.Errorf("another payload: error %v", err)
+		}
+		if got := w.inventory.Attempts(); got != before {
+			w.t.Errorf("repeats reserved %d times", got-before)
+		}
+		return
+	}
+	if code(err) != code(firstErr) || w.inventory.Attempts() == before {
+		w.t.Errorf("repeat with a freed key: error %v after %d attempts, want a new order with %v", err, w.inventory.Attempts()-before, firstErr)
+	}
+}
+
+// TestTxMessage_Place_brokerDown expects a clear refusal in time, a free key, and nothing asked of inventory.
+func TestTxMessage_Place_brokerDown(t *testing.T) {
+	t.Parallel()
+	for name, hang := range map[string]bool{"refuses": false, "hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.broker.SetDown(true, hang)
+			begin := time.Now()
+			_, err := w.place("k")
+			if !errors.Is(err, order.ErrBrokerUnavailable) || fault.Ambiguous(err) {
+				t.Errorf("error %v, want broker_unavailable", err)
+			}
+			if took := time.Since(begin); took > timeout {
+				t.Errorf("the answer took %v of %v", took, timeout)
+			}
+			o := w.only()
+			if o.Status != order.Rejected || o.IdempotencyKey != "" || o.SettledAt.IsZero() || w.inventory.Attempts() != 0 {
+				t.Errorf("order %+v after %d attempts", o, w.inventory.Attempts())
+			}
+			w.broker.SetDown(false, false)
+			if reply, err := w.place("k"); err != nil || reply.Status != http.StatusCreated {
+				t.Errorf("after the broker is back: %d, error %v", reply.Status, err)
+			}
+		})
+	}
+}
+
+// TestTxMessage_Place_sweptMeanwhile ends the order while its units are being reserved. They must be given back, and the
+// client must not be told that it has an order.
+func TestTxMessage_Place_sweptMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		answer flowtest.Answer
+		events []string
+	}{
+		"then placed":    {flowtest.OK, []string{"release-abandoned", "release-late"}},
+		"then refused":   {flowtest.Refuse(inventoryapi.ErrOutOfStock), []string{"release-abandoned"}},
+		"then withdrawn": {flowtest.Refuse(fault.New(fault.Conflict, "wrong_layout", "")), []string{"release-abandoned"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var w *world
+			w = newWorld(t, flowtest.Then(func(orderNo string) {
+				if n, err := w.store.Abandon(t.Context(), []string{orderNo}, 0, true); n != 1 || err != nil {
+					t.Errorf("abandoned %d, error %v", n, err)
+				}
+			}, tt.answer))
+			_, err := w.place("k")
+			if !errors.Is(err, order.ErrNotPending) {
+				t.Errorf("error %v, want order_ended", err)
+			}
+			if got := w.only().Status; got != order.Abandoned {
+				t.Errorf("order is %s", got)
+			}
+			if diff := cmp.Diff(tt.events, w.events()); diff != "" {
+				t.Errorf("outbox (-want +got):\n%s", diff)
+			}
+			if got := w.half(); got != mq.TxRollback {
+				t.Errorf("half message: %s", got)
+			}
+			if _, err := w.place("k"); !errors.Is(err, order.ErrNotPending) {
+				t.Errorf("repeat: error %v, want order_ended", err)
+			}
+		})
+	}
+}
+
+// TestTxMessage_Place_callerGone has the caller give up when its units are taken. The order is placed all the same: the
+// client finds it under its key.
+func TestTxMessage_Place_callerGone(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	w := newWorld(t, flowtest.OK)
+	w.inventory = flowtest.NewInventory(t, flowtest.OK)
+	desk, err := flow.NewDesk(flow.Default, w.deps(givesUp{w.inventory, cancel}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := desk.Place(ctx, "ann", request("k")); err != nil || reply.Status != http.StatusCreated {
+		t.Errorf("reply %d, error %v", reply.Status, err)
+	}
+	if got := w.only().Status; got != order.Placed {
+		t.Errorf("order is %s", got)
+	}
+}
+
+// givesUp cancels the request when the answer is there.
+type givesUp struct {
+	flow.Inventory
+	cancel context.CancelFunc
+}
+
+func (g givesUp) Reserve(ctx context.Context, orders []inventoryapi.ReserveOrder) ([]inventoryapi.ReserveResult, error) {
+	results, err := g.Inventory.Reserve(ctx, orders)
+	g.cancel()
+	return results, err
+}
