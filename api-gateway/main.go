@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -32,11 +31,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err := config.Load(getenv, &cfg); err != nil {
 		return err
 	}
-	switch {
-	case len(args) == 1 && args[0] == "healthcheck":
+	command, err := server.Command(args, "healthcheck")
+	if err != nil {
+		return err
+	}
+	if command == "healthcheck" {
 		return server.Healthcheck(ctx, cfg.OpsAddr)
-	case len(args) > 0:
-		return fmt.Errorf("unknown command %q: there is healthcheck, or none to serve", args)
 	}
 
 	log := telemetry.NewLogger(stdout, service)

@@ -45,17 +45,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err := config.Load(getenv, &cfg); err != nil {
 		return err
 	}
-	command := "serve"
-	if len(args) > 0 {
-		command = args[0]
+	command, err := server.Command(args, "migrate", "seed", "healthcheck")
+	if err != nil {
+		return err
 	}
 	if command == "healthcheck" {
 		return server.Healthcheck(ctx, cfg.OpsAddr)
 	}
-	if command != "serve" && command != "migrate" && command != "seed" {
-		return fmt.Errorf("unknown command %q: there are serve (the default), migrate, seed and healthcheck", command)
-	}
-
 	log := telemetry.NewLogger(stdout, service)
 	db, err := openDatabase(ctx, cfg, log)
 	if err != nil {

@@ -49,15 +49,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err := config.Load(getenv, &cfg); err != nil {
 		return err
 	}
-	command := "serve"
-	if len(args) > 0 {
-		command = args[0]
+	command, err := server.Command(args, "migrate", "healthcheck")
+	if err != nil {
+		return err
 	}
 	if command == "healthcheck" {
 		return server.Healthcheck(ctx, cfg.OpsAddr)
-	}
-	if command != "serve" && command != "migrate" {
-		return fmt.Errorf("unknown command %q: there are serve (the default), migrate and healthcheck", command)
 	}
 	log := telemetry.NewLogger(stdout, service)
 	db, err := database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: log})
