@@ -18,7 +18,16 @@ const killPatience = 10 * time.Second
 // Running reports whether process pid runs and its command line contains marker (a data folder, a port). A recorded
 // process id alone proves nothing: after a reboot it may belong to somebody else.
 func Running(ctx context.Context, pid int, marker string) bool {
-	return !ended(ctx, pid) && strings.Contains(commandLine(ctx, pid), marker)
+	line := ""
+	for try := 0; line == "" && try < 10; try++ {
+		if ended(ctx, pid) {
+			return false
+		}
+		if line = commandLine(ctx, pid); line == "" { // in the middle of exec, or just ending
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return strings.Contains(line, marker)
 }
 
 // Terminate ends a detached process that an earlier run of this program started: SIGTERM, then SIGKILL after 10 seconds
@@ -72,7 +81,8 @@ func ended(ctx context.Context, pid int) bool {
 		_, state, _ := bytes.Cut(stat, []byte(") ")) // after the program's name in brackets
 		return bytes.HasPrefix(state, []byte("Z")) || bytes.HasPrefix(state, []byte("X"))
 	}
-	return strings.HasPrefix(ps(ctx, pid, "stat="), "Z")
+	state := ps(ctx, pid, "stat=") // no /proc, or it was reaped a moment ago
+	return state == "" || strings.HasPrefix(state, "Z")
 }
 
 func commandLine(ctx context.Context, pid int) string {
@@ -82,7 +92,7 @@ func commandLine(ctx context.Context, pid int) string {
 	return ps(ctx, pid, "command=")
 }
 
-// ps asks where there is no /proc.
+// ps asks where there is no /proc. Empty: no such process.
 func ps(ctx context.Context, pid int, column string) string {
 	out, err := exec.CommandContext(ctx, "ps", "-ww", "-o", column, "-p", strconv.Itoa(pid)).Output()
 	if err != nil {
