@@ -1,0 +1,81 @@
+package events_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"holdfast/order-srv/internal/events"
+	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/mq"
+)
+
+func message(orderNos ...string) mq.Message {
+	body := `{"orders":[`
+	for i, no := range orderNos {
+		if i > 0 {
+			body += ","
+		}
+		body += fmt.Sprintf("%q", no)
+	}
+	return mq.Message{Topic: orderapi.TopicOrderTimeout, Body: []byte(body + "]}")}
+}
+
+func status(t *testing.T, s *store.Store, orderNo string) order.Status {
+	t.Helper()
+	o, err := s.Get(t.Context(), "ann", orderNo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o.Status
+}
+
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	s, db := newStore(t)
+	b := &flowtest.Broker{}
+	handle := events.Timeout(s, b)
+	due, paid, early := placed(t, s, time.Hour), placed(t, s, time.Hour), placed(t, s, time.Hour)
+	pay(t, s, paid)
+	if err := db.Exec("UPDATE orders SET expires_at = UTC_TIMESTAMP(6) WHERE order_no IN ?", []string{due, paid}).Error; err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // delivered twice
+		if err := handle(t.Context(), message(due, paid, "NOPE")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := status(t, s, due); got != order.Expired {
+		t.Errorf("the due order is %s", got)
+	}
+	if got := status(t, s, paid); got != order.Paid {
+		t.Errorf("the paid order is %s", got)
+	}
+	if n := len(b.Sent()); n != 0 {
+		t.Errorf("%d messages sent again, none was early", n)
+	}
+
+	if err := handle(t.Context(), message(early)); err != nil {
+		t.Fatal(err)
+	}
+	sent := b.Sent()
+	if got := status(t, s, early); got != order.Placed || len(sent) != 1 {
+		t.Fatalf("the early order is %s, %d messages sent again", got, len(sent))
+	}
+	if ahead := time.Until(sent[0].DeliverAt); ahead < 59*time.Minute || ahead > time.Hour || sent[0].Topic != orderapi.TopicOrderTimeout {
+		t.Errorf("sent again: %+v, in %v", sent[0], ahead)
+	}
+	b.SetDown(true, false)
+	if err := handle(t.Context(), message(early)); !errors.Is(err, flowtest.ErrBroker) || mq.IsDiscard(err) {
+		t.Errorf("early and the broker is down: %v, want a retry", err)
+	}
+	for _, bad := range []string{"", "[]", `{"orders":[]}`} {
+		if err := handle(t.Context(), mq.Message{Body: []byte(bad)}); !mq.IsDiscard(err) {
+			t.Errorf("%q: %v, want it discarded", bad, err)
+		}
+	}
+}
