@@ -1,0 +1,80 @@
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/audit"
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/sql"
+)
+
+// inventory answers with what it is made of, two reservations a page.
+type inventory struct {
+	reservations []inventoryapi.Reservation
+	ledger       inventoryapi.Ledger
+	fails        error
+}
+
+// Reservations implements audit.Inventory.
+func (i inventory) Reservations(_ context.Context, after string, _ int) (inventoryapi.ReservationPage, error) {
+	var p inventoryapi.ReservationPage
+	for _, r := range i.reservations {
+		if r.OrderNo <= after {
+			continue
+		}
+		if len(p.Reservations) == 2 {
+			p.After = p.Reservations[1].OrderNo
+			break
+		}
+		p.Reservations = append(p.Reservations, r)
+	}
+	return p, i.fails
+}
+
+// Audit implements audit.Inventory.
+func (i inventory) Audit(context.Context) (inventoryapi.Ledger, error) { return i.ledger, i.fails }
+
+// TestRun joins more orders than fit on a page with their reservations, then misses what is planted.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	s := store.New(dbtest.New(t, sql.Orders()), nil)
+	const orders = 5
+	inv := inventory{ledger: inventoryapi.Ledger{SKUs: []inventoryapi.LedgerEntry{{SKU: "A", Inbound: 10, Available: 5, Reserved: 5, LinesReserved: 5}}}}
+	for range orders {
+		no := ulid.Make().String()
+		o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
+		if _, inserted, err := s.Insert(t.Context(), o); err != nil || !inserted {
+			t.Fatalf("inserted %v, error %v", inserted, err)
+		}
+		_, err := s.Place(t.Context(), no, []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}}, time.Hour,
+			func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		inv.reservations = append(inv.reservations, inventoryapi.Reservation{
+			OrderNo: no, Status: inventoryapi.StateReserved, CreatedAt: time.Now(), Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}},
+		})
+	}
+	r, err := audit.Run(t.Context(), s, inv)
+	if err != nil || len(r.Violations) != 0 || r.Orders["PLACED"] != orders || r.Unsent != orders {
+		t.Errorf("report %+v, error %v", r, err)
+	}
+	lost := inv
+	lost.reservations = inv.reservations[:orders-1]
+	r, err = audit.Run(t.Context(), s, lost)
+	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != inv.reservations[orders-1].OrderNo {
+		t.Errorf("a lost reservation: %+v, error %v", r.Violations, err)
+	}
+	inv.fails = errors.New("inventory is down")
+	if _, err := audit.Run(t.Context(), s, inv); !errors.Is(err, inv.fails) {
+		t.Errorf("inventory down: error %v", err)
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/internal/stack"
+	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/config"
+	"holdfast/pkg/database/dbtest"
+)
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	load := func(env map[string]string) (settings, error) {
+		var s settings
+		err := config.Load(func(name string) string { return env[name] }, &s)
+		return s, err
+	}
+	if s, err := load(nil); err != nil || s.HTTPAddr != ":8081" || s.PendingGrace != 10*time.Second || s.SettleAfter != 2*time.Second {
+		t.Errorf("defaults: %+v, error %v", s, err)
+	}
+	tests := []struct {
+		env  map[string]string
+		want []string // variables that the error names
+	}{
+		{map[string]string{"ORDER_FLOW": "magic"}, []string{"ORDER_FLOW", "tx-message"}},
+		{map[string]string{"PENDING_GRACE": "4s"}, []string{"PENDING_GRACE"}},
+		{map[string]string{"SWEEP_AFTER": "10s"}, []string{"SWEEP_AFTER"}},
+		{map[string]string{"RECONCILE_AFTER": "30s"}, []string{"RECONCILE_AFTER"}},
+		{map[string]string{"SETTLE_AFTER": "0s"}, []string{"SETTLE_AFTER"}},
+		{map[string]string{"PAYMENT_TIMEOUT": "73h"}, []string{"PAYMENT_TIMEOUT"}},
+		{map[string]string{"REQUEST_TIMEOUT": "soon", "PAYMENT_TIMEOUT": "-1s"}, []string{"REQUEST_TIMEOUT", "PAYMENT_TIMEOUT"}},
+	}
+	for _, tt := range tests {
+		_, err := load(tt.env)
+		for _, name := range tt.want {
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%v: error %v does not name %s", tt.env, err, name)
+			}
+		}
+	}
+}
+
+func TestRun_unknownCommand(t *testing.T) {
+	t.Parallel()
+	err := run(t.Context(), []string{"dance"}, func(string) string { return "" }, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "dance") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// safeBuffer is the log of a service under test.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// TestRun_brokerDown starts the service where no broker is: it serves, says what is missing, refuses orders in time and
+// without keeping their keys, and stops when told to. Two replicas start on the same empty database at once.
+func TestRun_brokerDown(t *testing.T) {
+	t.Parallel()
+	dsn := dbtest.NewDSN(t, nil)
+	ports, err := stack.FreePorts(6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
+	nobody := addr(5) // neither a name server nor an inventory
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	logs := &safeBuffer{}
+	for i := range 2 {
+		env := map[string]string{
+			"HTTP_ADDR": addr(2 * i), "OPS_ADDR": addr(2*i + 1), "MYSQL_DSN": dsn, "NAMESRV_ADDRS": nobody, "INVENTORY_URLS": "http://" + nobody,
+			"INSTANCE_ID": fmt.Sprintf("down-%d", ports[i]),
+		}
+		running.Go(func() {
+			if err := run(ctx, nil, func(name string) string { return env[name] }, logs); err != nil {
+				t.Errorf("run: %v\n%s", err, logs)
+			}
+		})
+	}
+	for i := range 2 {
+		flowtest.Eventually(t, "readiness names what is missing, and only that", func() error { return ready(addr(2*i+1), "mysql") })
+	}
+	begin := time.Now()
+	if status, body := place(t, addr(0)); status != http.StatusServiceUnavailable || !strings.Contains(body, "broker_unavailable") {
+		t.Errorf("order: %d %s", status, body)
+	}
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("the answer took %v", took)
+	}
+	if status, body := place(t, addr(2)); status != http.StatusServiceUnavailable { // the key is free: a new order, not a stored answer
+		t.Errorf("the same order at the other replica: %d %s", status, body)
+	}
+	stop()
+	running.Wait()
+}
+
+// ready returns nil when exactly the named checks are ok.
+func ready(ops string, ok ...string) error {
+	res, err := http.Get("http://" + ops + "/readyz")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	var r struct{ Checks map[string]string }
+	if err := json.NewDecoder(res.Body).Decode(&r); err != nil {
+		return err
+	}
+	good := 0
+	for _, state := range r.Checks {
+		if state == "ok" {
+			good++
+		}
+	}
+	for _, name := range ok {
+		if r.Checks[name] != "ok" || len(r.Checks) != 3 || good != len(ok) {
+			return fmt.Errorf("checks: %v", r.Checks)
+		}
+	}
+	return nil
+}
+
+func place(t *testing.T, addr string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPost, "http://"+addr+"/v1/orders", strings.NewReader(`{"idempotency_key":"k","items":[{"sku":"A","quantity":1}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(orderapi.HeaderUserID, "ann")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(b)
+}
