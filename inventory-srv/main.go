@@ -12,10 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"gorm.io/gorm"
 
@@ -34,9 +31,6 @@ import (
 )
 
 const service = "inventory-srv"
-
-// closeTimeout is what messages under way get to finish in, after the last request is answered.
-const closeTimeout = 10 * time.Second
 
 func main() { server.Main(run) }
 
@@ -99,10 +93,17 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
-	bus, stopBus, err := startBus(ctx, cfg, set, log, registry)
+	bus, err := mq.Open(mq.Config{
+		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID,
+		Topics: events.Topics(), Log: log, Registerer: registry,
+	})
 	if err != nil {
 		return err
 	}
+	for _, s := range events.New(set, log, registry).Subscriptions() {
+		bus.Subscribe(s)
+	}
+	stopBus := bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()
 
 	return server.Run(ctx, server.Config{
@@ -118,32 +119,4 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 			{Name: "broker", Probe: bus.Probe},
 		},
 	})
-}
-
-// startBus subscribes and starts in the background: the bus tries until the broker is there, and the service serves
-// meanwhile, unready. The returned function ends both and waits.
-func startBus(ctx context.Context, cfg settings, set *strategy.Set, log *slog.Logger, registry prometheus.Registerer) (*mq.Bus, func() error, error) {
-	bus, err := mq.Open(mq.Config{
-		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID,
-		Topics: events.Topics(), Log: log, Registerer: registry,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, s := range events.New(set, log, registry).Subscriptions() {
-		bus.Subscribe(s)
-	}
-	var starting sync.WaitGroup
-	starting.Go(func() {
-		if err := bus.Start(ctx); err != nil && ctx.Err() == nil {
-			log.ErrorContext(ctx, "message bus does not start", "err", err)
-		}
-	})
-	return bus, func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		err := bus.Close(ctx)
-		starting.Wait()
-		return err
-	}, nil
 }
