@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -38,9 +37,6 @@ import (
 )
 
 const service = "order-srv"
-
-// closeTimeout is what messages under way get to finish in, after the last request is answered.
-const closeTimeout = 10 * time.Second
 
 func main() { server.Main(run) }
 
@@ -112,8 +108,10 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	healer := heal.New(orders, inventory, heal.Timers{
 		SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
 	}, log, healed, alarms)
-	stop := background(ctx, bus, log, relay.Run, healer.Run)
-	defer func() { err = errors.Join(err, stop()) }()
+	stopBus := bus.StartInBackground(ctx)
+	defer func() { err = errors.Join(err, stopBus()) }()
+	stopWork := background(ctx, relay.Run, healer.Run) // stopped before the bus, which they use
+	defer stopWork()
 
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout,
@@ -130,27 +128,16 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	})
 }
 
-// background starts the bus, which tries until the broker is there while the service serves meanwhile, unready, and the
-// workers. The returned function stops all of them and waits: the workers first, as they use the bus.
-func background(ctx context.Context, bus *mq.Bus, log *slog.Logger, workers ...func(context.Context)) (stop func() error) {
-	// Workers outlive ctx, which only ends the taking of requests: the last answers' messages are still to be sent.
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var running, starting sync.WaitGroup
-	starting.Go(func() {
-		if err := bus.Start(work); err != nil && work.Err() == nil {
-			log.ErrorContext(ctx, "message bus does not start", "err", err)
-		}
-	})
+// background runs the workers. They outlive ctx, which only ends the taking of requests: the last answers' messages are
+// still to be sent. The returned function stops them and waits.
+func background(ctx context.Context, workers ...func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
 	for _, w := range workers {
-		running.Go(func() { w(work) })
+		running.Go(func() { w(ctx) })
 	}
-	return func() error {
+	return func() {
 		cancel()
 		running.Wait()
-		bye, done := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer done()
-		err := bus.Close(bye)
-		starting.Wait()
-		return err
 	}
 }
