@@ -147,7 +147,24 @@ func ready(ops string, ok ...string) error {
 
 func place(t *testing.T, addr string) (status int, body string) {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodPost, "http://"+addr+"/v1/orders", strings.NewReader(`{"idempotency_key":"k","items":[{"sku":"A","quantity":1}]}`))
+	return placeKey(t, addr, "k")
+}
+
+func placeKey(t *testing.T, addr, key string) (status int, body string) {
+	t.Helper()
+	return call(t, http.MethodPost, "http://"+addr+"/v1/orders", fmt.Sprintf(`{"idempotency_key":%q,"items":[{"sku":"A","quantity":1}]}`, key))
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	_, body := call(t, http.MethodGet, url, "")
+	return body
+}
+
+// call is a request by ann.
+func call(t *testing.T, method, url, in string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(in))
 	if err != nil {
 		t.Fatal(err)
 	}

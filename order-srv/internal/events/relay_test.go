@@ -251,6 +251,10 @@ func TestRelay_crash(t *testing.T) {
 	stop := run(t, s, b)
 	allSent(t, s)
 	stop()
+	var held int
+	if err := db.Raw("SELECT COUNT(*) FROM outbox_shards WHERE owner <> ''").Scan(&held).Error; err != nil || held != 0 {
+		t.Errorf("a relay that stopped holds %d shards, error %v", held, err)
+	}
 	if err := db.Exec("UPDATE outbox SET sent_at = NULL").Error; err != nil {
 		t.Fatal(err)
 	}

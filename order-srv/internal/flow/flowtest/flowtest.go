@@ -61,6 +61,7 @@ func Then(do func(orderNo string), answer Answer) Answer {
 // Inventory speaks inventoryapi over HTTP. Each attempt to reserve gets the next answer; the last one is repeated.
 type Inventory struct {
 	*inventoryapi.Client
+	URL string
 
 	mu       sync.Mutex
 	answers  []Answer
@@ -78,6 +79,7 @@ func NewInventory(tb testing.TB, answers ...Answer) *Inventory {
 		i.answers = answers
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/strategies", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.Strategies{}) }) // for readiness
 	mux.HandleFunc("POST /v1/reservations", i.serveReserve)
 	mux.HandleFunc("POST /v1/reservations/states", i.serveStates)
 	mux.HandleFunc("POST /v1/reservations/{order_no}/{what}", i.serveEnd)
@@ -90,6 +92,7 @@ func NewInventory(tb testing.TB, answers ...Answer) *Inventory {
 		client.Close()
 		s.Close()
 	})
+	i.URL = s.URL
 	i.Client = inventoryapi.NewClient(client)
 	return i
 }
