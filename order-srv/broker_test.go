@@ -21,6 +21,7 @@ import (
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/mq"
+	"holdfast/pkg/mq/mqtest"
 )
 
 // inbox keeps what arrives, by topic, as text.
@@ -57,9 +58,7 @@ next:
 // its units given back.
 func TestRun_broker(t *testing.T) {
 	t.Parallel()
-	if raceEnabled {
-		t.Skip("the broker's client library has data races of its own")
-	}
+	mqtest.SkipIfRace(t)
 	dsn, namesrv := dbtest.NewDSN(t, nil), stacktest.RocketMQ(t)
 	// The first order is placed. The second is reserved, again and again, and no answer arrives.
 	inventory := flowtest.NewInventory(t, flowtest.OK, flowtest.Lost)
