@@ -24,7 +24,7 @@ status: build ## show what runs
 	@$(BIN) status
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/testrun -race $(TEST_FLAGS) ./... -- $(TEST_FLAGS) ./pkg/mq/...
+	@$(BIN) env --private -- $(GO) run ./internal/testrun -race $(TEST_FLAGS) ./... -- $(TEST_FLAGS) ./pkg/mq/... ./order-srv
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
