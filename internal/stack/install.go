@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // binDirs are searched after PATH: servers live in sbin, and Homebrew keeps some formulas out of PATH.
@@ -77,9 +78,14 @@ func RequireRaceDetector(ctx context.Context, progress io.Writer) error {
 	return err
 }
 
-// aptInstall installs packages, with fresh package lists when the first try fails. Two processes may do it at once:
-// the second waits for dpkg's lock and then finds nothing left to do.
+// aptInstall installs packages, with fresh package lists when the first try fails. apt has locks of its own, but only
+// some of them can be waited for, so all of our installations, of this process and of others, stand in one queue.
 func aptInstall(ctx context.Context, apt, pkg string) error {
+	unlock, err := aptQueue()
+	if err != nil {
+		return fmt.Errorf("install %s: %w", pkg, err)
+	}
+	defer unlock()
 	run := func(args ...string) error {
 		cmd := exec.CommandContext(ctx, apt, append([]string{"-q", "-y", "-o", "DPkg::Lock::Timeout=120"}, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
@@ -100,4 +106,16 @@ func aptInstall(ctx context.Context, apt, pkg string) error {
 		return fmt.Errorf("install %s: %w", pkg, err)
 	}
 	return nil
+}
+
+// aptQueue waits until nobody else of us installs. The lock goes with the process.
+func aptQueue() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "holdfast-apt.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil // closing releases the lock
 }
