@@ -172,7 +172,7 @@ func TestHealthcheck_nobodyThere(t *testing.T) {
 	}
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	_ = ln.Close()
-	for _, addr := range []string{":" + port, "0.0.0.0:" + port, "nonsense"} {
+	for _, addr := range []string{":" + port, net.IPv4zero.String() + ":" + port, "nonsense"} {
 		if err := server.Healthcheck(t.Context(), addr); err == nil {
 			t.Errorf("%s: got no error", addr)
 		}
