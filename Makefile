@@ -6,7 +6,7 @@ TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-short lint fmt
+.PHONY: help build up down status test test-mysql test-short lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ status: build ## show what runs
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
 	@$(BIN) env --private -- $(GO) run ./internal/testrun -race $(TEST_FLAGS) ./... -- $(TEST_FLAGS) ./pkg/mq/... ./order-srv
+
+test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
+	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
+	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) ./pkg/database/... ./inventory-srv/... ./order-srv/... ./e2e/...
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
