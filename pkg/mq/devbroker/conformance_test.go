@@ -1,0 +1,36 @@
+package devbroker_test
+
+import (
+	"testing"
+	"time"
+
+	"holdfast/pkg/mq/devbroker"
+	"holdfast/pkg/mq/mqtest"
+)
+
+// TestConformance runs the suite that RocketMQ passes, with the real client library. No case is skipped; in what the two
+// brokers differ beyond it is printed.
+func TestConformance(t *testing.T) {
+	for _, d := range devbroker.Differences() {
+		t.Log("declared difference:", d)
+	}
+	mqtest.Run(t, func(tb testing.TB, _ bool) mqtest.Env {
+		b := start(tb, devbroker.Options{TransactionTimeout: 3 * time.Second, CheckInterval: 2 * time.Second})
+		return mqtest.Env{Namesrv: b.Addr(), Kill: b.Kill, Restart: b.Restart}
+	}, nil)
+}
+
+func start(tb testing.TB, o devbroker.Options) *devbroker.Broker {
+	tb.Helper()
+	b, err := devbroker.Start(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	tb.Logf("runs on the development broker at %s", b.Addr())
+	return b
+}
