@@ -124,8 +124,10 @@ func answers(ctx context.Context, addr string) error {
 	return conn.Close()
 }
 
-// privateBroker is a broker for tests: its address, what it is called, and how it is stopped.
-func privateBroker(ctx context.Context, wish string, o Options) (addr, name string, stop func(context.Context) error, err error) {
+// StartBroker starts a broker for tests on free ports, tied to this process: wish is [BrokerAuto] (or ""),
+// [BrokerRocketMQ] or [BrokerDev]. It returns the name server's address, what people are told, and how it is stopped.
+// Open transactions are asked about after three to five seconds.
+func StartBroker(ctx context.Context, wish string, o Options) (addr, name string, stop func(context.Context) error, err error) {
 	kind, why, err := chooseBroker(wish)
 	if err != nil {
 		return "", "", nil, err

@@ -77,7 +77,7 @@ func StartPrivate(ctx context.Context, getenv func(string) string, progress io.W
 	if v.Namesrv == "" {
 		g.Go(func() error {
 			var err error
-			v.Namesrv, v.Broker, stops[2], err = privateBroker(gctx, getenv("BROKER"), o)
+			v.Namesrv, v.Broker, stops[2], err = StartBroker(gctx, getenv("BROKER"), o)
 			return err
 		})
 	}
