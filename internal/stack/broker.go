@@ -109,9 +109,27 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	if err := p.Ready(ctx, func(ctx context.Context) error { return answers(ctx, addr) }); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
+	if err := u.stopClients(ctx); err != nil {
+		return Component{}, errors.Join(err, p.Kill())
+	}
 	return Component{
 		Name: nameDevBroker, What: devBrokerName + " (in memory) on " + addr, PID: p.PID, Marker: strings.Join(args, " "), Log: log,
 	}, nil
+}
+
+// stopClients ends the services that worked with an earlier development broker, for this Up to start them again: the new
+// one has no topics, and services create theirs when they start.
+func (u *upper) stopClients(ctx context.Context) error {
+	for _, name := range []string{nameOrder, nameInventory} {
+		c, ok := u.component(name)
+		if !ok {
+			continue
+		}
+		if err := Terminate(ctx, c.PID, c.Marker); err != nil {
+			return fmt.Errorf("stop %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // answers reports whether something listens at addr.
