@@ -109,14 +109,16 @@ func (b *Broker) Addr() string { return b.addr }
 
 // Close ends the broker and waits for its goroutines. Closing twice is no error.
 func (b *Broker) Close() error {
-	err := b.Kill(context.Background())
+	err := b.hangUp()
 	b.clock.stop()
 	return err
 }
 
 // Kill stops listening and cuts all connections, as the death of a broker's process would. Messages, offsets and open
 // transactions stay for [Broker.Restart]; who was connected and held which queue is forgotten.
-func (b *Broker) Kill(context.Context) error {
+func (b *Broker) Kill(context.Context) error { return b.hangUp() }
+
+func (b *Broker) hangUp() error {
 	b.lifecycle.Lock()
 	defer b.lifecycle.Unlock()
 	if b.net == nil {
@@ -131,8 +133,8 @@ func (b *Broker) Kill(context.Context) error {
 }
 
 // Restart listens again at the same address, after a Kill.
-func (b *Broker) Restart(ctx context.Context) error {
-	if err := b.Kill(ctx); err != nil {
+func (b *Broker) Restart(context.Context) error {
+	if err := b.hangUp(); err != nil {
 		return err
 	}
 	b.lifecycle.Lock()

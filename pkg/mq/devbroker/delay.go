@@ -87,7 +87,7 @@ func (a agenda) Less(i, j int) bool {
 func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
 
 // Push implements heap.Interface.
-func (a *agenda) Push(x any) { *a = append(*a, x.(task)) } //nolint:errcheck // nothing else is pushed
+func (a *agenda) Push(x any) { *a = append(*a, x.(task)) }
 
 // Pop implements heap.Interface.
 func (a *agenda) Pop() any {
@@ -110,7 +110,7 @@ func (b *Broker) runDue(now time.Time) time.Duration {
 		if wait := b.later[0].at.Sub(now); wait > 0 {
 			return wait
 		}
-		heap.Pop(&b.later).(task).do() //nolint:errcheck // nothing else is pushed
+		heap.Pop(&b.later).(task).do()
 	}
 	return time.Hour
 }

@@ -59,12 +59,12 @@ func FuzzServe(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer broker.Close() //nolint:errcheck // nothing was stored
+		defer broker.Close()
 		broker.mu.Lock()
 		broker.ensureTopic("t", 2)
 		broker.mu.Unlock()
 		ours, theirs := net.Pipe()
-		defer theirs.Close() //nolint:errcheck // a pipe
+		defer theirs.Close()
 		var held sync.WaitGroup
 		c := newConn(ours, &held)
 		defer held.Wait()
