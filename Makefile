@@ -4,6 +4,7 @@ GO           ?= go
 LINT_VERSION := v2.6.2
 TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
+BROKER       ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help build up down status test test-mysql test-short lint fmt
@@ -14,8 +15,8 @@ help: ## show this list
 build: ## compile bin/holdfast and the three services
 	@$(GO) build -trimpath -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
 
-up: build ## start everything and fill the catalogue
-	@$(BIN) up
+up: build ## start everything and fill the catalogue; BROKER=rocketmq or devbroker instead of auto
+	@$(BIN) up --broker $(BROKER)
 
 down: build ## stop what `make up` started
 	@$(BIN) down

@@ -18,12 +18,13 @@ type cli struct {
 	Dir string `help:"Where state, data and logs of the stack live." default:".run" type:"path"`
 	URL string `help:"The gateway." default:"http://127.0.0.1:8080" env:"HOLDFAST_URL"`
 
-	Up     upCmd     `cmd:"" help:"Start what is missing of the stack and fill the catalogue."`
-	Down   downCmd   `cmd:"" help:"Stop what up started. Data stays."`
-	Status statusCmd `cmd:"" help:"Show processes, versions, memory and orders by status."`
-	Env    envCmd    `cmd:"" help:"Run a command with HOLDFAST_MYSQL, HOLDFAST_REDIS and HOLDFAST_NAMESRV set."`
-	Order  orderCmd  `cmd:"" help:"Place an order through the gateway."`
-	Audit  auditCmd  `cmd:"" help:"Check both ledgers: 0 clean, 1 a violation, 2 could not look, 3 nothing was sold (--expect-sales)."`
+	Up        upCmd        `cmd:"" help:"Start what is missing of the stack and fill the catalogue."`
+	Down      downCmd      `cmd:"" help:"Stop what up started. Data stays."`
+	Status    statusCmd    `cmd:"" help:"Show processes, versions, memory and orders by status."`
+	Env       envCmd       `cmd:"" help:"Run a command with HOLDFAST_MYSQL, HOLDFAST_REDIS and HOLDFAST_NAMESRV set."`
+	Order     orderCmd     `cmd:"" help:"Place an order through the gateway."`
+	Devbroker devbrokerCmd `cmd:"" help:"Run the development broker alone, in memory, until interrupted."`
+	Audit     auditCmd     `cmd:"" help:"Check both ledgers: 0 clean, 1 a violation, 2 could not look, 3 nothing was sold (--expect-sales)."`
 }
 
 // exit is an error that carries the exit code.

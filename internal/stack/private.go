@@ -14,7 +14,7 @@ type Vars struct {
 	MySQL   string // an administrator's DSN without a database
 	Redis   string // host:port
 	Namesrv string // host:port
-	Broker  string // what answers there, for people: "RocketMQ 5.4.0"
+	Broker  string // what answers there, for people: "RocketMQ 5.4.0", "development broker"
 }
 
 // Environ is the variables as exec.Cmd wants them.
@@ -47,7 +47,8 @@ func QuickTransactions() []string {
 	return []string{"transactionTimeOut=3000", "transactionCheckInterval=2000"}
 }
 
-// StartPrivate starts the servers that no variable points to, side by side, tied to this process. stop ends them.
+// StartPrivate starts the servers that no variable points to, side by side, tied to this process. stop ends them. The
+// variable BROKER chooses the broker as [UpOptions] does.
 func StartPrivate(ctx context.Context, getenv func(string) string, progress io.Writer) (v Vars, stop func(context.Context) error, err error) {
 	v = varsFrom(getenv)
 	o := Options{Tie: true, Log: progress}
@@ -75,11 +76,8 @@ func StartPrivate(ctx context.Context, getenv func(string) string, progress io.W
 	}
 	if v.Namesrv == "" {
 		g.Go(func() error {
-			q, err := StartRocketMQ(gctx, o, QuickTransactions()...)
-			if err == nil {
-				v.Namesrv, v.Broker, stops[2] = q.NamesrvAddr, q.Name+" "+q.Version, q.Stop
-				o.progress("%s", q.what())
-			}
+			var err error
+			v.Namesrv, v.Broker, stops[2], err = StartBroker(gctx, getenv("BROKER"), o)
 			return err
 		})
 	}

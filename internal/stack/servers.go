@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// servers are the parts that are not ours. Their data is kept under Dir.
+// servers are the parts beside the broker that are not ours. Their data is kept under Dir.
 func (u *upper) servers() []part {
 	return []part{
 		{nameMySQL, nil, func(ctx context.Context) (Component, error) {
@@ -23,13 +23,6 @@ func (u *upper) servers() []part {
 				return Component{}, err
 			}
 			return component(nameRedis, r.Server), nil
-		}},
-		{nameRocketMQ, nil, func(ctx context.Context) (Component, error) {
-			q, err := StartRocketMQ(ctx, u.options(nameRocketMQ, PortNamesrv))
-			if err != nil {
-				return Component{}, err
-			}
-			return component(nameRocketMQ, q.Server), nil
 		}},
 	}
 }

@@ -17,6 +17,7 @@ const (
 	nameMySQL     = "mysql"
 	nameRedis     = "redis"
 	nameRocketMQ  = "rocketmq"
+	nameDevBroker = "devbroker" // a subcommand of holdfast, too
 	nameInventory = "inventory-srv"
 	nameOrder     = "order-srv"
 	nameGateway   = "api-gateway"

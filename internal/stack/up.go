@@ -29,7 +29,8 @@ const (
 // UpOptions says where the stack lives.
 type UpOptions struct {
 	Dir      string            // state, data and logs; created
-	Bin      string            // folder with the services' programs
+	Bin      string            // folder with the programs: the services and holdfast
+	Broker   string            // [BrokerAuto], [BrokerRocketMQ] or [BrokerDev]; default auto, or what runs already
 	Env      map[string]string // added to every service's environment
 	Progress io.Writer         // a line for each part, with its time
 }
@@ -85,8 +86,12 @@ func newUpper(o UpOptions) (*upper, error) {
 }
 
 func (u *upper) up(ctx context.Context) error {
+	broker, err := u.broker(ctx)
+	if err != nil {
+		return err
+	}
 	servers, sctx := errgroup.WithContext(ctx)
-	for _, p := range u.servers() {
+	for _, p := range append(u.servers(), broker) {
 		servers.Go(func() error { return u.ensure(sctx, p) })
 	}
 	if err := servers.Wait(); err != nil {

@@ -10,16 +10,19 @@ import (
 	"holdfast/internal/stack"
 )
 
+type broker struct{ addr, name string }
+
 //nolint:gochecknoglobals // one server for each test process is the point; it is written once
-var sharedRocketMQ = sync.OnceValues(func() (*stack.RocketMQ, error) {
+var sharedBroker = sync.OnceValues(func() (broker, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	return stack.StartRocketMQ(ctx, stack.Options{Tie: true}, stack.QuickTransactions()...)
+	addr, name, _, err := stack.StartBroker(ctx, os.Getenv("BROKER"), stack.Options{Tie: true})
+	return broker{addr, name}, err
 })
 
-// RocketMQ returns the name server's address of a RocketMQ that the tests of this process share: choose a namespace of
-// your own, and never stop or freeze it; see [OwnRocketMQ]. Open transactions are asked about after three to five
-// seconds. With -short the test is skipped.
+// RocketMQ returns the name server's address of a RocketMQ that the tests of this process share, or of the development
+// broker where RocketMQ cannot run; the test's log says which. Choose a namespace of your own, and never stop or freeze
+// it; see [OwnRocketMQ]. Open transactions are asked about after three to five seconds. With -short the test is skipped.
 func RocketMQ(tb testing.TB) string {
 	tb.Helper()
 	SkipIfShort(tb, "RocketMQ")
@@ -27,19 +30,22 @@ func RocketMQ(tb testing.TB) string {
 		tb.Logf("runs on %s", cmp.Or(os.Getenv("HOLDFAST_BROKER"), "the broker behind "+addr))
 		return addr
 	}
-	r, err := sharedRocketMQ()
+	b, err := sharedBroker()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Logf("runs on RocketMQ %s", r.Version)
-	return r.NamesrvAddr
+	tb.Logf("runs on %s", b.name)
+	return b.addr
 }
 
 // OwnRocketMQ starts a RocketMQ for this test alone, which may kill, freeze or restart it. settings are lines for the
-// broker's configuration. It ends with the test.
+// broker's configuration. It ends with the test. Where RocketMQ cannot run, the test is skipped.
 func OwnRocketMQ(tb testing.TB, settings ...string) *stack.RocketMQ {
 	tb.Helper()
 	SkipIfShort(tb, "RocketMQ")
+	if err := stack.RocketMQAvailable(); err != nil {
+		tb.Skip("needs a RocketMQ of its own: ", err)
+	}
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
 	r, err := stack.StartRocketMQ(ctx, stack.Options{Tie: true}, append(stack.QuickTransactions(), settings...)...)
