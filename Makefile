@@ -6,7 +6,7 @@ TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-short lint fmt
+.PHONY: help build up down status test test-short compose-test lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,10 +28,15 @@ test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redi
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
+	@cd tools && $(GO) test -shuffle=on ./...
+
+compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
+	@deploy/compose-test
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
+	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 
 fmt: ## format the code
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) fmt ./...
