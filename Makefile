@@ -7,7 +7,7 @@ BIN          := bin/holdfast
 BROKER       ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short lint fmt
+.PHONY: help build up down status test test-mysql test-short compose-test lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,10 +33,15 @@ test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQ
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
+	@cd tools && $(GO) test -shuffle=on -count=1 ./...
+
+compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
+	@deploy/compose-test
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
+	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 
 fmt: ## format the code
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) fmt ./...

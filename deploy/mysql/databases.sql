@@ -1,0 +1,8 @@
+-- Run once, on an empty volume. Tables are not made here: the services bring their schemas up to date at every start.
+-- Each service reaches its own database only. The passwords are no secrets: the port is published on loopback.
+CREATE DATABASE inventory CHARACTER SET utf8mb4;
+CREATE DATABASE orders CHARACTER SET utf8mb4;
+CREATE USER inventory@'%' IDENTIFIED BY 'inventory';
+CREATE USER orders@'%' IDENTIFIED BY 'orders';
+GRANT ALL ON inventory.* TO inventory@'%';
+GRANT ALL ON orders.* TO orders@'%';
