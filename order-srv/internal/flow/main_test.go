@@ -34,8 +34,8 @@ type world struct {
 	timeout   time.Duration
 }
 
-// timeout is that of a request. It leaves 300 ms for reserving.
-const timeout = time.Second
+// timeout is that of a request. It leaves 800 ms for reserving.
+const timeout = 1500 * time.Millisecond
 
 func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
 	t.Helper()

@@ -32,6 +32,9 @@ var _ Flow = (*TxMessage)(nil)
 const (
 	attemptTimeout = 1500 * time.Millisecond // of one call to inventory
 	resolveReserve = 700 * time.Millisecond  // of the deadline that is kept for writing down the outcome
+
+	// leastAttempt must be left for another attempt. One that is cut turns a sure "not executed" into "nobody knows".
+	leastAttempt = 100 * time.Millisecond
 )
 
 // Place implements Flow.
@@ -136,10 +139,14 @@ func (f *TxMessage) attempt(ctx context.Context, o order.Order) (*inventoryapi.R
 	return results[0].Receipt, nil
 }
 
-// pause waits before the next attempt, longer with each; false when ctx ends first.
+// pause waits before the next attempt, longer with each; false when too little time is left for one.
 func pause(ctx context.Context, try int) bool {
 	d := min(time.Duration(try)*20*time.Millisecond, 200*time.Millisecond)
-	timer := time.NewTimer(d/2 + rand.N(d))
+	d = d/2 + rand.N(d)
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < d+leastAttempt {
+		return false
+	}
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -35,6 +35,6 @@ func start(tb testing.TB, o devbroker.Options) *devbroker.Broker {
 			tb.Error(err)
 		}
 	})
-	tb.Logf("runs on the development broker at %s", b.Addr())
+	tb.Log("runs on the development broker")
 	return b
 }
