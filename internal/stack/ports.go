@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"time"
 )
 
 // Free ports are taken from below the range that operating systems give to outgoing connections (32768 and up on
@@ -24,7 +25,7 @@ func FreePorts(n int) ([]int, error) {
 	for range 200 {
 		first := firstPort + rand.IntN((lastPort-firstPort)/n)*n
 		ports := make([]int, 0, n)
-		for port := first; port < first+n && PortFree(port) == nil; port++ {
+		for port := first; port < first+n && probePort(port) == nil; port++ {
 			ports = append(ports, port)
 		}
 		if len(ports) == n {
@@ -34,8 +35,21 @@ func FreePorts(n int) ([]int, error) {
 	return nil, fmt.Errorf("free ports: no block of %d between %d and %d", n, firstPort, lastPort)
 }
 
+// portPatience is how long PortFree lets a port become free. A child that is just being started holds our closed listener
+// for a moment more: it inherits every descriptor until it becomes another program.
+const portPatience = 500 * time.Millisecond
+
 // PortFree returns an error that names the port when something listens on it.
 func PortFree(port int) error {
+	for end := time.Now().Add(portPatience); ; time.Sleep(readyPoll) {
+		err := probePort(port)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+func probePort(port int) error {
 	for _, host := range []string{"127.0.0.1", ""} { // some systems let a loopback and a wildcard listener coexist
 		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port))) //nolint:noctx // returns at once
 		if err != nil {
