@@ -11,7 +11,7 @@ import (
 // TestPortFree_whileStartingChildren: a child inherits the listener with which a port is tried until it has become
 // another program, so a port that nobody uses looked used while servers were started side by side.
 func TestPortFree_whileStartingChildren(t *testing.T) {
-	t.Parallel()
+	// Not parallel: what it does to ports it would do to those of other tests.
 	ports, err := stack.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/stack"
 	"holdfast/internal/stack/stacktest"
@@ -69,11 +70,16 @@ func TestStartRocketMQ_badSetting(t *testing.T) {
 
 func reachable(t *testing.T, addr string, want bool) {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err == nil {
-		_ = conn.Close()
+	var err error
+	// A child that is being started may hold a closed listener for a moment more.
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		var conn net.Conn
+		if conn, err = net.DialTimeout("tcp", addr, time.Second); err == nil {
+			_ = conn.Close()
+		}
+		if (err == nil) == want {
+			return
+		}
 	}
-	if (err == nil) != want {
-		t.Errorf("%s reachable = %v, want %v (%v)", addr, err == nil, want, err)
-	}
+	t.Errorf("%s reachable = %v, want %v (%v)", addr, err == nil, want, err)
 }
