@@ -5,6 +5,7 @@ LINT_VERSION := v2.6.2
 TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
 BROKER       ?= auto
+REPLICAS     ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help build up down status test test-mysql test-short compose-test lint fmt
@@ -15,8 +16,8 @@ help: ## show this list
 build: ## compile bin/holdfast and the three services
 	@$(GO) build -trimpath -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
 
-up: build ## start everything and fill the catalogue; BROKER=rocketmq or devbroker instead of auto
-	@$(BIN) up --broker $(BROKER)
+up: build ## start everything and fill the catalogue; REPLICAS=2 of each service; BROKER=rocketmq or devbroker instead of auto
+	@$(BIN) up --broker $(BROKER) --replicas $(REPLICAS)
 
 down: build ## stop what `make up` started
 	@$(BIN) down

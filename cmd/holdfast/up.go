@@ -18,6 +18,7 @@ const upTimeout = 10 * time.Minute
 type upCmd struct {
 	Strategy string `help:"How inventory-srv guards stock." default:"redis-lock"`
 	Broker   string `help:"auto, rocketmq or devbroker; auto is RocketMQ where it can run, else the development broker." default:"auto" env:"BROKER"`
+	Replicas int    `help:"Processes of each service, 1 to 9; another number than what runs is adjusted to." default:"1"`
 }
 
 // Run starts the stack.
@@ -29,7 +30,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		return err
 	}
 	err = stack.Up(ctx, stack.UpOptions{
-		Dir: c.Dir, Bin: filepath.Dir(self), Broker: u.Broker, Progress: stdout,
+		Dir: c.Dir, Bin: filepath.Dir(self), Broker: u.Broker, Progress: stdout, Replicas: u.Replicas,
 		Env: map[string]string{"STOCK_STRATEGY": u.Strategy},
 	})
 	if err != nil {

@@ -61,7 +61,7 @@ func chooseBroker(wish string) (broker, why string, err error) {
 func (u *upper) broker(ctx context.Context) (part, error) {
 	parts := map[string]part{
 		BrokerRocketMQ: {nameRocketMQ, nil, u.startRocketMQ},
-		BrokerDev:      {nameDevBroker, []int{PortNamesrv}, u.startDevBroker},
+		BrokerDev:      {nameDevBroker, []int{u.Ports.Namesrv}, u.startDevBroker},
 	}
 	for kind, p := range parts {
 		c, ok := u.state.find(p.name)
@@ -89,7 +89,7 @@ func (u *upper) broker(ctx context.Context) (part, error) {
 }
 
 func (u *upper) startRocketMQ(ctx context.Context) (Component, error) {
-	q, err := StartRocketMQ(ctx, u.options(nameRocketMQ, PortNamesrv))
+	q, err := StartRocketMQ(ctx, u.options(nameRocketMQ, u.Ports.Namesrv))
 	if err != nil {
 		return Component{}, err
 	}
@@ -98,9 +98,9 @@ func (u *upper) startRocketMQ(ctx context.Context) (Component, error) {
 
 // startDevBroker runs the development broker as a process of its own, so that it outlives this one.
 func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
-	addr, log := loopback(PortNamesrv), filepath.Join(u.Dir, nameDevBroker+".log")
+	addr, log := loopback(u.Ports.Namesrv), filepath.Join(u.Dir, nameDevBroker+".log")
 	args := []string{nameDevBroker, "--addr", addr}
-	p, err := Start(Command{Name: devBrokerName, Args: append([]string{filepath.Join(u.Bin, "holdfast")}, args...), Log: log})
+	p, err := Start(Command{Name: devBrokerName, Args: append([]string{filepath.Join(u.Bin, "holdfast")}, args...), Log: log, Tie: u.Tie})
 	if err != nil {
 		return Component{}, err
 	}
@@ -120,13 +120,12 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 // stopClients ends the services that worked with an earlier development broker, for this Up to start them again: the new
 // one has no topics, and services create theirs when they start.
 func (u *upper) stopClients(ctx context.Context) error {
-	for _, name := range []string{nameOrder, nameInventory} {
-		c, ok := u.component(name)
-		if !ok {
+	for _, c := range u.components() {
+		if program := programOf(c.Name); program != nameOrder && program != nameInventory {
 			continue
 		}
 		if err := Terminate(ctx, c.PID, c.Marker); err != nil {
-			return fmt.Errorf("stop %s: %w", name, err)
+			return fmt.Errorf("stop %s: %w", c.Name, err)
 		}
 	}
 	return nil

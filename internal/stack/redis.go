@@ -22,7 +22,7 @@ type Redis struct {
 	remove string
 }
 
-// StartRedis starts Redis and returns when it answers. A tied one keeps nothing on disk; a detached one keeps an
+// StartRedis starts Redis and returns when it answers. One in a temporary folder keeps nothing on disk; another keeps an
 // append-only file in its folder. The error names what is missing, the port that is in use, or holds the log's end;
 // nothing is left running then.
 func StartRedis(ctx context.Context, o Options) (*Redis, error) {
@@ -49,7 +49,7 @@ func StartRedis(ctx context.Context, o Options) (*Redis, error) {
 	if err == nil {
 		err = onFreePort(o.Port, func(port int) error {
 			r.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-			r.args = redisArgs(program, dir, port, o.Tie)
+			r.args = redisArgs(program, dir, port, r.temporary)
 			return r.start(ctx)
 		})
 	}
@@ -75,18 +75,18 @@ func asServer(path, dir string) (string, error) {
 	return link, nil
 }
 
-func redisArgs(program, dir string, port int, tie bool) []string {
+func redisArgs(program, dir string, port int, temporary bool) []string {
 	args := []string{
 		program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--daemonize", "no", "--dir", dir,
 		"--save", "", "--maxclients", "4000", "--appendonly",
 	}
-	if tie {
+	if temporary {
 		return append(args, "no")
 	}
 	return append(args, "yes")
 }
 
-// Restart ends the server with SIGKILL and starts it again on the same port. A tied one comes back empty: that is what a
+// Restart ends the server with SIGKILL and starts it again on the same port. A temporary one comes back empty: that is what a
 // Redis without persistence does to the locks and the stock it held.
 func (r *Redis) Restart(ctx context.Context) error {
 	if err := r.Process.Kill(); err != nil {
