@@ -108,7 +108,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
-		RequestTimeout: cfg.RequestTimeout,
+		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Stock: set, Store: inventory,
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},

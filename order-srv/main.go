@@ -114,7 +114,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	defer stopWork()
 
 	return server.Run(ctx, server.Config{
-		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout,
+		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
 			Desk:   desk, Orders: orders, Lab: cfg.LabMode,

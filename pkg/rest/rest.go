@@ -133,25 +133,21 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	for _, a := range candidates {
 		var sent bool
 		sent, err = c.try(ctx, a, method, path, body, out)
-		if err == nil || sent {
+		if _, answered := errors.AsType[*fault.Error](err); err == nil || answered {
+			return err
+		}
+		if !errors.Is(ctx.Err(), context.Canceled) { // a caller that gave up says nothing about the replica
+			c.addresses.avoid(ctx, a, err)
+		}
+		if sent || ctx.Err() != nil {
 			return c.toFault(err, sent)
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		c.addresses.avoid(ctx, a, err)
 	}
 	return c.toFault(err, false)
 }
 
-// toFault leaves faults as they are and makes one of everything else.
+// toFault makes a fault of what is none: there was no clear answer.
 func (c *Client) toFault(err error, sent bool) error {
-	if err == nil {
-		return nil
-	}
-	if f, ok := errors.AsType[*fault.Error](err); ok {
-		return f
-	}
 	f := c.unavailable
 	switch netErr, isNet := errors.AsType[net.Error](err); {
 	case errors.Is(err, context.Canceled):
