@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -40,14 +41,15 @@ func (a answer) order(tb testing.TB) orderapi.Order {
 	return o
 }
 
-// call sends a request to the gateway; headers are name, value, name, value.
+// call sends a request to the gateways in turn; headers are name, value, name, value.
 func (sh *shop) call(method, path, token, body string, headers ...string) (answer, error) {
-	return sh.callAt(sh.gateway, method, path, token, body, headers...)
+	gateway := sh.gateways[int(sh.turn.Add(1))%len(sh.gateways)]
+	return sh.callWith(context.Background(), sh.client, gateway, method, path, token, body, headers...)
 }
 
-// callAt is call at one of the gateways.
-func (sh *shop) callAt(gateway *service, method, path, token, body string, headers ...string) (answer, error) {
-	req, err := http.NewRequest(method, "http://"+gateway.http+path, strings.NewReader(body))
+// callWith is call at one gateway with a client of the caller's.
+func (sh *shop) callWith(ctx context.Context, client *http.Client, gateway *service, method, path, token, body string, headers ...string) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+gateway.http+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
@@ -60,7 +62,7 @@ func (sh *shop) callAt(gateway *service, method, path, token, body string, heade
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	res, err := sh.client.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return answer{}, err
 	}
@@ -112,7 +114,7 @@ func (sh *shop) available(sku string) int64 {
 	return p.Available
 }
 
-// order places an order of one unit.
+// place orders one unit.
 func (sh *shop) place(token, key, sku string) (answer, error) {
 	return sh.call(http.MethodPost, "/v1/orders", token, fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, sku), "Idempotency-Key", key)
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type shop struct {
 	stockDB  *sql.DB
 	admin    string // token
 	client   *http.Client
+	turn     atomic.Int64 // of the gateways
 
 	gateway, order, inventory     *service   // the first of each
 	gateways, orders, inventories []*service // all of them
@@ -78,13 +80,13 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// binaries builds the services once for the whole test process.
+// binaries builds the services and the command line once for the whole test process.
 var binaries = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "holdfast-e2e-")
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "../api-gateway", "../order-srv", "../inventory-srv")
+	cmd := exec.Command("go", "build", "-o", dir+"/", "../api-gateway", "../order-srv", "../inventory-srv", "../cmd/holdfast")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
