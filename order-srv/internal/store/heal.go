@@ -104,15 +104,13 @@ func (s *Store) Unsettled(ctx context.Context, age time.Duration, after string, 
 }
 
 // Settle notes that inventory agrees with the orders in this status. An order that has another one by now is left alone:
-// inventory agreed to the old one.
-func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []string) error {
-	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		return tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status).Error
-	})
+// inventory agreed to the old one. n is how many it was this call that settled.
+func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []string) (n int64, err error) {
+	n, err = s.exec(ctx, "UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status)
 	if err != nil {
-		return fmt.Errorf("settle: %w", err)
+		return 0, fmt.Errorf("settle: %w", err)
 	}
-	return nil
+	return n, nil
 }
 
 // RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back. It
