@@ -178,6 +178,14 @@ func openDB(tb testing.TB, dsn string) *sql.DB {
 	return db
 }
 
+// exec changes rows behind the services' backs.
+func (sh *shop) exec(db *sql.DB, statement string) {
+	sh.tb.Helper()
+	if _, err := db.Exec(statement); err != nil {
+		sh.tb.Fatalf("%s: %v", statement, err)
+	}
+}
+
 func (sh *shop) start(dir, program string, k int, addr, ops string, envs ...map[string]string) *service {
 	sh.tb.Helper()
 	s := &service{name: fmt.Sprintf("%s-%d", program, k), program: filepath.Join(dir, program), http: addr, ops: ops, log: &safeBuffer{}}

@@ -77,7 +77,7 @@ func (b *Bus) producerOptions(group string) []producer.Option {
 // startConsumer builds and starts one consumer. One that did not start must not be shut down: the library panics, or
 // has done so itself.
 func (b *Bus) startConsumer(s *subscriber) (rocketmq.PushConsumer, error) {
-	pc, err := rocketmq.NewPushConsumer(
+	options := []consumer.Option{
 		consumer.WithNsResolver(b.resolver),
 		consumer.WithGroupName(b.names.full(s.Group)),
 		consumer.WithInstance(s.identity),
@@ -87,13 +87,16 @@ func (b *Bus) startConsumer(s *subscriber) (rocketmq.PushConsumer, error) {
 		consumer.WithConsumeGoroutineNums(s.Workers),
 		consumer.WithConsumerOrder(s.Ordered),
 		consumer.WithMaxReconsumeTimes(s.maxReconsumeTimes()),
-	)
-	if err != nil {
-		return nil, err
 	}
 	handle := s.concurrently
 	if s.Ordered {
+		s.queues = newHandover(b) // a new one each time: what an earlier attempt knew is gone with its client
+		options = append(options, consumer.WithStrategy(s.queues.allocate))
 		handle = s.orderly
+	}
+	pc, err := rocketmq.NewPushConsumer(options...)
+	if err != nil {
+		return nil, err
 	}
 	if err := pc.Subscribe(b.names.full(s.Topic), consumer.MessageSelector{}, handle); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
