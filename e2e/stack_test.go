@@ -97,6 +97,8 @@ func (s *wholeStack) up(replicas int) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
+	begin := time.Now()
+	defer func() { s.t.Logf("up took %v", time.Since(begin).Round(10*time.Millisecond)) }()
 	var out bytes.Buffer
 	s.options.Replicas, s.options.Progress = replicas, &out
 	if err := stack.Up(ctx, s.options); err != nil {

@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -101,6 +102,11 @@ func TestClient_Do_avoidsABadReplica(t *testing.T) {
 	}{
 		{"breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "stock_srv_unavailable"},
 		{"hangs", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "stock_srv_timeout"},
+		{"cannot serve", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, `{"code":"broker_unavailable","kind":"unavailable","ambiguous":false}`)
+		}, ""},
 		{"is stopping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,5 +138,22 @@ func TestClient_Do_avoidsABadReplica(t *testing.T) {
 				t.Errorf("the good replica got %d of 10 calls, the bad one %d in all", good.Load()-before, met.Load())
 			}
 		})
+	}
+}
+
+// TestClient_Do_allReplicasUnavailable: there is nobody left to ask, so the answer is the last one's.
+func TestClient_Do_allReplicasUnavailable(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	down := func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"code":"broker_unavailable","kind":"unavailable","ambiguous":false}`)
+	}
+	c := client(t, rest.Config{URLs: []string{serve(t, down).URL, serve(t, down).URL}})
+	wantFault(t, c.Do(t.Context(), "POST", "/", nil, nil), "broker_unavailable", fault.Unavailable, false)
+	if asked.Load() != 2 {
+		t.Errorf("%d replicas were asked, want both, once", asked.Load())
 	}
 }
