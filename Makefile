@@ -8,7 +8,7 @@ BROKER       ?= auto
 REPLICAS     ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short compose-test lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test compose-test lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQ
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
 	@cd tools && $(GO) test -shuffle=on -count=1 ./...
+
+kill-test: build ## 2,000 buyers, 500 units, two of each service, one of each killed meanwhile; then an audit
+	@$(BIN) env --private -- $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
 
 compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
 	@deploy/compose-test
