@@ -86,14 +86,26 @@ func (sh *shop) must(want int, method, path, token, body string, headers ...stri
 
 func (sh *shop) login(user, role string) string {
 	sh.tb.Helper()
-	a := sh.must(http.StatusOK, http.MethodPost, "/v1/login", "", fmt.Sprintf(`{"user":%q,"role":%q}`, user, role))
+	token, err := sh.tryLogin(user, role)
+	if err != nil {
+		sh.tb.Fatal(err)
+	}
+	return token
+}
+
+// tryLogin is login for goroutines, which must not end the test.
+func (sh *shop) tryLogin(user, role string) (string, error) {
+	a, err := sh.call(http.MethodPost, "/v1/login", "", fmt.Sprintf(`{"user":%q,"role":%q}`, user, role))
+	if err != nil {
+		return "", fmt.Errorf("login: %w", err)
+	}
 	var out struct {
 		Token string `json:"token"`
 	}
 	if err := json.Unmarshal(a.Body, &out); err != nil || out.Token == "" {
-		sh.tb.Fatalf("login answered %s", a.Body)
+		return "", fmt.Errorf("login answered %d %s", a.Status, a.Body)
 	}
-	return out.Token
+	return out.Token, nil
 }
 
 // product makes a SKU with units in stock through the public admin routes.

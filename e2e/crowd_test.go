@@ -59,16 +59,20 @@ func (c *crowd) buyers(n int) []*purchase {
 		wg.Go(func() {
 			c.inside <- struct{}{}
 			defer func() { <-c.inside }()
-			list[i] = &purchase{token: c.sh.login(fmt.Sprintf("buyer-%d", i), "buyer"), key: fmt.Sprintf("key-%d", i)}
+			token, err := c.sh.tryLogin(fmt.Sprintf("buyer-%d", i), "buyer")
+			if err != nil {
+				c.sh.tb.Error(err)
+			}
+			list[i] = &purchase{token: token, key: fmt.Sprintf("key-%d", i)}
 		})
 	}
 	wg.Wait()
 	return list
 }
 
-// buy lets all of them in, each with one key, and returns when the last one has an answer.
-func (c *crowd) buy(purchases []*purchase) {
-	ctx, cancel := context.WithTimeout(context.Background(), buyerPatience)
+// buy lets all of them in, each with one key, and returns when the last one has an answer, or soon after ctx is done.
+func (c *crowd) buy(ctx context.Context, purchases []*purchase) {
+	ctx, cancel := context.WithTimeout(ctx, buyerPatience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, p := range purchases {

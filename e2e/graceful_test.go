@@ -26,6 +26,7 @@ func TestGracefulStop(t *testing.T) {
 	sh.product(sku, 100_000)
 	s := &steady{sh: sh, token: sh.login("ann", "buyer"), sku: sku}
 	stop := s.begin(8)
+	defer stop() // however this test ends
 	for _, replicas := range [][]*service{sh.inventories, sh.orders, sh.gateways} {
 		leaving := replicas[0]
 		s.more(50)

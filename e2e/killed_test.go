@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -27,9 +28,14 @@ func TestReplicasKilled(t *testing.T) {
 	c := newCrowd(sh, sku, 64)
 	queue := c.buyers(buyers)
 	bought := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() { // however this test ends
+		cancel()
+		<-bought
+	}()
 	go func() {
 		defer close(bought)
-		c.buy(queue)
+		c.buy(ctx, queue)
 	}()
 	kills := killEach(t, c, bought, begin)
 	<-bought
@@ -42,7 +48,7 @@ func TestReplicasKilled(t *testing.T) {
 			t.Fatalf("%d units are left after %d rounds", left, rounds)
 		}
 		again := secondChance(all, int(left), rounds)
-		c.buy(again)
+		c.buy(ctx, again)
 		all = append(all, again...)
 		sh.audit(90 * time.Second)
 	}

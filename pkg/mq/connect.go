@@ -6,6 +6,7 @@ import (
 
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
@@ -90,9 +91,11 @@ func (b *Bus) startConsumer(s *subscriber) (rocketmq.PushConsumer, error) {
 	}
 	handle := s.concurrently
 	if s.Ordered {
-		s.queues = newHandover(b) // a new one each time: what an earlier attempt knew is gone with its client
-		options = append(options, consumer.WithStrategy(s.queues.allocate))
-		handle = s.orderly
+		queues := newHandover(b) // for each attempt: what an earlier one knew is gone with its client
+		options = append(options, consumer.WithStrategy(queues.allocate))
+		handle = func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			return s.orderly(ctx, queues, msgs...)
+		}
 	}
 	pc, err := rocketmq.NewPushConsumer(options...)
 	if err != nil {

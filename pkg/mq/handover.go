@@ -132,15 +132,11 @@ func (h *handover) stillLost(lost []primitive.MessageQueue) []primitive.MessageQ
 }
 
 func (h *handover) unlock(ctx context.Context, group, client string, lost []primitive.MessageQueue) error {
-	ns, err := h.bus.nameServer(ctx)
+	ns, masters, err := h.bus.cluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer ns.close()
-	masters, err := ns.masters(ctx)
-	if err != nil {
-		return err
-	}
 	byBroker := make(map[string][]primitive.MessageQueue)
 	for _, q := range lost {
 		byBroker[q.BrokerName] = append(byBroker[q.BrokerName], q)
