@@ -90,12 +90,8 @@ func (sh *shop) orphans(sku string, n int) []string {
 	var numbers []string
 	var orders []inventoryapi.ReserveOrder
 	for range n {
-		no := ulid.Make().String()
-		numbers = append(numbers, no)
-		orders = append(orders, inventoryapi.ReserveOrder{OrderNo: no, Lines: []inventoryapi.Line{{SKU: sku, Quantity: 1}}})
-		sh.exec(sh.ordersDB, `INSERT INTO orders (order_no, group_id, user_id, request_hash, status, flow, created_at, updated_at)
-			VALUES ('`+no+`', '`+no+`', 'orphan', 'h', 'PENDING', 'tx-message', UTC_TIMESTAMP(6) - INTERVAL 1 HOUR, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR)`)
-		sh.exec(sh.ordersDB, "INSERT INTO order_items (order_no, sku, quantity) VALUES ('"+no+"', '"+sku+"', 1)")
+		numbers = append(numbers, ulid.Make().String())
+		orders = append(orders, inventoryapi.ReserveOrder{OrderNo: numbers[len(numbers)-1], Lines: []inventoryapi.Line{{SKU: sku, Quantity: 1}}})
 	}
 	results, err := inventoryapi.NewClient(client).Reserve(context.Background(), orders)
 	if err != nil {
@@ -105,6 +101,11 @@ func (sh *shop) orphans(sku string, n int) []string {
 		if r.Receipt == nil {
 			sh.tb.Fatalf("reserve %s: %+v", r.OrderNo, r.Problem)
 		}
+	}
+	for _, no := range numbers { // last, because the sweeper takes them from here on
+		sh.exec(sh.ordersDB, "INSERT INTO order_items (order_no, sku, quantity) VALUES ('"+no+"', '"+sku+"', 1)")
+		sh.exec(sh.ordersDB, `INSERT INTO orders (order_no, group_id, user_id, request_hash, status, flow, created_at, updated_at)
+			VALUES ('`+no+`', '`+no+`', 'orphan', 'h', 'PENDING', 'tx-message', UTC_TIMESTAMP(6) - INTERVAL 1 HOUR, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR)`)
 	}
 	return numbers
 }
