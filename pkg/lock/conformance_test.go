@@ -197,8 +197,8 @@ func newNodes(tb testing.TB, addrs []string) nodes {
 	var all nodes
 	prefix := rand.Text() + ":"
 	for _, addr := range addrs {
-		s := newServer(tb, addr)
-		s.prefix = prefix
+		s := server{Client: redis.NewClient(&redis.Options{Addr: addr}), addr: addr, prefix: prefix}
+		tb.Cleanup(func() { _ = s.Close() })
 		all = append(all, s)
 	}
 	return all
