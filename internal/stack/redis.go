@@ -23,18 +23,9 @@ type Redis struct {
 }
 
 // StartRedis starts Redis and returns when it answers. A tied one keeps nothing on disk; a detached one keeps an
-// append-only file in its folder. args follow the arguments that it gets anyway, such as "--replicaof", "127.0.0.1 6379".
-// The error names what is missing, the port that is in use, or holds the log's end; nothing is left running then.
-func StartRedis(ctx context.Context, o Options, args ...string) (*Redis, error) {
-	return startRedis(ctx, "Redis", o, func(program, dir string, port int) ([]string, error) {
-		return append(redisArgs(program, dir, port, o.Tie), args...), nil
-	})
-}
-
-// startRedis starts the program as a server of that name, with the arguments that the function makes for a port.
-func startRedis(
-	ctx context.Context, name string, o Options, args func(program, dir string, port int) ([]string, error),
-) (*Redis, error) {
+// append-only file in its folder. The error names what is missing, the port that is in use, or holds the log's end;
+// nothing is left running then.
+func StartRedis(ctx context.Context, o Options) (*Redis, error) {
 	ctx, cancel := withStartTimeout(ctx)
 	defer cancel()
 	path, err := require(ctx, o, requirement{
@@ -46,23 +37,19 @@ func startRedis(
 	if err != nil {
 		return nil, err
 	}
-	dir, remove, err := o.folder(strings.ToLower(name))
+	dir, remove, err := o.folder("redis")
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start Redis: %w", err)
 	}
 	r := &Redis{
-		Server: Server{Name: name, Dir: dir, LogFile: filepath.Join(dir, strings.ToLower(name)+".log"), temporary: o.Dir == ""},
+		Server: Server{Name: "Redis", Dir: dir, LogFile: filepath.Join(dir, "redis.log"), temporary: o.Dir == ""},
 		tie:    o.Tie, remove: remove,
 	}
 	program, err := asServer(path, dir)
 	if err == nil {
 		err = onFreePort(o.Port, func(port int) error {
 			r.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-			command, err := args(program, dir, port)
-			if err != nil {
-				return err
-			}
-			r.args = command
+			r.args = redisArgs(program, dir, port, o.Tie)
 			return r.start(ctx)
 		})
 	}
@@ -70,7 +57,7 @@ func startRedis(
 		if r.temporary {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start Redis: %w", err)
 	}
 	return r, nil
 }

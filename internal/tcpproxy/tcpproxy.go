@@ -1,5 +1,5 @@
-// Package tcpproxy is a TCP proxy that can be cut or frozen, for tests of what happens when a server cannot be reached:
-// unlike a stopped server it comes back at the same address at once, with its data, and only for the client under test.
+// Package tcpproxy is a TCP proxy that can be cut, for tests of what happens when a server cannot be reached: unlike a
+// stopped server it comes back at the same address at once, with its data, and only for the client under test.
 package tcpproxy
 
 import (
@@ -19,7 +19,6 @@ type Proxy struct {
 	mu       sync.Mutex
 	listener net.Listener // nil while cut
 	conns    map[net.Conn]struct{}
-	frozen   chan struct{} // closed by the thaw; nil: data passes
 }
 
 // New starts a proxy to target (host:port) that lives until the test ends.
@@ -33,7 +32,6 @@ func New(tb testing.TB, target string) *Proxy {
 	p.wg.Go(func() { p.accept(l) })
 	tb.Cleanup(func() {
 		p.Cut()
-		p.Thaw()
 		p.wg.Wait()
 	})
 	return p
@@ -72,36 +70,6 @@ func (p *Proxy) Restore() {
 	p.wg.Go(func() { p.accept(l) })
 }
 
-// Freeze lets nothing pass any more, in either direction, not even that an end has closed its connection: a black hole,
-// as a network that was split is to both sides.
-func (p *Proxy) Freeze() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.frozen == nil {
-		p.frozen = make(chan struct{})
-	}
-}
-
-// Thaw lets pass what was held up, and all that follows.
-func (p *Proxy) Thaw() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.frozen != nil {
-		close(p.frozen)
-		p.frozen = nil
-	}
-}
-
-// pass returns when data may pass.
-func (p *Proxy) pass() {
-	p.mu.Lock()
-	frozen := p.frozen
-	p.mu.Unlock()
-	if frozen != nil {
-		<-frozen
-	}
-}
-
 func (p *Proxy) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
@@ -118,7 +86,6 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	defer p.forget(client)
-	p.pass()
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return
@@ -130,25 +97,13 @@ func (p *Proxy) serve(client net.Conn) {
 	defer p.forget(server)
 	var pipes sync.WaitGroup
 	pipe := func(dst, src net.Conn) {
-		_, _ = io.Copy(passing{dst, p}, src)
-		p.pass()
+		_, _ = io.Copy(dst, src)
 		_ = dst.Close()
 		_ = src.Close()
 	}
 	pipes.Go(func() { pipe(server, client) })
 	pipes.Go(func() { pipe(client, server) })
 	pipes.Wait()
-}
-
-// passing is a writer that a frozen proxy holds up.
-type passing struct {
-	io.Writer
-	p *Proxy
-}
-
-func (w passing) Write(data []byte) (int, error) {
-	w.p.pass()
-	return w.Writer.Write(data)
 }
 
 // track remembers c for Cut; false when it came too late, after a cut.

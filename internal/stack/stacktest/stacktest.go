@@ -55,9 +55,20 @@ func logForeign(tb testing.TB, addr string) {
 // OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. It ends with the test.
 func OwnRedis(tb testing.TB) *stack.Redis {
 	tb.Helper()
-	return start(tb, func(ctx context.Context) (*stack.Redis, error) {
-		return stack.StartRedis(ctx, stack.Options{Tie: true})
+	SkipIfShort(tb, "Redis")
+	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
+	defer cancel()
+	r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := r.Stop(context.Background()); err != nil {
+			tb.Errorf("stop Redis: %v", err)
+		}
 	})
+	tb.Logf("runs on Redis %s", r.Version)
+	return r
 }
 
 // SkipIfShort skips a test that needs a server when the run is short, and says so.
