@@ -83,7 +83,7 @@ func redisBackend(addr string) func(tb testing.TB) locktest.Backend {
 			NewCut: func(tb testing.TB, opts ...lock.Option) (locktest.Locker, func()) {
 				tb.Helper()
 				p := tcpproxy.New(tb, addr)
-				return s.lockerAt(tb, p.Addr(), opts...), p.Freeze
+				return s.lockerAt(tb, p.Addr(), opts...), func() { p.Hold(tcpproxy.Both) }
 			},
 			Can: locktest.Capabilities{Tokens: true, TTL: true},
 		}
@@ -115,7 +115,7 @@ func redlockBackend(addrs []string) func(tb testing.TB) locktest.Backend {
 				}
 				return nodes.lockerAt(tb, behind, opts...), func() {
 					for _, p := range proxies {
-						p.Freeze()
+						p.Hold(tcpproxy.Both)
 					}
 				}
 			},
@@ -146,7 +146,7 @@ func mysqlBackend(dsn string) func(tb testing.TB) locktest.Backend {
 				}
 				p := tcpproxy.New(tb, cfg.Addr)
 				cfg.Addr = p.Addr()
-				return newMySQL(tb, cfg.FormatDSN(), prefix, opts...), p.Freeze
+				return newMySQL(tb, cfg.FormatDSN(), prefix, opts...), func() { p.Hold(tcpproxy.Both) }
 			},
 		}
 	}

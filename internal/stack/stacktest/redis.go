@@ -34,9 +34,7 @@ func RedisCluster(tb testing.TB) []*stack.Redis {
 	servers := make([]*stack.Redis, masters)
 	clients := make([]*redis.Client, masters)
 	for i := range servers {
-		servers[i] = start(tb, func(ctx context.Context) (*stack.Redis, error) {
-			return stack.StartRedis(ctx, stack.Options{Tie: true}, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
-		})
+		servers[i] = OwnRedis(tb, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
 		client := redis.NewClient(&redis.Options{Addr: servers[i].Addr})
 		defer client.Close() //nolint:errcheck // nothing is left to write
 		clients[i] = client
@@ -73,9 +71,7 @@ func NewRedisSentinel(tb testing.TB) *RedisSentinel {
 	tb.Helper()
 	const sentinels, quorum = 3, 2
 	s := &RedisSentinel{Master: "holdfast", First: OwnRedis(tb)}
-	s.Second = start(tb, func(ctx context.Context) (*stack.Redis, error) {
-		return stack.StartRedis(ctx, stack.Options{Tie: true}, "--replicaof", strings.Replace(s.First.Addr, ":", " ", 1))
-	})
+	s.Second = OwnRedis(tb, "--replicaof", strings.Replace(s.First.Addr, ":", " ", 1))
 	for range sentinels {
 		sentinel := start(tb, func(ctx context.Context) (*stack.Redis, error) {
 			return stack.StartSentinel(ctx, stack.Options{Tie: true}, s.Master, s.First.Addr, quorum)

@@ -56,20 +56,9 @@ func logForeign(tb testing.TB, addr string) {
 // of the server. It ends with the test.
 func OwnRedis(tb testing.TB, settings ...string) *stack.Redis {
 	tb.Helper()
-	SkipIfShort(tb, "Redis")
-	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
-	defer cancel()
-	r, err := stack.StartRedis(ctx, stack.Options{Tie: true}, settings...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := r.Stop(context.Background()); err != nil {
-			tb.Errorf("stop Redis: %v", err)
-		}
+	return start(tb, func(ctx context.Context) (*stack.Redis, error) {
+		return stack.StartRedis(ctx, stack.Options{Tie: true}, settings...)
 	})
-	tb.Logf("runs on Redis %s", r.Version)
-	return r
 }
 
 // SkipIfShort skips a test that needs a server when the run is short, and says so.
