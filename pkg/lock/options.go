@@ -53,7 +53,10 @@ type settings struct {
 // newSettings applies the options over the defaults and refuses what cannot work.
 func newSettings(opts []Option) (settings, error) {
 	s := settings{ttl: 8 * time.Second, prefix: "holdfast:lock:", observer: silent{}, poll: 250 * time.Millisecond}
-	for _, o := range opts {
+	for i, o := range opts {
+		if o == nil {
+			return s, fmt.Errorf("lock: option %d is nil", i)
+		}
 		o(&s)
 	}
 	if s.maxHold == 0 {
