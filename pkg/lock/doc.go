@@ -55,7 +55,6 @@
 // BenchmarkFairness, in which callers ask again at once and hold for 2 ms, 4 callers in each process, on one Redis 7.0 and two
 // cores with everything on loopback; a perfect queue would let everybody wait for the holds of all others:
 //
-// FIGURES
 //
 // # What it costs
 //

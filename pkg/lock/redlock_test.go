@@ -251,3 +251,29 @@ func TestRedlock_ForgetfulNode(t *testing.T) {
 		}
 	})
 }
+
+// A node that had given a vote to an earlier attempt, and was not asked by the one that succeeded, has no say in the end.
+func TestRedlock_StaleAnswer(t *testing.T) {
+	t.Parallel()
+	n, servers := ownNodes(t, 3)
+	for _, s := range n[:2] {
+		if err := s.Set(t.Context(), s.key("k"), "somebody:1", time.Minute).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listener := n[2].Subscribe(t.Context(), "{"+n[2].prefix+"}freed")
+	t.Cleanup(func() { _ = listener.Close() })
+	given := listener.Channel()
+	got := acquiring(t, n.locker(t, lock.WithTTL(deadline), lock.WithMaxHold(time.Minute)), "k")
+	<-given // node 2 has given its vote and got it back
+	freeze(t, servers[2])
+	time.Sleep(600 * time.Millisecond) // so that an attempt is under way there when the others become free
+	for _, s := range n[:2] {
+		s.lose(t, "k")
+	}
+	lease := await(t, got)
+	n[1].lose(t, "k")
+	if err := lease.Release(t.Context()); err == nil {
+		t.Error("released without a majority to say so")
+	}
+}
