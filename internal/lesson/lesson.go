@@ -29,6 +29,12 @@ type Lesson struct {
 func All() []Lesson {
 	return []Lesson{
 		setIfAbsent(),
+		deadHolder(),
+		renewal(),
+		hungHolder(),
+		ownerOnlyDelete(),
+		unlockBeforeCommit(),
+		fence(),
 	}
 }
 

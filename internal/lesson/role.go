@@ -54,6 +54,9 @@ const failed = "failed:"
 // Report tells the lesson something; the first word is what [Process.Await] waits for.
 func (c *Child) Report(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 
+// Orders are what the lesson says, a line each.
+func (c *Child) Orders() <-chan string { return c.orders }
+
 // Order waits for what the lesson says next.
 func (c *Child) Order(ctx context.Context) (string, error) {
 	select {

@@ -173,19 +173,21 @@ func seconds(ttl time.Duration) string {
 	return fmt.Sprint(int64(ttl.Seconds()))
 }
 
+// setThenExpire takes the lock in two commands and is killed between them.
 func setThenExpire(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
 	if err := client.SetNX(ctx, c.Args[1], "me", 0).Err(); err != nil {
 		return err
 	}
-	c.Report("set") // and before the next line, kill -9
-	if _, err := c.Order(ctx); err != nil {
+	c.Report("set")
+	if _, err := c.Order(ctx); err != nil { // kill -9 comes instead of an order
 		return err
 	}
 	return client.Expire(ctx, c.Args[1], time.Minute).Err()
 }
 
+// setWithExpiry takes the lock in one command and is killed after it.
 func setWithExpiry(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
