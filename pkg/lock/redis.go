@@ -51,7 +51,7 @@ func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	b := r.nodes
 	call, cancel := context.WithTimeout(ctx, b.set.callTimeout())
 	defer cancel()
-	err := b.raise.Run(call, b.clients[0], []string{b.fenceName(key)}, atLeast).Err()
+	err := b.run(call, b.clients[0], b.raise, []string{b.fenceName(key)}, atLeast).Err()
 	switch {
 	case err == nil:
 		return nil

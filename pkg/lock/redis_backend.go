@@ -52,6 +52,11 @@ func (b *redisBackend) channel() string             { return "{" + b.set.prefix 
 
 func (b *redisBackend) claim(keys []string) claim { return newRedisClaim(b, keys) }
 
+// run runs a script on one of the clients.
+func (b *redisBackend) run(ctx context.Context, client redis.UniversalClient, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+	return script.Run(ctx, once{client}, keys, args...)
+}
+
 // listen implements backend with one subscription on each node to one channel for all keys: each process hears of every
 // release, a message of some tens of bytes, and never has to subscribe while a waiter waits. With several nodes the first
 // message wakes: a lock is freed on all of them at about the same time, and one of them may be down. go-redis connects
@@ -86,3 +91,35 @@ func (b *redisBackend) hear(ctx context.Context, sub *redis.PubSub, on listener)
 		}
 	}
 }
+
+// once sends scripts that are never repeated. A Cluster's client repeats a command whose connection broke whatever its
+// MaxRetries, as that knob became MaxRedirects, which it needs; a release that was carried out before the break would then
+// be answered "gone", and pass for a loss.
+type once struct{ redis.UniversalClient }
+
+// Eval implements redis.Scripter.
+func (o once) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	return o.send(ctx, "eval", script, keys, args)
+}
+
+// EvalSha implements redis.Scripter.
+func (o once) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	return o.send(ctx, "evalsha", sha, keys, args)
+}
+
+func (o once) send(ctx context.Context, name, script string, keys []string, args []any) *redis.Cmd {
+	words := append(make([]any, 0, 3+len(keys)+len(args)), name, script, len(keys))
+	for _, key := range keys {
+		words = append(words, key)
+	}
+	cmd := redis.NewCmd(ctx, append(words, args...)...)
+	cmd.SetFirstKeyPos(3)            // by it the Cluster's client finds the node
+	_ = o.Process(ctx, onceCmd{cmd}) // it is in cmd, too
+	return cmd
+}
+
+// onceCmd is a command that go-redis does not repeat.
+type onceCmd struct{ *redis.Cmd }
+
+// NoRetry implements redis.Cmder.
+func (onceCmd) NoRetry() bool { return true }

@@ -62,11 +62,13 @@ func (c *redisClaim) nextValue() (string, error) {
 	return c.owner + ":" + strconv.Itoa(c.tries), nil
 }
 
-func (c *redisClaim) newRound() *round { return newRound(len(c.backend.clients), c.backend.quorum) }
+func (c *redisClaim) newRound(patience int) *round {
+	return newRound(len(c.backend.clients), c.backend.quorum, patience)
+}
 
 // take implements claim.
 func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
-	c.taking, c.freeing = c.newRound(), c.newRound()
+	c.taking, c.freeing = c.newRound(takePatience), c.newRound(cleanUpPatience)
 	err := c.mutex.TryLockContext(ctx)
 	if err == nil {
 		return grant{until: c.mutex.Until(), tokens: c.taking.tokens(c.keys)}, nil
@@ -81,7 +83,7 @@ func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
 func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.backend.set.callTimeout())
 	defer cancel()
-	c.ttl, c.extending = ttl, c.newRound()
+	c.ttl, c.extending = ttl, c.newRound(fullPatience)
 	ok, err := c.mutex.ExtendContext(ctx)
 	var taken *redsync.ErrTaken
 	switch {
@@ -99,7 +101,7 @@ func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, 
 func (c *redisClaim) drop(ctx context.Context) error {
 	var err error
 	for range 2 {
-		c.freeing = c.newRound()
+		c.freeing = c.newRound(fullPatience)
 		_, err = c.mutex.UnlockContext(ctx)
 		freed, gone := c.freeing.count()
 		switch {

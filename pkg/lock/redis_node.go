@@ -49,7 +49,7 @@ func (n *redisNode) take(ctx context.Context, value string, ttl time.Duration) (
 	c, b := n.claim, n.claim.backend
 	n.locked(func() { n.value, n.lost = value, false })
 	names := append(append([]string{}, c.locks...), c.fences...)
-	reply, err := b.acquire.Run(ctx, n.client, names, value, c.owner, ttl.Milliseconds(), len(c.locks)).Slice()
+	reply, err := b.run(ctx, n.client, b.acquire, names, value, c.owner, ttl.Milliseconds(), len(c.locks)).Slice()
 	if err != nil {
 		return answer{}, err
 	}
@@ -84,7 +84,7 @@ func parseTake(reply []any, tokens int) (answer, error) {
 
 func (n *redisNode) extend(ctx context.Context, value string, ttl time.Duration) (answer, error) {
 	c, b := n.claim, n.claim.backend
-	reply, err := b.extend.Run(ctx, n.client, c.locks, value, ttl.Milliseconds()).Int64()
+	reply, err := b.run(ctx, n.client, b.extend, c.locks, value, ttl.Milliseconds()).Int64()
 	return answer{yes: reply == 1}, err
 }
 
@@ -97,7 +97,7 @@ func (n *redisNode) free(ctx context.Context, value string, valid bool) (answer,
 	if known {
 		return answer{code: code, yes: code == nodeFreed}, nil
 	}
-	code, err := b.release.Run(ctx, n.client, c.locks, value, b.channel()).Int64()
+	code, err := b.run(ctx, n.client, b.release, c.locks, value, b.channel()).Int64()
 	n.locked(func() {
 		if n.lost = err != nil; n.lost {
 			return
