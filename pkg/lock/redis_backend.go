@@ -2,9 +2,11 @@ package lock
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed" // for the scripts
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -23,13 +25,15 @@ var raiseLua string
 
 // redisBackend names the keys and runs the scripts, on one node or, for Redlock, on several.
 //
-// For the prefix "p:" and the key "k" the lock is {p:}key:k, its token counter {p:}fence:k, and the channel {p:}freed.
+// For the prefix "p:" and the key "k" the lock is {p:}key:k, its token counter {p:}fence:k, who is next {p:}next:k, and the
+// channel {p:}freed.
 // The kind stands before the key so that no key can spell another's counter; what is in the first pair of braces decides
 // the Cluster slot, so that braces in a key do no harm.
 type redisBackend struct {
 	clients                         []redis.UniversalClient
 	quorum                          int
-	fenced                          bool // each acquisition draws tokens
+	fenced                          bool   // each acquisition draws tokens, and processes take turns
+	waiter                          string // this process, among those that wait for the same key
 	set                             settings
 	acquire, extend, release, raise *redis.Script
 	behind                          *background // commands to nodes that were too slow
@@ -37,9 +41,13 @@ type redisBackend struct {
 
 var _ backend = (*redisBackend)(nil)
 
+// turn is for how long a free key is kept for the process that is next: some round trips. It is lost when that process has
+// gone.
+const turn = 20 * time.Millisecond
+
 func newRedisBackend(set settings, clients ...redis.UniversalClient) *redisBackend {
 	return &redisBackend{
-		clients: clients, quorum: len(clients)/2 + 1, set: set,
+		clients: clients, quorum: len(clients)/2 + 1, waiter: rand.Text(), set: set,
 		acquire: redis.NewScript(acquireLua), extend: redis.NewScript(extendLua),
 		release: redis.NewScript(releaseLua), raise: redis.NewScript(raiseLua),
 		behind: &background{},
@@ -48,6 +56,7 @@ func newRedisBackend(set settings, clients ...redis.UniversalClient) *redisBacke
 
 func (b *redisBackend) lockName(key string) string  { return "{" + b.set.prefix + "}key:" + key }
 func (b *redisBackend) fenceName(key string) string { return "{" + b.set.prefix + "}fence:" + key }
+func (b *redisBackend) nextName(key string) string  { return "{" + b.set.prefix + "}next:" + key }
 func (b *redisBackend) channel() string             { return "{" + b.set.prefix + "}freed" }
 
 func (b *redisBackend) claim(keys []string) claim { return newRedisClaim(b, keys) }

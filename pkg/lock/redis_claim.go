@@ -22,6 +22,8 @@ type redisClaim struct {
 	keys    []string // the caller's
 	locks   []string // their names in Redis
 	fences  []string // their token counters; empty where there are none
+	nexts   []string // who is next for them; empty where nobody is
+	waiter  string   // in the attempt under way: this process, if it waits
 	owner   string   // shared by all attempts, so that one whose answer was lost is recognised
 	tries   int
 	mutex   *redsync.Mutex
@@ -34,11 +36,12 @@ type redisClaim struct {
 var _ claim = (*redisClaim)(nil)
 
 func newRedisClaim(b *redisBackend, keys []string) *redisClaim {
-	c := &redisClaim{backend: b, keys: keys, owner: rand.Text()}
+	c := &redisClaim{backend: b, keys: keys, owner: b.waiter + "." + rand.Text()}
 	for _, key := range keys {
 		c.locks = append(c.locks, b.lockName(key))
 		if b.fenced {
 			c.fences = append(c.fences, b.fenceName(key))
+			c.nexts = append(c.nexts, b.nextName(key))
 		}
 	}
 	nodes := make([]redsyncredis.Pool, len(b.clients))
@@ -67,7 +70,11 @@ func (c *redisClaim) newRound(patience int) *round {
 }
 
 // take implements claim.
-func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
+func (c *redisClaim) take(ctx context.Context, patience time.Duration) (grant, error) {
+	c.waiter = ""
+	if patience > 0 {
+		c.waiter = c.backend.waiter
+	}
 	c.taking, c.freeing = c.newRound(takePatience), c.newRound(cleanUpPatience)
 	err := c.mutex.TryLockContext(ctx)
 	if err == nil {
