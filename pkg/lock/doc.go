@@ -62,6 +62,26 @@
 //
 // Locks are exclusive and not reentrant. All locks of one prefix live in one Cluster slot.
 //
+// # Speed
+//
+// From `make bench-lock`, which prints the whole table: five repetitions side by side on an otherwise idle machine, one Redis
+// 7.0, two cores, everything on loopback. Four clients, each with connections of its own, want one lock and hold it for
+// 5 ms.
+//
+//	                        open loop, busy 40 %: wait, ms   burst of 40    commands for each
+//	                        p50    p90    p99                drain, ms      open loop  burst
+//	this package            0.5    7.4    20.5 (18.6-22.4)   234 (233-237)    13.7     24.5
+//	rueidislock             0.4    7.5    22.8 (19.9-26.8)   227 (226-230)     7.8     14.8
+//	redsync, 5 ms poll      0.4   17.3    40.5 (35.2-46.1)   259 (247-272)     7.0     63.8
+//	redislock, 5 ms poll    0.4   17.7    41.3 (35.0-52.1)   273 (246-278)     9.0     72.0
+//	redsync, its defaults   0.4    371     787 (710-863)     731 (579-774)     6.4     10.0
+//	sync.Mutex, no Redis    0.0    5.4    11.9 (11.5-13.7)   211 (209-213)
+//
+// So the p99 of the wait is 0.91 times rueidislock's and 1/40 of redsync's with its defaults, and a burst is drained in
+// 1.17 times the ideal of 200 ms. Figures are medians, in brackets the lowest and the highest. Commands are the server's own
+// count, those inside of scripts included: turns cost commands in scripts, not round trips. The last line is what queueing
+// alone costs.
+//
 // # Underneath
 //
 // github.com/go-redsync/redsync makes the attempts on Redis, asks all servers of a Redlock at once, counts the quorum,
