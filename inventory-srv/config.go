@@ -17,10 +17,11 @@ type settings struct {
 
 	MySQLDSN     config.Secret `env:"MYSQL_DSN" envDefault:"root@tcp(127.0.0.1:13306)/inventory"`
 	RedisAddrs   []string      `env:"REDIS_ADDRS" envDefault:"127.0.0.1:16379"`
+	RedlockAddrs []string      `env:"REDLOCK_ADDRS"` // independent nodes, an odd number; none: no strategy redlock
 	NamesrvAddrs []string      `env:"NAMESRV_ADDRS" envDefault:"127.0.0.1:19876"`
 
 	StockStrategy string `env:"STOCK_STRATEGY" envDefault:"redis-lock"`
-	LabMode       bool   `env:"LAB_MODE"` // an order may name its own strategy
+	LabMode       bool   `env:"LAB_MODE"` // an order may name its own strategy, a product may be created for the lab
 
 	MQNamespace string `env:"MQ_NAMESPACE"`
 	InstanceID  string `env:"INSTANCE_ID"` // unique per replica and the same after a restart; default a new one each time
@@ -49,7 +50,7 @@ func (s *settings) Validate() error {
 func (s *settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("strategy", s.StockStrategy), slog.Bool("lab", s.LabMode),
-		slog.Any("redis", s.RedisAddrs), slog.Any("namesrv", s.NamesrvAddrs),
+		slog.Any("redis", s.RedisAddrs), slog.Any("redlock", s.RedlockAddrs), slog.Any("namesrv", s.NamesrvAddrs),
 		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("lock_ttl", s.LockTTL),
 	)

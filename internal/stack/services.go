@@ -39,7 +39,7 @@ func serviceList() []service {
 	return []service{
 		{nameInventory, PortInventory, map[string]string{
 			"MYSQL_DSN": mysqlDSN("inventory"), "REDIS_ADDRS": loopback(PortRedis), "NAMESRV_ADDRS": namesrv,
-			"INSTANCE_ID": "inventory-1",
+			"REDLOCK_ADDRS": redlockAddrs(), "INSTANCE_ID": "inventory-1",
 		}},
 		{nameOrder, PortOrder, map[string]string{
 			"MYSQL_DSN": mysqlDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": "order-1",

@@ -116,7 +116,7 @@ func (l *Lab) Close() error {
 func Strategies() []inventoryapi.Strategy {
 	var out []inventoryapi.Strategy
 	for _, s := range strategy.List() {
-		out = append(out, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe})
+		out = append(out, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe, SafeAlone: s.SafeAlone})
 	}
 	return out
 }
@@ -148,9 +148,9 @@ func (l *Lab) Release(ctx context.Context, orderNo string) error {
 	return l.reserver.Release(ctx, orderNo)
 }
 
-// Stock creates a product, unless it is there, and adds units to it, once for each reference.
+// Stock creates a product for the lab, unless it is there, and adds units to it, once for each reference.
 func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference string) error {
-	if _, err := l.store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100}); err != nil {
+	if _, err := l.store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
 		return err
 	}
 	_, err := l.store.Receive(ctx, store.Inbound{SKU: sku, Quantity: units, Reference: reference, Reason: "lab", Actor: "lab"})

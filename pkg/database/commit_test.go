@@ -47,6 +47,22 @@ func TestInTx_commitLost_runsAgain(t *testing.T) {
 	wantIDs(t, direct, "a")
 }
 
+// A snapshot's COMMIT ends nothing that could be half done: without an answer the reads are made again.
+func TestInTx_commitAnswerLost_snapshot(t *testing.T) {
+	t.Parallel()
+	db, _, p := through(t)
+	runs := 0
+	p.fail(loseAnswer)
+	var n int
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error {
+		runs++
+		return tx.Raw("SELECT COUNT(*) FROM things").Row().Scan(&n)
+	}, database.Snapshot())
+	if err != nil || runs != 2 {
+		t.Errorf("InTx = %v after %d runs, want the reads made again", err, runs)
+	}
+}
+
 // The caller gives up while the outcome is looked up: the answer is that nothing was executed, and it is true.
 func TestInTx_commitLost_noTimeLeft(t *testing.T) {
 	t.Parallel()
