@@ -21,9 +21,10 @@ import (
 
 // Config says on which servers to work and how.
 type Config struct {
-	DSN        string   // of the inventory database; its schema is brought up to date
-	RedisAddrs []string // for the strategies that use Redis
-	Strategy   string   // default redis-lock
+	DSN          string   // of the inventory database; its schema is brought up to date
+	RedisAddrs   []string // for the strategies that use Redis
+	RedlockAddrs []string // three or more independent nodes for redlock, which is unavailable without
+	Strategy     string   // default redis-lock
 
 	MaxOpen    int           // database connections; default that of pkg/database
 	LockTTL    time.Duration // default that of pkg/lock
@@ -62,9 +63,14 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	if err != nil {
 		return nil, err
 	}
+	nodes, err := strategy.OpenNodes(cfg.RedlockAddrs, cfg.lockOptions()...)
+	if err != nil {
+		return nil, err
+	}
+	lab.close = append(lab.close, nodes.Close)
 	for _, s := range strategy.List() {
 		if s.Name == cfg.Strategy {
-			lab.reserver = s.New(strategy.Deps{Ledger: lab.store.Ledger(), Locker: locker, Log: cfg.Log})
+			lab.reserver = s.New(strategy.Deps{Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Log: cfg.Log})
 			return lab, nil
 		}
 	}
@@ -84,17 +90,21 @@ func (l *Lab) openDatabase(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-func (l *Lab) openLocker(cfg Config) (strategy.Locker, error) {
+func (c Config) lockOptions() []lock.Option {
 	var options []lock.Option
-	if cfg.LockTTL != 0 {
-		options = append(options, lock.WithTTL(cfg.LockTTL))
+	if c.LockTTL != 0 {
+		options = append(options, lock.WithTTL(c.LockTTL))
 	}
-	if cfg.LockPrefix != "" {
-		options = append(options, lock.WithPrefix(cfg.LockPrefix))
+	if c.LockPrefix != "" {
+		options = append(options, lock.WithPrefix(c.LockPrefix))
 	}
+	return options
+}
+
+func (l *Lab) openLocker(cfg Config) (strategy.Locker, error) {
 	client := lock.NewClient(cfg.RedisAddrs)
 	l.close = append(l.close, client.Close)
-	locker, err := lock.NewRedis(client, options...)
+	locker, err := lock.NewRedis(client, cfg.lockOptions()...)
 	if err != nil {
 		return nil, err
 	}

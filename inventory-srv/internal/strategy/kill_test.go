@@ -44,6 +44,14 @@ func (k killer) one(ctx context.Context) bool {
 	return err == nil
 }
 
+// all ends every connection of the database but its own.
+func (k killer) all(ctx context.Context) (killed int) {
+	for k.one(ctx) {
+		killed++
+	}
+	return killed
+}
+
 // until kills one after another until ctx is done and returns how many.
 func (k killer) until(ctx context.Context) int {
 	killed := 0

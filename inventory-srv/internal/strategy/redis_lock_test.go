@@ -27,7 +27,7 @@ type holder func(t *testing.T, i instance) reserver
 func realLock(t *testing.T, i instance) reserver {
 	for _, s := range strategy.List() {
 		if s.Name == "redis-lock" {
-			return s.New(strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Log: quiet(), Registry: i.registry})
+			return s.New(i.deps())
 		}
 	}
 	t.Fatal("there is no redis-lock")
