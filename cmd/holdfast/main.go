@@ -23,8 +23,11 @@ type cli struct {
 	Status    statusCmd    `cmd:"" help:"Show processes, versions, memory and orders by status."`
 	Env       envCmd       `cmd:"" help:"Run a command with HOLDFAST_MYSQL, HOLDFAST_REDIS and HOLDFAST_NAMESRV set."`
 	Order     orderCmd     `cmd:"" help:"Place an order through the gateway."`
+	Lesson    lessonCmd    `cmd:"" help:"Make a classic mistake with locks or stock for real, and the cure: --list shows which."`
 	Devbroker devbrokerCmd `cmd:"" help:"Run the development broker alone, in memory, until interrupted."`
 	Audit     auditCmd     `cmd:"" help:"Check both ledgers: 0 clean, 1 a violation, 2 could not look, 3 nothing was sold (--expect-sales)."`
+
+	LessonRole lessonRoleCmd `cmd:"" hidden:"" help:"One of the processes of a lesson."`
 }
 
 // exit is an error that carries the exit code.

@@ -22,14 +22,14 @@ func (v Vars) Environ() []string {
 	return []string{"HOLDFAST_MYSQL=" + v.MySQL, "HOLDFAST_REDIS=" + v.Redis, "HOLDFAST_NAMESRV=" + v.Namesrv, "HOLDFAST_BROKER=" + v.Broker}
 }
 
-// varsFrom reads the variables that are set.
-func varsFrom(getenv func(string) string) Vars {
+// VarsFrom reads the variables that are set.
+func VarsFrom(getenv func(string) string) Vars {
 	return Vars{MySQL: getenv("HOLDFAST_MYSQL"), Redis: getenv("HOLDFAST_REDIS"), Namesrv: getenv("HOLDFAST_NAMESRV"), Broker: getenv("HOLDFAST_BROKER")}
 }
 
 // UpVars are the servers of the stack that is up, where no variable says otherwise.
 func UpVars(getenv func(string) string) Vars {
-	v := varsFrom(getenv)
+	v := VarsFrom(getenv)
 	for _, d := range []struct {
 		set    *string
 		server string
@@ -50,7 +50,7 @@ func QuickTransactions() []string {
 // StartPrivate starts the servers that no variable points to, side by side, tied to this process. stop ends them. The
 // variable BROKER chooses the broker as [UpOptions] does.
 func StartPrivate(ctx context.Context, getenv func(string) string, progress io.Writer) (v Vars, stop func(context.Context) error, err error) {
-	v = varsFrom(getenv)
+	v = VarsFrom(getenv)
 	o := Options{Tie: true, Log: progress}
 	var stops [3]func(context.Context) error
 	g, gctx := errgroup.WithContext(ctx)

@@ -15,13 +15,13 @@ import (
 )
 
 // bubble runs test with a fake backend and fake time.
-func bubble(t *testing.T, test func(*testing.T, *lock.Fake, lock.Locker), opts ...lock.Option) {
+func bubble(t *testing.T, test func(*testing.T, *fake, lock.Locker), opts ...lock.Option) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		fake, locker, closeLocker := lock.NewFake(opts...)
-		defer closeLocker()
-		test(t, fake, locker)
+		f := newFake(t, opts...)
+		defer f.close(t)
+		test(t, f, f)
 	})
 }
 
@@ -45,7 +45,7 @@ func TestAcquire_Waits(t *testing.T) {
 	t.Parallel()
 
 	t.Run("until woken", func(t *testing.T) {
-		bubble(t, func(t *testing.T, _ *lock.Fake, locker lock.Locker) {
+		bubble(t, func(t *testing.T, _ *fake, locker lock.Locker) {
 			holder := mustAcquire(t, locker, "a", "b")
 			go func() {
 				time.Sleep(time.Second)
@@ -60,7 +60,7 @@ func TestAcquire_Waits(t *testing.T) {
 	})
 
 	t.Run("until the key in the way expires", func(t *testing.T) {
-		bubble(t, func(t *testing.T, _ *lock.Fake, locker lock.Locker) {
+		bubble(t, func(t *testing.T, _ *fake, locker lock.Locker) {
 			ctx, crash := context.WithCancel(t.Context())
 			if _, err := locker.Acquire(ctx, "a"); err != nil {
 				t.Fatal(err)
@@ -75,8 +75,8 @@ func TestAcquire_Waits(t *testing.T) {
 	})
 
 	t.Run("until the poll when the wake-up is lost", func(t *testing.T) {
-		bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
-			fake.Mute()
+		bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
+			fake.mute()
 			holder := mustAcquire(t, locker, "a")
 			go func() {
 				time.Sleep(10 * time.Millisecond)
@@ -91,7 +91,7 @@ func TestAcquire_Waits(t *testing.T) {
 	})
 
 	t.Run("in the order of arrival", func(t *testing.T) {
-		bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
+		bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
 			holder := mustAcquire(t, locker, "a")
 			var order []int
 			var waiters sync.WaitGroup
@@ -107,7 +107,7 @@ func TestAcquire_Waits(t *testing.T) {
 				})
 				synctest.Wait()
 			}
-			takes, _, _, _ := fake.Calls()
+			takes := fake.count(lock.OpTake)
 			if takes > 4 { // the holder's, and three of the first waiter: it subscribed in between
 				t.Errorf("%d attempts while the key was held: the queue does not hold", takes)
 			}
@@ -120,7 +120,7 @@ func TestAcquire_Waits(t *testing.T) {
 	})
 
 	t.Run("until its context ends, wherever it waits", func(t *testing.T) {
-		bubble(t, func(t *testing.T, _ *lock.Fake, locker lock.Locker) {
+		bubble(t, func(t *testing.T, _ *fake, locker lock.Locker) {
 			holder := mustAcquire(t, locker, "b")
 			var waiters sync.WaitGroup
 			for range 3 { // one contends, two are in the queue
@@ -144,52 +144,52 @@ func TestAcquire_Fails(t *testing.T) {
 	t.Parallel()
 
 	t.Run("after three attempts without an answer", func(t *testing.T) {
-		bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
-			fake.Locked(func() { fake.OnTake = unanswered })
+		bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
+			fake.on(lock.OpTake, unanswered)
 			_, err := locker.Acquire(t.Context(), "a")
 			if !errors.Is(err, lock.ErrUnavailable) || !errors.Is(err, errNetwork) {
 				t.Errorf("acquire = %v, want ErrUnavailable and why", err)
 			}
-			if takes, _, _, _ := fake.Calls(); takes != 3 {
+			if takes := fake.count(lock.OpTake); takes != 3 {
 				t.Errorf("%d attempts, want 3", takes)
 			}
 		})
 	})
 
 	t.Run("when the answer comes too late", func(t *testing.T) {
-		bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
-			fake.Locked(func() {
-				fake.OnTake = func(context.Context) error { time.Sleep(usable); return nil }
-			})
+		bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
+			fake.on(lock.OpTake, func(context.Context) error { time.Sleep(usable); return nil })
 			if _, err := locker.Try(t.Context(), "a"); !errors.Is(err, lock.ErrUnavailable) {
 				t.Errorf("try = %v, want ErrUnavailable", err)
 			}
-			if !fake.Expires("a").IsZero() {
+			if fake.expires("a") != 0 {
 				t.Error("the key that was taken too late is still there")
 			}
 		})
 	})
 
 	t.Run("when its caller gives up, and leaves no key behind", func(t *testing.T) {
-		bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
-			var live context.Context
-			fake.Locked(func() {
-				fake.OnTake = func(ctx context.Context) error { live = ctx; time.Sleep(2 * time.Second); return nil }
+		bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
+			var live error // of the attempt's context, after its caller has gone
+			fake.on(lock.OpTake, func(ctx context.Context) error {
+				time.Sleep(200 * time.Millisecond)
+				live = ctx.Err()
+				return nil
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			start := time.Now()
 			_, err := locker.Acquire(ctx, "a")
-			if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 100*time.Millisecond {
 				t.Errorf("acquire = %v after %v, want the deadline's error at the deadline", err, time.Since(start))
 			}
-			time.Sleep(time.Second)
+			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
-			if live.Err() != nil {
-				t.Error("the attempt lost its context with its caller, so it could not clean up")
+			if live != nil {
+				t.Errorf("the attempt lost its context with its caller, so it could not clean up: %v", live)
 			}
-			if _, _, drops, _ := fake.Calls(); drops != 1 || !fake.Expires("a").IsZero() {
-				t.Errorf("the orphan was dropped %d times, expires %v", drops, fake.Expires("a"))
+			if drops := fake.count(lock.OpDrop); drops != 1 || fake.expires("a") != 0 {
+				t.Errorf("the orphan was dropped %d times, expires in %v", drops, fake.expires("a"))
 			}
 		})
 	})
@@ -197,12 +197,11 @@ func TestAcquire_Fails(t *testing.T) {
 	t.Run("when the Locker is closed", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			_, locker, closeLocker := lock.NewFake()
+			locker := newFake(t)
 			holder := mustAcquire(t, locker, "a")
 			go func() {
 				time.Sleep(time.Second)
-				closeLocker()
-				closeLocker()
+				locker.close(t)
 			}()
 			if _, err := locker.Acquire(t.Context(), "a"); !errors.Is(err, lock.ErrClosed) {
 				t.Errorf("waiting acquire = %v, want ErrClosed", err)
@@ -215,7 +214,7 @@ func TestAcquire_Fails(t *testing.T) {
 	})
 
 	t.Run("without a usable key", func(t *testing.T) {
-		bubble(t, func(t *testing.T, _ *lock.Fake, locker lock.Locker) {
+		bubble(t, func(t *testing.T, _ *fake, locker lock.Locker) {
 			for _, keys := range [][]string{nil, {""}, {"a", ""}} {
 				if _, err := locker.Acquire(t.Context(), keys...); !errors.Is(err, lock.ErrKeys) {
 					t.Errorf("acquire %q = %v, want ErrKeys", keys, err)
@@ -226,13 +225,13 @@ func TestAcquire_Fails(t *testing.T) {
 }
 
 func TestTry(t *testing.T) { // parallel in bubble
-	bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
+	bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
 		holder := mustAcquire(t, locker, "b")
 		start := time.Now()
 		if _, err := locker.Try(t.Context(), "a", "b"); !errors.Is(err, lock.ErrHeld) || time.Since(start) != 0 {
 			t.Errorf("try = %v after %v, want ErrHeld at once", err, time.Since(start))
 		}
-		if !fake.Expires("a").IsZero() {
+		if fake.expires("a") != 0 {
 			t.Error("one of two keys was taken")
 		}
 		mustRelease(t, holder)
@@ -277,13 +276,13 @@ func (r *recorder) Released(_ []string, d time.Duration, err error) {
 
 func TestObserver(t *testing.T) { // parallel in bubble
 	seen := &recorder{}
-	bubble(t, func(t *testing.T, fake *lock.Fake, locker lock.Locker) {
+	bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
 		lease := mustAcquire(t, locker, "a")
 		if _, err := locker.Try(t.Context(), "a"); err == nil {
 			t.Error("two holders")
 		}
 		time.Sleep(every + time.Second)
-		fake.Steal("a")
+		fake.Evict("a")
 		<-lease.Context().Done()
 		if err := lease.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
 			t.Errorf("release = %v, want ErrLost", err)

@@ -20,16 +20,20 @@ var (
 	ErrReleased = errors.New("lock: lease released")
 	// ErrStale is for resources that check fencing tokens: they have seen a newer one. This package never returns it.
 	ErrStale = errors.New("lock: fencing token is stale")
-	// ErrUnavailable means that Redis gave no usable answer; it wraps what Redis or the network said.
-	ErrUnavailable = errors.New("lock: redis gave no answer")
-	// ErrKeys means that the caller named no key, or an empty one.
-	ErrKeys = errors.New("lock: a lock needs one or more keys that are not empty")
+	// ErrUnavailable means that the backend, or enough of its nodes, gave no usable answer; it wraps what the server or the
+	// network said.
+	ErrUnavailable = errors.New("lock: no answer")
+	// ErrKeys means that the caller named no key, an empty one, or one of more than 512 bytes.
+	ErrKeys = errors.New("lock: a lock needs one or more keys of 1 to 512 bytes")
 	// ErrClosed means that the Locker was closed.
 	ErrClosed = errors.New("lock: closed")
 )
 
-// heldError is ErrHeld with the time that the present holder's key has left, negative when it never expires.
-type heldError struct{ left time.Duration }
+// heldError is ErrHeld with what a waiter wants to know.
+type heldError struct {
+	left  time.Duration // of the key that is in the way; negative when it never expires
+	split bool          // nobody has a quorum of the nodes: several tried at the same time and stood in each other's way
+}
 
 func (e *heldError) Error() string { return ErrHeld.Error() }
 

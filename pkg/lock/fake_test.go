@@ -1,179 +1,90 @@
-package lock
+package lock_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
+	"testing"
 	"time"
+
+	"holdfast/pkg/lock"
 )
 
-// Fake is an in-memory backend whose answers a test decides. It lives in this package because the seam it stands on is
-// not exported; the tests that use it are outside.
-type Fake struct {
-	set settings
+// fake is a Memory whose answers a test decides, and which counts its calls.
+type fake struct {
+	*lock.Memory
 
-	mu       sync.Mutex
-	holds    map[string]fakeHold
-	counters map[string]int64
-	on       listener
-
-	// The hooks run before the fake acts, without its mutex; an error is returned instead of acting. Set them through Locked.
-	OnTake, OnExtend, OnDrop func(ctx context.Context) error
-
-	Takes, Extends, Drops int  // calls so far; read them through Calls
-	overlapped            bool // two calls of one claim at a time
-	mute                  bool // freed keys are not reported
+	mu         sync.Mutex
+	hooks      map[lock.Op]func(ctx context.Context) error
+	calls      map[lock.Op]int
+	busy       map[string]bool // by key
+	overlapped bool            // two calls for one key at a time
 }
 
-type fakeHold struct {
-	claim   *fakeClaim
-	expires time.Time
-}
-
-var _ backend = (*Fake)(nil)
-
-// NewFake returns a Locker over a Fake, and a function that closes it.
-func NewFake(opts ...Option) (*Fake, Locker, func()) {
-	set, err := newSettings(opts)
+func newFake(t *testing.T, opts ...lock.Option) *fake {
+	t.Helper()
+	memory, err := lock.NewMemory(opts...)
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	f := &Fake{set: set, holds: make(map[string]fakeHold), counters: make(map[string]int64)}
-	l := newLocker(f, set)
-	return f, l, l.close
+	f := &fake{
+		Memory: memory, hooks: make(map[lock.Op]func(context.Context) error),
+		calls: make(map[lock.Op]int), busy: make(map[string]bool),
+	}
+	memory.Intercept(f.intercept)
+	return f
 }
 
-// WithPoll sets the fallback poll, so that a test can tell it from a wake-up.
-func WithPoll(d time.Duration) Option { return func(s *settings) { s.poll = d } }
-
-// Mute makes the fake lose all reports of freed keys.
-func (f *Fake) Mute() { f.Locked(func() { f.mute = true }) }
-
-// Calls returns how often the methods of claims were called, and whether two of one claim ever overlapped.
-func (f *Fake) Calls() (takes, extends, drops int, overlapped bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.Takes, f.Extends, f.Drops, f.overlapped
+func (f *fake) intercept(ctx context.Context, op lock.Op, keys []string) error {
+	var hook func(context.Context) error
+	f.locked(func() {
+		hook = f.hooks[op]
+		f.calls[op]++
+		f.overlapped = f.overlapped || f.busy[keys[0]]
+		f.busy[keys[0]] = true
+	})
+	defer f.locked(func() { f.busy[keys[0]] = false })
+	if hook == nil {
+		return nil
+	}
+	return hook(ctx)
 }
 
-// Expires returns when the key's hold ends; zero when nobody holds it.
-func (f *Fake) Expires(key string) time.Time {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.holds[key].expires
-}
-
-// Steal removes the key's hold behind its holder's back.
-func (f *Fake) Steal(key string) { f.Locked(func() { delete(f.holds, key) }) }
-
-// Locked runs do under the mutex that guards the hooks.
-func (f *Fake) Locked(do func()) {
+func (f *fake) locked(do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	do()
 }
 
-func (f *Fake) claim(keys []string) claim { return &fakeClaim{fake: f, keys: keys} }
-
-func (f *Fake) listen(on listener) func() {
-	f.Locked(func() { f.on = on })
-	on.ready()
-	return func() {}
+// on sets what an operation does before it acts; an error is returned instead of acting. nil ends it.
+func (f *fake) on(op lock.Op, hook func(ctx context.Context) error) {
+	f.locked(func() { f.hooks[op] = hook })
 }
 
-type fakeClaim struct {
-	fake *Fake
-	keys []string
-	busy bool
+// mute loses all reports of freed keys.
+func (f *fake) mute() {
+	f.on(lock.OpWake, func(context.Context) error { return errors.New("nobody hears it") })
 }
 
-// enter counts the call and marks the claim as busy until the returned function is called.
-func (c *fakeClaim) enter(calls *int) (leave func()) {
-	c.fake.Locked(func() {
-		*calls++
-		c.fake.overlapped = c.fake.overlapped || c.busy
-		c.busy = true
-	})
-	return func() { c.fake.Locked(func() { c.busy = false }) }
-}
-
-func (c *fakeClaim) take(ctx context.Context) (grant, error) {
-	defer c.enter(&c.fake.Takes)()
-	sent := time.Now()
-	if err := c.fake.hook(ctx, &c.fake.OnTake); err != nil {
-		return grant{}, err
-	}
-	f, now := c.fake, time.Now()
+func (f *fake) count(op lock.Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, key := range c.keys {
-		if h, ok := f.holds[key]; ok && now.Before(h.expires) {
-			return grant{}, &heldError{left: h.expires.Sub(now)}
-		}
-	}
-	tokens := make(map[string]int64)
-	for _, key := range c.keys {
-		f.counters[key]++
-		tokens[key] = f.counters[key]
-		f.holds[key] = fakeHold{claim: c, expires: now.Add(f.set.ttl)}
-	}
-	return grant{until: sent.Add(f.set.ttl - f.set.drift()), tokens: tokens}, nil
+	return f.calls[op]
 }
 
-func (c *fakeClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
-	defer c.enter(&c.fake.Extends)()
-	now := time.Now()
-	if err := c.fake.hook(ctx, &c.fake.OnExtend); err != nil {
-		return time.Time{}, err
-	}
-	f := c.fake
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, key := range c.keys {
-		if f.holds[key].claim != c {
-			return time.Time{}, fmt.Errorf("%w: not mine", ErrLost)
+func (f *fake) close(t *testing.T) {
+	t.Helper()
+	for range 2 {
+		if err := f.Close(); err != nil {
+			t.Error(err)
 		}
 	}
-	for _, key := range c.keys {
-		f.holds[key] = fakeHold{claim: c, expires: now.Add(ttl)}
-	}
-	return now.Add(ttl - f.set.drift()), nil
 }
 
-func (c *fakeClaim) drop(ctx context.Context) error {
-	defer c.enter(&c.fake.Drops)()
-	if err := c.fake.hook(ctx, &c.fake.OnDrop); err != nil {
-		return err
+// expires returns in how long the key is free if nothing happens; zero when it is.
+func (f *fake) expires(key string) time.Duration {
+	if at := f.Expires(key); !at.IsZero() {
+		return time.Until(at)
 	}
-	f := c.fake
-	f.mu.Lock()
-	var err error
-	for _, key := range c.keys {
-		if f.holds[key].claim != c {
-			err = ErrLost
-			continue
-		}
-		delete(f.holds, key)
-	}
-	on := f.on
-	if f.mute {
-		on = listener{}
-	}
-	f.mu.Unlock()
-	if on.freed != nil {
-		for _, key := range c.keys {
-			on.freed(key)
-		}
-	}
-	return err
-}
-
-func (f *Fake) hook(ctx context.Context, h *func(context.Context) error) error {
-	f.mu.Lock()
-	do := *h
-	f.mu.Unlock()
-	if do == nil {
-		return nil
-	}
-	return do(ctx)
+	return 0
 }

@@ -123,14 +123,9 @@ func (l *Lease) watch() {
 // renew extends the keys, but not past MaxHold: what the margin and the drift need on top is added so that the lease
 // may be used up to its limit.
 func (l *Lease) renew() error {
-	now := time.Now()
-	deadline := l.Until()
-	if d := now.Add(l.set.callTimeout()); d.Before(deadline) {
-		deadline = d
-	}
-	ctx, cancel := context.WithDeadline(l.ctx, deadline)
+	ctx, cancel := context.WithDeadline(l.ctx, l.Until())
 	defer cancel()
-	ttl := min(l.set.ttl, l.limit.Sub(now)+l.set.margin+l.set.drift())
+	ttl := min(l.set.ttl, time.Until(l.limit)+l.set.margin+l.set.drift())
 	until, err := l.claim.extend(ctx, ttl)
 
 	l.mu.Lock()

@@ -24,19 +24,19 @@ var errNetwork = errors.New("connection reset")
 func unanswered(context.Context) error { return fmt.Errorf("%w: %w", lock.ErrUnavailable, errNetwork) }
 
 // watched is a fake in a bubble with one lease on "a".
-func watched(t *testing.T, extend func(ctx context.Context) error, test func(*testing.T, *lock.Fake, *lock.Lease)) {
+func watched(t *testing.T, extend func(ctx context.Context) error, test func(*testing.T, *fake, *lock.Lease)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		fake, locker, closeLocker := lock.NewFake()
-		defer closeLocker()
-		fake.Locked(func() { fake.OnExtend = extend })
-		lease, err := locker.Acquire(t.Context(), "a")
+		fake := newFake(t)
+		defer fake.close(t)
+		fake.on(lock.OpExtend, extend)
+		lease, err := fake.Acquire(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
 		}
 		test(t, fake, lease)
-		if _, _, _, overlapped := fake.Calls(); overlapped {
+		if fake.overlapped {
 			t.Error("two calls of one claim at the same time")
 		}
 	})
@@ -59,9 +59,9 @@ func TestLease_Context(t *testing.T) {
 	t.Parallel()
 
 	t.Run("hung backend: lost exactly at Until", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
 			hang := make(chan struct{}) // not even the call's own deadline ends it
-			fake.Locked(func() { fake.OnExtend = func(context.Context) error { <-hang; return nil } })
+			fake.on(lock.OpExtend, func(context.Context) error { <-hang; return nil })
 			until := lease.Until()
 			wantEnd(t, lease, lock.ErrLost, usable)
 			if !time.Now().Equal(until) {
@@ -82,13 +82,13 @@ func TestLease_Context(t *testing.T) {
 				return nil
 			}
 			return unanswered(ctx)
-		}, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
+		}, func(t *testing.T, fake *fake, lease *lock.Lease) {
 			wantEnd(t, lease, lock.ErrLost, 2*every+usable)
 			if cause := context.Cause(lease.Context()); !errors.Is(cause, errNetwork) {
 				t.Errorf("cause = %v, want it to say why it was not renewed", cause)
 			}
 			// From 8 s on, each 267 ms until 12.45 s.
-			if _, extends, _, _ := fake.Calls(); extends < 15 {
+			if extends := fake.count(lock.OpExtend); extends < 15 {
 				t.Errorf("%d renewals were tried, want one after the other until the end", extends)
 			}
 		})
@@ -101,20 +101,20 @@ func TestLease_Context(t *testing.T) {
 				return unanswered(ctx)
 			}
 			return nil
-		}, func(t *testing.T, _ *lock.Fake, lease *lock.Lease) {
+		}, func(t *testing.T, _ *fake, lease *lock.Lease) {
 			wantEnd(t, lease, lock.ErrMaxHold, 4*ttl)
 		})
 	})
 
 	t.Run("not mine: lost at once", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
-			fake.Steal("a")
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
+			fake.Evict("a")
 			wantEnd(t, lease, lock.ErrLost, every)
 		})
 	})
 
 	t.Run("cut at MaxHold", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
 			limit := time.Now().Add(4 * ttl)
 			wantEnd(t, lease, lock.ErrMaxHold, 4*ttl)
 			if got := fake.Expires("a").Sub(limit); got != 880*time.Millisecond {
@@ -126,12 +126,12 @@ func TestLease_Context(t *testing.T) {
 	t.Run("follows its parent and is renewed no more", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			fake, locker, closeLocker := lock.NewFake()
-			defer closeLocker()
+			fake := newFake(t)
+			defer fake.close(t)
 			type key struct{}
 			gone := errors.New("client is gone")
 			ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "v"))
-			lease, err := locker.Acquire(ctx, "a")
+			lease, err := fake.Acquire(ctx, "a")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,8 +140,8 @@ func TestLease_Context(t *testing.T) {
 			}
 			cancel(gone)
 			wantEnd(t, lease, gone, 0)
-			time.Sleep(ttl) // fake time
-			if _, extends, _, _ := fake.Calls(); extends != 0 {
+			time.Sleep(2 * every) // twice the time for a renewal, and the key is there still
+			if extends := fake.count(lock.OpExtend); extends != 0 {
 				t.Errorf("renewed %d times after the parent was cancelled", extends)
 			}
 			if err := lease.Release(ctx); err != nil {
@@ -155,30 +155,28 @@ func TestLease_Release(t *testing.T) {
 	t.Parallel()
 
 	t.Run("ends the context and answers the same again", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
 			for range 2 {
 				if err := lease.Release(t.Context()); err != nil {
 					t.Errorf("release: %v", err)
 				}
 			}
 			wantEnd(t, lease, lock.ErrReleased, 0)
-			if _, _, drops, _ := fake.Calls(); drops != 1 {
+			if drops := fake.count(lock.OpDrop); drops != 1 {
 				t.Errorf("%d drops, want 1", drops)
 			}
 		})
 	})
 
 	t.Run("waits for the renewal in flight", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
 			inFlight, answer := make(chan struct{}), make(chan struct{})
-			fake.Locked(func() {
-				fake.OnExtend = func(context.Context) error { close(inFlight); <-answer; return nil }
-			})
+			fake.on(lock.OpExtend, func(context.Context) error { close(inFlight); <-answer; return nil })
 			<-inFlight
 			released := make(chan error)
 			go func() { released <- lease.Release(t.Context()) }()
 			synctest.Wait()
-			if _, _, drops, _ := fake.Calls(); drops != 0 {
+			if drops := fake.count(lock.OpDrop); drops != 0 {
 				t.Error("keys dropped while a renewal was under way")
 			}
 			close(answer)
@@ -189,8 +187,8 @@ func TestLease_Release(t *testing.T) {
 	})
 
 	t.Run("says that the lease was lost", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
-			fake.Steal("a")
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
+			fake.Evict("a")
 			for range 2 {
 				if err := lease.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
 					t.Errorf("release = %v, want ErrLost", err)
@@ -200,12 +198,12 @@ func TestLease_Release(t *testing.T) {
 	})
 
 	t.Run("may be repeated when nobody answered", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
-			fake.Locked(func() { fake.OnDrop = unanswered })
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
+			fake.on(lock.OpDrop, unanswered)
 			if err := lease.Release(t.Context()); !errors.Is(err, lock.ErrUnavailable) {
 				t.Errorf("release = %v, want ErrUnavailable", err)
 			}
-			fake.Locked(func() { fake.OnDrop = nil })
+			fake.on(lock.OpDrop, nil)
 			if err := lease.Release(t.Context()); err != nil {
 				t.Errorf("second release: %v", err)
 			}
@@ -213,15 +211,13 @@ func TestLease_Release(t *testing.T) {
 	})
 
 	t.Run("works with a cancelled context, in bounded time", func(t *testing.T) {
-		watched(t, nil, func(t *testing.T, fake *lock.Fake, lease *lock.Lease) {
+		watched(t, nil, func(t *testing.T, fake *fake, lease *lock.Lease) {
 			var alive bool
 			var bounded bool
-			fake.Locked(func() {
-				fake.OnDrop = func(ctx context.Context) error {
-					alive = ctx.Err() == nil
-					_, bounded = ctx.Deadline()
-					return nil
-				}
+			fake.on(lock.OpDrop, func(ctx context.Context) error {
+				alive = ctx.Err() == nil
+				_, bounded = ctx.Deadline()
+				return nil
 			})
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()

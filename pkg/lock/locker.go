@@ -14,7 +14,14 @@ import (
 // one, so that a broken connection heals; few, so that a dead Redis is reported and not waited for.
 const maxFailures = 3
 
-// locker is everything about leases that does not depend on where the keys are held.
+// splitJitter is within which time those who split the votes try again; it should be several round trips long.
+const splitJitter = 10 * time.Millisecond
+
+// patience is how long an attempt of Acquire may stand in a backend's own queue.
+const patience = time.Second
+
+// locker is everything about leases that does not depend on where the keys are held. It is embedded in the exported
+// types, which share its methods.
 type locker struct {
 	backend backend
 	set     settings
@@ -34,14 +41,16 @@ func newLocker(b backend, set settings) *locker {
 	return &locker{backend: b, set: set, gate: newGate(), wakes: newWakes(), closing: make(chan struct{})}
 }
 
-// Try implements Locker: one attempt, past the local queue.
+// Try implements [Locker]: one attempt, which does not queue behind this process's waiters. It returns ErrHeld,
+// ErrUnavailable, ErrKeys, ErrClosed or ctx.Err(), to be told apart with errors.Is.
 func (l *locker) Try(ctx context.Context, keys ...string) (*Lease, error) {
 	return l.observed(ctx, keys, func(ctx context.Context, keys []string) (*Lease, error) {
-		return l.attempt(ctx, keys, l.backend.claim(keys))
+		return l.attempt(ctx, keys, l.backend.claim(keys), 0)
 	})
 }
 
-// Acquire implements Locker.
+// Acquire implements [Locker]. It returns ctx.Err() when ctx ended first, ErrUnavailable after three attempts in a row
+// without an answer, ErrKeys, or ErrClosed, to be told apart with errors.Is.
 func (l *locker) Acquire(ctx context.Context, keys ...string) (*Lease, error) {
 	return l.observed(ctx, keys, l.contend)
 }
@@ -53,8 +62,8 @@ func (l *locker) observed(
 	keys = slices.Clone(keys)
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
-	if len(keys) == 0 || keys[0] == "" {
-		return nil, ErrKeys
+	if err := checkKeys(keys); err != nil {
+		return nil, err
 	}
 	start := time.Now()
 	lease, err := get(ctx, keys)
@@ -77,12 +86,11 @@ func (l *locker) contend(ctx context.Context, keys []string) (*Lease, error) {
 	claim := l.backend.claim(keys)
 	failures := 0
 	for {
-		lease, err := l.attempt(ctx, keys, claim)
-		left := time.Duration(-1)
-		var held *heldError
+		lease, err := l.attempt(ctx, keys, claim, patience)
+		held := &heldError{left: -1}
 		switch {
 		case errors.As(err, &held):
-			failures, left = 0, held.left
+			failures = 0
 			// Subscribe, then try, then wait: a release between our attempt and the subscription would go unheard.
 			if first, err := l.subscribe(ctx); err != nil {
 				return nil, err
@@ -96,7 +104,7 @@ func (l *locker) contend(ctx context.Context, keys []string) (*Lease, error) {
 		default:
 			return lease, err
 		}
-		if err := l.wait(ctx, woken, left); err != nil {
+		if err := l.wait(ctx, woken, held); err != nil {
 			return nil, err
 		}
 	}
@@ -104,10 +112,16 @@ func (l *locker) contend(ctx context.Context, keys []string) (*Lease, error) {
 
 // wait returns when it is worth while to try again: a key was freed, the key that is in the way has expired, or it is
 // time to look in case a wake-up was lost, as Redis keeps no message for a subscriber that is away.
-func (l *locker) wait(ctx context.Context, woken <-chan struct{}, left time.Duration) error {
+//
+// Those who split the votes of several nodes among them wait for a random moment only: the first to come back finds all
+// nodes free. A wake-up must not cut that short, as each of them would wake the others by taking its votes back.
+func (l *locker) wait(ctx context.Context, woken <-chan struct{}, held *heldError) error {
 	pause := l.set.poll + rand.N(l.set.poll)
-	if left >= 0 {
-		pause = min(pause, left+time.Millisecond+rand.N(5*time.Millisecond))
+	switch {
+	case held.split:
+		pause, woken = min(pause, time.Millisecond+rand.N(splitJitter)), nil
+	case held.left >= 0:
+		pause = min(pause, held.left+time.Millisecond+rand.N(5*time.Millisecond))
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -156,7 +170,7 @@ func (l *locker) subscribe(ctx context.Context) (first bool, err error) {
 
 // attempt tries once. When ctx ends first it returns at once; the attempt goes on without its caller, who would not
 // know what became of it, and frees what it got.
-func (l *locker) attempt(ctx context.Context, keys []string, c claim) (*Lease, error) {
+func (l *locker) attempt(ctx context.Context, keys []string, c claim, patience time.Duration) (*Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -176,7 +190,7 @@ func (l *locker) attempt(ctx context.Context, keys []string, c claim) (*Lease, e
 	go func() {
 		defer l.running.Done()
 		live := context.WithoutCancel(ctx) // the clean-up must outlive the caller
-		g, err := c.take(live)
+		g, err := c.take(live, patience)
 		if err == nil && !time.Now().Before(g.until.Add(-l.set.margin)) {
 			l.discard(live, c)
 			err = fmt.Errorf("%w: the answer came too late to be of use", ErrUnavailable)
@@ -207,8 +221,9 @@ func (l *locker) discard(ctx context.Context, c claim) {
 	_ = c.drop(ctx)
 }
 
-// close ends waits and the subscription and returns when none of their goroutines runs any more.
-func (l *locker) close() {
+// Close ends waits with ErrClosed, stops listening, and returns when no goroutine of it runs any more. Leases live on until
+// they are released. It may be called twice. It closes nothing that was given to it.
+func (l *locker) Close() error {
 	l.mu.Lock()
 	if !l.closed {
 		l.closed = true
@@ -220,4 +235,5 @@ func (l *locker) close() {
 		stop()
 	}
 	l.running.Wait()
+	return nil
 }

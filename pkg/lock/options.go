@@ -24,13 +24,14 @@ func WithMargin(d time.Duration) Option {
 }
 
 // WithPrefix sets what all names in Redis begin with, in braces: on a Cluster all locks of one prefix share one slot,
-// as one script must reach several of them. It must not contain braces. Default "holdfast:lock:".
+// as one script must reach several of them. It must have 1 to 128 bytes and no braces. Default "holdfast:lock:".
 func WithPrefix(prefix string) Option { return func(s *settings) { s.prefix = prefix } }
 
 // WithObserver sets who is told of waits, renewals, losses and releases. Default: nobody.
 func WithObserver(o Observer) Option { return func(s *settings) { s.observer = o } }
 
 const (
+	maxPrefix      = 128
 	minTTL         = 100 * time.Millisecond
 	releaseTimeout = time.Second            // a release outlives its caller's context by no more than this
 	defaultPoll    = 250 * time.Millisecond // waiters ask again after one to two of these, woken or not
@@ -66,6 +67,8 @@ func newSettings(opts []Option) (settings, error) {
 		return s, fmt.Errorf("lock: Margin %v is not between 0 and half of the TTL %v", s.margin, s.ttl)
 	case s.prefix == "" || strings.ContainsAny(s.prefix, "{}"):
 		return s, fmt.Errorf("lock: Prefix %q is empty or contains braces", s.prefix)
+	case len(s.prefix) > maxPrefix:
+		return s, fmt.Errorf("lock: Prefix %q… has %d bytes, more than %d", s.prefix[:20], len(s.prefix), maxPrefix)
 	case s.observer == nil:
 		return s, fmt.Errorf("lock: Observer is nil")
 	}

@@ -14,36 +14,38 @@ import (
 )
 
 // redisClaim is one redsync.Mutex for one set of keys. redsync counts the lease's validity (from before the command was
-// sent, drift off), bounds each command, and cleans up after an attempt that failed; it believes that its mutex is one
-// key. This type is also the redis.Pool and the redis.Conn beneath it and maps that one name to all keys.
+// sent, drift off), asks all nodes at once, counts the quorum, and cleans up after an attempt that failed; it believes that
+// its mutex is one key. A redisNode beneath it maps that one name to all keys: each node gives all of them or none, so
+// that a majority for one key is a majority for all, and no claim holds one key while it waits for another.
 type redisClaim struct {
 	backend *redisBackend
 	keys    []string // the caller's
-	names   []string // the locks in Redis, then their counters
+	locks   []string // their names in Redis
+	fences  []string // their token counters; empty where there are none
 	owner   string   // shared by all attempts, so that one whose answer was lost is recognised
 	tries   int
 	mutex   *redsync.Mutex
+	ttl     time.Duration // of the extend under way
 
-	tokens  map[string]int64 // of the attempt that succeeded
-	refused *heldError       // the last attempt's definite answer that the keys are held
-	ttl     time.Duration    // of the extend under way
+	// What the nodes say to the command under way.
+	taking, extending, freeing *round
 }
 
-var (
-	_ claim             = (*redisClaim)(nil)
-	_ redsyncredis.Pool = (*redisClaim)(nil)
-	_ redsyncredis.Conn = (*redisConn)(nil)
-)
+var _ claim = (*redisClaim)(nil)
 
 func newRedisClaim(b *redisBackend, keys []string) *redisClaim {
-	c := &redisClaim{backend: b, keys: keys, owner: rand.Text(), names: make([]string, 0, 2*len(keys))}
+	c := &redisClaim{backend: b, keys: keys, owner: rand.Text()}
 	for _, key := range keys {
-		c.names = append(c.names, b.lockName(key))
+		c.locks = append(c.locks, b.lockName(key))
+		if b.fenced {
+			c.fences = append(c.fences, b.fenceName(key))
+		}
 	}
-	for _, key := range keys {
-		c.names = append(c.names, b.fenceName(key))
+	nodes := make([]redsyncredis.Pool, len(b.clients))
+	for i, client := range b.clients {
+		nodes[i] = &redisNode{claim: c, index: i, client: client}
 	}
-	c.mutex = redsync.New(c).NewMutex(strings.Join(keys, " "),
+	c.mutex = redsync.New(nodes...).NewMutex(strings.Join(keys, " "),
 		redsync.WithExpiry(b.set.ttl),
 		redsync.WithTries(1), // waiting is ours: redsync sleeps for a random time and gives up after 32 tries
 		redsync.WithDriftFactor(driftFactor),
@@ -60,25 +62,26 @@ func (c *redisClaim) nextValue() (string, error) {
 	return c.owner + ":" + strconv.Itoa(c.tries), nil
 }
 
-func (c *redisClaim) locks() []string { return c.names[:len(c.keys)] }
+func (c *redisClaim) newRound() *round { return newRound(len(c.backend.clients), c.backend.quorum) }
 
 // take implements claim.
-func (c *redisClaim) take(ctx context.Context) (grant, error) {
-	c.refused = nil
+func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
+	c.taking, c.freeing = c.newRound(), c.newRound()
 	err := c.mutex.TryLockContext(ctx)
-	switch {
-	case err == nil:
-		return grant{until: c.mutex.Until(), tokens: c.tokens}, nil
-	case c.refused != nil:
-		return grant{}, c.refused
-	default:
-		return grant{}, unavailable(err)
+	if err == nil {
+		return grant{until: c.mutex.Until(), tokens: c.taking.tokens(c.keys)}, nil
 	}
+	if held := c.taking.held(); held != nil {
+		return grant{}, held
+	}
+	return grant{}, unavailable(err)
 }
 
 // extend implements claim.
 func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
-	c.ttl = ttl
+	ctx, cancel := context.WithTimeout(ctx, c.backend.set.callTimeout())
+	defer cancel()
+	c.ttl, c.extending = ttl, c.newRound()
 	ok, err := c.mutex.ExtendContext(ctx)
 	var taken *redsync.ErrTaken
 	switch {
@@ -94,35 +97,17 @@ func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, 
 // drop implements claim. An answer that was lost is asked for once more, so that a connection that broke does not block
 // others for the whole TTL.
 func (c *redisClaim) drop(ctx context.Context) error {
-	ok, err := c.mutex.UnlockContext(ctx)
-	if answered(ok, err) {
-		return freed(ok)
+	var err error
+	for range 2 {
+		c.freeing = c.newRound()
+		_, err = c.mutex.UnlockContext(ctx)
+		freed, gone := c.freeing.count()
+		switch {
+		case freed >= c.backend.quorum:
+			return nil
+		case gone >= c.backend.quorum:
+			return fmt.Errorf("%w: a key was gone or another owner's at the end", ErrLost)
+		}
 	}
-	ok, err = c.mutex.UnlockContext(ctx)
-	switch {
-	case errors.Is(err, redsync.ErrLockAlreadyExpired) && time.Now().Before(c.mutex.Until()):
-		return nil // too early to have expired: the first call freed it
-	case answered(ok, err):
-		return freed(ok)
-	default:
-		return unavailable(err)
-	}
-}
-
-// answered tells redsync's "not freed, because it was not yours" from "Redis did not say".
-func answered(ok bool, err error) bool {
-	var taken *redsync.ErrTaken
-	return ok || errors.As(err, &taken) || errors.Is(err, redsync.ErrLockAlreadyExpired)
-}
-
-func freed(ok bool) error {
-	if ok {
-		return nil
-	}
-	return fmt.Errorf("%w: a key was gone or another owner's at the end", ErrLost)
-}
-
-// Get implements redsync's Pool.
-func (c *redisClaim) Get(ctx context.Context) (redsyncredis.Conn, error) {
-	return &redisConn{ctx: ctx, claim: c}, nil
+	return unavailable(err)
 }

@@ -1,0 +1,121 @@
+package lesson
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+)
+
+// Env is what a lesson works with. Its methods may be called from several goroutines.
+type Env struct {
+	lesson Lesson
+	cfg    Config
+	id     string // in the name of everything that this run leaves on a shared server
+
+	mu             sync.Mutex
+	steps          int
+	checks, broken int
+	cleanups       []func(context.Context) error
+}
+
+func newEnv(l Lesson, cfg Config) *Env {
+	return &Env{lesson: l, cfg: cfg, id: strings.ToLower(rand.Text()[:10])}
+}
+
+// Step says what is done next; steps are numbered.
+func (e *Env) Step(format string, args ...any) {
+	e.mu.Lock()
+	e.steps++
+	n := e.steps
+	e.mu.Unlock()
+	e.printf("\n%d. %s", n, fmt.Sprintf(format, args...))
+}
+
+// Show prints a line of what happened.
+func (e *Env) Show(format string, args ...any) { e.printf("   "+format, args...) }
+
+// Table prints columns; rows are one line of a table each, the first its heads.
+func (e *Env) Table(rows ...[]any) {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				fmt.Fprint(w, "\t")
+			}
+			fmt.Fprint(w, cell)
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush() // a strings.Builder does not fail
+	for line := range strings.Lines(text.String()) {
+		e.Show("%s", strings.TrimRight(line, " \n"))
+	}
+}
+
+// Check claims something. The lesson goes on when it is not true, and fails at its end.
+func (e *Env) Check(holds bool, format string, args ...any) {
+	mark := "✓"
+	e.mu.Lock()
+	e.checks++
+	if !holds {
+		e.broken++
+		mark = "✗ NOT TRUE:"
+	}
+	e.mu.Unlock()
+	e.printf("   %s %s", mark, fmt.Sprintf(format, args...))
+}
+
+func (e *Env) printf(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	fmt.Fprintf(e.cfg.Out, format+"\n", args...)
+}
+
+// Clean adds what is to be done at the lesson's end, however it ends. The last added is done first.
+func (e *Env) Clean(f func(context.Context) error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cleanups = append(e.cleanups, f)
+}
+
+func (e *Env) clean(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	e.mu.Lock()
+	cleanups := e.cleanups
+	e.cleanups = nil
+	e.mu.Unlock()
+	var errs []error
+	for i := len(cleanups) - 1; i >= 0; i-- {
+		errs = append(errs, cleanups[i](ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Until waits for a condition. It gives up with an error that names it when ctx ends or after 30 s.
+func (e *Env) Until(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := condition(ctx)
+		if err != nil {
+			return fmt.Errorf("wait until %s: %w", what, err)
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}

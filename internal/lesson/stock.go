@@ -1,0 +1,89 @@
+package lesson
+
+import (
+	"context"
+	stdsql "database/sql"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"holdfast/pkg/database"
+	"holdfast/sql"
+)
+
+// sku is what the lessons sell.
+const sku = "MUG-CLASSIC"
+
+// shelf is a stock row of the inventory service's own schema, in a database of the lesson's own.
+type shelf struct {
+	dsn string
+	db  *stdsql.DB
+}
+
+func (e *Env) shelf(ctx context.Context) (*shelf, error) {
+	dsn, err := e.DSN(ctx)
+	if err != nil {
+		return nil, err
+	}
+	db, err := database.Open(ctx, dsn, database.Options{})
+	if err != nil {
+		return nil, err
+	}
+	e.Clean(func(context.Context) error { return database.Close(db) })
+	if err := database.Migrate(ctx, db, sql.Inventory(), slog.New(slog.DiscardHandler)); err != nil {
+		return nil, err
+	}
+	pool, err := db.DB()
+	return &shelf{dsn: dsn, db: pool}, err
+}
+
+// fill puts the row into the state that a lesson begins with. The fence stays: tokens of one lesson only grow.
+func (s *shelf) fill(ctx context.Context, available int64) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO stock (sku, available, updated_at) VALUES (?, ?, UTC_TIMESTAMP(6))
+		ON DUPLICATE KEY UPDATE available = VALUES(available)`, sku, available)
+	return err
+}
+
+// left returns what is committed.
+func (s *shelf) left(ctx context.Context) (int64, error) { return readStock(ctx, s.db) }
+
+// querier is a pool, a connection or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *stdsql.Row
+	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
+}
+
+// readStock is the read that locks nothing, as the course's code does it.
+func readStock(ctx context.Context, q querier) (int64, error) {
+	var n int64
+	err := q.QueryRowContext(ctx, "SELECT available FROM stock WHERE sku = ?", sku).Scan(&n)
+	return n, err
+}
+
+// writeStock writes an absolute number, as an ORM's Save does: right only if nobody wrote since the read.
+func writeStock(ctx context.Context, q querier, available int64) error {
+	n, err := affected(q.ExecContext(ctx, "UPDATE stock SET available = ?, version = version + 1 WHERE sku = ?", available, sku))
+	if err == nil && n != 1 {
+		err = fmt.Errorf("the stock row of %s is gone", sku)
+	}
+	return err
+}
+
+func affected(res stdsql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// sales are what a run of sales amounts to.
+type sales struct {
+	accepted, refused int64
+	gone              int64 // what the stock went down by
+}
+
+// lost is how many sales the row does not know of.
+func (s sales) lost() int64 { return s.accepted - s.gone }
+
+// patience is how long a lesson's transaction may wait for a row: longer than any pause that the lesson makes.
+const patience = 30 * time.Second

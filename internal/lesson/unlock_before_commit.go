@@ -1,0 +1,173 @@
+package lesson
+
+import (
+	"context"
+	stdsql "database/sql"
+	"errors"
+	"sync/atomic"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/pkg/lock"
+)
+
+func unlockBeforeCommit() Lesson {
+	return Lesson{
+		Name:  "unlock-before-commit",
+		Title: "the next one reads before you have committed",
+		Run:   runUnlockBeforeCommit,
+	}
+}
+
+func runUnlockBeforeCommit(ctx context.Context, e *Env) error {
+	s, err := e.shelf(ctx)
+	if err != nil {
+		return err
+	}
+	locker, err := e.locker(ctx, e.Key("locks:"))
+	if err != nil {
+		return err
+	}
+	if err := unlockByHand(ctx, e, s, locker); err != nil {
+		return err
+	}
+
+	const workers, each = 8, 25
+	e.Step("As a race: %d workers sell %d each from a stock of %d; first unlock, then the order's row and COMMIT.", workers, each, workers*each)
+	early, err := sellAll(ctx, s, locker, workers, each, true)
+	if err != nil {
+		return err
+	}
+	e.Step("The same, first the order's row and COMMIT, then unlock.")
+	late, err := sellAll(ctx, s, locker, workers, each, false)
+	if err != nil {
+		return err
+	}
+	e.Table(
+		[]any{"", "sold", "stock went down by", "lost updates"},
+		[]any{"unlock, COMMIT", early.accepted, early.gone, early.lost()},
+		[]any{"COMMIT, unlock", late.accepted, late.gone, late.lost()},
+	)
+	e.Check(early.lost() > 0, "unlocked before the commit: the stock does not know of %d of %d sales", early.lost(), early.accepted)
+	e.Check(late.lost() == 0 && late.accepted == workers*each, "unlocked after it: it knows of every one")
+	return nil
+}
+
+// unlockByHand is the interleaving, one statement after the other.
+func unlockByHand(ctx context.Context, e *Env, s *shelf, locker *lock.Redis) error {
+	e.Step("By hand: a stock of 10, two sellers, one unit each. A unlocks before it commits.")
+	if err := s.fill(ctx, 10); err != nil {
+		return err
+	}
+	a, err := beginSale(ctx, s, locker)
+	if err != nil {
+		return err
+	}
+	e.Show("A: lock, BEGIN, SELECT available -> %d, UPDATE SET available = %d", a.read, a.read-1)
+	if err := a.lease.Release(ctx); err != nil {
+		return err
+	}
+	e.Show("A: unlock")
+	// B's UPDATE waits for A's row lock, but B has read by then, and what it read is what it writes.
+	b := &sale{}
+	if b.lease, err = locker.Acquire(ctx, sku); err != nil {
+		return err
+	}
+	if b.tx, err = s.db.BeginTx(ctx, nil); err != nil {
+		return err
+	}
+	if b.read, err = readStock(ctx, b.tx); err != nil {
+		return err
+	}
+	e.Show("B: lock, BEGIN, SELECT available -> %d: A's update is not committed yet", b.read)
+	if err := a.tx.Commit(); err != nil {
+		return err
+	}
+	e.Show("A: COMMIT")
+	if err := writeStock(ctx, b.tx, b.read-1); err != nil {
+		return err
+	}
+	if err := errors.Join(b.tx.Commit(), b.lease.Release(ctx)); err != nil {
+		return err
+	}
+	e.Show("B: UPDATE SET available = %d, COMMIT, unlock", b.read-1)
+	left, err := s.left(ctx)
+	e.Check(err == nil && left == 9, "two units are sold, and %d of 10 are left", left)
+	return err
+}
+
+// sale is one seller's transaction, open.
+type sale struct {
+	lease *lock.Lease
+	tx    *stdsql.Tx
+	read  int64
+}
+
+// beginSale locks, reads and writes, and leaves the end to its caller.
+func beginSale(ctx context.Context, s *shelf, locker *lock.Redis) (_ *sale, err error) {
+	one := &sale{}
+	if one.lease, err = locker.Acquire(ctx, sku); err != nil {
+		return nil, err
+	}
+	if one.tx, err = s.db.BeginTx(ctx, nil); err != nil {
+		return nil, errors.Join(err, one.lease.Release(ctx))
+	}
+	if one.read, err = readStock(ctx, one.tx); err == nil && one.read > 0 {
+		err = writeStock(ctx, one.tx, one.read-1)
+	}
+	if err != nil {
+		return nil, errors.Join(err, one.tx.Rollback(), one.lease.Release(ctx))
+	}
+	return one, nil
+}
+
+// finish writes the order's own row and ends the sale. The course unlocks in the loop over an order's goods, and whatever
+// the transaction still has to do comes after it.
+func (one *sale) finish(ctx context.Context, early bool) error {
+	unlock := func() error { return one.lease.Release(ctx) }
+	commit := func() error {
+		_, err := one.tx.ExecContext(ctx, `INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
+			VALUES (?, 'reserved', '', 'lesson', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))`, ulid.Make().String())
+		if err != nil {
+			return errors.Join(err, one.tx.Rollback())
+		}
+		return one.tx.Commit()
+	}
+	if early {
+		return errors.Join(unlock(), commit())
+	}
+	return errors.Join(commit(), unlock())
+}
+
+// sellAll sells one unit at a time until every worker has sold its share.
+func sellAll(ctx context.Context, s *shelf, locker *lock.Redis, workers, each int, early bool) (sales, error) {
+	stock := int64(workers * each)
+	if err := s.fill(ctx, stock); err != nil {
+		return sales{}, err
+	}
+	var accepted atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		g.Go(func() error {
+			for range each {
+				one, err := beginSale(ctx, s, locker)
+				if err != nil {
+					return err
+				}
+				if err := one.finish(ctx, early); err != nil {
+					return err
+				}
+				if one.read > 0 {
+					accepted.Add(1)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return sales{}, err
+	}
+	left, err := s.left(context.WithoutCancel(ctx)) // the group's context has ended with the group
+	return sales{accepted: accepted.Load(), gone: stock - left}, err
+}

@@ -1,0 +1,171 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	redsyncredis "github.com/go-redsync/redsync/v4/redis"
+	"github.com/redis/go-redis/v9"
+)
+
+// redisNode is a claim's keys on one node; for redsync it is the redis.Pool that answers commands for one key with
+// scripts over all of them. One command at a time is on its way to the node, and never one to which a later
+// one could be overtaken: a delete that passes the set which it should undo leaves an orphan.
+type redisNode struct {
+	claim  *redisClaim
+	index  int
+	client redis.UniversalClient
+
+	mu    sync.Mutex
+	tail  <-chan struct{} // closed when the last command has ended
+	value string          // what our keys may hold there; empty when we know that they hold nothing of ours
+	freed int64           // what the delete of an earlier value was answered
+	lost  bool            // a delete of value got no answer: it may have been carried out
+}
+
+var (
+	_ redsyncredis.Pool = (*redisNode)(nil)
+	_ redsyncredis.Conn = (*redisConn)(nil)
+)
+
+// What the release script answers.
+const (
+	nodeFreed   = 1
+	nodeForeign = 0
+	nodeGone    = -1
+)
+
+// Get implements redsync's Pool.
+func (n *redisNode) Get(ctx context.Context) (redsyncredis.Conn, error) {
+	return &redisConn{ctx: ctx, node: n}, nil
+}
+
+// take runs the acquire script. What it says beyond yes and no is in the answer.
+func (n *redisNode) take(ctx context.Context, value string, ttl time.Duration) (answer, error) {
+	c, b := n.claim, n.claim.backend
+	n.locked(func() { n.value, n.lost = value, false })
+	names := append(append([]string{}, c.locks...), c.fences...)
+	reply, err := b.acquire.Run(ctx, n.client, names, value, c.owner, ttl.Milliseconds(), len(c.locks)).Slice()
+	if err != nil {
+		return answer{}, err
+	}
+	a, err := parseTake(reply, len(c.fences))
+	if err == nil && !a.yes {
+		n.locked(func() { n.value, n.freed = "", nodeForeign })
+	}
+	return a, err
+}
+
+// parseTake reads {1, tokens…} or {0, milliseconds, owner}.
+func parseTake(reply []any, tokens int) (answer, error) {
+	numbers := make([]int64, len(reply))
+	var text string
+	for i, part := range reply {
+		switch part := part.(type) {
+		case int64:
+			numbers[i] = part
+		case string:
+			text = part
+		}
+	}
+	switch {
+	case len(reply) == 3 && numbers[0] == 0:
+		owner, _, _ := strings.Cut(text, ":")
+		return answer{left: time.Duration(numbers[1]) * time.Millisecond, owner: owner}, nil
+	case len(reply) == 1+tokens && numbers[0] == 1:
+		return answer{yes: true, tokens: numbers[1:]}, nil
+	}
+	return answer{}, fmt.Errorf("acquire script answered %v", reply)
+}
+
+func (n *redisNode) extend(ctx context.Context, value string, ttl time.Duration) (answer, error) {
+	c, b := n.claim, n.claim.backend
+	reply, err := b.extend.Run(ctx, n.client, c.locks, value, ttl.Milliseconds()).Int64()
+	return answer{yes: reply == 1}, err
+}
+
+// free runs the release script, unless it is known what it would answer.
+func (n *redisNode) free(ctx context.Context, value string, valid bool) (answer, error) {
+	c, b := n.claim, n.claim.backend
+	var known, lost bool
+	var code int64
+	n.locked(func() { known, code, lost = n.value != value, n.freed, n.lost })
+	if known {
+		return answer{code: code, yes: code == nodeFreed}, nil
+	}
+	code, err := b.release.Run(ctx, n.client, c.locks, value, b.channel()).Int64()
+	n.locked(func() {
+		if n.lost = err != nil; n.lost {
+			return
+		}
+		if code == nodeGone && lost && valid {
+			code = nodeFreed // too early to have expired: the delete without an answer freed it
+		}
+		n.value, n.freed = "", code
+	})
+	return answer{code: code, yes: code == nodeFreed}, err
+}
+
+func (n *redisNode) locked(do func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	do()
+}
+
+// redisConn is a node for the time of one command.
+type redisConn struct {
+	ctx  context.Context //nolint:containedctx // redsync gives the context to Pool.Get, and none to the commands.
+	node *redisNode
+}
+
+// SetNX takes all locks or none.
+func (c *redisConn) SetNX(_, value string, expiry time.Duration) (bool, error) {
+	n := c.node
+	a, err := n.call(c.ctx, n.claim.taking, false, func(ctx context.Context) (answer, error) { return n.take(ctx, value, expiry) })
+	return a.yes, err
+}
+
+// Eval runs our delete script for redsync's, which has the value as its only argument, and our extend script for
+// redsync's touch, which has the expiry too.
+func (c *redisConn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, error) {
+	n := c.node
+	if len(keysAndArgs) < 2 {
+		return nil, fmt.Errorf("unknown script with %d arguments", len(keysAndArgs))
+	}
+	value, _ := keysAndArgs[1].(string)
+	switch len(keysAndArgs) {
+	case 2:
+		valid := time.Now().Before(n.claim.mutex.Until())
+		a, err := n.call(c.ctx, n.claim.freeing, true, func(ctx context.Context) (answer, error) { return n.free(ctx, value, valid) })
+		return a.code, err
+	case 3:
+		ttl := n.claim.ttl
+		a, err := n.call(c.ctx, n.claim.extending, false, func(ctx context.Context) (answer, error) { return n.extend(ctx, value, ttl) })
+		if a.yes {
+			return int64(1), err
+		}
+		return int64(0), err
+	}
+	return nil, fmt.Errorf("unknown script with %d arguments", len(keysAndArgs))
+}
+
+// Close implements redsync's Conn; go-redis returns connections by itself.
+func (c *redisConn) Close() error { return nil }
+
+// The rest of redsync's Conn is for features that are not used here.
+
+// Get returns errors.ErrUnsupported.
+func (c *redisConn) Get(string) (string, error) { return "", errors.ErrUnsupported }
+
+// Set returns errors.ErrUnsupported.
+func (c *redisConn) Set(string, string) (bool, error) { return false, errors.ErrUnsupported }
+
+// ScriptLoad returns errors.ErrUnsupported.
+func (c *redisConn) ScriptLoad(*redsyncredis.Script) error { return errors.ErrUnsupported }
+
+// PTTL returns errors.ErrUnsupported.
+func (c *redisConn) PTTL(string) (time.Duration, error) { return 0, errors.ErrUnsupported }

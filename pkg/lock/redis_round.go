@@ -1,0 +1,209 @@
+package lock
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// answer is what one node said to one command.
+type answer struct {
+	yes    bool
+	tokens []int64       // of a take, in the order of the keys
+	left   time.Duration // of the key in the way of a take, negative when it never expires
+	owner  string        // of that key
+	code   int64         // of a delete
+}
+
+// round is one command to all nodes of a claim and what they have answered in time.
+type round struct {
+	quorum  int
+	started time.Time
+
+	mu      sync.Mutex
+	answers []*answer     // by node; nil: none
+	settled chan struct{} // closed when a quorum said the same
+}
+
+func newRound(nodes, quorum int) *round {
+	return &round{quorum: quorum, started: time.Now(), answers: make([]*answer, nodes), settled: make(chan struct{})}
+}
+
+func (r *round) record(node int, a answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answers[node] = &a
+	agreed := 0
+	for _, other := range r.answers {
+		if other != nil && other.yes == a.yes {
+			agreed++
+		}
+	}
+	if agreed == r.quorum {
+		close(r.settled)
+	}
+}
+
+// tokens returns what the nodes have drawn; nil when there is more than one.
+func (r *round) tokens(keys []string) map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.answers) != 1 {
+		return nil
+	}
+	tokens := make(map[string]int64, len(keys))
+	for i, key := range keys {
+		tokens[key] = r.answers[0].tokens[i]
+	}
+	return tokens
+}
+
+// count counts the answers to a delete.
+func (r *round) count() (freed, gone int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.answers {
+		switch {
+		case a == nil:
+		case a.yes:
+			freed++
+		default:
+			gone++
+		}
+	}
+	return freed, gone
+}
+
+// held says why a take failed: because others hold the keys on too many nodes. It is nil when too few nodes answered to
+// say so, and when a quorum was had but too late.
+func (r *round) held() *heldError {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	yes, silent := 0, 0
+	var lefts []time.Duration
+	votes := make(map[string]int)
+	for _, a := range r.answers {
+		switch {
+		case a == nil:
+			silent++
+		case a.yes:
+			yes++
+		default:
+			lefts = append(lefts, a.left)
+			votes[a.owner]++
+		}
+	}
+	missing := r.quorum - yes
+	if missing <= 0 || len(lefts) < missing {
+		return nil
+	}
+	slices.SortFunc(lefts, func(a, b time.Duration) int {
+		if (a < 0) != (b < 0) {
+			return cmp.Compare(b, a) // what never expires comes last
+		}
+		return cmp.Compare(a, b)
+	})
+	most := 0
+	for _, n := range votes {
+		most = max(most, n)
+	}
+	return &heldError{left: lefts[missing-1], split: most+silent < r.quorum}
+}
+
+// grace is how long after a quorum the others may take to answer, at least: it should be longer than a healthy node takes.
+const grace = 5 * time.Millisecond
+
+// call sends a command to the node and waits for its answer, but not longer than it takes to know the others' and a
+// little more: a hung node must not make each acquisition as slow as its time-out. A command that is left behind goes on.
+// Until it has ended nothing else is sent to this node for this claim, except the delete, which then follows it.
+func (n *redisNode) call(
+	ctx context.Context, r *round, follow bool, command func(context.Context) (answer, error),
+) (answer, error) {
+	b := n.claim.backend
+	if len(b.clients) == 1 {
+		a, err := command(ctx)
+		if err == nil {
+			r.record(n.index, a)
+		}
+		return a, err
+	}
+	before, busy := n.tail, false
+	select {
+	case <-before:
+	default:
+		busy = before != nil
+	}
+	if busy && !follow {
+		return answer{}, errBehind
+	}
+	var a answer
+	var err error
+	ended := make(chan struct{})
+	n.tail = ended
+	run := func() {
+		defer close(ended)
+		if busy {
+			<-before
+		}
+		live, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.set.callTimeout())
+		defer cancel()
+		a, err = command(live)
+	}
+	if !b.behind.start(run) {
+		run() // the Locker is closed, and nobody would wait for a command that is left behind
+	}
+	if !r.await(ctx, ended) {
+		return answer{}, errBehind
+	}
+	if err == nil {
+		r.record(n.index, a)
+	}
+	return a, err
+}
+
+// await reports whether the command ended in time.
+func (r *round) await(ctx context.Context, ended <-chan struct{}) bool {
+	select {
+	case <-ended:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-r.settled:
+	}
+	timer := time.NewTimer(max(grace, time.Since(r.started)))
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return false
+}
+
+// background is goroutines that outlive the call which started them.
+type background struct {
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+// start runs do in a goroutine that close waits for; false after close.
+func (b *background) start(do func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.running.Go(do)
+	return true
+}
+
+func (b *background) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.running.Wait()
+}
