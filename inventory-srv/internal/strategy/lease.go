@@ -94,13 +94,13 @@ func notLocked(ctx context.Context, err error) error {
 	return errRedis.Wrap(err)
 }
 
-// lockKey is the lock of a SKU; its fencing counter hangs on the same name.
-func lockKey(sku string) string { return "stock:" + sku }
+// LockKey is the lock of a SKU; its fencing counter hangs on the same name.
+func LockKey(sku string) string { return "stock:" + sku }
 
 func lockKeys(r stock.Request) []string {
 	keys := make([]string, len(r.Lines))
 	for i, l := range r.Lines {
-		keys[i] = lockKey(l.SKU)
+		keys[i] = LockKey(l.SKU)
 	}
 	return keys
 }

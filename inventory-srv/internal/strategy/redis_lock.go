@@ -83,7 +83,7 @@ func (s *RedisLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 // ended and was given to another, and its row lock keeps a later holder waiting until this transaction ends.
 func (s *RedisLock) claim(tx *gorm.DB, lease *lock.Lease, lines []stock.Line) error {
 	for _, l := range lines {
-		token := lease.Token(lockKey(l.SKU))
+		token := lease.Token(LockKey(l.SKU))
 		if token == 0 {
 			return fmt.Errorf("claim %s: the lock gave no fencing token", l.SKU)
 		}
@@ -136,7 +136,7 @@ func (s *RedisLock) explain(ctx context.Context, r stock.Request, err error) err
 	s.log.WarnContext(ctx, "stale fencing token, raising the counter",
 		"order_no", r.OrderNo, "sku", stale.sku, "token", stale.token, "fence", stale.fence)
 	// Either somebody overtook us, or Redis has lost its counter; then no token would ever be new enough.
-	if err := s.locker.Raise(ctx, lockKey(stale.sku), stale.fence); err != nil {
+	if err := s.locker.Raise(ctx, LockKey(stale.sku), stale.fence); err != nil {
 		return notLocked(ctx, err)
 	}
 	return fmt.Errorf("%w: %w", errAgain, err)

@@ -41,6 +41,11 @@ func (s *stall) hook(tx *gorm.DB) {
 		return
 	}
 	s.seen.Add(1)
+	s.stop()
+}
+
+// stop waits once, until resume is closed.
+func (s *stall) stop() {
 	s.once.Do(func() {
 		close(s.reached)
 		select {

@@ -35,7 +35,8 @@ type instance struct {
 	db        *gorm.DB
 	deadlocks *atomic.Int64 // that its statements met
 	store     *store.Store
-	locker    *lock.Redis
+	client    redis.UniversalClient // the locker's
+	locker    strategy.Locker
 	nodes     *strategy.Nodes
 	registry  *prometheus.Registry
 }
@@ -151,7 +152,7 @@ func newInstance(t *testing.T, dsn, addr string, options []lock.Option) instance
 		_ = client.Close()
 	})
 	return instance{
-		db: db, deadlocks: countDeadlocks(t, db), store: store.New(db), locker: locker, nodes: nodes, registry: prometheus.NewRegistry(),
+		db: db, deadlocks: countDeadlocks(t, db), store: store.New(db), client: client, locker: locker, nodes: nodes, registry: prometheus.NewRegistry(),
 	}
 }
 
