@@ -65,7 +65,7 @@ func playReleaseByAnyone(t *testing.T, s scene) damage {
 	close(late.resume)
 	errA := <-a
 	c := goReserve(ctx, s.at(t, three), s.order("C", line("A", 1)))
-	errC, done := someTime(c)
+	errC, done := s.turn(t, c)
 	errB := goOn()
 	if !done {
 		errC = <-c

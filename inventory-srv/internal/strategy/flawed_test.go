@@ -27,6 +27,7 @@ type scene struct {
 	*world
 	by   string
 	make holder
+	cure bool // what is played is the cure
 }
 
 func (s scene) at(t *testing.T, i instance) reserver { return s.make(t, i) }
@@ -85,9 +86,9 @@ func TestFlawed(t *testing.T) {
 		t.Run(e.flaw, func(t *testing.T) {
 			t.Parallel()
 			w := sceneWorld(t, f)
-			bad := e.play(t, scene{w, f.Name, makeFlaw(f, w.prefix)})
+			bad := e.play(t, scene{w, f.Name, makeFlaw(f, w.prefix), false})
 			w = sceneWorld(t, f)
-			good := e.play(t, scene{w, f.Cure, func(t *testing.T, i instance) reserver { return named(t, f.Cure, i) }})
+			good := e.play(t, scene{w, f.Cure, func(t *testing.T, i instance) reserver { return named(t, f.Cure, i) }, true})
 			t.Logf("%s: %s", f.Name, f.Fault)
 			t.Logf("%-22s %s", f.Name, bad)
 			t.Logf("%-22s %s", f.Cure, good)
@@ -163,14 +164,25 @@ func stopAt(ctx context.Context, t *testing.T, i instance, r reserver, request s
 	}
 }
 
-// someTime waits for a result, but not for longer than somebody needs who is not held up by anything.
-func someTime(result chan error) (err error, there bool) { //nolint:revive // whether it is there is the answer
-	select {
-	case err = <-result:
-		return err, true
-	case <-time.After(700 * time.Millisecond):
-		return nil, false
+// turn gives somebody time to get as far as possible: done, or at a row that another one holds. Behind a good lock, where nobody
+// can see it wait, it gets no further, so the cure's play goes on after a while.
+func (s scene) turn(t *testing.T, result chan error) (err error, done bool) { //nolint:revive // whether it is done is the answer
+	t.Helper()
+	limit := patience
+	if s.cure {
+		limit = 500 * time.Millisecond
 	}
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		select {
+		case err = <-result:
+			return err, true
+		case <-time.After(2 * time.Millisecond): // between two looks
+		}
+		if s.waiting(t) {
+			break
+		}
+	}
+	return nil, false
 }
 
 // overlap stops one order at a statement, lets another one run for as long as it gets anywhere, and then lets the first go on.
@@ -180,7 +192,7 @@ func overlap(t *testing.T, s scene, at string) damage {
 	ctx := soon(t)
 	_, goOn := stopAt(ctx, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1)), at)
 	second := goReserve(ctx, s.at(t, s.two), s.order("SECOND", line("A", 1)))
-	err, done := someTime(second)
+	err, done := s.turn(t, second)
 	firstErr := goOn()
 	if !done {
 		err = <-second
