@@ -7,7 +7,7 @@ BIN          := bin/holdfast
 BROKER       ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short compose-test lint fmt
+.PHONY: help build up down status test test-mysql test-short compose-test lessons bench-lock lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ test-short: ## tests that need no server
 
 compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
 	@deploy/compose-test
+
+lessons: build ## every lesson of docs/lessons for real, on the stack that is up or on private servers
+	@$(BIN) lesson --all
+
+bench-lock: ## pkg/lock beside other Redis locks: waits, a burst, commands, and whether its bars are met
+	@cd tools && $(GO) run ./benchlock
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...

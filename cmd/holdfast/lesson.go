@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"text/tabwriter"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"holdfast/internal/lesson"
 	"holdfast/internal/stack"
+	"holdfast/pkg/telemetry"
 )
 
 type lessonCmd struct {
@@ -29,6 +33,8 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 	if lessons == nil {
 		return listLessons(stdout)
 	}
+	// Some lessons kill a Redis; what the client library has to say about that on standard error teaches nothing.
+	redis.SetLogger(telemetry.RedisLogger(slog.New(slog.DiscardHandler)))
 	self, err := os.Executable()
 	if err != nil {
 		return err

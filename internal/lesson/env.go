@@ -36,8 +36,10 @@ func (e *Env) Step(format string, args ...any) {
 	e.printf("\n%d. %s", n, fmt.Sprintf(format, args...))
 }
 
-// Show prints a line of what happened.
-func (e *Env) Show(format string, args ...any) { e.printf("   "+format, args...) }
+// Show prints what happened, a line or several.
+func (e *Env) Show(format string, args ...any) {
+	e.printf("   %s", strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n   "))
+}
 
 // Table prints columns; rows are one line of a table each, the first its heads.
 func (e *Env) Table(rows ...[]any) {

@@ -33,6 +33,7 @@ func All() []Lesson {
 		renewal(),
 		hungHolder(),
 		ownerOnlyDelete(),
+		redlock(),
 		unlockBeforeCommit(),
 		fence(),
 	}

@@ -3,6 +3,7 @@ package lesson
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -25,6 +26,14 @@ func NewServers(vars stack.Vars, progress io.Writer) *Servers {
 
 func (s *Servers) options() stack.Options { return stack.Options{Tie: true, Log: s.progress} }
 
+// started keeps what was started to be stopped, and says so.
+func (s *Servers) started(server stack.Server) {
+	s.stops = append(s.stops, server.Stop)
+	if s.progress != nil {
+		fmt.Fprintf(s.progress, "%s %s on %s\n", server.Name, server.Version, server.Addr)
+	}
+}
+
 // Redis returns host:port.
 func (s *Servers) Redis(ctx context.Context) (string, error) {
 	s.mu.Lock()
@@ -34,7 +43,8 @@ func (s *Servers) Redis(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		s.vars.Redis, s.stops = r.Addr, append(s.stops, r.Stop)
+		s.vars.Redis = r.Addr
+		s.started(r.Server)
 	}
 	return s.vars.Redis, nil
 }
@@ -48,7 +58,8 @@ func (s *Servers) MySQL(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		s.vars.MySQL, s.stops = m.AdminDSN(), append(s.stops, m.Stop)
+		s.vars.MySQL = m.AdminDSN()
+		s.started(m.Server)
 	}
 	return s.vars.MySQL, nil
 }
