@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"holdfast/inventory-srv/internal/strategy"
@@ -38,12 +39,18 @@ var _ config.Validator = (*settings)(nil)
 func (s *settings) Validate() error {
 	return errors.Join(
 		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.Names()),
+		config.Check(s.LabMode || !losesUpdates(s.StockStrategy), "STOCK_STRATEGY", "loses updates on purpose: only with LAB_MODE=true"),
+		config.Check(len(s.RedlockAddrs) == 0 || len(s.RedlockAddrs) >= 3 && len(s.RedlockAddrs)%2 == 1, "REDLOCK_ADDRS", "is an odd number of nodes, three or more, or empty"),
 		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
 		config.Check(len(s.RedisAddrs) > 0, "REDIS_ADDRS", "needs at least one host:port"),
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
 		config.Check(s.LockTTL >= 100*time.Millisecond && s.LockTTL <= time.Minute, "LOCK_TTL", "is 100ms to 1m"),
 	)
+}
+
+func losesUpdates(name string) bool {
+	return slices.ContainsFunc(strategy.List(), func(s strategy.Strategy) bool { return s.Name == name && !s.Safe })
 }
 
 // LogValue implements slog.LogValuer with what one wants to see in the first log line.
