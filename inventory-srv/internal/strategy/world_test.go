@@ -191,7 +191,7 @@ func (w *world) has(t *testing.T, sku string, units int64) {
 // faults checks the ledger identity and returns what is wrong.
 func (w *world) faults(t *testing.T) []string {
 	t.Helper()
-	audit, err := w.one.store.Audit(t.Context())
+	audit, err := w.one.store.Audit(soon(t))
 	if err != nil {
 		t.Fatalf("audit: %v", err)
 	}
@@ -210,7 +210,7 @@ func (w *world) faults(t *testing.T) []string {
 // entry returns one SKU's side of the ledger.
 func (w *world) entry(t *testing.T, sku string) store.Entry {
 	t.Helper()
-	audit, err := w.one.store.Audit(t.Context())
+	audit, err := w.one.store.Audit(soon(t))
 	if err != nil {
 		t.Fatalf("audit: %v", err)
 	}
