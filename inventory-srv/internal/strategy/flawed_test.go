@@ -166,7 +166,7 @@ func stopAt(ctx context.Context, t *testing.T, i instance, r reserver, request s
 
 // turn gives somebody time to get as far as possible: done, or at a row that another one holds. Behind a good lock, where nobody
 // can see it wait, it gets no further, so the cure's play goes on after a while.
-func (s scene) turn(t *testing.T, result chan error) (err error, done bool) { //nolint:revive // whether it is done is the answer
+func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 	t.Helper()
 	limit := patience
 	if s.cure {

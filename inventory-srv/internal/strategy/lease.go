@@ -54,8 +54,9 @@ func (l leased) once(ctx context.Context, locker Acquirer, r stock.Request,
 	// An outcome that the database settled, either way, stands: a lease that ended after COMMIT has done no harm.
 	if cut := work.Err() != nil && ctx.Err() == nil; cut && err != nil && !fault.Ambiguous(err) && !definite(err) {
 		l.lost.Inc()
-		l.log.WarnContext(ctx, "lease lost while reserving", "order_no", r.OrderNo, "cause", context.Cause(work))
-		return stock.Receipt{}, fmt.Errorf("%w: %w", errAgain, context.Cause(work))
+		cause := context.Cause(work) //nolint:contextcheck // as above
+		l.log.WarnContext(ctx, "lease lost while reserving", "order_no", r.OrderNo, "cause", cause)
+		return stock.Receipt{}, fmt.Errorf("%w: %w", errAgain, cause)
 	}
 	return receipt, err
 }

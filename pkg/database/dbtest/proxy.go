@@ -31,7 +31,7 @@ type Proxy struct {
 type CommitFault int
 
 const (
-	Pass       CommitFault = iota
+	Pass       CommitFault = iota // nothing
 	LoseCommit             // the connection breaks before the server sees it
 	LoseAnswer             // the server commits; its answer is lost
 	LoseAll                // as LoseAnswer, and no new connection is let through
