@@ -160,8 +160,8 @@ func hangCapped(ctx context.Context, c *Child) (err error) {
 		return err
 	}
 	c.Report("hangs")
-	<-lease.Context().Done() // the hung work does not look; this line is for the lesson
-	c.Report("ended %v", context.Cause(lease.Context()))
+	<-lease.Context().Done()                             // the hung work does not look; this line is for the lesson
+	c.Report("ended %v", context.Cause(lease.Context())) //nolint:contextcheck // The lease derives its context from ctx.
 	<-ctx.Done()
 	return nil
 }

@@ -135,7 +135,8 @@ func (v *voters) forgetful(ctx context.Context) error {
 		"two hold the lock, each by a majority: 1 and 2, then 2 and 3; A's lease runs for %v more", rounded(time.Until(a.Until())))
 	e.Check(a.Token("k") == 0 && second.Token("k") == 0, "and the row cannot tell them apart: both have token 0")
 	<-a.Context().Done()
-	e.Show("A learns of it %v later, when it renews: %v", rounded(time.Since(both)), context.Cause(a.Context()))
+	cause := context.Cause(a.Context()) //nolint:contextcheck // The lease derives its context from ctx.
+	e.Show("A learns of it %v later, when it renews: %v", rounded(time.Since(both)), cause)
 	late := a.Release(ctx)
 	e.Check(errors.Is(late, lock.ErrLost), "A's release says that it was lost")
 	return second.Release(ctx)

@@ -3,7 +3,6 @@ package lesson
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -25,7 +24,7 @@ type Child struct {
 // The lesson gives orders on in and hears reports on out. When in ends, the lesson has ended, and so does the role.
 func RunRole(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	if len(args) < 2 {
-		return errors.New("which role? " + RoleArg + " LESSON ROLE ARGS...")
+		return fmt.Errorf("which role? %s LESSON ROLE [ARG...]", RoleArg)
 	}
 	l, _ := Find(args[0])
 	role, ok := l.Roles[args[1]]

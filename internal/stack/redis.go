@@ -23,9 +23,18 @@ type Redis struct {
 }
 
 // StartRedis starts Redis and returns when it answers. A tied one keeps nothing on disk; a detached one keeps an
-// append-only file in its folder. The error names what is missing, the port that is in use, or holds the log's end;
-// nothing is left running then.
-func StartRedis(ctx context.Context, o Options) (*Redis, error) {
+// append-only file in its folder. settings are further arguments of the server and have the last word. The error names
+// what is missing, the port that is in use, or holds the log's end; nothing is left running then.
+func StartRedis(ctx context.Context, o Options, settings ...string) (*Redis, error) {
+	return startRedis(ctx, "Redis", o, func(program, dir string, port int) ([]string, error) {
+		return append(redisArgs(program, dir, port, o.Tie), settings...), nil
+	})
+}
+
+// startRedis starts the program as a server of that name, with the command line that the function makes for a port.
+func startRedis(
+	ctx context.Context, name string, o Options, args func(program, dir string, port int) ([]string, error),
+) (*Redis, error) {
 	ctx, cancel := withStartTimeout(ctx)
 	defer cancel()
 	path, err := require(ctx, o, requirement{
@@ -37,19 +46,23 @@ func StartRedis(ctx context.Context, o Options) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, remove, err := o.folder("redis")
+	dir, remove, err := o.folder(strings.ToLower(name))
 	if err != nil {
-		return nil, fmt.Errorf("start Redis: %w", err)
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	r := &Redis{
-		Server: Server{Name: "Redis", Dir: dir, LogFile: filepath.Join(dir, "redis.log"), temporary: o.Dir == ""},
+		Server: Server{Name: name, Dir: dir, LogFile: filepath.Join(dir, strings.ToLower(name)+".log"), temporary: o.Dir == ""},
 		tie:    o.Tie, remove: remove,
 	}
 	program, err := asServer(path, dir)
 	if err == nil {
 		err = onFreePort(o.Port, func(port int) error {
 			r.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-			r.args = redisArgs(program, dir, port, o.Tie)
+			command, err := args(program, dir, port)
+			if err != nil {
+				return err
+			}
+			r.args = command
 			return r.start(ctx)
 		})
 	}
@@ -57,7 +70,7 @@ func StartRedis(ctx context.Context, o Options) (*Redis, error) {
 		if r.temporary {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
-		return nil, fmt.Errorf("start Redis: %w", err)
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return r, nil
 }
@@ -86,8 +99,8 @@ func redisArgs(program, dir string, port int, tie bool) []string {
 	return append(args, "yes")
 }
 
-// Restart ends the server with SIGKILL and starts it again on the same port. A tied one comes back empty: that is what a
-// Redis without persistence does to the locks and the stock it held.
+// Restart ends the server with SIGKILL and starts it again on the same port. A tied one comes back empty, unless its
+// settings said otherwise: that is what a Redis without persistence does to the locks and the stock it held.
 func (r *Redis) Restart(ctx context.Context) error {
 	if err := r.Process.Kill(); err != nil {
 		return fmt.Errorf("restart Redis: %w", err)

@@ -47,10 +47,16 @@ func clientOptions(addrs []string) *redis.UniversalOptions {
 func checkClient(client redis.UniversalClient) error {
 	switch c := client.(type) {
 	case nil:
-		return errors.New("lock: client is nil")
+		return errNoClient
 	case *redis.Client: // a single server, or the master that sentinels know
+		if c == nil {
+			return errNoClient
+		}
 		return checkTimes(c.Options().ContextTimeoutEnabled, c.Options().MaxRetries)
 	case *redis.ClusterClient:
+		if c == nil {
+			return errNoClient
+		}
 		o := c.Options()
 		if o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
 			return fmt.Errorf("lock: client reads from replicas (ReadOnly %t, RouteByLatency %t, RouteRandomly %t): a replica is late",
@@ -61,6 +67,8 @@ func checkClient(client redis.UniversalClient) error {
 		return fmt.Errorf("lock: client is a %T, which has no single place for a key", client)
 	}
 }
+
+var errNoClient = errors.New("lock: client is nil")
 
 func checkTimes(deadlines bool, retries int) error {
 	if !deadlines {

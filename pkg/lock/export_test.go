@@ -1,6 +1,4 @@
 package lock
 
-import "time"
-
-// WithPoll sets the fallback poll, so that a test can tell it from a wake-up.
-func WithPoll(d time.Duration) Option { return func(s *settings) { s.poll = d } }
+// LockName returns the server's name of the key's lock.
+func (m *MySQL) LockName(key string) string { return m.locker.backend.(*mysqlBackend).lockName(key) }

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"holdfast/pkg/lock"
 )
 
@@ -71,6 +73,28 @@ func TestLease_Context(t *testing.T) {
 			synctest.Wait()
 			if !lease.Until().Equal(until) {
 				t.Errorf("a late answer moved Until by %v", lease.Until().Sub(until))
+			}
+		})
+	})
+
+	t.Run("renewed at each third of the TTL, to the moment", func(t *testing.T) {
+		var start time.Time
+		var at []time.Duration
+		watched(t, func(context.Context) error {
+			at = append(at, time.Since(start))
+			return nil
+		}, func(t *testing.T, _ *fake, lease *lock.Lease) {
+			start = time.Now()
+			for i := range 4 {
+				synctest.Wait()
+				if got := lease.Until().Sub(start); got != time.Duration(i)*every+usable {
+					t.Errorf("after %d renewals Until is %v after the grant, want %v", i, got, time.Duration(i)*every+usable)
+				}
+				time.Sleep(every)
+			}
+			mustRelease(t, lease)
+			if diff := cmp.Diff([]time.Duration{every, 2 * every, 3 * every, 4 * every}, at); diff != "" {
+				t.Errorf("renewals (-want +got):\n%s", diff)
 			}
 		})
 	})

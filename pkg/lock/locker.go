@@ -168,8 +168,8 @@ func (l *locker) subscribe(ctx context.Context) (first bool, err error) {
 	}
 }
 
-// attempt tries once. When ctx ends first it returns at once; the attempt goes on without its caller, who would not
-// know what became of it, and frees what it got.
+// attempt tries once. When ctx ends first, or the Locker is closed, it returns at once; the attempt goes on without its
+// caller, who would not know what became of it, and frees what it got.
 func (l *locker) attempt(ctx context.Context, keys []string, c claim, patience time.Duration) (*Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -197,10 +197,12 @@ func (l *locker) attempt(ctx context.Context, keys []string, c claim, patience t
 		}
 		select {
 		case done <- outcome{g, err}:
+			return
 		case <-ctx.Done():
-			if err == nil {
-				l.discard(live, c)
-			}
+		case <-l.closing:
+		}
+		if err == nil {
+			l.discard(live, c)
 		}
 	}()
 	select {
@@ -211,6 +213,8 @@ func (l *locker) attempt(ctx context.Context, keys []string, c claim, patience t
 		return newLease(ctx, l.set, keys, c, o.grant), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-l.closing:
+		return nil, ErrClosed
 	}
 }
 

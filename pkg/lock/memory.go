@@ -24,13 +24,16 @@ const (
 type Memory struct {
 	*locker
 	store *memoryStore
+	view  *memoryBackend
 }
 
 var _ Locker = (*Memory)(nil)
 
 // NewMemory returns a Locker with no keys held. It refuses options that cannot work and names the value.
 func NewMemory(opts ...Option) (*Memory, error) {
-	return newMemory(&memoryStore{holds: make(map[string]memoryHold), tokens: make(map[string]int64)}, opts)
+	return newMemory(&memoryStore{
+		holds: make(map[string]memoryHold), tokens: make(map[string]int64), listeners: make(map[*memoryBackend]listener),
+	}, opts)
 }
 
 func newMemory(store *memoryStore, opts []Option) (*Memory, error) {
@@ -38,18 +41,19 @@ func newMemory(store *memoryStore, opts []Option) (*Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Memory{locker: newLocker(&memoryBackend{store: store, set: set}, set), store: store}, nil
+	view := &memoryBackend{store: store, set: set}
+	return &Memory{locker: newLocker(view, set), store: store, view: view}, nil
 }
 
 // Peer returns another Locker on the same keys, as another process would have, with options and a queue of its own. It is
 // closed on its own.
 func (m *Memory) Peer(opts ...Option) (*Memory, error) { return newMemory(m.store, opts) }
 
-// Intercept has f called before each operation, for all peers, with its keys. What f returns is returned instead of
-// acting, as ErrUnavailable; f may also take its time, so that the backend hangs: ctx ends when the operation's time is
-// over, but nobody forces f to obey. It must not call back into a Locker. A nil f ends it.
+// Intercept has f called before each operation of this Locker, not of its peers, with the keys. What f returns is returned
+// instead of acting, as ErrUnavailable. f may also take its time, so that the backend hangs: ctx ends when the
+// operation's time is over, but nobody forces f to obey. It must not call back into a Locker. A nil f ends it.
 func (m *Memory) Intercept(f func(ctx context.Context, op Op, keys []string) error) {
-	m.store.locked(func() { m.store.intercept = f })
+	m.store.locked(func() { m.view.intercept = f })
 }
 
 // Evict removes the keys behind their holders' backs, as a lost write or a DEL by hand would. Nobody is woken.
@@ -96,8 +100,7 @@ type memoryStore struct {
 	mu        sync.Mutex
 	holds     map[string]memoryHold
 	tokens    map[string]int64
-	listeners []*listener
-	intercept func(context.Context, Op, []string) error
+	listeners map[*memoryBackend]listener
 }
 
 type memoryHold struct {
@@ -109,29 +112,4 @@ func (s *memoryStore) locked(do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	do()
-}
-
-// enter lets the interceptor have its say.
-func (s *memoryStore) enter(ctx context.Context, op Op, keys []string) error {
-	var f func(context.Context, Op, []string) error
-	s.locked(func() { f = s.intercept })
-	if f == nil {
-		return nil
-	}
-	if err := f(ctx, op, keys); err != nil {
-		return unavailable(err)
-	}
-	return nil
-}
-
-// wake tells all peers of a freed key.
-func (s *memoryStore) wake(ctx context.Context, key string) {
-	if s.enter(ctx, OpWake, []string{key}) != nil {
-		return
-	}
-	s.locked(func() {
-		for _, l := range s.listeners {
-			l.freed(key)
-		}
-	})
 }

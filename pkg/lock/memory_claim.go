@@ -3,14 +3,16 @@ package lock
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
 
-// memoryBackend is a Locker's access to the store.
+// memoryBackend is one Locker's access to the store.
 type memoryBackend struct {
-	store *memoryStore
-	set   settings
+	store     *memoryStore
+	set       settings
+	intercept func(context.Context, Op, []string) error // guarded by the store's mutex
 }
 
 var (
@@ -21,11 +23,39 @@ var (
 func (b *memoryBackend) claim(keys []string) claim { return &memoryClaim{backend: b, keys: keys} }
 
 func (b *memoryBackend) listen(on listener) (stop func()) {
-	s := b.store
-	s.locked(func() { s.listeners = append(s.listeners, &on) })
+	b.store.locked(func() { b.store.listeners[b] = on })
 	on.ready()
-	return func() {
-		s.locked(func() { s.listeners = slices.DeleteFunc(s.listeners, func(l *listener) bool { return l == &on }) })
+	return func() { b.store.locked(func() { delete(b.store.listeners, b) }) }
+}
+
+// enter lets the interceptor have its say.
+func (b *memoryBackend) enter(ctx context.Context, op Op, keys []string) error {
+	var f func(context.Context, Op, []string) error
+	b.store.locked(func() { f = b.intercept })
+	if f == nil {
+		return nil
+	}
+	if err := f(ctx, op, keys); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// wake tells all peers that the keys are free.
+func (s *memoryStore) wake(ctx context.Context, keys []string) {
+	var peers []*memoryBackend
+	s.locked(func() { peers = slices.Collect(maps.Keys(s.listeners)) })
+	for _, peer := range peers {
+		for _, key := range keys {
+			if peer.enter(ctx, OpWake, []string{key}) != nil {
+				continue
+			}
+			s.locked(func() {
+				if on, ok := s.listeners[peer]; ok {
+					on.freed(key)
+				}
+			})
+		}
 	}
 }
 
@@ -36,10 +66,10 @@ type memoryClaim struct {
 
 // take implements claim. The time is counted from before the interceptor, as a command's is from before it was sent.
 func (c *memoryClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
-	s, set, sent := c.backend.store, c.backend.set, time.Now()
+	b, s, set, sent := c.backend, c.backend.store, c.backend.set, time.Now()
 	ctx, cancel := context.WithTimeout(ctx, set.callTimeout())
 	defer cancel()
-	if err := s.enter(ctx, OpTake, c.keys); err != nil {
+	if err := b.enter(ctx, OpTake, c.keys); err != nil {
 		return grant{}, err
 	}
 	s.mu.Lock()
@@ -65,10 +95,10 @@ func (c *memoryClaim) take(ctx context.Context, _ time.Duration) (grant, error) 
 
 // extend implements claim.
 func (c *memoryClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
-	s, set, sent := c.backend.store, c.backend.set, time.Now()
+	b, s, set, sent := c.backend, c.backend.store, c.backend.set, time.Now()
 	ctx, cancel := context.WithTimeout(ctx, set.callTimeout())
 	defer cancel()
-	if err := s.enter(ctx, OpExtend, c.keys); err != nil {
+	if err := b.enter(ctx, OpExtend, c.keys); err != nil {
 		return time.Time{}, err
 	}
 	s.mu.Lock()
@@ -86,8 +116,8 @@ func (c *memoryClaim) extend(ctx context.Context, ttl time.Duration) (time.Time,
 
 // drop implements claim.
 func (c *memoryClaim) drop(ctx context.Context) error {
-	s := c.backend.store
-	if err := s.enter(ctx, OpDrop, c.keys); err != nil {
+	b, s := c.backend, c.backend.store
+	if err := b.enter(ctx, OpDrop, c.keys); err != nil {
 		return err
 	}
 	var freed []string
@@ -99,9 +129,7 @@ func (c *memoryClaim) drop(ctx context.Context) error {
 			}
 		}
 	})
-	for _, key := range freed {
-		s.wake(ctx, key)
-	}
+	s.wake(ctx, freed)
 	if len(freed) < len(c.keys) {
 		return fmt.Errorf("%w: a key was gone or another owner's at the end", ErrLost)
 	}

@@ -27,15 +27,19 @@ func WithMargin(d time.Duration) Option {
 // as one script must reach several of them. It must have 1 to 128 bytes and no braces. Default "holdfast:lock:".
 func WithPrefix(prefix string) Option { return func(s *settings) { s.prefix = prefix } }
 
+// WithPoll sets how long a waiter relies on being woken: it looks for itself after one to two of these, as a wake-up can be
+// lost. It is at least 1 ms. Default 250 ms.
+func WithPoll(d time.Duration) Option { return func(s *settings) { s.poll = d } }
+
 // WithObserver sets who is told of waits, renewals, losses and releases. Default: nobody.
 func WithObserver(o Observer) Option { return func(s *settings) { s.observer = o } }
 
 const (
 	maxPrefix      = 128
 	minTTL         = 100 * time.Millisecond
-	releaseTimeout = time.Second            // a release outlives its caller's context by no more than this
-	defaultPoll    = 250 * time.Millisecond // waiters ask again after one to two of these, woken or not
-	driftFactor    = 0.01                   // of the TTL: how far Redis's clock may run ahead of ours; redsync's default
+	releaseTimeout = time.Second // a release outlives its caller's context by no more than this
+	minPoll        = time.Millisecond
+	driftFactor    = 0.01 // of the TTL: how far Redis's clock may run ahead of ours; redsync's default
 )
 
 type settings struct {
@@ -48,8 +52,11 @@ type settings struct {
 
 // newSettings applies the options over the defaults and refuses what cannot work.
 func newSettings(opts []Option) (settings, error) {
-	s := settings{ttl: 8 * time.Second, prefix: "holdfast:lock:", observer: silent{}, poll: defaultPoll}
-	for _, o := range opts {
+	s := settings{ttl: 8 * time.Second, prefix: "holdfast:lock:", observer: silent{}, poll: 250 * time.Millisecond}
+	for i, o := range opts {
+		if o == nil {
+			return s, fmt.Errorf("lock: option %d is nil", i)
+		}
 		o(&s)
 	}
 	if s.maxHold == 0 {
@@ -69,6 +76,8 @@ func newSettings(opts []Option) (settings, error) {
 		return s, fmt.Errorf("lock: Prefix %q is empty or contains braces", s.prefix)
 	case len(s.prefix) > maxPrefix:
 		return s, fmt.Errorf("lock: Prefix %q… has %d bytes, more than %d", s.prefix[:20], len(s.prefix), maxPrefix)
+	case s.poll < minPoll:
+		return s, fmt.Errorf("lock: Poll %v is below %v", s.poll, minPoll)
 	case s.observer == nil:
 		return s, fmt.Errorf("lock: Observer is nil")
 	}

@@ -14,7 +14,7 @@ const maxToken = 1 << 53
 // slot.
 type Redis struct {
 	*locker
-	nodes *redisBackend
+	backend *redisBackend
 }
 
 var _ Locker = (*Redis)(nil)
@@ -37,7 +37,7 @@ func NewRedis(client redis.UniversalClient, opts ...Option) (*Redis, error) {
 	}
 	b := newRedisBackend(set, client)
 	b.fenced = true
-	return &Redis{locker: newLocker(b, set), nodes: b}, nil
+	return &Redis{locker: newLocker(b, set), backend: b}, nil
 }
 
 // Raise lifts the token counter of a key to at least atLeast and never lowers it. Call it with the newest token that the
@@ -48,10 +48,10 @@ func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	if err := checkRaise(key, atLeast); err != nil {
 		return err
 	}
-	b := r.nodes
+	b := r.backend
 	call, cancel := context.WithTimeout(ctx, b.set.callTimeout())
 	defer cancel()
-	err := b.raise.Run(call, b.clients[0], []string{b.fenceName(key)}, atLeast).Err()
+	err := b.run(call, b.clients[0], b.raise, []string{b.fenceName(key)}, atLeast).Err()
 	switch {
 	case err == nil:
 		return nil

@@ -2,9 +2,11 @@ package lock
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed" // for the scripts
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -23,13 +25,15 @@ var raiseLua string
 
 // redisBackend names the keys and runs the scripts, on one node or, for Redlock, on several.
 //
-// For the prefix "p:" and the key "k" the lock is {p:}key:k, its token counter {p:}fence:k, and the channel {p:}freed.
+// For the prefix "p:" and the key "k" the lock is {p:}key:k, its token counter {p:}fence:k, who is next {p:}next:k, and the
+// channel {p:}freed.
 // The kind stands before the key so that no key can spell another's counter; what is in the first pair of braces decides
 // the Cluster slot, so that braces in a key do no harm.
 type redisBackend struct {
 	clients                         []redis.UniversalClient
 	quorum                          int
-	fenced                          bool // each acquisition draws tokens
+	fenced                          bool   // each acquisition draws tokens, and processes take turns
+	waiter                          string // this process, among those that wait for the same key
 	set                             settings
 	acquire, extend, release, raise *redis.Script
 	behind                          *background // commands to nodes that were too slow
@@ -37,9 +41,13 @@ type redisBackend struct {
 
 var _ backend = (*redisBackend)(nil)
 
+// turn is for how long a free key is kept for the process that is next: some round trips. It is lost when that process has
+// gone.
+const turn = 20 * time.Millisecond
+
 func newRedisBackend(set settings, clients ...redis.UniversalClient) *redisBackend {
 	return &redisBackend{
-		clients: clients, quorum: len(clients)/2 + 1, set: set,
+		clients: clients, quorum: len(clients)/2 + 1, waiter: rand.Text(), set: set,
 		acquire: redis.NewScript(acquireLua), extend: redis.NewScript(extendLua),
 		release: redis.NewScript(releaseLua), raise: redis.NewScript(raiseLua),
 		behind: &background{},
@@ -48,9 +56,15 @@ func newRedisBackend(set settings, clients ...redis.UniversalClient) *redisBacke
 
 func (b *redisBackend) lockName(key string) string  { return "{" + b.set.prefix + "}key:" + key }
 func (b *redisBackend) fenceName(key string) string { return "{" + b.set.prefix + "}fence:" + key }
+func (b *redisBackend) nextName(key string) string  { return "{" + b.set.prefix + "}next:" + key }
 func (b *redisBackend) channel() string             { return "{" + b.set.prefix + "}freed" }
 
 func (b *redisBackend) claim(keys []string) claim { return newRedisClaim(b, keys) }
+
+// run runs a script on one of the clients.
+func (b *redisBackend) run(ctx context.Context, client redis.UniversalClient, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+	return script.Run(ctx, once{client}, keys, args...)
+}
 
 // listen implements backend with one subscription on each node to one channel for all keys: each process hears of every
 // release, a message of some tens of bytes, and never has to subscribe while a waiter waits. With several nodes the first
@@ -86,3 +100,35 @@ func (b *redisBackend) hear(ctx context.Context, sub *redis.PubSub, on listener)
 		}
 	}
 }
+
+// once sends scripts that are never repeated. A Cluster's client repeats a command whose connection broke whatever its
+// MaxRetries, as that knob became MaxRedirects, which it needs; a release that was carried out before the break would then
+// be answered "gone", and pass for a loss.
+type once struct{ redis.UniversalClient }
+
+// Eval implements redis.Scripter.
+func (o once) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	return o.send(ctx, "eval", script, keys, args)
+}
+
+// EvalSha implements redis.Scripter.
+func (o once) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	return o.send(ctx, "evalsha", sha, keys, args)
+}
+
+func (o once) send(ctx context.Context, name, script string, keys []string, args []any) *redis.Cmd {
+	words := append(make([]any, 0, 3+len(keys)+len(args)), name, script, len(keys))
+	for _, key := range keys {
+		words = append(words, key)
+	}
+	cmd := redis.NewCmd(ctx, append(words, args...)...)
+	cmd.SetFirstKeyPos(3)            // by it the Cluster's client finds the node
+	_ = o.Process(ctx, onceCmd{cmd}) // it is in cmd, too
+	return cmd
+}
+
+// onceCmd is a command that go-redis does not repeat.
+type onceCmd struct{ *redis.Cmd }
+
+// NoRetry implements redis.Cmder.
+func (onceCmd) NoRetry() bool { return true }

@@ -22,6 +22,8 @@ type redisClaim struct {
 	keys    []string // the caller's
 	locks   []string // their names in Redis
 	fences  []string // their token counters; empty where there are none
+	nexts   []string // who is next for them; empty where nobody is
+	waiter  string   // in the attempt under way: this process, if it waits
 	owner   string   // shared by all attempts, so that one whose answer was lost is recognised
 	tries   int
 	mutex   *redsync.Mutex
@@ -34,11 +36,12 @@ type redisClaim struct {
 var _ claim = (*redisClaim)(nil)
 
 func newRedisClaim(b *redisBackend, keys []string) *redisClaim {
-	c := &redisClaim{backend: b, keys: keys, owner: rand.Text()}
+	c := &redisClaim{backend: b, keys: keys, owner: b.waiter + "." + rand.Text()}
 	for _, key := range keys {
 		c.locks = append(c.locks, b.lockName(key))
 		if b.fenced {
 			c.fences = append(c.fences, b.fenceName(key))
+			c.nexts = append(c.nexts, b.nextName(key))
 		}
 	}
 	nodes := make([]redsyncredis.Pool, len(b.clients))
@@ -62,11 +65,17 @@ func (c *redisClaim) nextValue() (string, error) {
 	return c.owner + ":" + strconv.Itoa(c.tries), nil
 }
 
-func (c *redisClaim) newRound() *round { return newRound(len(c.backend.clients), c.backend.quorum) }
+func (c *redisClaim) newRound(patience int) *round {
+	return newRound(len(c.backend.clients), c.backend.quorum, patience)
+}
 
 // take implements claim.
-func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
-	c.taking, c.freeing = c.newRound(), c.newRound()
+func (c *redisClaim) take(ctx context.Context, patience time.Duration) (grant, error) {
+	c.waiter = ""
+	if patience > 0 {
+		c.waiter = c.backend.waiter
+	}
+	c.taking, c.freeing = c.newRound(takePatience), c.newRound(cleanUpPatience)
 	err := c.mutex.TryLockContext(ctx)
 	if err == nil {
 		return grant{until: c.mutex.Until(), tokens: c.taking.tokens(c.keys)}, nil
@@ -81,7 +90,7 @@ func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
 func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.backend.set.callTimeout())
 	defer cancel()
-	c.ttl, c.extending = ttl, c.newRound()
+	c.ttl, c.extending = ttl, c.newRound(fullPatience)
 	ok, err := c.mutex.ExtendContext(ctx)
 	var taken *redsync.ErrTaken
 	switch {
@@ -99,7 +108,7 @@ func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, 
 func (c *redisClaim) drop(ctx context.Context) error {
 	var err error
 	for range 2 {
-		c.freeing = c.newRound()
+		c.freeing = c.newRound(fullPatience)
 		_, err = c.mutex.UnlockContext(ctx)
 		freed, gone := c.freeing.count()
 		switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,11 +46,11 @@ func (n *redisNode) Get(ctx context.Context) (redsyncredis.Conn, error) {
 }
 
 // take runs the acquire script. What it says beyond yes and no is in the answer.
-func (n *redisNode) take(ctx context.Context, value string, ttl time.Duration) (answer, error) {
+func (n *redisNode) take(ctx context.Context, value, waiter string, ttl time.Duration) (answer, error) {
 	c, b := n.claim, n.claim.backend
 	n.locked(func() { n.value, n.lost = value, false })
-	names := append(append([]string{}, c.locks...), c.fences...)
-	reply, err := b.acquire.Run(ctx, n.client, names, value, c.owner, ttl.Milliseconds(), len(c.locks)).Slice()
+	reply, err := b.run(ctx, n.client, b.acquire, slices.Concat(c.locks, c.fences, c.nexts),
+		value, c.owner, ttl.Milliseconds(), len(c.locks), waiter, turn.Milliseconds()).Slice()
 	if err != nil {
 		return answer{}, err
 	}
@@ -84,7 +85,7 @@ func parseTake(reply []any, tokens int) (answer, error) {
 
 func (n *redisNode) extend(ctx context.Context, value string, ttl time.Duration) (answer, error) {
 	c, b := n.claim, n.claim.backend
-	reply, err := b.extend.Run(ctx, n.client, c.locks, value, ttl.Milliseconds()).Int64()
+	reply, err := b.run(ctx, n.client, b.extend, c.locks, value, ttl.Milliseconds()).Int64()
 	return answer{yes: reply == 1}, err
 }
 
@@ -97,7 +98,8 @@ func (n *redisNode) free(ctx context.Context, value string, valid bool) (answer,
 	if known {
 		return answer{code: code, yes: code == nodeFreed}, nil
 	}
-	code, err := b.release.Run(ctx, n.client, c.locks, value, b.channel()).Int64()
+	code, err := b.run(ctx, n.client, b.release, slices.Concat(c.locks, c.nexts),
+		value, b.channel(), len(c.locks), turn.Milliseconds()).Int64()
 	n.locked(func() {
 		if n.lost = err != nil; n.lost {
 			return
@@ -124,8 +126,10 @@ type redisConn struct {
 
 // SetNX takes all locks or none.
 func (c *redisConn) SetNX(_, value string, expiry time.Duration) (bool, error) {
-	n := c.node
-	a, err := n.call(c.ctx, n.claim.taking, false, func(ctx context.Context) (answer, error) { return n.take(ctx, value, expiry) })
+	n, waiter := c.node, c.node.claim.waiter
+	a, err := n.call(c.ctx, n.claim.taking, false, func(ctx context.Context) (answer, error) {
+		return n.take(ctx, value, waiter, expiry)
+	})
 	return a.yes, err
 }
 

@@ -19,30 +19,57 @@ type answer struct {
 
 // round is one command to all nodes of a claim and what they have answered in time.
 type round struct {
-	quorum  int
-	started time.Time
+	quorum   int
+	patience int
 
-	mu      sync.Mutex
-	answers []*answer     // by node; nil: none
-	settled chan struct{} // closed when a quorum said the same
+	mu       sync.Mutex
+	started  time.Time     // when the first command was sent
+	answers  []*answer     // by node; nil: none
+	answered chan struct{} // closed when a quorum has answered
+	agreed   chan struct{} // closed when a quorum said the same
 }
 
-func newRound(nodes, quorum int) *round {
-	return &round{quorum: quorum, started: time.Now(), answers: make([]*answer, nodes), settled: make(chan struct{})}
+// How many times as long as a quorum of answers needed the silent nodes may take when that quorum does not agree and they
+// would decide.
+const (
+	cleanUpPatience = 1   // nobody waits for the decision
+	takePatience    = 10  // a node that is not hung will be in time, and for a hung one it is better to try again
+	fullPatience    = 1e6 // as long as the command has: the answer matters
+)
+
+func newRound(nodes, quorum, patience int) *round {
+	return &round{
+		quorum: quorum, patience: patience, answers: make([]*answer, nodes),
+		answered: make(chan struct{}), agreed: make(chan struct{}),
+	}
+}
+
+func (r *round) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started.IsZero() {
+		r.started = time.Now()
+	}
 }
 
 func (r *round) record(node int, a answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answers[node] = &a
-	agreed := 0
+	answered, agreed := 0, 0
 	for _, other := range r.answers {
+		if other != nil {
+			answered++
+		}
 		if other != nil && other.yes == a.yes {
 			agreed++
 		}
 	}
+	if answered == r.quorum {
+		close(r.answered)
+	}
 	if agreed == r.quorum {
-		close(r.settled)
+		close(r.agreed)
 	}
 }
 
@@ -129,6 +156,7 @@ func (n *redisNode) call(
 		}
 		return a, err
 	}
+	r.start()
 	before, busy := n.tail, false
 	select {
 	case <-before:
@@ -163,24 +191,31 @@ func (n *redisNode) call(
 	return a, err
 }
 
-// await reports whether the command ended in time.
+// await waits for the end of one node's command and reports whether it came in time: when a quorum agrees the others get
+// as long again.
 func (r *round) await(ctx context.Context, ended <-chan struct{}) bool {
-	select {
-	case <-ended:
-		return true
-	case <-ctx.Done():
-		return false
-	case <-r.settled:
+	agreed, answered := r.agreed, r.answered
+	var late <-chan time.Time
+	for {
+		select {
+		case <-ended:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-late:
+			return false
+		case <-answered:
+			answered, late = nil, time.After(time.Duration(r.patience)*r.grace())
+		case <-agreed:
+			agreed, answered, late = nil, nil, time.After(r.grace())
+		}
 	}
-	timer := time.NewTimer(max(grace, time.Since(r.started)))
-	defer timer.Stop()
-	select {
-	case <-ended:
-		return true
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	return false
+}
+
+func (r *round) grace() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(grace, time.Since(r.started))
 }
 
 // background is goroutines that outlive the call which started them.

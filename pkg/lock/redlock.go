@@ -20,7 +20,7 @@ import (
 // server away for one TTL, or let it write each command to disk.
 type Redlock struct {
 	*locker
-	nodes *redisBackend
+	backend *redisBackend
 }
 
 var _ Locker = (*Redlock)(nil)
@@ -41,13 +41,13 @@ func NewRedlock(clients []redis.UniversalClient, opts ...Option) (*Redlock, erro
 		return nil, err
 	}
 	b := newRedisBackend(set, clients...)
-	return &Redlock{locker: newLocker(b, set), nodes: b}, nil
+	return &Redlock{locker: newLocker(b, set), backend: b}, nil
 }
 
 // Close is as that of the others, and waits for what is still on its way to slow servers.
 func (r *Redlock) Close() error {
 	err := r.locker.Close()
-	r.nodes.behind.close()
+	r.backend.behind.close()
 	return err
 }
 

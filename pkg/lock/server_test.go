@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/internal/stack"
 	"holdfast/pkg/lock"
 )
 
@@ -95,6 +96,23 @@ func (s server) exists(t testing.TB, k string) bool {
 		t.Fatal(err)
 	}
 	return n == 1
+}
+
+// lose deletes the key behind its holder's back.
+func (s server) lose(t testing.TB, k string) {
+	t.Helper()
+	if err := s.Del(t.Context(), s.key(k)).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addrs are the servers' addresses.
+func addrs(servers []*stack.Redis) []string {
+	all := make([]string, len(servers))
+	for i, s := range servers {
+		all[i] = s.Addr
+	}
+	return all
 }
 
 // eventually waits for a condition.

@@ -36,11 +36,11 @@ type config struct {
 func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	cfg := config{}
 	flags := flag.NewFlagSet("benchlock", flag.ContinueOnError)
-	flags.IntVar(&cfg.repetitions, "n", 7, "repetitions")
+	flags.IntVar(&cfg.repetitions, "n", 5, "repetitions")
 	flags.IntVar(&cfg.clients, "clients", 4, "clients of each library")
 	flags.DurationVar(&cfg.hold, "hold", 5*time.Millisecond, "how long each keeps the lock")
 	flags.Float64Var(&cfg.busy, "busy", 0.4, "part of the time in which the lock is held, in the open loop")
-	flags.IntVar(&cfg.arrivals, "arrivals", 250, "requests in the open loop")
+	flags.IntVar(&cfg.arrivals, "arrivals", 500, "requests in the open loop")
 	flags.IntVar(&cfg.burst, "burst", 40, "requests at once in the burst")
 	if err := flags.Parse(args); err != nil {
 		return err

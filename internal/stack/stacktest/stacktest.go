@@ -78,23 +78,13 @@ func logForeign(tb testing.TB, addr string) {
 	tb.Logf("runs on Redis %s", info["Server"]["redis_version"])
 }
 
-// OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. It ends with the test.
-func OwnRedis(tb testing.TB) *stack.Redis {
+// OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. settings are further arguments
+// of the server. It ends with the test.
+func OwnRedis(tb testing.TB, settings ...string) *stack.Redis {
 	tb.Helper()
-	SkipIfShort(tb, "Redis")
-	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
-	defer cancel()
-	r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := r.Stop(context.Background()); err != nil {
-			tb.Errorf("stop Redis: %v", err)
-		}
+	return start(tb, func(ctx context.Context) (*stack.Redis, error) {
+		return stack.StartRedis(ctx, stack.Options{Tie: true}, settings...)
 	})
-	tb.Logf("runs on Redis %s", r.Version)
-	return r
 }
 
 // SkipIfShort skips a test that needs a server when the run is short, and says so.

@@ -1,0 +1,146 @@
+package locktest
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"holdfast/pkg/lock"
+)
+
+// allOrNone: who waits for two keys holds neither while one is missing.
+func allOrNone(t *testing.T, b Backend) {
+	one, two := newKey(), newKey()
+	if one > two {
+		one, two = two, one // sorted, the free one is asked for first
+	}
+	first, second := open(t, b, long()...), open(t, b, long()...)
+	held := acquire(t, first, two)
+	wantHeld(t, second, one, two)
+	wantFree(t, first, one)
+	both := acquiring(t, second, one, two)
+	for range 20 {
+		wantFree(t, first, one)
+	}
+	free := acquire(t, first, one) // the other way round: now the first is missing
+	release(t, held)
+	wantFree(t, first, two)
+	release(t, free)
+	release(t, await(t, both))
+	wantFree(t, first, one, two)
+}
+
+// oppositeOrders: those who name the same keys in different orders do not wait for each other for ever.
+func oppositeOrders(t *testing.T, b Backend) {
+	one, two, three := newKey(), newKey(), newKey()
+	var all sync.WaitGroup
+	for _, keys := range [][]string{{one, two}, {two, one}, {two, three, one}} {
+		l := open(t, b)
+		for range 2 {
+			all.Go(func() {
+				for range 8 {
+					lease, err := l.Acquire(within(t), keys...)
+					if err != nil {
+						t.Errorf("acquire: %v", err)
+						return
+					}
+					if err := lease.Release(t.Context()); err != nil {
+						t.Errorf("release: %v", err)
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+}
+
+// sameKeyTwice: a key named twice is one key.
+func sameKeyTwice(t *testing.T, b Backend) {
+	key, other := newKey(), newKey()
+	l := open(t, b, long()...)
+	lease := acquire(t, l, key, other, key)
+	release(t, lease)
+	wantFree(t, l, key, other)
+}
+
+// notReentrant: a Locker that holds a key is refused it like anybody else.
+func notReentrant(t *testing.T, b Backend) {
+	key := newKey()
+	l := open(t, b, long()...)
+	lease := acquire(t, l, key)
+	wantHeld(t, l, key)
+	release(t, lease)
+}
+
+// tokens: strictly increasing where they are promised, 0 where not; 0 for a key that the lease does not hold.
+func tokens(t *testing.T, b Backend) {
+	one, two := newKey(), newKey()
+	lockers := []Locker{open(t, b, long()...), open(t, b, long()...)}
+	var last [2]int64
+	for i := range 6 {
+		lease := acquire(t, lockers[i%2], two, one)
+		got := [2]int64{lease.Token(one), lease.Token(two)}
+		switch {
+		case !b.Can.Tokens && got != [2]int64{}:
+			t.Errorf("tokens %v of a backend that has none", got)
+		case b.Can.Tokens && (got[0] <= last[0] || got[1] <= last[1]):
+			t.Errorf("tokens %v after %v", got, last)
+		}
+		if stranger := lease.Token(newKey()); stranger != 0 {
+			t.Errorf("token %d for a key that is not held", stranger)
+		}
+		last = got
+		release(t, lease)
+		if i%2 == 0 { // a lease on one key moves the counter of that one only
+			lease := acquire(t, lockers[0], one)
+			if got := lease.Token(one); b.Can.Tokens && got != last[0]+1 {
+				t.Errorf("token %d after %d", got, last[0])
+			}
+			last[0] = lease.Token(one)
+			release(t, lease)
+		}
+	}
+}
+
+// badKeys are refused, and named, before anybody is asked.
+func badKeys(t *testing.T, b Backend) {
+	key := newKey()
+	l := open(t, b, long()...)
+	tooLong := strings.Repeat("x", 513)
+	for _, keys := range [][]string{nil, {""}, {key, ""}, {tooLong}, {key, tooLong}} {
+		if _, err := l.Acquire(within(t), keys...); !errors.Is(err, lock.ErrKeys) {
+			t.Errorf("acquire %.30q = %v, want ErrKeys", keys, err)
+		}
+		if _, err := l.Try(within(t), keys...); !errors.Is(err, lock.ErrKeys) {
+			t.Errorf("try %.30q = %v, want ErrKeys", keys, err)
+		}
+	}
+	wantFree(t, l, key)
+}
+
+// oddKeys are different keys however alike they look, and however long they are.
+func oddKeys(t *testing.T, b Backend) {
+	key := newKey()
+	long512 := strings.Repeat("x", 512-len(key)-1)
+	odd := []string{
+		key, key + " ", strings.ToLower(key), strings.ToUpper(key), key + "é", key + "e", key + "\x00", key + "\xff",
+		key + "{a}", key + "}{", key + "'", `\` + key, "%" + key, "key:" + key, "fence:" + key,
+		key + long512 + "a", key + long512 + "b",
+	}
+	first, second := open(t, b, long()...), open(t, b, long()...)
+	for i, a := range odd {
+		lease := acquire(t, first, a)
+		wantHeld(t, second, a)
+		if rest := append(append([]string{}, odd[:i]...), odd[i+1:]...); len(rest) > 0 {
+			other, err := second.Try(within(t), rest...)
+			if err != nil {
+				t.Errorf("%.60q is held: try all others = %v", a, err)
+			} else {
+				release(t, other)
+			}
+		}
+		release(t, lease)
+	}
+	release(t, acquire(t, first, odd...))
+}
