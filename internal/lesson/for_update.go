@@ -109,30 +109,8 @@ func (s *shelf) someoneWaits(ctx context.Context) (bool, error) {
 // forUpdateOutside: a locking read that is not in the transaction locks until its own end, which is at once.
 func forUpdateOutside(ctx context.Context, e *Env, s *shelf) error {
 	e.Step("The trap: the same read, sent to the pool instead of to the transaction.")
-	if err := s.fill(ctx, 1); err != nil {
-		return err
-	}
-	var txs [2]*stdsql.Tx
-	var read [2]int64
-	for i, who := range []string{"A", "B"} {
-		tx, err := s.db.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to undo
-		txs[i] = tx
-		if read[i], err = lockRow(ctx, s.db); err != nil { // not tx
-			return err
-		}
-		e.Show("%s: BEGIN; on another connection SELECT … FOR UPDATE -> %d, and the lock is gone", who, read[i])
-	}
-	for i, who := range []string{"A", "B"} {
-		if err := errors.Join(writeStock(ctx, txs[i], 0), txs[i].Commit()); err != nil {
-			return err
-		}
-		e.Show("%s: UPDATE SET available = 0, COMMIT: a unit for %s", who, who)
-	}
-	left, err := s.left(ctx)
-	e.Check(err == nil && read == [2]int64{1, 1} && left == 0, "nobody waited, and one unit was sold twice")
+	oversold, err := twoBuyers(ctx, e, s, "and on another connection SELECT … FOR UPDATE -> %d, and the lock is gone",
+		func(*stdsql.Tx) (int64, error) { return lockRow(ctx, s.db) })
+	e.Check(oversold, "nobody waited, and one unit was sold twice")
 	return err
 }
