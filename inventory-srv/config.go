@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"holdfast/inventory-srv/internal/strategy"
@@ -17,10 +18,11 @@ type settings struct {
 
 	MySQLDSN     config.Secret `env:"MYSQL_DSN" envDefault:"root@tcp(127.0.0.1:13306)/inventory"`
 	RedisAddrs   []string      `env:"REDIS_ADDRS" envDefault:"127.0.0.1:16379"`
+	RedlockAddrs []string      `env:"REDLOCK_ADDRS"` // independent nodes, an odd number; none: no strategy redlock
 	NamesrvAddrs []string      `env:"NAMESRV_ADDRS" envDefault:"127.0.0.1:19876"`
 
 	StockStrategy string `env:"STOCK_STRATEGY" envDefault:"redis-lock"`
-	LabMode       bool   `env:"LAB_MODE"` // an order may name its own strategy
+	LabMode       bool   `env:"LAB_MODE"` // an order may name its own strategy, a product may be created for the lab
 
 	MQNamespace string `env:"MQ_NAMESPACE"`
 	InstanceID  string `env:"INSTANCE_ID"` // unique per replica and the same after a restart; default a new one each time
@@ -41,6 +43,8 @@ var _ config.Validator = (*settings)(nil)
 func (s *settings) Validate() error {
 	return errors.Join(
 		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.Names()),
+		config.Check(s.LabMode || !losesUpdates(s.StockStrategy), "STOCK_STRATEGY", "loses updates on purpose: only with LAB_MODE=true"),
+		config.Check(len(s.RedlockAddrs) == 0 || len(s.RedlockAddrs) >= 3 && len(s.RedlockAddrs)%2 == 1, "REDLOCK_ADDRS", "is an odd number of nodes, three or more, or empty"),
 		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
 		config.Check(len(s.RedisAddrs) > 0, "REDIS_ADDRS", "needs at least one host:port"),
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
@@ -50,11 +54,15 @@ func (s *settings) Validate() error {
 	)
 }
 
+func losesUpdates(name string) bool {
+	return slices.ContainsFunc(strategy.List(), func(s strategy.Strategy) bool { return s.Name == name && !s.Safe })
+}
+
 // LogValue implements slog.LogValuer with what one wants to see in the first log line.
 func (s *settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("strategy", s.StockStrategy), slog.Bool("lab", s.LabMode),
-		slog.Any("redis", s.RedisAddrs), slog.Any("namesrv", s.NamesrvAddrs),
+		slog.Any("redis", s.RedisAddrs), slog.Any("redlock", s.RedlockAddrs), slog.Any("namesrv", s.NamesrvAddrs),
 		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("lock_ttl", s.LockTTL),
 	)

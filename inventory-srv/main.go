@@ -85,10 +85,15 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, locker.Close()) }()
+	nodes, err := strategy.OpenNodes(cfg.RedlockAddrs, lock.WithTTL(cfg.LockTTL))
+	if err != nil {
+		return fmt.Errorf("REDLOCK_ADDRS: %w", err)
+	}
+	defer func() { err = errors.Join(err, nodes.Close()) }()
 
 	inventory := store.New(db)
 	set, err := strategy.NewSet(cfg.StockStrategy, cfg.LabMode, strategy.Deps{
-		Ledger: inventory.Ledger(), Locker: locker, Log: log, Registry: registry,
+		Ledger: inventory.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Log: log, Registry: registry,
 	})
 	if err != nil {
 		return err
@@ -116,6 +121,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Checks: []server.Check{
 			{Name: "mysql", Probe: database.Probe(db)},
 			{Name: "redis", Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }},
+			{Name: "redlock", Probe: nodes.Probe, Optional: cfg.StockStrategy != "redlock"},
 			{Name: "broker", Probe: bus.Probe},
 		},
 	})

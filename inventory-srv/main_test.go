@@ -114,12 +114,18 @@ func TestRun_Serve(t *testing.T) {
 
 func TestRun_Refuses(t *testing.T) {
 	t.Parallel()
-	vars := map[string]string{"STOCK_STRATEGY": "hope", "REQUEST_TIMEOUT": "soon", "LOCK_TTL": "1ms", "MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}
+	vars := map[string]string{"STOCK_STRATEGY": "hope", "REDLOCK_ADDRS": "a:1,b:2", "REQUEST_TIMEOUT": "soon", "LOCK_TTL": "1ms", "MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}
 	var out bytes.Buffer
 	err := run(t.Context(), nil, getenv(vars), &out)
-	for _, want := range []string{"STOCK_STRATEGY", "hope", "for-update, redis-lock", "REQUEST_TIMEOUT", "LOCK_TTL"} {
+	for _, want := range []string{"STOCK_STRATEGY", "hope", "optimistic, redis-lock, redlock", "REDLOCK_ADDRS", "REQUEST_TIMEOUT", "LOCK_TTL"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
+		}
+	}
+	for _, name := range []string{"naive", "mutex"} {
+		err := run(t.Context(), nil, getenv(map[string]string{"STOCK_STRATEGY": name}), &out)
+		if err == nil || !strings.Contains(err.Error(), "LAB_MODE") {
+			t.Errorf("%s outside of the lab: %v", name, err)
 		}
 	}
 	good := map[string]string{"MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}

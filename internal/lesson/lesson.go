@@ -28,6 +28,11 @@ type Lesson struct {
 // All returns the lessons in the order in which they are read.
 func All() []Lesson {
 	return []Lesson{
+		naive(),
+		mutexTwoInstances(),
+		forUpdate(),
+		optimistic(),
+		unsortedLocks(),
 		setIfAbsent(),
 		deadHolder(),
 		renewal(),

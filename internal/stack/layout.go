@@ -8,8 +8,8 @@ import (
 // Ports are where a stack listens, on loopback. A zero field means `holdfast up`'s own port; tests choose others, to run
 // a whole stack beside it.
 //
-// Others follow from them: a service's operations are 1000 above its API, replica k is 10·(k-1) above the first, and the
-// broker is where [StartRocketMQ] puts it for the name server's port.
+// Others follow from them: a service's operations are 1000 above its API, replica k is 10·(k-1) above the first, Redlock's
+// three nodes are right above Redis, and the broker is where [StartRocketMQ] puts it for the name server's port.
 type Ports struct {
 	Gateway, Order, Inventory int
 	MySQL, Redis, Namesrv     int
@@ -81,7 +81,7 @@ func serviceList(p Ports, replicas int) []service {
 		list = append(list,
 			service{replica(nameInventory, k), nameInventory, replicaPort(p.Inventory, k), map[string]string{
 				"MYSQL_DSN": p.mysqlDSN("inventory"), "REDIS_ADDRS": loopback(p.Redis), "NAMESRV_ADDRS": namesrv,
-				"INSTANCE_ID": fmt.Sprintf("inventory-%d", k),
+				"REDLOCK_ADDRS": p.redlockAddrs(), "INSTANCE_ID": fmt.Sprintf("inventory-%d", k),
 			}, nil},
 			service{replica(nameOrder, k), nameOrder, replicaPort(p.Order, k), map[string]string{
 				"MYSQL_DSN": p.mysqlDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": fmt.Sprintf("order-%d", k),

@@ -9,7 +9,7 @@ import (
 
 // servers are the parts beside the broker that are not ours. Their data is kept under Dir.
 func (u *upper) servers() []part {
-	return []part{
+	return append(u.redlockNodes(), []part{
 		{nameMySQL, nil, func(ctx context.Context) (Component, error) {
 			m, err := StartMySQL(ctx, u.options(nameMySQL, u.Ports.MySQL))
 			if err != nil {
@@ -24,7 +24,7 @@ func (u *upper) servers() []part {
 			}
 			return component(nameRedis, r.Server), nil
 		}},
-	}
+	}...)
 }
 
 func (u *upper) options(name string, port int) Options {

@@ -19,6 +19,9 @@ var (
 	ErrConfirmed    = stock.ErrConfirmed
 	ErrUnknownOrder = stock.ErrUnknownOrder
 	ErrContended    = stock.ErrContended
+	ErrLabOnly      = stock.ErrLabOnly
+
+	ErrLabNotAllowed = stock.ErrLabNotAllowed
 )
 
 // MaxOrdersPerCall bounds ReserveRequest and MaxStates StatesRequest.
@@ -121,6 +124,7 @@ type Product struct {
 	Title      string `json:"title"`
 	PriceCents int64  `json:"price_cents"`
 	Available  int64  `json:"available"`
+	Lab        bool   `json:"lab,omitempty"`
 }
 
 // ProductPage is GET /v1/products?cursor=&limit=, in SKU order. NextCursor is empty on the last page.
@@ -134,6 +138,7 @@ type CreateProductRequest struct {
 	SKU        string `json:"sku"`
 	Title      string `json:"title"`
 	PriceCents int64  `json:"price_cents"`
+	Lab        bool   `json:"lab,omitempty"` // the strategies that lose updates may sell it; only with LAB_MODE
 }
 
 // InboundRequest is POST /v1/products/{sku}/inbound: units that came in. Reference is the sender's own name for this
@@ -157,7 +162,9 @@ type Strategy struct {
 	Name   string `json:"name"`
 	Layout string `json:"layout"`
 	Idea   string `json:"idea"`
-	Safe   bool   `json:"safe"`
+	Safe   bool   `json:"safe"` // false: it refuses products that were not created for the lab
+
+	SafeAlone bool `json:"safe_alone,omitempty"` // not safe, but right for as long as it is the only instance
 }
 
 // Ledger is GET /v1/audit: counters and sums of one consistent snapshot.

@@ -21,9 +21,10 @@ import (
 
 // Config says on which servers to work and how.
 type Config struct {
-	DSN        string   // of the inventory database; its schema is brought up to date
-	RedisAddrs []string // for the strategies that use Redis
-	Strategy   string   // default redis-lock
+	DSN          string   // of the inventory database; its schema is brought up to date
+	RedisAddrs   []string // for the strategies that use Redis
+	RedlockAddrs []string // three or more independent nodes for redlock, which is unavailable without
+	Strategy     string   // default redis-lock
 
 	MaxOpen    int           // database connections; default that of pkg/database
 	LockTTL    time.Duration // default that of pkg/lock
@@ -62,9 +63,14 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	if err != nil {
 		return nil, err
 	}
+	nodes, err := strategy.OpenNodes(cfg.RedlockAddrs, cfg.lockOptions()...)
+	if err != nil {
+		return nil, err
+	}
+	lab.close = append(lab.close, nodes.Close)
 	for _, s := range strategy.List() {
 		if s.Name == cfg.Strategy {
-			lab.reserver = s.New(strategy.Deps{Ledger: lab.store.Ledger(), Locker: locker, Log: cfg.Log})
+			lab.reserver = s.New(strategy.Deps{Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Log: cfg.Log})
 			return lab, nil
 		}
 	}
@@ -84,17 +90,21 @@ func (l *Lab) openDatabase(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-func (l *Lab) openLocker(cfg Config) (strategy.Locker, error) {
+func (c Config) lockOptions() []lock.Option {
 	var options []lock.Option
-	if cfg.LockTTL != 0 {
-		options = append(options, lock.WithTTL(cfg.LockTTL))
+	if c.LockTTL != 0 {
+		options = append(options, lock.WithTTL(c.LockTTL))
 	}
-	if cfg.LockPrefix != "" {
-		options = append(options, lock.WithPrefix(cfg.LockPrefix))
+	if c.LockPrefix != "" {
+		options = append(options, lock.WithPrefix(c.LockPrefix))
 	}
+	return options
+}
+
+func (l *Lab) openLocker(cfg Config) (strategy.Locker, error) {
 	client := lock.NewClient(cfg.RedisAddrs)
 	l.close = append(l.close, client.Close)
-	locker, err := lock.NewRedis(client, options...)
+	locker, err := lock.NewRedis(client, cfg.lockOptions()...)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +126,7 @@ func (l *Lab) Close() error {
 func Strategies() []inventoryapi.Strategy {
 	var out []inventoryapi.Strategy
 	for _, s := range strategy.List() {
-		out = append(out, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe})
+		out = append(out, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe, SafeAlone: s.SafeAlone})
 	}
 	return out
 }
@@ -148,9 +158,9 @@ func (l *Lab) Release(ctx context.Context, orderNo string) error {
 	return l.reserver.Release(ctx, orderNo)
 }
 
-// Stock creates a product, unless it is there, and adds units to it, once for each reference.
+// Stock creates a product for the lab, unless it is there, and adds units to it, once for each reference.
 func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference string) error {
-	if _, err := l.store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100}); err != nil {
+	if _, err := l.store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
 		return err
 	}
 	_, err := l.store.Receive(ctx, store.Inbound{SKU: sku, Quantity: units, Reference: reference, Reason: "lab", Actor: "lab"})

@@ -21,7 +21,7 @@ func TestLab(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			cfg := inventorylab.Config{
-				DSN: dbtest.NewDSN(t, nil), RedisAddrs: []string{stacktest.Redis(t)},
+				DSN: dbtest.NewDSN(t, nil), RedisAddrs: []string{stacktest.Redis(t)}, RedlockAddrs: stacktest.RedlockNodes(t),
 				Strategy: s.Name, LockPrefix: fmt.Sprintf("lab-%d:", rand.Uint64()),
 			}
 			one, two := open(t, cfg), open(t, cfg)

@@ -56,6 +56,7 @@ type Order struct {
 	OrderNo     string     `json:"order_no"`
 	Status      string     `json:"status"`
 	Reason      string     `json:"reason,omitempty"`
+	Strategy    string     `json:"strategy,omitempty"` // that reserved the stock; before that the one asked for
 	AmountCents int64      `json:"amount_cents,omitempty"`
 	Items       []Item     `json:"items"`
 	CreatedAt   time.Time  `json:"created_at"`

@@ -9,7 +9,7 @@ import (
 // From is an order as clients see it.
 func From(o order.Order) Order {
 	out := Order{
-		OrderNo: o.OrderNo, Status: string(o.Status), Reason: o.Reason, AmountCents: o.AmountCents, Items: make([]Item, len(o.Items)),
+		OrderNo: o.OrderNo, Status: string(o.Status), Reason: o.Reason, Strategy: o.Strategy, AmountCents: o.AmountCents, Items: make([]Item, len(o.Items)),
 		CreatedAt: o.CreatedAt, ExpiresAt: optional(o.ExpiresAt), PaidAt: optional(o.PaidAt),
 	}
 	for i, it := range o.Items {

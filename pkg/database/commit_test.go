@@ -16,18 +16,18 @@ import (
 const byKey = "SELECT id FROM things WHERE id = ? FOR UPDATE"
 
 // through returns a database behind a proxy, and the same one directly.
-func through(tb testing.TB) (db, direct *gorm.DB, p *proxy) {
+func through(tb testing.TB) (db, direct *gorm.DB, p *dbtest.Proxy) {
 	tb.Helper()
 	dsn := dbtest.NewDSN(tb, schema())
-	p = newProxy(tb, dsn)
-	return dbtest.Open(tb, p.dsn, database.Options{}), dbtest.Open(tb, dsn, database.Options{}), p
+	p = dbtest.NewProxy(tb, dsn)
+	return dbtest.Open(tb, p.DSN, database.Options{}), dbtest.Open(tb, dsn, database.Options{}), p
 }
 
 func TestInTx_commitAnswerLost_committed(t *testing.T) {
 	t.Parallel()
 	db, direct, p := through(t)
 	runs := 0
-	p.fail(loseAnswer)
+	p.Fail(dbtest.LoseAnswer)
 	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
 	if err != nil || runs != 1 {
 		t.Errorf("InTx = %v after %d runs, want it found committed after 1", err, runs)
@@ -39,12 +39,28 @@ func TestInTx_commitLost_runsAgain(t *testing.T) {
 	t.Parallel()
 	db, direct, p := through(t)
 	runs := 0
-	p.fail(loseCommit)
+	p.Fail(dbtest.LoseCommit)
 	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
 	if err != nil || runs != 2 {
 		t.Errorf("InTx = %v after %d runs, want it found rolled back and run again", err, runs)
 	}
 	wantIDs(t, direct, "a")
+}
+
+// A snapshot's COMMIT ends nothing that could be half done: without an answer the reads are made again.
+func TestInTx_commitAnswerLost_snapshot(t *testing.T) {
+	t.Parallel()
+	db, _, p := through(t)
+	runs := 0
+	p.Fail(dbtest.LoseAnswer)
+	var n int
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error {
+		runs++
+		return tx.Raw("SELECT COUNT(*) FROM things").Row().Scan(&n)
+	}, database.Snapshot())
+	if err != nil || runs != 2 {
+		t.Errorf("InTx = %v after %d runs, want the reads made again", err, runs)
+	}
 }
 
 // The caller gives up while the outcome is looked up: the answer is that nothing was executed, and it is true.
@@ -53,8 +69,8 @@ func TestInTx_commitLost_noTimeLeft(t *testing.T) {
 	db, direct, p := through(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	p.fail(loseCommit)
-	p.then(cancel)
+	p.Fail(dbtest.LoseCommit)
+	p.Then(cancel)
 	err := database.InTx(ctx, db, func(tx *gorm.DB) error { return insert(tx, "a") }, database.SettleBy(byKey, "a"))
 	if !errors.Is(err, database.ErrContended) || fault.Ambiguous(err) {
 		t.Errorf("InTx = %v (ambiguous %v), want an unambiguous ErrContended", err, fault.Ambiguous(err))
@@ -67,7 +83,7 @@ func TestInTx_commitOnItsWay_isWaitedFor(t *testing.T) {
 	t.Parallel()
 	db, direct, p := through(t)
 	runs := 0
-	p.fail(holdCommit)
+	p.Fail(dbtest.HoldCommit)
 	done := make(chan error, 1)
 	go func() {
 		done <- database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
@@ -82,7 +98,7 @@ func TestInTx_commitOnItsWay_isWaitedFor(t *testing.T) {
 		t.Fatalf("InTx = %v while the COMMIT is on its way", err)
 	default:
 	}
-	p.release()
+	p.Release()
 	if err := <-done; err != nil || runs != 1 {
 		t.Errorf("InTx = %v after %d runs, want it found committed after 1", err, runs)
 	}
@@ -94,8 +110,8 @@ func TestInTx_commitAnswerLost_serverBackSoon(t *testing.T) {
 	t.Parallel()
 	db, direct, p := through(t)
 	runs := 0
-	p.fail(loseAll)
-	p.refuseFor(3)
+	p.Fail(dbtest.LoseAll)
+	p.RefuseFor(3)
 	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
 	if err != nil || runs != 1 {
 		t.Errorf("InTx = %v after %d runs, want it found committed after 1", err, runs)
@@ -113,9 +129,9 @@ func TestInTx_commitUnknown(t *testing.T) {
 			t.Parallel()
 			db, direct, p := through(t)
 			if opts == nil {
-				p.fail(loseAnswer)
+				p.Fail(dbtest.LoseAnswer)
 			} else {
-				p.fail(loseAll)
+				p.Fail(dbtest.LoseAll)
 			}
 			runs := 0
 			began := time.Now()
@@ -139,14 +155,14 @@ func TestInTx_serverGone(t *testing.T) {
 		if err := insert(tx, "a"); err != nil {
 			return err
 		}
-		p.cut()
+		p.Cut()
 		return insert(tx, "b")
 	})
 	if !errors.Is(err, database.ErrUnavailable) || fault.Ambiguous(err) {
 		t.Errorf("InTx = %v (ambiguous %v), want an unambiguous ErrUnavailable", err, fault.Ambiguous(err))
 	}
 	wantIDs(t, direct)
-	p.restore()
+	p.Restore()
 	if err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { return insert(tx, "c") }); err != nil {
 		t.Errorf("InTx after the server came back = %v", err)
 	}

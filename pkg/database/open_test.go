@@ -71,9 +71,9 @@ func TestOpen_everyConnectionIsPrepared(t *testing.T) {
 // A server, or a proxy before it, that does not do what SET asked for must be noticed at the start.
 func TestOpen_assertsIsolation(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, dbtest.NewDSN(t, nil))
-	p.rewrite("LEVEL READ COMMITTED", "LEVEL SERIALIZABLE  ")
-	_, err := database.Open(t.Context(), p.dsn, database.Options{})
+	p := dbtest.NewProxy(t, dbtest.NewDSN(t, nil))
+	p.Rewrite("LEVEL READ COMMITTED", "LEVEL SERIALIZABLE  ")
+	_, err := database.Open(t.Context(), p.DSN, database.Options{})
 	if err == nil || !strings.Contains(err.Error(), "isolation level is SERIALIZABLE") {
 		t.Errorf("Open = %v, want it to refuse the isolation level", err)
 	}
@@ -125,12 +125,12 @@ func TestOpen_faults(t *testing.T) {
 
 func TestProbe(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, dbtest.NewDSN(t, nil))
-	probe := database.Probe(dbtest.Open(t, p.dsn, database.Options{}))
+	p := dbtest.NewProxy(t, dbtest.NewDSN(t, nil))
+	probe := database.Probe(dbtest.Open(t, p.DSN, database.Options{}))
 	if err := probe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.cut()
+	p.Cut()
 	if err := probe(t.Context()); !errors.Is(err, database.ErrUnavailable) {
 		t.Errorf("probe of an unreachable server = %v, want ErrUnavailable", err)
 	}

@@ -143,7 +143,7 @@ func once(ctx context.Context, db *gorm.DB, pool *sql.DB, fn func(tx *gorm.DB) e
 	switch {
 	case r.failed != nil: // fn ignored it; Commit has rolled back
 		return r.failed
-	case err == nil || !r.commitSent || IsRetryable(err):
+	case err == nil || !r.commitSent || IsRetryable(err) || o.sql.ReadOnly: // what only read has nothing to settle
 		return err
 	}
 	return settle(ctx, pool, o, err)

@@ -12,7 +12,7 @@ CREATE TABLE orders (
   reason          VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '', -- a fault code
   amount_cents    BIGINT NULL,                 -- known when PLACED
   flow            VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-  strategy        VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '', -- asked for; '' is the service's own
+  strategy        VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '', -- asked for, '' being inventory's own; once PLACED the one that reserved
   created_at      DATETIME(6) NOT NULL,
   updated_at      DATETIME(6) NOT NULL,
   expires_at      DATETIME(6) NULL,            -- known when PLACED

@@ -73,6 +73,7 @@ func TestBadInput(t *testing.T) {
 		{"nobody audits", "GET", "/v1/admin/audit", ``, nil, 401, "unauthenticated"},
 
 		{"actor in the body", "POST", "/v1/admin/products/A/inbound", `{"quantity":1,"reference":"r","reason":"r","actor":"me"}`, []string{admin}, 400, "unknown_field"},
+		{"product for the lab outside of it", "POST", "/v1/admin/products", `{"sku":"A","title":"T","price_cents":1,"lab":true}`, []string{admin}, 403, "lab_not_allowed"},
 		{"product of wrong types", "POST", "/v1/admin/products", `{"sku":1}`, []string{admin}, 400, "invalid_type"},
 		{"limit is no number", "GET", "/v1/orders?limit=many", ``, []string{buyer}, 400, "invalid_parameter"},
 		{"limit too large", "GET", "/v1/products?limit=101", ``, nil, 400, "invalid_parameter"},

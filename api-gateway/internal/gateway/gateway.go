@@ -34,7 +34,7 @@ type gateway struct {
 	orders    *orderapi.Client
 	inventory *inventoryapi.Client
 	tokens    *Tokens
-	lab       bool
+	lab       bool // an order may choose its strategy, a product may be for the lab
 }
 
 // What the gateway itself refuses, beside the faults that orderapi and inventoryapi name.

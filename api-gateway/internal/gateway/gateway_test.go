@@ -97,6 +97,17 @@ func TestPlaceOrder_strategyInTheLab(t *testing.T) {
 	}
 }
 
+func TestCreateProduct_inTheLab(t *testing.T) {
+	t.Parallel()
+	product := inventoryapi.Product{SKU: "A", Title: "Thing", PriceCents: 250, Lab: true}
+	d := open(t, options{lab: true}, nil, map[string]any{"POST /v1/products": product})
+	sent := `{"sku":"A","title":"Thing","price_cents":250,"lab":true}`
+	wantBody(t, d.do("POST", "/v1/admin/products", sent, d.token("root", "admin")), 201, product)
+	if got := d.inventory.seen()[0].body; got != sent {
+		t.Errorf("sent %s, want %s", got, sent)
+	}
+}
+
 // TestPlaceOrder_problemsGoThrough: code, details and the mark of ambiguity arrive as the service said them.
 func TestPlaceOrder_problemsGoThrough(t *testing.T) {
 	t.Parallel()

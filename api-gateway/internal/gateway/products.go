@@ -32,6 +32,9 @@ func (g *gateway) createProduct(c *gin.Context) (int, any, error) {
 	if err := web.Decode(c, &in); err != nil {
 		return 0, nil, err
 	}
+	if in.Lab && !g.lab {
+		return 0, nil, inventoryapi.ErrLabNotAllowed
+	}
 	product, err := g.inventory.CreateProduct(c.Request.Context(), in)
 	return http.StatusCreated, product, err
 }

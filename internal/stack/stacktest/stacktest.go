@@ -41,6 +41,32 @@ func Redis(tb testing.TB) string {
 	return r.Addr
 }
 
+//nolint:gochecknoglobals // as above
+var sharedNodes = sync.OnceValues(func() (addrs []string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for range 3 {
+		r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, r.Addr)
+	}
+	return addrs, nil
+})
+
+// RedlockNodes returns the addresses of three Redis servers that know nothing of each other. They are shared as [Redis] is,
+// and always private.
+func RedlockNodes(tb testing.TB) []string {
+	tb.Helper()
+	SkipIfShort(tb, "Redis")
+	addrs, err := sharedNodes()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return addrs
+}
+
 func logForeign(tb testing.TB, addr string) {
 	tb.Helper()
 	client := redis.NewClient(&redis.Options{Addr: addr})

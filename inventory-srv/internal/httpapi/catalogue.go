@@ -5,6 +5,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
@@ -44,7 +45,10 @@ func (a *api) createProduct(c *gin.Context) (int, any, error) {
 	if err := web.Decode(c, &in); err != nil {
 		return 0, nil, err
 	}
-	p, err := a.store.CreateProduct(c.Request.Context(), store.Product{SKU: in.SKU, Title: in.Title, PriceCents: in.PriceCents})
+	if in.Lab && !a.stock.Lab() {
+		return 0, nil, stock.ErrLabNotAllowed
+	}
+	p, err := a.store.CreateProduct(c.Request.Context(), store.Product{SKU: in.SKU, Title: in.Title, PriceCents: in.PriceCents, Lab: in.Lab})
 	return http.StatusCreated, inventoryapi.Product(p), err
 }
 
@@ -74,7 +78,7 @@ func (a *api) audit(c *gin.Context) (int, any, error) {
 func (a *api) strategies(*gin.Context) (int, any, error) {
 	out := inventoryapi.Strategies{Default: a.stock.Default(), Lab: a.stock.Lab(), Strategies: []inventoryapi.Strategy{}}
 	for _, s := range strategy.List() {
-		out.Strategies = append(out.Strategies, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe})
+		out.Strategies = append(out.Strategies, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe, SafeAlone: s.SafeAlone})
 	}
 	return http.StatusOK, out, nil
 }

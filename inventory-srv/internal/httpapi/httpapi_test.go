@@ -264,6 +264,37 @@ func TestAPI_Catalogue(t *testing.T) {
 	}
 }
 
+// TestAPI_Lab: in lab mode an order may name a strategy that loses updates, for products that are there to be harmed.
+func TestAPI_Lab(t *testing.T) {
+	t.Parallel()
+	s := newService(t, true)
+	s.has(t, "REAL", 5)
+	lab := inventoryapi.CreateProductRequest{SKU: "LAB", Title: "For the lab", PriceCents: 250, Lab: true}
+	if p, err := s.CreateProduct(t.Context(), lab); err != nil || !p.Lab {
+		t.Fatalf("%+v, error %v", p, err)
+	}
+	in := inventoryapi.InboundRequest{Quantity: 5, Reference: "first-LAB", Reason: "test", Actor: "test"}
+	if p, err := s.Inbound(t.Context(), "LAB", in); err != nil || !p.Lab {
+		t.Fatalf("%+v, error %v", p, err)
+	}
+	ours, theirs := order("OURS", "LAB", 1), order("REAL", "REAL", 1)
+	ours.Strategy, theirs.Strategy = "naive", "naive"
+	results, err := s.Reserve(t.Context(), []inventoryapi.ReserveOrder{ours, theirs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := results[0].Receipt; r == nil || r.Strategy != "naive" {
+		t.Errorf("naive on a product of the lab: %+v", results[0])
+	}
+	if p := results[1].Problem; p == nil || p.Code != "lab_only" || p.Status != http.StatusConflict || p.Ambiguous {
+		t.Errorf("naive on real stock: %+v", p)
+	}
+	page, err := s.Reservations(t.Context(), "", 10)
+	if err != nil || len(page.Reservations) != 1 || page.Reservations[0].Strategy != "naive" {
+		t.Errorf("the ledger: %+v, error %v", page, err)
+	}
+}
+
 // TestAPI_BadRequests: each is refused with its code, and nothing it says is ambiguous.
 func TestAPI_BadRequests(t *testing.T) {
 	t.Parallel()
@@ -284,6 +315,7 @@ func TestAPI_BadRequests(t *testing.T) {
 		{"GET", "/v1/reservations?limit=0", ``, 400, "invalid_parameter"},
 		{"GET", "/v1/products?limit=1001", ``, 400, "invalid_parameter"},
 		{"POST", "/v1/products", `{"sku":"a","title":"T","price_cents":1}`, 400, "invalid_product"},
+		{"POST", "/v1/products", `{"sku":"A","title":"T","price_cents":1,"lab":true}`, 403, "lab_not_allowed"},
 		{"POST", "/v1/products/A/inbound", `{"quantity":0,"reference":"r"}`, 400, "invalid_inbound"},
 		{"POST", "/v1/products/A/inbound", `{"quantity":1,"reference":"r"}`, 404, "unknown_sku"},
 		{"GET", "/v1/nothing", ``, 404, "not_found"},

@@ -16,7 +16,10 @@ var (
 	ErrStaleFence     = fault.New(fault.Contended, "stale_fence", "a newer holder of the lock was here, ask again")
 	ErrWrongLayout    = fault.New(fault.Conflict, "wrong_layout", "this strategy does not fit the way the stock is stored")
 
-	ErrSKUExists         = fault.New(fault.Conflict, "sku_exists", "this SKU exists with another title or price")
+	ErrLabOnly = fault.New(fault.Conflict, "lab_only", "this strategy loses updates and works only on products that were created for the lab")
+
+	ErrSKUExists         = fault.New(fault.Conflict, "sku_exists", "this SKU exists with another title, price or lab mark")
+	ErrLabNotAllowed     = fault.New(fault.Forbidden, "lab_not_allowed", "a product may be created for the lab only in lab mode")
 	ErrReferenceMismatch = fault.New(fault.Mismatch, "reference_mismatch", "this reference was used before for another inbound")
 	ErrInvalidProduct    = fault.New(fault.Invalid, "invalid_product", "the product is not valid")
 	ErrInvalidInbound    = fault.New(fault.Invalid, "invalid_inbound", "the inbound is not valid")

@@ -17,6 +17,7 @@ type Product struct {
 	Title      string
 	PriceCents int64
 	Available  int64
+	Lab        bool // the strategies that lose updates may sell it
 }
 
 // Inbound is a delivery of units. Reference is the sender's name for it; sent twice it counts once.
@@ -29,7 +30,7 @@ type Inbound struct {
 }
 
 // CreateProduct adds a product without stock and returns it. The same again is answered with what is there; the same SKU
-// with another title or price is stock.ErrSKUExists. stock.ErrInvalidProduct when a field is out of bounds.
+// with another title, price or lab mark is stock.ErrSKUExists. stock.ErrInvalidProduct when a field is out of bounds.
 func (s *Store) CreateProduct(ctx context.Context, p Product) (Product, error) {
 	if err := checkProduct(p); err != nil {
 		return Product{}, err
@@ -42,14 +43,14 @@ func (s *Store) CreateProduct(ctx context.Context, p Product) (Product, error) {
 		if err != nil {
 			return fmt.Errorf("insert the product: %w", err)
 		}
-		err = tx.Exec("INSERT INTO stock (sku, updated_at) VALUES (?, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE sku = sku", p.SKU).Error
+		err = tx.Exec("INSERT INTO stock (sku, lab, updated_at) VALUES (?, ?, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE sku = sku", p.SKU, p.Lab).Error
 		if err != nil {
 			return fmt.Errorf("insert its stock: %w", err)
 		}
 		if out, err = readProduct(tx, p.SKU); err != nil {
 			return err
 		}
-		if out.Title != p.Title || out.PriceCents != p.PriceCents {
+		if out.Title != p.Title || out.PriceCents != p.PriceCents || out.Lab != p.Lab {
 			return stock.ErrSKUExists
 		}
 		return nil
@@ -167,7 +168,7 @@ func (s *Store) Products(ctx context.Context, after string, limit int) ([]Produc
 	return page, nil
 }
 
-const selectProduct = "SELECT p.sku, p.title, p.price_cents, s.available FROM products p JOIN stock s ON s.sku = p.sku"
+const selectProduct = "SELECT p.sku, p.title, p.price_cents, s.available, s.lab FROM products p JOIN stock s ON s.sku = p.sku"
 
 func readProduct(tx *gorm.DB, sku string) (Product, error) {
 	var found []Product

@@ -53,7 +53,11 @@ func TestStore_CreateProduct(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for _, other := range []store.Product{{SKU: "MUG", Title: "Other", PriceCents: 1290}, {SKU: "MUG", Title: mug().Title, PriceCents: 1}} {
+	for _, other := range []store.Product{
+		{SKU: "MUG", Title: "Other", PriceCents: 1290},
+		{SKU: "MUG", Title: mug().Title, PriceCents: 1},
+		{SKU: "MUG", Title: mug().Title, PriceCents: 1290, Lab: true}, // real stock never becomes the lab's
+	} {
 		if _, err := s.CreateProduct(t.Context(), other); !errors.Is(err, stock.ErrSKUExists) {
 			t.Errorf("%+v: got %v", other, err)
 		}

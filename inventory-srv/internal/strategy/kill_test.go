@@ -23,28 +23,51 @@ func (w *world) killer(t *testing.T) killer {
 	return killer{db}
 }
 
-// one ends a connection chosen at random and reports whether it did.
-func (k killer) one(ctx context.Context) bool {
+// ids are the connections of the database, but for the killer's own.
+func (k killer) ids(ctx context.Context) (ids []int64) {
 	rows, err := k.db.QueryContext(ctx, "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
 	if err != nil {
-		return false
+		return nil
 	}
 	defer func() { _ = rows.Close() }()
-	var ids []int64
 	for rows.Next() {
 		var id int64
 		if rows.Scan(&id) == nil {
 			ids = append(ids, id)
 		}
 	}
-	if rows.Err() != nil || len(ids) == 0 {
-		return false
+	if rows.Err() != nil {
+		return nil
 	}
-	_, err = k.db.ExecContext(ctx, fmt.Sprintf("KILL %d", ids[rand.IntN(len(ids))]))
+	return ids
+}
+
+// end ends a connection and reports whether it did; it may be gone already.
+func (k killer) end(ctx context.Context, id int64) bool {
+	_, err := k.db.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
 	return err == nil
 }
 
-// until kills one after another until ctx is done and returns how many.
+// one ends a connection chosen at random and reports whether it did.
+func (k killer) one(ctx context.Context) bool {
+	ids := k.ids(ctx)
+	return len(ids) > 0 && k.end(ctx, ids[rand.IntN(len(ids))])
+}
+
+// all ends every connection and returns how many.
+func (k killer) all(ctx context.Context) (killed int) {
+	for _, id := range k.ids(ctx) {
+		if k.end(ctx, id) {
+			killed++
+		}
+	}
+	return killed
+}
+
+// maxKills leaves a slow machine a chance: a strategy that does one order at a time would meet a kill in each.
+const maxKills = 60
+
+// until kills one after another until ctx is done, or it is enough, and returns how many.
 func (k killer) until(ctx context.Context) int {
 	killed := 0
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -54,7 +77,7 @@ func (k killer) until(ctx context.Context) int {
 		case <-ctx.Done():
 			return killed
 		case <-tick.C:
-			if k.one(ctx) {
+			if killed < maxKills && k.one(ctx) {
 				killed++
 			}
 		}

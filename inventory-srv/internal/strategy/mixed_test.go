@@ -3,6 +3,7 @@ package strategy_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -20,7 +21,7 @@ func TestStrategies_Mixed(t *testing.T) {
 	w.has(t, "A", units)
 	w.has(t, "B", units)
 	at := [2]*strategy.Set{w.one.set(t), w.two.set(t)}
-	names := strategy.Names()
+	names := safeNames()
 	ctx := soon(t)
 	var held, confirmed atomic.Int64
 	atOnce(orders, func(i int) {
@@ -48,6 +49,41 @@ func TestStrategies_Mixed(t *testing.T) {
 	})
 	w.wantLedger(t, "A", units-held.Load(), held.Load()-confirmed.Load(), confirmed.Load())
 	w.wantLedger(t, "B", units-held.Load(), held.Load()-confirmed.Load(), confirmed.Load())
+}
+
+// TestStrategies_Pairs has each two strategies sell one SKU, each on an instance of its own, down to the last unit.
+func TestStrategies_Pairs(t *testing.T) {
+	t.Parallel()
+	const orders, units = 40, 20
+	w := newWorld(t)
+	at := [2]*strategy.Set{w.one.set(t), w.two.set(t)}
+	names := safeNames()
+	for i, one := range names {
+		for _, two := range names[i+1:] {
+			t.Run(one+" and "+two, func(t *testing.T) {
+				t.Parallel()
+				sku := "PAIR-" + strings.ToUpper(one+"-"+two)
+				w.has(t, sku, units)
+				ctx := soon(t)
+				by := [2]string{one, two}
+				var sold [2]atomic.Int64
+				atOnce(orders, func(i int) {
+					_, err := buy(ctx, at[i%2], order(fmt.Sprintf("%.20s-%d", one[:3]+two, i), by[i%2], line(sku, 1)))
+					switch {
+					case err == nil:
+						sold[i%2].Add(1)
+					case !errors.Is(err, stock.ErrOutOfStock):
+						t.Errorf("order %d: %v", i, err)
+					}
+				})
+				if got := sold[0].Load() + sold[1].Load(); got != units {
+					t.Errorf("sold %d of %d", got, units)
+				}
+				t.Logf("%s sold %d, %s sold %d", one, sold[0].Load(), two, sold[1].Load())
+				w.wantLedger(t, sku, 0, units, 0)
+			})
+		}
+	}
 }
 
 func TestSet_Reserve(t *testing.T) {
@@ -79,4 +115,15 @@ func TestSet_Reserve(t *testing.T) {
 	if _, err := strategy.NewSet("magic", false, deps); !errors.Is(err, stock.ErrUnknownStrategy) {
 		t.Errorf("a set with an unknown default: got %v", err)
 	}
+}
+
+// safeNames are the strategies that may work beside one another.
+func safeNames() []string {
+	var names []string
+	for _, s := range strategy.List() {
+		if s.Safe {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }

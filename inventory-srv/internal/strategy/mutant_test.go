@@ -7,14 +7,15 @@ import (
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/lock"
 )
 
-// mutant is a redis-lock strategy whose guards can be taken out one by one, to see the tests of the real one turn red.
+// mutant is a strategy with a lease whose guards can be taken out one by one, to see the tests of the real one turn red.
 // With both guards it is right.
 type mutant struct {
 	ledger *store.Ledger
-	locker *lock.Redis
+	locker strategy.Acquirer
 
 	claims    bool // claim the fence before the read
 	leaseEnds bool // run the transaction on the lease's context

@@ -12,7 +12,6 @@ import (
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
-	"holdfast/pkg/fault"
 	"holdfast/pkg/lock"
 )
 
@@ -30,15 +29,15 @@ type RedisLock struct {
 	rowStock // Confirm and Release, common to the row layout
 	locker   Locker
 	log      *slog.Logger
+	leased   leased
 	stale    prometheus.Counter
-	lost     prometheus.Counter
 }
 
 var _ stock.Reserver = (*RedisLock)(nil)
 
 // Locker is what RedisLock needs of pkg/lock.
 type Locker interface {
-	Acquire(ctx context.Context, keys ...string) (*lock.Lease, error)
+	Acquirer
 	Raise(ctx context.Context, key string, atLeast int64) error
 }
 
@@ -49,9 +48,9 @@ func newRedisLock(d Deps) stock.Reserver {
 		stale: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "stock_stale_fence_total", Help: "Claims that the stock row refused because it has seen a newer fencing token.",
 		}),
-		lost: metrics.NewCounter(prometheus.CounterOpts{
+		leased: leased{log: d.Log, lost: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "stock_lease_lost_total", Help: "Reserves that were cut because their lease was lost or too old.",
-		}),
+		})},
 	}
 }
 
@@ -62,50 +61,29 @@ func (s *RedisLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 	if err := s.ledger.Refuse(ctx, r); err != nil {
 		return stock.Receipt{}, err
 	}
-	for {
-		receipt, err := s.reserve(ctx, r)
-		if !errors.Is(err, errAgain) {
-			return receipt, err
-		}
-		if ctx.Err() != nil {
-			return stock.Receipt{}, stock.ErrContended.Wrap(err)
-		}
-	}
-}
-
-func (s *RedisLock) reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
-	lease, err := s.locker.Acquire(ctx, lockKeys(r)...)
-	if err != nil {
-		return stock.Receipt{}, notLocked(ctx, err)
-	}
-	// After the commit and on every way out; Release has a live context of its own.
-	defer s.release(ctx, lease)
-	// It ends with ctx or with the lease, whichever is first.
-	work := lease.Context()
-	receipt, err := s.ledger.Reserve(work, r, func(tx *gorm.DB, lines []stock.Line) error { //nolint:contextcheck // the lease derives its context from ctx
-		if err := s.claim(tx, lease, lines); err != nil {
-			return err
-		}
-		rows, err := readRows(tx, lines)
-		if err != nil {
-			return err
-		}
-		if err := rows.take(lines); err != nil {
-			return err
-		}
-		return rows.save(tx)
+	return s.leased.reserve(ctx, s.locker, r, func(work context.Context, lease *lock.Lease) (stock.Receipt, error) {
+		receipt, err := s.ledger.Reserve(work, r, func(tx *gorm.DB, lines []stock.Line) error {
+			if err := s.claim(tx, lease, lines); err != nil {
+				return err
+			}
+			rows, err := readRows(tx, lines)
+			if err != nil {
+				return err
+			}
+			if err := rows.take(lines); err != nil {
+				return err
+			}
+			return rows.save(tx)
+		})
+		return receipt, s.explain(ctx, r, err)
 	})
-	return receipt, s.explain(ctx, work, r, err)
 }
-
-// errAgain asks for a new lease.
-var errAgain = errors.New("the lease is over")
 
 // claim writes the lease's tokens onto the stock rows before anything is read from them. It refuses a holder whose lease
 // ended and was given to another, and its row lock keeps a later holder waiting until this transaction ends.
 func (s *RedisLock) claim(tx *gorm.DB, lease *lock.Lease, lines []stock.Line) error {
 	for _, l := range lines {
-		token := lease.Token(lockKey(l.SKU))
+		token := lease.Token(LockKey(l.SKU))
 		if token == 0 {
 			return fmt.Errorf("claim %s: the lock gave no fencing token", l.SKU)
 		}
@@ -148,66 +126,18 @@ func (s *RedisLock) refused(tx *gorm.DB, sku string, token int64) error {
 	return &staleError{sku: sku, token: token, fence: fence[0]}
 }
 
-// explain turns what a lost or stale lease did to the transaction into errAgain. An outcome that the database settled,
-// either way, stands: a lease that ended after COMMIT has done no harm.
-func (s *RedisLock) explain(ctx, work context.Context, r stock.Request, err error) error {
-	if stale, ok := errors.AsType[*staleError](err); ok {
-		s.stale.Inc()
-		s.log.WarnContext(ctx, "stale fencing token, raising the counter",
-			"order_no", r.OrderNo, "sku", stale.sku, "token", stale.token, "fence", stale.fence)
-		// Either somebody overtook us, or Redis has lost its counter; then no token would ever be new enough.
-		if err := s.locker.Raise(ctx, lockKey(stale.sku), stale.fence); err != nil {
-			return notLocked(ctx, err)
-		}
-		return fmt.Errorf("%w: %w", errAgain, err)
+// explain makes a stale claim a reason to queue again, after the counter was raised.
+func (s *RedisLock) explain(ctx context.Context, r stock.Request, err error) error {
+	stale, ok := errors.AsType[*staleError](err)
+	if !ok {
+		return err
 	}
-	cut := work.Err() != nil && ctx.Err() == nil
-	if cut && err != nil && !fault.Ambiguous(err) && !definite(err) {
-		s.lost.Inc()
-		s.log.WarnContext(ctx, "lease lost while reserving", "order_no", r.OrderNo, "cause", context.Cause(work))
-		return fmt.Errorf("%w: %w", errAgain, context.Cause(work))
+	s.stale.Inc()
+	s.log.WarnContext(ctx, "stale fencing token, raising the counter",
+		"order_no", r.OrderNo, "sku", stale.sku, "token", stale.token, "fence", stale.fence)
+	// Either somebody overtook us, or Redis has lost its counter; then no token would ever be new enough.
+	if err := s.locker.Raise(ctx, LockKey(stale.sku), stale.fence); err != nil {
+		return notLocked(ctx, err)
 	}
-	return err
-}
-
-// definite reports whether err is an answer and not the sound of a transaction that was cut.
-func definite(err error) bool {
-	switch fault.KindOf(err) {
-	case fault.Contended, fault.Timeout, fault.Unavailable:
-		return false
-	}
-	return true
-}
-
-// release ends the lease. If Redis does not answer, the key lives on to the end of its TTL, and the next order waits.
-func (s *RedisLock) release(ctx context.Context, lease *lock.Lease) {
-	if err := lease.Release(ctx); err != nil {
-		s.log.WarnContext(ctx, "lease not released, it ends by itself", "err", err)
-	}
-}
-
-// errRedis is a lock that could not even be asked for. Nothing was executed.
-var errRedis = fault.New(fault.Unavailable, "redis_unavailable", "the lock service does not answer").NotExecuted()
-
-// notLocked explains why there is no lease: a wait that ran out is contention, a caller who left is a caller who left,
-// everything else is Redis.
-func notLocked(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
-		return stock.ErrContended.Wrap(err)
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		return fault.ErrCanceled.NotExecuted().Wrap(err)
-	}
-	return errRedis.Wrap(err)
-}
-
-// lockKey is the lock of a SKU; its fencing counter hangs on the same name.
-func lockKey(sku string) string { return "stock:" + sku }
-
-func lockKeys(r stock.Request) []string {
-	keys := make([]string, len(r.Lines))
-	for i, l := range r.Lines {
-		keys[i] = lockKey(l.SKU)
-	}
-	return keys
+	return fmt.Errorf("%w: %w", errAgain, err)
 }

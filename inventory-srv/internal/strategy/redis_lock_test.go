@@ -24,15 +24,19 @@ type reserver interface {
 // holder makes one instance's strategy.
 type holder func(t *testing.T, i instance) reserver
 
-func realLock(t *testing.T, i instance) reserver {
+// named makes the real strategy of that name.
+func named(t *testing.T, name string, i instance) stock.Reserver {
+	t.Helper()
 	for _, s := range strategy.List() {
-		if s.Name == "redis-lock" {
-			return s.New(strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Log: quiet(), Registry: i.registry})
+		if s.Name == name {
+			return s.New(i.deps())
 		}
 	}
-	t.Fatal("there is no redis-lock")
+	t.Fatalf("there is no %s", name)
 	return nil
 }
+
+func realLock(t *testing.T, i instance) reserver { return named(t, "redis-lock", i) }
 
 func mutated(claims, leaseEnds bool) holder {
 	return func(_ *testing.T, i instance) reserver {

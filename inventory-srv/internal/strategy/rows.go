@@ -54,8 +54,10 @@ func move(tx *gorm.DB, lines []stock.Line, query string) error {
 type row struct {
 	SKU       string
 	Layout    string
+	Lab       bool // may be harmed
 	Available int64
 	Reserved  int64
+	Version   int64
 }
 
 // rows are an order's stock rows, line by line.
@@ -66,7 +68,7 @@ type rows []row
 func readRows(tx *gorm.DB, lines []stock.Line) (rows, error) {
 	skus := stock.Request{Lines: lines}.SKUs()
 	var found rows
-	err := tx.Table("stock FORCE INDEX (PRIMARY)").Select("sku, layout, available, reserved").
+	err := tx.Table("stock FORCE INDEX (PRIMARY)").Select("sku, layout, lab, available, reserved, version").
 		Where("sku IN ?", skus).Order("sku").Scan(&found).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the stock: %w", err)
@@ -80,6 +82,16 @@ func readRows(tx *gorm.DB, lines []stock.Line) (rows, error) {
 		}
 	}
 	return found, nil
+}
+
+// onlyLab returns stock.ErrLabOnly when a SKU is real stock, which no unsafe strategy may touch.
+func (rs rows) onlyLab() error {
+	for _, r := range rs {
+		if !r.Lab {
+			return stock.ErrLabOnly.With("sku", r.SKU)
+		}
+	}
+	return nil
 }
 
 // take moves the lines' units from available to reserved in memory, or returns stock.ErrOutOfStock with all the lines

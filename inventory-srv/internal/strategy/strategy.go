@@ -26,14 +26,17 @@ type Strategy struct {
 	Name   string
 	Layout string
 	Idea   string
-	Safe   bool // false: it loses updates on purpose, for the lessons
+	Safe   bool // false: it loses updates on purpose, for the lessons, and only of SKUs that are marked for the lab
 	New    func(Deps) stock.Reserver
+
+	SafeAlone bool // not Safe, but right for as long as it is the only instance
 }
 
 // Deps is what strategies are made of. A strategy takes what it needs and leaves the rest.
 type Deps struct {
 	Ledger   *store.Ledger
 	Locker   Locker
+	Redlock  Acquirer // nil: redlock answers unavailable
 	Log      *slog.Logger
 	Registry prometheus.Registerer // nil: nothing is registered
 }
@@ -41,8 +44,13 @@ type Deps struct {
 // List returns the strategies in the order in which a learner should read them.
 func List() []Strategy {
 	return []Strategy{
-		{"for-update", LayoutRow, "SELECT … FOR UPDATE in SKU order, subtract, commit", true, newForUpdate},
-		{"redis-lock", LayoutRow, "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", true, newRedisLock},
+		{Name: "naive", Layout: LayoutRow, Idea: "read, subtract in Go, write back: loses updates", New: newNaive},
+		{Name: "mutex", Layout: LayoutRow, Idea: "the same under one lock of the process: right with one replica", SafeAlone: true, New: newMutex},
+		{Name: "for-update", Layout: LayoutRow, Idea: "SELECT … FOR UPDATE in SKU order, subtract, commit", Safe: true, New: newForUpdate},
+		{Name: "conditional", Layout: LayoutRow, Idea: "UPDATE … WHERE available >= ?, and check the affected rows", Safe: true, New: newConditional},
+		{Name: "optimistic", Layout: LayoutRow, Idea: "write only if the version is still the one that was read, else try again", Safe: true, New: newOptimistic},
+		{Name: "redis-lock", Layout: LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
+		{Name: "redlock", Layout: LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
 	}
 }
 

@@ -252,6 +252,7 @@ func testCancelled(t *testing.T, s shop) {
 // COMMIT. Buyers ask again until they get an answer, and the sell-out is exact all the same.
 func testKilledConnections(t *testing.T, s shop) {
 	const buyers, units = 60, 30
+	s.spoilt = true // its pools are full of dead connections
 	s.has(t, "HOT", units)
 	ctx := soon(t)
 	killing, stop := context.WithCancel(ctx)

@@ -8,9 +8,11 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"gorm.io/gorm"
@@ -30,18 +32,25 @@ const patience = 60 * time.Second
 
 // instance is what one replica of the service has for itself.
 type instance struct {
-	db       *gorm.DB
-	store    *store.Store
-	locker   *lock.Redis
-	registry *prometheus.Registry
+	db        *gorm.DB
+	deadlocks *atomic.Int64 // that its statements met
+	store     *store.Store
+	client    redis.UniversalClient // the locker's
+	locker    strategy.Locker
+	nodes     *strategy.Nodes
+	registry  *prometheus.Registry
 }
 
 // world is one inventory that two instances share: one database, one Redis.
 type world struct {
 	one, two instance
 	dsn      string
+	addr     string // of Redis
+	options  []lock.Option
 	redis    redis.UniversalClient
 	prefix   string // of the locks
+	lab      bool   // its products may be harmed
+	spoilt   bool   // not fit for another test
 }
 
 func newWorld(t *testing.T, options ...lock.Option) *world {
@@ -52,11 +61,77 @@ func newWorld(t *testing.T, options ...lock.Option) *world {
 func newWorldOn(t *testing.T, addr string, options ...lock.Option) *world {
 	t.Helper()
 	dsn := dbtest.NewDSN(t, sql.Inventory())
-	w := &world{dsn: dsn, prefix: fmt.Sprintf("suite-%d:", rand.Uint64()), redis: redis.NewClient(&redis.Options{Addr: addr})}
+	w := &world{dsn: dsn, addr: addr, prefix: fmt.Sprintf("suite-%d:", rand.Uint64()), redis: redis.NewClient(&redis.Options{Addr: addr})}
 	t.Cleanup(func() { _ = w.redis.Close() })
-	options = append(options, lock.WithPrefix(w.prefix))
-	w.one, w.two = newInstance(t, dsn, addr, options), newInstance(t, dsn, addr, options)
+	w.options = append(options, lock.WithPrefix(w.prefix))
+	w.one, w.two = w.instance(t, dsn), w.instance(t, dsn)
 	return w
+}
+
+// instance makes another one, on this world's database by way of dsn.
+func (w *world) instance(t *testing.T, dsn string) instance {
+	t.Helper()
+	return newInstance(t, dsn, w.addr, w.options)
+}
+
+// worlds lends worlds to the subtests of one test: to empty one is quicker than to make one.
+type worlds struct {
+	owner *testing.T // with whose end they end
+	free  chan *world
+}
+
+func newWorlds(owner *testing.T) *worlds {
+	return &worlds{owner: owner, free: make(chan *world, 100)}
+}
+
+// take returns an empty world until the subtest ends.
+func (ws *worlds) take(t *testing.T) *world {
+	t.Helper()
+	var w *world
+	select {
+	case w = <-ws.free:
+		w.clear(t)
+	default:
+		w = newWorld(ws.owner)
+	}
+	t.Cleanup(func() {
+		if !w.spoilt {
+			ws.free <- w
+		}
+	})
+	return w
+}
+
+func (w *world) clear(t *testing.T) {
+	t.Helper()
+	for _, table := range []string{"reservation_lines", "reservations", "stock_inbound", "stock", "products"} {
+		if err := w.one.db.Exec("DELETE FROM " + table).Error; err != nil {
+			t.Fatalf("clear the world: %v", err)
+		}
+	}
+	w.lab = false
+	for _, i := range []*instance{&w.one, &w.two} {
+		i.registry = prometheus.NewRegistry()
+		i.deadlocks.Store(0)
+	}
+}
+
+// countDeadlocks counts what the ledger repeats without a word.
+func countDeadlocks(t *testing.T, db *gorm.DB) *atomic.Int64 {
+	t.Helper()
+	n := new(atomic.Int64)
+	count := func(tx *gorm.DB) {
+		if e, ok := errors.AsType[*mysql.MySQLError](tx.Error); ok && e.Number == 1213 {
+			n.Add(1)
+		}
+	}
+	err := errors.Join(
+		db.Callback().Raw().After("gorm:raw").Register("test:deadlocks", count),
+		db.Callback().Query().After("gorm:query").Register("test:deadlocks", count))
+	if err != nil {
+		t.Fatalf("hook into the statements: %v", err)
+	}
+	return n
 }
 
 func newInstance(t *testing.T, dsn, addr string, options []lock.Option) instance {
@@ -67,21 +142,31 @@ func newInstance(t *testing.T, dsn, addr string, options []lock.Option) instance
 	if err != nil {
 		t.Fatalf("make a locker: %v", err)
 	}
+	nodes, err := strategy.OpenNodes(stacktest.RedlockNodes(t), options...)
+	if err != nil {
+		t.Fatalf("open the Redlock nodes: %v", err)
+	}
 	t.Cleanup(func() {
+		_ = nodes.Close()
 		_ = locker.Close()
 		_ = client.Close()
 	})
-	return instance{db: db, store: store.New(db), locker: locker, registry: prometheus.NewRegistry()}
+	return instance{
+		db: db, deadlocks: countDeadlocks(t, db), store: store.New(db), client: client, locker: locker, nodes: nodes, registry: prometheus.NewRegistry(),
+	}
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// deps are what one instance's strategies are made of.
+func (i instance) deps() strategy.Deps {
+	return strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Redlock: i.nodes.Acquirer(), Log: quiet(), Registry: i.registry}
+}
+
 // set makes the strategies of one instance; orders may choose.
 func (i instance) set(t *testing.T) *strategy.Set {
 	t.Helper()
-	set, err := strategy.NewSet(strategy.Default, true, strategy.Deps{
-		Ledger: i.store.Ledger(), Locker: i.locker, Log: quiet(), Registry: i.registry,
-	})
+	set, err := strategy.NewSet(strategy.Default, true, i.deps())
 	if err != nil {
 		t.Fatalf("make the strategies: %v", err)
 	}
@@ -91,7 +176,7 @@ func (i instance) set(t *testing.T) *strategy.Set {
 // has puts units of a new SKU into the shop.
 func (w *world) has(t *testing.T, sku string, units int64) {
 	t.Helper()
-	if _, err := w.one.store.CreateProduct(t.Context(), store.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250}); err != nil {
+	if _, err := w.one.store.CreateProduct(t.Context(), store.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250, Lab: w.lab}); err != nil {
 		t.Fatalf("create %s: %v", sku, err)
 	}
 	if units == 0 {
@@ -106,7 +191,7 @@ func (w *world) has(t *testing.T, sku string, units int64) {
 // faults checks the ledger identity and returns what is wrong.
 func (w *world) faults(t *testing.T) []string {
 	t.Helper()
-	audit, err := w.one.store.Audit(t.Context())
+	audit, err := w.one.store.Audit(soon(t))
 	if err != nil {
 		t.Fatalf("audit: %v", err)
 	}
@@ -125,7 +210,7 @@ func (w *world) faults(t *testing.T) []string {
 // entry returns one SKU's side of the ledger.
 func (w *world) entry(t *testing.T, sku string) store.Entry {
 	t.Helper()
-	audit, err := w.one.store.Audit(t.Context())
+	audit, err := w.one.store.Audit(soon(t))
 	if err != nil {
 		t.Fatalf("audit: %v", err)
 	}

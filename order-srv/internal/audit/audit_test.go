@@ -54,8 +54,11 @@ func TestRun(t *testing.T) {
 		if _, inserted, err := s.Insert(t.Context(), o); err != nil || !inserted {
 			t.Fatalf("inserted %v, error %v", inserted, err)
 		}
-		_, err := s.Place(t.Context(), no, []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}}, time.Hour,
-			func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil })
+		_, err := s.Place(t.Context(), no, store.Placement{
+			Items:    []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
+			Patience: time.Hour,
+			Answer:   func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,8 +39,11 @@ func placed(t *testing.T, s *store.Store, patience time.Duration) string {
 		t.Fatalf("inserted %v, error %v", inserted, err)
 	}
 	ctx := telemetry.WithRequestID(t.Context(), "request-"+no)
-	_, err := s.Place(ctx, no, []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}}, patience,
-		func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil })
+	_, err := s.Place(ctx, no, store.Placement{
+		Items:    []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
+		Patience: patience,
+		Answer:   func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

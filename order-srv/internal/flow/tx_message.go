@@ -169,7 +169,7 @@ func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Re
 	for i, l := range r.Lines {
 		items[i] = order.Item{SKU: l.SKU, Title: l.Title, Quantity: l.Quantity, UnitPriceCents: l.UnitPriceCents}
 	}
-	done, err := f.deps.Store.Place(ctx, o.OrderNo, items, f.deps.Patience, placed)
+	done, err := f.deps.Store.Place(ctx, o.OrderNo, store.Placement{Items: items, Strategy: r.Strategy, Patience: f.deps.Patience, Answer: placed})
 	if err != nil {
 		return f.unresolved(ctx, o, err)
 	}

@@ -71,6 +71,9 @@ func TestTxMessage_Place(t *testing.T) {
 			if o.Status != tt.order || o.Reason != tt.reason || o.SettledAt.IsZero() == tt.settled || (o.IdempotencyKey == "") != tt.freed {
 				t.Errorf("order %+v; want %s %q, settled %v, key freed %v", o, tt.order, tt.reason, tt.settled, tt.freed)
 			}
+			if want := map[order.Status]string{order.Placed: "fake"}[o.Status]; o.Strategy != want {
+				t.Errorf("strategy %q, want that of the receipt: %q", o.Strategy, want)
+			}
 			if diff := cmp.Diff(tt.events, w.events()); diff != "" {
 				t.Errorf("outbox (-want +got):\n%s", diff)
 			}

@@ -66,8 +66,11 @@ func (w *world) pending() string {
 func (w *world) placed() string {
 	w.t.Helper()
 	no := w.pending()
-	_, err := w.store.Place(w.t.Context(), no, []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}}, time.Hour,
-		func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil })
+	_, err := w.store.Place(w.t.Context(), no, store.Placement{
+		Items:    []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
+		Patience: time.Hour,
+		Answer:   func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil },
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ type Order struct {
 	Reason         string // a fault code
 	AmountCents    int64
 	Flow           string
-	Strategy       string // asked for; empty is inventory's own
+	Strategy       string // asked for, empty being inventory's own; once PLACED the one that reserved
 	Items          []Item // in SKU order
 	CreatedAt      time.Time
 	UpdatedAt      time.Time

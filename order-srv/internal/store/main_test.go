@@ -36,6 +36,10 @@ func receipt() []order.Item {
 	}
 }
 
+func placement(patience time.Duration) store.Placement {
+	return store.Placement{Items: receipt(), Strategy: "for-update", Patience: patience, Answer: answer(201)}
+}
+
 // body has blanks, an order of keys and characters that a database might want to improve.
 const body = `{"z": 1,  "a":"\u003c\u00e4\u003e", "n":1.50}`
 
@@ -55,7 +59,7 @@ func insert(t *testing.T, s *store.Store, o order.Order) order.Order {
 func place(t *testing.T, s *store.Store, patience time.Duration) order.Order {
 	t.Helper()
 	o := insert(t, s, newOrder())
-	if _, err := s.Place(t.Context(), o.OrderNo, receipt(), patience, answer(201)); err != nil {
+	if _, err := s.Place(t.Context(), o.OrderNo, placement(patience)); err != nil {
 		t.Fatalf("place: %v", err)
 	}
 	return get(t, s, o.OrderNo)

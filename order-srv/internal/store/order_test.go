@@ -74,7 +74,7 @@ func TestStore_Place(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
 	o := place(t, s, time.Hour)
-	if o.Status != order.Placed || o.AmountCents != 250 || o.ResponseStatus != 201 || !o.SettledAt.IsZero() {
+	if o.Status != order.Placed || o.AmountCents != 250 || o.Strategy != "for-update" || o.ResponseStatus != 201 || !o.SettledAt.IsZero() {
 		t.Errorf("placed order: %+v", o)
 	}
 	if left := o.ExpiresAt.Sub(o.UpdatedAt); left != time.Hour {
@@ -90,7 +90,7 @@ func TestStore_Place(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	// Placed again, as after a COMMIT whose answer was lost: it has its units, so nothing may be given back.
-	again, err := s.Place(t.Context(), o.OrderNo, receipt(), time.Hour, answer(201))
+	again, err := s.Place(t.Context(), o.OrderNo, placement(time.Hour))
 	if err != nil || again.Status != order.Placed {
 		t.Errorf("placed again: %s, error %v", again.Status, err)
 	}
@@ -106,7 +106,7 @@ func TestStore_Place_tooLate(t *testing.T) {
 	if n, err := s.Abandon(t.Context(), []string{o.OrderNo}, 0, false); err != nil || n != 1 {
 		t.Fatalf("abandoned %d, error %v", n, err)
 	}
-	_, err := s.Place(t.Context(), o.OrderNo, receipt(), time.Hour, answer(201))
+	_, err := s.Place(t.Context(), o.OrderNo, placement(time.Hour))
 	wantErr(t, "place an abandoned order", err, order.ErrNotPending)
 	if diff := cmp.Diff([]string{"release-late"}, events(t, db, o.OrderNo)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -319,7 +319,7 @@ func TestStore_machine(t *testing.T) {
 			to  order.Status
 			run func() error
 		}{
-			{order.Placed, func() error { _, err := s.Place(t.Context(), no, receipt(), time.Hour, answer(201)); return err }},
+			{order.Placed, func() error { _, err := s.Place(t.Context(), no, placement(time.Hour)); return err }},
 			{order.Rejected, func() error {
 				return s.Reject(t.Context(), no, store.Rejection{Reason: "x", Answer: answer(409), GiveBack: true})
 			}},

@@ -15,18 +15,27 @@ import (
 // Answer is what a request for an order is answered with, and every repeat of it.
 type Answer func(o order.Order) (status int, body []byte, err error)
 
-// Place turns a PENDING order into PLACED with inventory's titles and prices, stores the answer, and writes order-timeout
+// Placement is how a PENDING order becomes PLACED.
+type Placement struct {
+	Items    []order.Item // with inventory's titles and prices
+	Strategy string       // by which inventory reserved them, also when the order did not ask for one
+	Patience time.Duration
+	Answer   Answer
+}
+
+// Place turns a PENDING order into PLACED with what inventory's receipt says, stores the answer, and writes order-timeout
 // into the outbox. order.ErrNotPending when somebody ended the order first; then a stock-release went into the outbox, as
 // its units are reserved by now. Other errors are those of database.InTx.
-func (s *Store) Place(ctx context.Context, orderNo string, items []order.Item, patience time.Duration, answer Answer) (placed order.Order, err error) {
+func (s *Store) Place(ctx context.Context, orderNo string, p Placement) (placed order.Order, err error) {
 	var ended bool
 	err = s.inTx(ctx, orderNo, "PLACED", func(tx *gorm.DB) error {
 		var amount int64
-		for _, it := range items {
+		for _, it := range p.Items {
 			amount += it.Quantity * it.UnitPriceCents
 		}
 		won, err := step(tx, orderNo, order.Pending, order.Placed,
-			", amount_cents = ?, expires_at = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))", amount, patience.Microseconds())
+			", amount_cents = ?, strategy = ?, expires_at = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))",
+			amount, p.Strategy, p.Patience.Microseconds())
 		if err != nil {
 			return err
 		}
@@ -34,7 +43,7 @@ func (s *Store) Place(ctx context.Context, orderNo string, items []order.Item, p
 			placed, err = late(tx, orderNo)
 			return err
 		}
-		for _, it := range items {
+		for _, it := range p.Items {
 			err := tx.Exec("UPDATE order_items SET title = ?, unit_price_cents = ? WHERE order_no = ? AND sku = ?", it.Title, it.UnitPriceCents, orderNo, it.SKU).Error
 			if err != nil {
 				return fmt.Errorf("price the items: %w", err)
@@ -43,7 +52,7 @@ func (s *Store) Place(ctx context.Context, orderNo string, items []order.Item, p
 		if placed, err = one(tx, "order_no = ?", orderNo); err != nil {
 			return err
 		}
-		if err := storeAnswer(tx, &placed, answer); err != nil {
+		if err := storeAnswer(tx, &placed, p.Answer); err != nil {
 			return err
 		}
 		return write(tx, event{

@@ -1,4 +1,4 @@
-package database_test
+package dbtest
 
 import (
 	"bytes"
@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// proxy stands between the driver and the server, understands just enough to see a COMMIT pass, and fails then.
-type proxy struct {
-	dsn    string // the server's, by way of the proxy
+// Proxy stands between the driver and the server, understands just enough to see a COMMIT pass, and fails then.
+type Proxy struct {
+	DSN    string // the server's, by way of the proxy
 	target string
 	tb     testing.TB
 	l      net.Listener
@@ -22,72 +22,75 @@ type proxy struct {
 	refusing bool
 	patience int    // refusing ends after so many refused connections; 0: it does not
 	from, to string // rewritten on the way to the server; of equal length
-	onCommit commitFault
+	onCommit CommitFault
 	after    func()        // called when a COMMIT has failed
-	held     chan struct{} // closed by release: a held COMMIT goes on
+	held     chan struct{} // closed by Release: a held COMMIT goes on
 }
 
-// commitFault is what happens to the next COMMIT.
-type commitFault int
+// CommitFault is what happens to the next COMMIT.
+type CommitFault int
 
 const (
-	pass       commitFault = iota
-	loseCommit             // the connection breaks before the server sees it
-	loseAnswer             // the server commits; its answer is lost
-	loseAll                // as loseAnswer, and no new connection is let through
-	holdCommit             // the client's side breaks; the server gets the COMMIT when release is called
+	Pass       CommitFault = iota // nothing
+	LoseCommit             // the connection breaks before the server sees it
+	LoseAnswer             // the server commits; its answer is lost
+	LoseAll                // as LoseAnswer, and no new connection is let through
+	HoldCommit             // the client's side breaks; the server gets the COMMIT when Release is called
 )
 
-func newProxy(tb testing.TB, dsn string) *proxy {
+// NewProxy starts a proxy to the server of a DSN that lives until the test ends.
+func NewProxy(tb testing.TB, dsn string) *Proxy {
 	tb.Helper()
 	_, rest, _ := strings.Cut(dsn, "tcp(")
 	target, _, _ := strings.Cut(rest, ")")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &proxy{
-		dsn: strings.Replace(dsn, target, l.Addr().String(), 1), target: target, tb: tb, l: l,
+	p := &Proxy{
+		DSN: strings.Replace(dsn, target, l.Addr().String(), 1), target: target, tb: tb, l: l,
 		conns: map[net.Conn]struct{}{}, held: make(chan struct{}),
 	}
 	p.wg.Go(p.accept)
 	tb.Cleanup(func() {
 		_ = l.Close()
-		p.release()
-		p.cut()
+		p.Release()
+		p.Cut()
 		p.wg.Wait()
 	})
 	return p
 }
 
-func (p *proxy) rewrite(from, to string) {
+// Rewrite replaces text on its way to the server by other text of equal length.
+func (p *Proxy) Rewrite(from, to string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.from, p.to = from, to
 }
 
-// fail sets what happens to the next COMMIT.
-func (p *proxy) fail(how commitFault) {
+// Fail sets what happens to the next COMMIT.
+func (p *Proxy) Fail(how CommitFault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.onCommit = how
 }
 
-// refuseFor makes a refusal end by itself after n connections.
-func (p *proxy) refuseFor(n int) {
+// RefuseFor makes a refusal end by itself after n connections.
+func (p *Proxy) RefuseFor(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.patience = n
 }
 
-// then sets what is called when a COMMIT fails, before the client sees it.
-func (p *proxy) then(f func()) {
+// Then sets what is called when a COMMIT fails, before the client sees it.
+func (p *Proxy) Then(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after = f
 }
 
-func (p *proxy) release() {
+// Release lets a held COMMIT go on.
+func (p *Proxy) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
@@ -97,8 +100,8 @@ func (p *proxy) release() {
 	}
 }
 
-// cut breaks all connections and refuses new ones.
-func (p *proxy) cut() {
+// Cut breaks all connections and refuses new ones.
+func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refusing = true
@@ -107,13 +110,14 @@ func (p *proxy) cut() {
 	}
 }
 
-func (p *proxy) restore() {
+// Restore lets new connections through again.
+func (p *Proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refusing = false
 }
 
-func (p *proxy) accept() {
+func (p *Proxy) accept() {
 	for {
 		c, err := p.l.Accept()
 		if err != nil {
@@ -123,13 +127,13 @@ func (p *proxy) accept() {
 	}
 }
 
-func (p *proxy) serve(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", p.target)
+func (p *Proxy) serve(client net.Conn) {
+	defer func() { _ = client.Close() }()
+	server, err := net.Dial("tcp", p.target) //nolint:noctx // to loopback, which answers or refuses
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	p.mu.Lock()
 	refusing := p.refusing
 	if refusing && p.patience > 0 {
@@ -152,7 +156,7 @@ func (p *proxy) serve(client net.Conn) {
 }
 
 // requests forwards what the client says. The driver writes a short statement in one piece.
-func (p *proxy) requests(client, server net.Conn) {
+func (p *Proxy) requests(client, server net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := client.Read(buf)
@@ -160,9 +164,9 @@ func (p *proxy) requests(client, server net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		how := pass
+		how := Pass
 		if bytes.Equal(buf[:n], []byte("\x07\x00\x00\x00\x03COMMIT")) {
-			how, p.onCommit = p.onCommit, pass
+			how, p.onCommit = p.onCommit, Pass
 		}
 		out := buf[:n]
 		if p.from != "" {
@@ -170,10 +174,10 @@ func (p *proxy) requests(client, server net.Conn) {
 		}
 		after := p.after
 		p.mu.Unlock()
-		if how != pass && after != nil {
+		if how != Pass && after != nil {
 			after()
 		}
-		if how != pass {
+		if how != Pass {
 			p.failCommit(how, client, server, out)
 			return
 		}
@@ -183,18 +187,18 @@ func (p *proxy) requests(client, server net.Conn) {
 	}
 }
 
-func (p *proxy) failCommit(how commitFault, client, server net.Conn, commit []byte) {
+func (p *Proxy) failCommit(how CommitFault, client, server net.Conn, commit []byte) {
 	switch how {
-	case loseAll:
+	case LoseAll:
 		p.mu.Lock()
 		p.refusing = true
 		p.mu.Unlock()
-	case holdCommit:
+	case HoldCommit:
 		_ = client.Close()
 		<-p.held
 	}
 	_ = client.Close() // the answer has nowhere to go
-	if how == loseCommit {
+	if how == LoseCommit {
 		return
 	}
 	if _, err := server.Write(commit); err != nil {
@@ -208,7 +212,7 @@ func (p *proxy) failCommit(how commitFault, client, server net.Conn, commit []by
 }
 
 // drain waits until the server has closed: the goroutine that copies answers sees the end and closes.
-func (p *proxy) drain(server net.Conn) {
+func (p *Proxy) drain(server net.Conn) {
 	buf := make([]byte, 1024)
 	for {
 		if _, err := server.Read(buf); err != nil {

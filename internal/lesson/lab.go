@@ -1,0 +1,105 @@
+package lesson
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/inventory-srv/inventorylab"
+)
+
+// lab opens one replica of the inventory's stock with a strategy, on the lesson's database. It is closed at the end.
+func (e *Env) lab(ctx context.Context, dsn, strategy string) (*inventorylab.Lab, error) {
+	lab, err := inventorylab.Open(ctx, inventorylab.Config{DSN: dsn, Strategy: strategy, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	e.Clean(func(context.Context) error { return lab.Close() })
+	return lab, nil
+}
+
+// The rush that lessons have: more buyers than units, all at once, one unit each.
+const (
+	rushBuyers = 60
+	rushUnits  = 20
+)
+
+// rush is what came of it.
+type rush struct {
+	sold     int64 // buyers with a receipt
+	oversold int64 // of whom so many have a unit that is not there
+	lost     int64 // sales that the stock row has forgotten
+}
+
+func (r rush) row(name string) []any {
+	return []any{name, rushBuyers, rushUnits, r.sold, r.oversold, r.lost}
+}
+
+// rushHead is the head of a table of rushes.
+func rushHead() []any {
+	return []any{"", "buyers", "units", "receipts", "oversold", "lost updates"}
+}
+
+// sellOut has the rush at a new product, by turns at each of the labs, and looks at the ledger afterwards.
+func sellOut(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
+	if err := labs[0].Stock(ctx, sku, rushUnits, "first-"+sku); err != nil {
+		return rush{}, err
+	}
+	var sold atomic.Int64
+	buyers, bctx := errgroup.WithContext(ctx)
+	start := make(chan struct{})
+	for i := range rushBuyers {
+		buyers.Go(func() error {
+			<-start
+			ok, err := buyOne(bctx, labs[i%len(labs)], sku, fmt.Sprintf("%s-%d", sku, i))
+			if ok {
+				sold.Add(1)
+			}
+			return err
+		})
+	}
+	close(start)
+	if err := buyers.Wait(); err != nil {
+		return rush{}, err
+	}
+	ledger, err := labs[0].Ledger(ctx)
+	if err != nil {
+		return rush{}, err
+	}
+	for _, entry := range ledger.SKUs {
+		if entry.SKU == sku {
+			return rush{sold: sold.Load(), oversold: max(0, sold.Load()-rushUnits), lost: entry.LinesReserved - entry.Reserved}, nil
+		}
+	}
+	return rush{}, fmt.Errorf("the ledger does not know %s", sku)
+}
+
+// buyOne asks again for as long as it is told to; false is "sold out".
+func buyOne(ctx context.Context, lab *inventorylab.Lab, sku, orderNo string) (bool, error) {
+	for {
+		_, err := lab.Reserve(ctx, orderNo, []inventoryapi.Line{{SKU: sku, Quantity: 1}})
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, inventoryapi.ErrOutOfStock):
+			return false, nil
+		case !errors.Is(err, inventoryapi.ErrContended) || ctx.Err() != nil:
+			return false, err
+		}
+	}
+}
+
+// rushUntilHarm rushes until both kinds of harm were seen, which is nearly always at once: it is a race, and a race may be won.
+func rushUntilHarm(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
+	for round := 1; ; round++ {
+		r, err := sellOut(ctx, fmt.Sprintf("%s-%d", sku, round), labs...)
+		if err != nil || r.oversold > 0 && r.lost > 0 || round == 20 {
+			return r, err
+		}
+	}
+}

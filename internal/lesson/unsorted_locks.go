@@ -1,0 +1,167 @@
+package lesson
+
+import (
+	"context"
+	stdsql "database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/pkg/database"
+	"holdfast/pkg/lock"
+)
+
+func unsortedLocks() Lesson {
+	return Lesson{
+		Name:  "unsorted-locks",
+		Title: "two carts with the same two things, the other way round",
+		Run:   runUnsortedLocks,
+	}
+}
+
+// shirt is the second thing in the carts.
+const shirt = "TEE-BLACK-M"
+
+func carts() [2][]string { return [2][]string{{sku, shirt}, {shirt, sku}} }
+
+// giveUp is how long a cart waits for a lock in Redis.
+const giveUp = 1500 * time.Millisecond
+
+func runUnsortedLocks(ctx context.Context, e *Env) error {
+	locker, err := e.locker(ctx, e.Key("locks:"))
+	if err != nil {
+		return err
+	}
+	inRedis := func(ctx context.Context, cart []string, meet func()) (bool, error) {
+		return lockInOrder(ctx, locker, cart, meet)
+	}
+	e.Step("Locks in Redis: A has the mug and wants the shirt, B has the shirt and wants the mug.")
+	failed, err := bothCarts(ctx, carts(), inRedis)
+	if err != nil {
+		return err
+	}
+	e.Show("after %v: %d of 2 carts have given up", giveUp, failed)
+	e.Check(failed > 0, "Redis knows of no deadlocks: whoever waits in a circle waits until it gives up")
+
+	s, err := e.twoRows(ctx)
+	if err != nil {
+		return err
+	}
+	inRows := func(ctx context.Context, cart []string, meet func()) (bool, error) {
+		return lockRows(ctx, s.db, cart, meet)
+	}
+	e.Step("The same with rows: SELECT … FOR UPDATE, one after the other, in the cart's order.")
+	failed, err = bothCarts(ctx, carts(), inRows)
+	if err != nil {
+		return err
+	}
+	e.Show("%d of 2 carts got error 1213, deadlock", failed)
+	e.Check(failed == 1, "the database notices, and ends one so that the other can go on")
+
+	e.Step("Sorted: both want the mug first.")
+	failed = 0
+	sorted := carts()
+	for i := range sorted {
+		slices.Sort(sorted[i])
+	}
+	for _, where := range []taker{inRedis, inRows} {
+		n, err := bothCarts(ctx, sorted, func(ctx context.Context, cart []string, _ func()) (bool, error) {
+			return where(ctx, cart, func() {}) // they cannot meet: the second one is still waiting for its first lock
+		})
+		if err != nil {
+			return err
+		}
+		failed += n
+	}
+	e.Check(failed == 0, "one waits for the other, and both get through, in Redis and in the database")
+	return nil
+}
+
+// twoRows is a shelf with a mug and a shirt.
+func (e *Env) twoRows(ctx context.Context) (*shelf, error) {
+	s, err := e.shelf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.fill(ctx, 10); err != nil {
+		return nil, err
+	}
+	_, err = s.db.ExecContext(ctx, "INSERT INTO stock (sku, available, updated_at) VALUES (?, 10, UTC_TIMESTAMP(6))", shirt)
+	return s, err
+}
+
+// taker takes the locks of a cart, one after the other, and calls meet when it has the first. It returns false when it had to
+// let go.
+type taker func(ctx context.Context, cart []string, meet func()) (bool, error)
+
+// bothCarts runs two carts at once and returns how many failed. Whoever has its first lock calls meet and waits there until
+// the other one has its first, too.
+func bothCarts(ctx context.Context, carts [2][]string, take taker) (failed int, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	var got [2]bool
+	arrived := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
+	for i, cart := range carts {
+		g.Go(func() (err error) {
+			got[i], err = take(ctx, cart, func() {
+				close(arrived[i])
+				select {
+				case <-arrived[1-i]:
+				case <-ctx.Done(): // the other one has failed
+				}
+			})
+			return err
+		})
+	}
+	err = g.Wait()
+	for _, ok := range got {
+		if !ok {
+			failed++
+		}
+	}
+	return failed, err
+}
+
+// lockInOrder takes the locks of a cart in Redis, one after the other; false when it gave up.
+func lockInOrder(ctx context.Context, locker *lock.Redis, cart []string, meet func()) (bool, error) {
+	waiting, cancel := context.WithTimeout(ctx, giveUp)
+	defer cancel()
+	for i, name := range cart {
+		lease, err := locker.Acquire(waiting, name)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		defer func() { _ = lease.Release(ctx) }()
+		if i == 0 {
+			meet()
+		}
+	}
+	return true, nil
+}
+
+// lockRows takes the rows of a cart in one transaction; false when the server ended it for a deadlock.
+func lockRows(ctx context.Context, db *stdsql.DB, cart []string, meet func()) (bool, error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer tx.Rollback() //nolint:errcheck // it has only read
+	for i, name := range cart {
+		var n int64
+		err := tx.QueryRowContext(ctx, lockingRead, name).Scan(&n)
+		if database.IsRetryable(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if i == 0 {
+			meet()
+		}
+	}
+	return true, nil
+}

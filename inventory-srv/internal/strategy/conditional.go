@@ -1,0 +1,62 @@
+package strategy
+
+import (
+	"context"
+	"fmt"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"holdfast/inventory-srv/internal/stock"
+)
+
+// Conditional subtracts and checks in one statement, and looks at how many rows it changed.
+//
+// Idea:        the condition stands where the subtraction is, so nothing can come between them.
+// Statements:  UPDATE … SET available = available - ? WHERE sku = ? AND available >= ?, a line each, in SKU order.
+// Goes wrong:  zero changed rows is a "no" that looks like success to one who does not ask for it; "available > 0" lets the last
+// unit be sold to an order of ten; after the no, the row is not locked, and what is read of it may be newer.
+// Cost:        two round trips while the row is held (lines, commit): the least that a lock on one row can do.
+// Choose it:   the default for a counter in a database. The decision must fit into a WHERE clause.
+type Conditional struct {
+	rowStock // Confirm and Release, common to the row layout
+}
+
+var _ stock.Reserver = (*Conditional)(nil)
+
+func newConditional(d Deps) stock.Reserver {
+	return &Conditional{rowStock{d.Ledger}}
+}
+
+// Reserve implements stock.Reserver.
+func (s *Conditional) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	return s.ledger.Reserve(ctx, r, deductConditionally)
+}
+
+func deductConditionally(tx *gorm.DB, lines []stock.Line) error {
+	for i, l := range lines {
+		res := tx.Exec(`UPDATE stock SET available = available - ?, reserved = reserved + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+			WHERE sku = ? AND layout = 'row' AND available >= ?`, l.Quantity, l.Quantity, l.SKU, l.Quantity)
+		if res.Error != nil {
+			return fmt.Errorf("take %d units of %s: %w", l.Quantity, l.SKU, res.Error)
+		}
+		if res.RowsAffected == 0 {
+			return decideLocked(tx, lines[i:])
+		}
+	}
+	return nil
+}
+
+// decideLocked finds out why the first of lines changed no row, and names all lines that are short. Under READ COMMITTED an
+// UPDATE that matched nothing leaves the row unlocked, and a release may come before we look: therefore the rows are
+// locked first, and if there is enough by now, it is taken. A refusal that its own numbers deny would be a lie.
+func decideLocked(tx *gorm.DB, lines []stock.Line) error {
+	rows, err := readRows(tx.Clauses(clause.Locking{Strength: "UPDATE"}), lines)
+	if err != nil {
+		return err
+	}
+	if err := rows.take(lines); err != nil {
+		return err
+	}
+	return rows.save(tx)
+}

@@ -1,0 +1,250 @@
+package strategy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/database"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/lock"
+)
+
+// Everything but the lines is written, and the lock is free already.
+func playUnlockBeforeCommit(t *testing.T, s scene) damage {
+	return overlap(t, s, "INSERT INTO reservation_lines")
+}
+
+// The lease ends while the first one sleeps.
+func playSaveAfterExpiry(t *testing.T, s scene) damage { return overlap(t, s, beforeWrite) }
+
+// playLeakedLock: one unit, and buyers who come after each other. All but the first should hear that it is sold out.
+func playLeakedLock(t *testing.T, s scene) (d damage) {
+	s.has(t, "A", 1)
+	r := s.at(t, s.one)
+	if _, err := r.Reserve(soon(t), s.order("BUYER-0", line("A", 1))); err != nil {
+		t.Errorf("the first buyer: %v", err)
+	}
+	for i := range 4 {
+		ctx, cancel := context.WithTimeout(soon(t), 300*time.Millisecond)
+		_, err := r.Reserve(ctx, s.order(fmt.Sprintf("BUYER-%d", i+1), line("A", 1)))
+		cancel()
+		if !errors.Is(err, stock.ErrOutOfStock) {
+			d.stuck++
+		}
+	}
+	return d
+}
+
+// playReleaseByAnyone: A is late with its unlock, B is at work under its own lock, C comes.
+func playReleaseByAnyone(t *testing.T, s scene) damage {
+	s.has(t, "A", 10)
+	ctx := soon(t)
+	three := s.instance(t, s.dsn)
+	late := stallUnlock(t, s.one)
+	a := goReserve(ctx, s.at(t, s.one), s.order("A", line("A", 1)))
+	<-late.reached
+	for _, key := range []string{s.prefix + "stock:A", "{" + s.prefix + "}key:stock:A"} { // made by hand; pkg/lock's
+		if err := s.redis.Del(ctx, key).Err(); err != nil { // as if it had expired
+			t.Fatal(err)
+		}
+	}
+	_, goOn := stopAt(ctx, t, s.two, s.at(t, s.two), s.order("B", line("A", 1)), beforeWrite)
+	close(late.resume)
+	errA := <-a
+	c := goReserve(ctx, s.at(t, three), s.order("C", line("A", 1)))
+	errC, done := s.turn(t, c)
+	errB := goOn()
+	if !done {
+		errC = <-c
+	}
+	if err := errors.Join(errA, errB, errC); err != nil {
+		t.Errorf("%s: %v", s.by, err)
+	}
+	return s.damageTo(t, "A")
+}
+
+// unlockStall stops the first command that an instance sends to Redis after its order's lines were written: the unlock.
+type unlockStall struct {
+	stall
+	armed atomic.Bool
+}
+
+var _ redis.Hook = (*unlockStall)(nil)
+
+func stallUnlock(t *testing.T, i instance) *unlockStall {
+	t.Helper()
+	s := &unlockStall{stall: stall{reached: make(chan struct{}), resume: make(chan struct{})}}
+	i.client.AddHook(s)
+	err := i.db.Callback().Raw().After("gorm:raw").Register("test:arm", func(tx *gorm.DB) {
+		if strings.HasPrefix(tx.Statement.SQL.String(), "INSERT INTO reservation_lines") {
+			s.armed.Store(true)
+		}
+	})
+	if err != nil {
+		t.Fatalf("hook into the statements: %v", err)
+	}
+	return s
+}
+
+// DialHook implements redis.Hook.
+func (s *unlockStall) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+// ProcessHook implements redis.Hook.
+func (s *unlockStall) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if s.armed.Load() {
+			s.stop()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// ProcessPipelineHook implements redis.Hook.
+func (s *unlockStall) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// playEndlessRenewal: the first one hangs before it has touched the database. The second has time for several leases.
+func playEndlessRenewal(t *testing.T, s scene) (d damage) {
+	s.has(t, "A", 10)
+	_, goOn := stopAt(soon(t), t, s.one, s.at(t, s.one), s.order("HUNG", line("A", 1)), "INSERT INTO reservations")
+	ctx, cancel := context.WithTimeout(soon(t), 3*time.Second)
+	defer cancel()
+	if _, err := s.at(t, s.two).Reserve(ctx, s.order("WAITING", line("A", 1))); err != nil {
+		d.stuck++
+	}
+	if err := goOn(); err != nil {
+		t.Errorf("the hung one, once it goes on: %v", err)
+	}
+	return d
+}
+
+// meeting is a locker whose callers, when they take single locks, each hold one before either asks for a second.
+type meeting struct {
+	strategy.Locker
+	first *sync.WaitGroup
+	mu    sync.Mutex
+	came  int
+}
+
+// Acquire implements strategy.Locker.
+func (m *meeting) Acquire(ctx context.Context, keys ...string) (*lock.Lease, error) {
+	lease, err := m.Locker.Acquire(ctx, keys...)
+	if err != nil || len(keys) > 1 {
+		return lease, err
+	}
+	m.mu.Lock()
+	m.came++
+	meet := m.came == 1
+	m.mu.Unlock()
+	if meet {
+		m.first.Done()
+		m.first.Wait()
+	}
+	return lease, nil
+}
+
+// playUnsortedLocks: two carts with the same two things, the other way round.
+func playUnsortedLocks(t *testing.T, s scene) damage {
+	s.has(t, "A", 10)
+	s.has(t, "B", 10)
+	var first sync.WaitGroup
+	first.Add(2)
+	ctx, cancel := context.WithTimeout(soon(t), 2*time.Second)
+	defer cancel()
+	one, two := s.one, s.two
+	one.locker, two.locker = &meeting{Locker: one.locker, first: &first}, &meeting{Locker: two.locker, first: &first}
+	at := [2]reserver{s.at(t, one), s.at(t, two)}
+	carts := [2][]stock.Line{{line("A", 1), line("B", 1)}, {line("B", 1), line("A", 1)}}
+	var stuck atomic.Int64
+	atOnce(2, func(i int) {
+		if _, err := at[i].Reserve(ctx, s.order(fmt.Sprintf("CART-%d", i), carts[i]...)); err != nil {
+			stuck.Add(1)
+		}
+	})
+	return damage{stuck: stuck.Load()}
+}
+
+// playOtherConnection: first two buyers, then more buyers than a small pool has connections.
+func playOtherConnection(t *testing.T, s scene) damage {
+	d := overlap(t, s, beforeWrite)
+	s.has(t, "POOL", 100)
+	small := s.instance(t, s.dsn)
+	small.db = dbtest.Open(t, s.dsn, database.Options{MaxOpen: 2})
+	small.store = store.New(small.db)
+	r := s.at(t, small)
+	ctx, cancel := context.WithTimeout(soon(t), 3*time.Second)
+	defer cancel()
+	var stuck atomic.Int64
+	atOnce(8, func(i int) {
+		if _, err := r.Reserve(ctx, s.order(fmt.Sprintf("POOL-%d", i), line("POOL", 1))); err != nil {
+			stuck.Add(1)
+		}
+	})
+	d.stuck = stuck.Load()
+	return d
+}
+
+// playAboveZero asks for ten where one is left, once with the CHECK on the column and once without, as most schemas are.
+func playAboveZero(t *testing.T, s scene) damage {
+	s.has(t, "A", 1)
+	r := s.at(t, s.one)
+	var stuck int64
+	if _, err := r.Reserve(soon(t), s.order("CHECKED", line("A", 10))); !errors.Is(err, stock.ErrOutOfStock) {
+		stuck++ // an error, and no answer
+	}
+	if err := s.one.db.Exec("ALTER TABLE stock DROP CONSTRAINT stock_available").Error; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Reserve(soon(t), s.order("UNCHECKED", line("A", 10))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+		t.Errorf("%s: %v", s.by, err)
+	}
+	d := s.damageTo(t, "A")
+	d.stuck = stuck
+	return d
+}
+
+// playUncheckedRows: two units, five buyers, one after the other.
+func playUncheckedRows(t *testing.T, s scene) damage {
+	s.has(t, "A", 2)
+	r := s.at(t, s.one)
+	for i := range 5 {
+		if _, err := r.Reserve(soon(t), s.order(fmt.Sprintf("BUYER-%d", i), line("A", 1))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+			t.Errorf("%s: buyer %d: %v", s.by, i, err)
+		}
+	}
+	return s.damageTo(t, "A")
+}
+
+// playSnapshotLoop: another one sells between the first read and its write, once. The first has a second to get over it.
+func playSnapshotLoop(t *testing.T, s scene) (d damage) {
+	s.has(t, "A", 10)
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	stopped, goOn := stopAt(ctx, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1)), beforeWrite)
+	if _, err := s.at(t, s.two).Reserve(ctx, s.order("SECOND", line("A", 1))); err != nil {
+		t.Errorf("the second: %v", err)
+	}
+	timer := time.AfterFunc(time.Second, cancel)
+	defer timer.Stop()
+	if err := goOn(); err != nil {
+		d.stuck++
+	}
+	t.Logf("%s: tried to write %d times", s.by, stopped.seen.Load())
+	return d
+}

@@ -1,0 +1,49 @@
+package strategy
+
+import (
+	"context"
+	"sync"
+
+	"holdfast/inventory-srv/internal/stock"
+)
+
+// Mutex is Naive with a sync.Mutex of the process around it.
+//
+// Idea:        let this process do one thing at a time.
+// Statements:  those of Naive, between Lock and Unlock, COMMIT included.
+// Goes wrong:  the second replica has a mutex of its own, and both are naive again. Unlocked before COMMIT, the next one reads
+// old stock; confirm and release outside of it are overwritten by a reserve that read before them. So is a delivery:
+// it comes through another door (store.Receive), which this mutex does not guard.
+// Cost:        all SKUs wait for one another, and nobody who waits can give up. The whole service sells one order at a time.
+// Choose it:   never for stock in a database; a mutex guards memory. It refuses a SKU that is not marked for the lab.
+type Mutex struct {
+	rows rowStock
+	mu   sync.Mutex // the Set makes one Mutex for the process
+}
+
+var _ stock.Reserver = (*Mutex)(nil)
+
+func newMutex(d Deps) stock.Reserver {
+	return &Mutex{rows: rowStock{d.Ledger}}
+}
+
+// Reserve implements stock.Reserver. stock.ErrLabOnly for a SKU that is not marked for the lab.
+func (s *Mutex) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock() // the ledger has committed or rolled back by then
+	return s.rows.ledger.Reserve(ctx, r, deductUnguarded)
+}
+
+// Confirm implements stock.Reserver.
+func (s *Mutex) Confirm(ctx context.Context, orderNo string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows.Confirm(ctx, orderNo)
+}
+
+// Release implements stock.Reserver.
+func (s *Mutex) Release(ctx context.Context, orderNo string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows.Release(ctx, orderNo)
+}

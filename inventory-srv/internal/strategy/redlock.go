@@ -1,0 +1,58 @@
+package strategy
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/lock"
+)
+
+// Redlock takes its lease from a majority of independent Redis nodes, so that the loss of one of them is no loss of the lock.
+//
+// Idea:        the queue of RedisLock without its single point of failure.
+// Statements:  the lease, on every node; the guarded UPDATEs of Conditional; COMMIT; only then the end of the lease.
+// Goes wrong:  a majority has no common counter, so there is no fencing token, and the row cannot refuse a holder that overslept. A
+// node that restarts without its data votes twice; a clock that jumps ends a lease early. Hence the database decides.
+// Cost:        a round trip to every node, the slowest of the majority counting, and a majority must be up.
+// Choose it:   the queue must survive the loss of a node. It makes nothing safe that Conditional has not made safe already.
+type Redlock struct {
+	rowStock // Confirm and Release, common to the row layout
+	nodes    Acquirer
+	leased   leased
+}
+
+var _ stock.Reserver = (*Redlock)(nil)
+
+// Acquirer is what a strategy needs of a lock service that gives no fencing tokens.
+type Acquirer interface {
+	Acquire(ctx context.Context, keys ...string) (*lock.Lease, error)
+}
+
+// errNoNodes is a service that was not told where the nodes are.
+var errNoNodes = fault.New(fault.Unavailable, "redlock_unavailable", "this service has no Redlock nodes (REDLOCK_ADDRS)").NotExecuted()
+
+func newRedlock(d Deps) stock.Reserver {
+	return &Redlock{
+		rowStock: rowStock{d.Ledger}, nodes: d.Redlock,
+		leased: leased{log: d.Log, lost: promauto.With(d.Registry).NewCounter(prometheus.CounterOpts{
+			Name: "stock_redlock_lost_total", Help: "Reserves that were cut because their lease on the Redlock nodes was lost or too old.",
+		})},
+	}
+}
+
+// Reserve implements stock.Reserver. A holder whose lease ended is asked to queue again until ctx ends.
+func (s *Redlock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	if s.nodes == nil {
+		return stock.Receipt{}, errNoNodes
+	}
+	if err := s.ledger.Refuse(ctx, r); err != nil {
+		return stock.Receipt{}, err
+	}
+	return s.leased.reserve(ctx, s.nodes, r, func(work context.Context, _ *lock.Lease) (stock.Receipt, error) {
+		return s.ledger.Reserve(work, r, deductConditionally)
+	})
+}

@@ -1,0 +1,164 @@
+package strategy_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/tcpproxy"
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/lock"
+)
+
+func realRedlock(t *testing.T, i instance) reserver { return named(t, "redlock", i) }
+
+// trusting believes in its lease and reads and writes without a guard, as it could if leases did not end.
+func trusting(_ *testing.T, i instance) reserver {
+	return &mutant{ledger: i.store.Ledger(), locker: i.nodes.Acquirer(), leaseEnds: true}
+}
+
+// overtakenOnNodes has every node lose the lock, which the holder cannot know.
+func overtakenOnNodes() loss {
+	return loss{
+		lease: []lock.Option{lock.WithTTL(patience)},
+		happens: func(t *testing.T, w *world, sku string) {
+			for _, addr := range stacktest.RedlockNodes(t) {
+				client := redis.NewClient(&redis.Options{Addr: addr})
+				if err := errors.Join(client.Del(t.Context(), "{"+w.prefix+"}key:stock:"+sku).Err(), client.Close()); err != nil {
+					t.Fatalf("lose the lock: %v", err)
+				}
+			}
+		},
+	}
+}
+
+// TestRedlock_Stalled is what is lost without fencing tokens, and what is not. When the nodes lose a lock, two holders work
+// at once: mutual exclusion is gone, and no token is there by which the row could refuse the first. Whoever trusts the lease
+// loses a sale. The strategy does not trust it, and loses none.
+func TestRedlock_Stalled(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name  string
+		loss  loss
+		make  holder
+		again bool // the holder notices and begins again
+		loses bool
+	}{
+		{"overtaken", overtakenOnNodes(), realRedlock, false, false},
+		{"slept", slept(), realRedlock, true, false},
+		{"overtaken, trusting the lease", overtakenOnNodes(), trusting, false, true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := stallHolder(t, c.loss, c.make, beforeWrite)
+			if lost := got.faults != nil; lost != c.loses || got.tries > 1 != c.again {
+				t.Errorf("the ledger: %v; the holder tried %d times; want a lost sale: %v, again: %v", got.faults, got.tries, c.loses, c.again)
+			}
+		})
+	}
+}
+
+// TestRedlock_LastUnit: two holders at once, one unit. The database gives it to one of them and tells the other the truth.
+func TestRedlock_LastUnit(t *testing.T) {
+	t.Parallel()
+	l := overtakenOnNodes()
+	w := newWorld(t, l.lease...)
+	w.has(t, "LAST", 1)
+	ctx := soon(t)
+	stopped := stallAt(t, w.one, beforeWrite)
+	holding := goReserve(ctx, named(t, "redlock", w.one), order("HOLDER", "redlock", line("LAST", 1)))
+	select {
+	case <-stopped.reached:
+	case err := <-holding:
+		t.Fatalf("the holder did not come to its write (%v)", err)
+	}
+	l.happens(t, w, "LAST")
+	if _, err := named(t, "redlock", w.two).Reserve(ctx, order("OTHER", "redlock", line("LAST", 1))); err != nil {
+		t.Errorf("the other: %v", err)
+	}
+	close(stopped.resume)
+	if err := <-holding; !errors.Is(err, stock.ErrOutOfStock) {
+		t.Errorf("the holder: got %v, want out of stock", err)
+	}
+	w.wantLedger(t, "LAST", 0, 1, 0)
+}
+
+// TestRedlock_Tokens: there are none. A claim of the fence, as redis-lock makes it, has nothing to write.
+func TestRedlock_Tokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	lease, err := w.one.nodes.Acquirer().Acquire(soon(t), "stock:A")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token := lease.Token("stock:A"); token != 0 {
+		t.Errorf("token %d: then redlock could claim the fence, and should", token)
+	}
+	if err := lease.Release(soon(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRedlock_Nodes loses one of three nodes, which costs nothing, and then another, which costs the sale and nothing else.
+func TestRedlock_Nodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.has(t, "A", 10)
+	var proxies []*tcpproxy.Proxy
+	var addrs []string
+	for _, addr := range stacktest.RedlockNodes(t) {
+		p := tcpproxy.New(t, addr)
+		proxies, addrs = append(proxies, p), append(addrs, p.Addr())
+	}
+	nodes, err := strategy.OpenNodes(addrs, lock.WithPrefix(w.prefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nodes.Close() })
+	w.one.nodes = nodes
+	s := named(t, "redlock", w.one)
+	ctx := soon(t)
+	proxies[1].Cut()
+	if _, err := s.Reserve(ctx, order("TWO-OF-THREE", "redlock", line("A", 1))); err != nil {
+		t.Errorf("with two of three nodes: %v", err)
+	}
+	if err := nodes.Probe(ctx); err != nil {
+		t.Errorf("with two of three nodes the probe says %v", err)
+	}
+	proxies[2].Cut()
+	if err := nodes.Probe(ctx); err == nil {
+		t.Error("with one of three nodes the probe is content")
+	}
+	_, err = s.Reserve(ctx, order("ONE-OF-THREE", "redlock", line("A", 1)))
+	if f := fault.From(err); f == nil || f.Kind != fault.Unavailable || f.Ambiguous {
+		t.Errorf("with one of three nodes: got %v, want unavailable, not executed", err)
+	}
+	w.wantLedger(t, "A", 9, 1, 0)
+}
+
+// TestRedlock_NoNodes is a service that was not told of any.
+func TestRedlock_NoNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.has(t, "A", 10)
+	nodes, err := strategy.OpenNodes(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.one.nodes = nodes
+	_, err = named(t, "redlock", w.one).Reserve(soon(t), order("ORDER", "redlock", line("A", 1)))
+	if f := fault.From(err); f == nil || f.Code != "redlock_unavailable" || f.Kind != fault.Unavailable || f.Ambiguous {
+		t.Errorf("without nodes: got %v, want redlock_unavailable, not executed", err)
+	}
+	if err := errors.Join(nodes.Probe(t.Context()), nodes.Close()); err != nil {
+		t.Errorf("no nodes: %v", err)
+	}
+	if _, err := strategy.OpenNodes([]string{"127.0.0.1:1", "127.0.0.1:2"}); err == nil {
+		t.Error("two nodes, which have no majority without each other, were accepted")
+	}
+}
