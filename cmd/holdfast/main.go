@@ -25,6 +25,7 @@ type cli struct {
 	Order     orderCmd     `cmd:"" help:"Place an order through the gateway."`
 	Devbroker devbrokerCmd `cmd:"" help:"Run the development broker alone, in memory, until interrupted."`
 	Audit     auditCmd     `cmd:"" help:"Check both ledgers: 0 clean, 1 a violation, 2 could not look, 3 nothing was sold (--expect-sales)."`
+	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, harm, ratios to FOR UPDATE."`
 }
 
 // exit is an error that carries the exit code.
