@@ -71,9 +71,14 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // warmUp is run before anything is measured: connections are made, pages are in memory, scripts are loaded.
 const warmUp = 150 * time.Millisecond
 
+// cellTimeout is what one cell may take beyond its period: its orders' patience twice, and a database made and dropped.
+const cellTimeout = 2*patience + time.Minute
+
 // runCell measures one strategy under one load, in a database of its own.
 func runCell(ctx context.Context, admin *admin, o Options, s Strategy, shape Shape) (c Cell, err error) {
 	c = Cell{Strategy: s.Name, Layout: s.Layout, Shape: shape}
+	ctx, cancel := context.WithTimeout(ctx, o.Preset.Period+cellTimeout)
+	defer cancel()
 	dsn, drop, err := admin.database(ctx)
 	if err != nil {
 		return c, err
