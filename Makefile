@@ -6,9 +6,12 @@ TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
 BROKER       ?= auto
 REPLICAS     ?= 1
+TOOL         ?= k6
+K6_VERSION     := v1.8.1
+VEGETA_VERSION := v12.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short kill-test compose-test lessons bench-lock lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test compose-test lessons bench-lock tools load lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +50,17 @@ lessons: build ## every lesson of docs/lessons for real, on the stack that is up
 
 bench-lock: ## pkg/lock beside other Redis locks: waits, a burst, commands, and whether its bars are met
 	@cd tools && $(GO) run ./benchlock
+
+tools: bin/k6 bin/vegeta ## install k6 and vegeta under bin/
+
+bin/k6:
+	@GOBIN=$(CURDIR)/bin $(GO) install go.k6.io/k6@$(K6_VERSION)
+
+bin/vegeta:
+	@GOBIN=$(CURDIR)/bin $(GO) install github.com/tsenart/vegeta/v12@$(VEGETA_VERSION)
+
+load: build bin/$(TOOL) ## look for overselling on the shop that is up; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
+	@loadtest/$(TOOL)/run
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...

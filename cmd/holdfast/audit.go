@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 type auditCmd struct {
 	Wait        time.Duration `help:"Wait this long for the shop to come to rest." default:"60s"`
+	SKU         string        `help:"Judge this product alone: what a load test did, whatever others did before." name:"sku"`
 	ExpectSales bool          `help:"Leave with 3 when no unit is reserved or sold: a load test that sold nothing proves nothing."`
 }
 
@@ -21,6 +23,11 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	r, err := a.look(ctx, c.URL)
 	if err != nil {
 		return exit{2, fmt.Errorf("could not look: %w", err)}
+	}
+	if a.SKU != "" {
+		if r = only(r, a.SKU); len(r.SKUs) == 0 {
+			return exit{2, fmt.Errorf("the ledger has no %s", a.SKU)}
+		}
 	}
 	if err := printReport(stdout, r); err != nil {
 		return exit{2, err}
@@ -38,7 +45,7 @@ func (a *auditCmd) look(ctx context.Context, url string) (check.Report, error) {
 		once, cancel := context.WithTimeout(ctx, 30*time.Second)
 		r, err := audit(once, url)
 		cancel()
-		if err != nil || len(r.Violations) > 0 || len(r.Unsettled) == 0 {
+		if err != nil || a.SKU == "" && len(r.Violations) > 0 || len(r.Unsettled) == 0 {
 			return r, err
 		}
 		select {
@@ -49,6 +56,14 @@ func (a *auditCmd) look(ctx context.Context, url string) (check.Report, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// only keeps what is known of one product. Findings about orders stay out: they name an order, which may be anybody's.
+func only(r check.Report, sku string) check.Report {
+	r.SKUs = slices.DeleteFunc(r.SKUs, func(s check.SKU) bool { return s.SKU != sku })
+	other := func(v check.Violation) bool { return v.Subject != sku }
+	r.Violations, r.Unsettled = slices.DeleteFunc(r.Violations, other), slices.DeleteFunc(r.Unsettled, other)
+	return r
 }
 
 func printReport(stdout io.Writer, r check.Report) error {
@@ -80,6 +95,10 @@ func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {
 	}
 	if a.ExpectSales && sales == 0 {
 		return exit{3, errors.New("nothing is reserved or sold")}
+	}
+	if a.SKU != "" {
+		fmt.Fprintf(stdout, "clean: every unit of %s is accounted for\n", a.SKU)
+		return nil
 	}
 	fmt.Fprintln(stdout, "clean: every unit is accounted for, and no order is in flight")
 	return nil
