@@ -20,9 +20,12 @@ type auditCmd struct {
 func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	r, err := a.look(ctx, c.URL)
 	if err != nil {
-		return exit{2, fmt.Errorf("could not look: %w", err)}
+		return exit{2, explain(ctx, c.Dir, fmt.Errorf("could not look: %w", err))}
 	}
 	if err := printReport(stdout, r); err != nil {
+		return exit{2, err}
+	}
+	if err := printHealing(stdout, r, c.Dir); err != nil {
 		return exit{2, err}
 	}
 	return a.judge(r, stdout)

@@ -11,6 +11,7 @@ package crash
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +42,7 @@ type Info struct {
 	Point  Point
 	Dies   string // when the process dies
 	Ends   string // what must have become of the order when everything has come to rest
-	Healer string // who sees to it; empty: there is nothing left to do
+	Healer string // who sees to it
 	Try    string // the options of "holdfast order" that lead there
 
 	Also Point             // armed as well: without it no order comes to this point
@@ -78,6 +79,18 @@ func (i Info) Points() []Point {
 	return []Point{i.Point, i.Also}
 }
 
+// Services are those that have to be started for the point: whose processes die, and whose settings it changes.
+func (i Info) Services() []string {
+	services := map[string]bool{}
+	for _, p := range i.Points() {
+		services[p.Service()] = true
+	}
+	if len(i.Env) > 0 {
+		services[OrderPending.Service()] = true // all settings that points change are order-srv's
+	}
+	return slices.Sorted(maps.Keys(services))
+}
+
 // Environ is what arms a process for the point, its settings included.
 func (i Info) Environ(marks string) map[string]string {
 	var names []string
@@ -85,9 +98,7 @@ func (i Info) Environ(marks string) map[string]string {
 		names = append(names, string(p))
 	}
 	env := map[string]string{EnvAt: strings.Join(names, ","), EnvMarks: marks}
-	for name, value := range i.Env {
-		env[name] = value
-	}
+	maps.Copy(env, i.Env)
 	return env
 }
 

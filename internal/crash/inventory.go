@@ -20,11 +20,11 @@ func inventoryPoints() []Info {
 		},
 		{
 			Point: InventoryConfirmed, Dies: "the units of a paid order are sold, its event is not acknowledged",
-			Ends: "PAID; the units are sold once, the event comes twice", Try: "--sku MUG-CLASSIC --pay",
+			Ends: "PAID; the units are sold once, the event comes twice", Healer: "the broker, which delivers the event again", Try: "--sku MUG-CLASSIC --pay",
 		},
 		{
 			Point: InventoryReleased, Dies: "the units of an order that ended are given back, its event is not acknowledged",
-			Ends: "EXPIRED; the units are given back once, the event comes twice", Try: "--sku MUG-CLASSIC",
+			Ends: "EXPIRED; the units are given back once, the event comes twice", Healer: "the broker, which delivers the event again", Try: "--sku MUG-CLASSIC",
 			Env: shortPatience(),
 		},
 	}

@@ -45,7 +45,7 @@ func orderPoints() []Info {
 		},
 		{
 			Point: OrderExpired, Dies: "the delayed message has made the order EXPIRED and is not acknowledged",
-			Ends: "EXPIRED; the units are given back once", Try: "--sku MUG-CLASSIC",
+			Ends: "EXPIRED; the units are given back once", Healer: "the broker, which delivers the message again", Try: "--sku MUG-CLASSIC",
 			Env: shortPatience(),
 		},
 	}

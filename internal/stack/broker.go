@@ -109,7 +109,9 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	if err := p.Ready(ctx, func(ctx context.Context) error { return answers(ctx, addr) }); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
-	if err := u.stopClients(ctx); err != nil {
+	// Those that worked with an earlier development broker: the new one has no topics, and services create theirs when
+	// they start.
+	if err := u.stopServices(ctx, nameOrder, nameInventory); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
 	return Component{
@@ -117,10 +119,9 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	}, nil
 }
 
-// stopClients ends the services that worked with an earlier development broker, for this Up to start them again: the new
-// one has no topics, and services create theirs when they start.
-func (u *upper) stopClients(ctx context.Context) error {
-	for _, name := range []string{nameOrder, nameInventory} {
+// stopServices ends services for this Up to start them again.
+func (u *upper) stopServices(ctx context.Context, names ...string) error {
+	for _, name := range names {
 		c, ok := u.component(name)
 		if !ok {
 			continue

@@ -61,7 +61,7 @@ func (u *upper) services() []part {
 }
 
 func (u *upper) startService(ctx context.Context, s service) (Component, error) {
-	program := filepath.Join(u.Bin, s.name)
+	program := u.program(s.name)
 	log := filepath.Join(u.Dir, s.name+".log")
 	ops := loopback(s.port + 1000)
 	p, err := Start(Command{Name: s.name, Args: []string{program}, Env: u.environment(s, ops), Log: log})
@@ -87,6 +87,7 @@ func (u *upper) environment(s service, ops string) []string {
 	env := map[string]string{"HTTP_ADDR": loopback(s.port), "OPS_ADDR": ops, "LAB_MODE": "true"}
 	maps.Copy(env, s.env)
 	maps.Copy(env, u.Env)
+	maps.Copy(env, u.crashEnv(s.name))
 	list := make([]string, 0, len(env))
 	for k, v := range env {
 		list = append(list, k+"="+v)
