@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"holdfast/internal/check"
+	"holdfast/internal/crash"
 	"holdfast/internal/stack"
 	"holdfast/internal/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
@@ -49,6 +50,8 @@ type setup struct {
 	namesrv  string
 
 	inventory func(addr string) string // the address by which order-srv reaches inventory-srv
+	server    string                   // an administrator's DSN of a MySQL of the test's own
+	crash     bool                     // builds with crash points
 }
 
 // service is one process with its addresses and its log.
@@ -78,23 +81,35 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// binaries builds the services once for the whole test process.
-var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "holdfast-e2e-")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "../api-gateway", "../order-srv", "../inventory-srv")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return dir, nil
-})
+// programs builds the services once for the whole test process, when they are first asked for.
+type programs struct {
+	tags string
+	once sync.Once
+	dir  string
+	err  error
+}
+
+var ordinary, withCrashPoints = &programs{}, &programs{tags: crash.Tag}
+
+func (p *programs) build() (string, error) {
+	p.once.Do(func() {
+		if p.dir, p.err = os.MkdirTemp("", "holdfast-e2e-"); p.err != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-tags", p.tags, "-o", p.dir+"/", "../api-gateway", "../order-srv", "../inventory-srv")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			p.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	return p.dir, p.err
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := binaries(); err == nil {
-		_ = os.RemoveAll(dir)
+	for _, p := range []*programs{ordinary, withCrashPoints} {
+		if p.dir != "" {
+			_ = os.RemoveAll(p.dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -104,11 +119,15 @@ func newShop(tb testing.TB, s setup) *shop {
 	if testing.Short() {
 		tb.Skip("needs MySQL, Redis and RocketMQ")
 	}
-	dir, err := binaries()
+	build := ordinary
+	if s.crash {
+		build = withCrashPoints
+	}
+	dir, err := build.build()
 	if err != nil {
 		tb.Fatalf("build the services: %v", err)
 	}
-	ordersDSN, stockDSN := dbtest.NewDSN(tb, schema.Orders()), dbtest.NewDSN(tb, schema.Inventory())
+	ordersDSN, stockDSN := s.databases(tb)
 	if s.redis == "" {
 		s.redis = stacktest.Redis(tb)
 	}
@@ -145,6 +164,21 @@ func newShop(tb testing.TB, s setup) *shop {
 	return sh
 }
 
+// databases are fresh ones, on the shared server or on the test's own.
+func (s setup) databases(tb testing.TB) (orders, stock string) {
+	tb.Helper()
+	if s.server == "" {
+		return dbtest.NewDSN(tb, schema.Orders()), dbtest.NewDSN(tb, schema.Inventory())
+	}
+	admin := openDB(tb, s.server)
+	for _, name := range []string{"orders", "inventory"} {
+		if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return s.server + "orders", s.server + "inventory" // the services bring the schema
+}
+
 func openDB(tb testing.TB, dsn string) *sql.DB {
 	tb.Helper()
 	db, err := sql.Open("mysql", dsn)
@@ -157,24 +191,37 @@ func openDB(tb testing.TB, dsn string) *sql.DB {
 
 func (sh *shop) start(dir, name, addr, ops string, envs ...map[string]string) *service {
 	sh.tb.Helper()
-	s := &service{name: name, http: addr, ops: ops, log: &safeBuffer{}, gone: make(chan struct{})}
-	s.cmd = exec.Command(filepath.Join(dir, name))
-	s.cmd.Env = append(os.Environ(), "HTTP_ADDR="+addr, "OPS_ADDR="+ops)
-	for _, env := range envs {
-		for k, v := range env {
-			s.cmd.Env = append(s.cmd.Env, k+"="+v)
-		}
+	s := &service{name: name, http: addr, ops: ops, log: &safeBuffer{}}
+	env := append(os.Environ(), "HTTP_ADDR="+addr, "OPS_ADDR="+ops)
+	for _, more := range envs {
+		env = append(env, environ(more)...)
 	}
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
-		sh.tb.Fatalf("start %s: %v", name, err)
-	}
-	go func() {
-		_ = s.cmd.Wait()
-		close(s.gone)
-	}()
+	sh.launch(s, filepath.Join(dir, name), env)
 	sh.tb.Cleanup(func() { sh.stop(s) })
 	return s
+}
+
+func environ(vars map[string]string) []string {
+	var env []string
+	for k, v := range vars {
+		env = append(env, k+"="+v)
+	}
+	return env
+}
+
+// launch starts the service's process, its first or a later one.
+func (sh *shop) launch(s *service, program string, env []string) {
+	sh.tb.Helper()
+	cmd, gone := exec.Command(program), make(chan struct{})
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, s.log, s.log
+	if err := cmd.Start(); err != nil {
+		sh.tb.Fatalf("start %s: %v", s.name, err)
+	}
+	go func() {
+		_ = cmd.Wait()
+		close(gone)
+	}()
+	s.cmd, s.gone = cmd, gone
 }
 
 // stop asks the service to end and insists after a while; a service that does not stop gracefully fails the test.

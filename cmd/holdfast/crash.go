@@ -19,9 +19,9 @@ func whatNext(dir, armed string, stdout io.Writer) error {
 	}
 	p, reached, ok := state.CrashPoint(dir)
 	switch {
-	case !ok || armed == "" && !reached:
+	case !ok || armed == "" && reached.IsZero():
 		fmt.Fprintln(stdout, "order --sku MUG-CLASSIC")
-	case reached:
+	case !reached.IsZero():
 		fmt.Fprintln(stdout, "audit --wait 60s")
 	default:
 		fmt.Fprintf(stdout, "order %s\n\n%s dies once, when %s.", p.Try, p.Point.Service(), p.Dies)
@@ -48,7 +48,7 @@ func explain(ctx context.Context, dir string, err error) error {
 		return err
 	}
 	who := strings.Join(gone, " and ")
-	if p, reached, ok := state.CrashPoint(dir); ok && reached {
+	if p, reached, ok := state.CrashPoint(dir); ok && !reached.IsZero() {
 		return fmt.Errorf("%w\n\n%s died at crash point %s, as asked: %s.\n"+
 			"An order that was on its way is decided without you; it must end as %s.\n"+
 			"Next: bin/holdfast up starts %s again, and bin/holdfast audit --wait 60s says what healed the order", err, who, p.Point, p.Dies, p.Ends, who)
@@ -56,19 +56,28 @@ func explain(ctx context.Context, dir string, err error) error {
 	return fmt.Errorf("%w\n\n%s does not run: bin/holdfast up starts it again", err, who)
 }
 
-// printHealing says what the backstops did last, and what was to be expected after a crash point.
+// printHealing says what the backstops did last. After a crash point it says what they did since, and what was to be
+// expected: some crashes leave nothing that a backstop has to do.
 func printHealing(stdout io.Writer, r check.Report, dir string) error {
-	for _, h := range r.Healed {
-		fmt.Fprintf(stdout, "healed %s: %s\n", h.At.Local().Format(time.TimeOnly), h)
-	}
 	state, err := stack.Load(dir)
 	if err != nil {
 		return err
 	}
 	p, reached, ok := state.CrashPoint(dir)
-	if !ok || !reached {
-		return nil
+	since := time.Time{}
+	if ok && !reached.IsZero() {
+		since = reached
+		fmt.Fprintf(stdout, "%s died at %s; its order must end as %s\n", p.Point.Service(), reached.Local().Format(time.TimeOnly), p.Ends)
 	}
-	fmt.Fprintf(stdout, "crash point %s was reached; its order must end as %s; healer: %s\n", p.Point, p.Ends, p.Healer)
+	healed := 0
+	for _, h := range r.Healed {
+		if h.At.After(since) {
+			healed++
+			fmt.Fprintf(stdout, "healed at %s: %s\n", h.At.Local().Format(time.TimeOnly), h)
+		}
+	}
+	if !since.IsZero() && healed == 0 {
+		fmt.Fprintf(stdout, "no backstop had to act: it is healed by %s\n", p.Healer)
+	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The variables that arm a process that was built with the tag.
@@ -106,7 +107,13 @@ func (i Info) Environ(marks string) map[string]string {
 func Mark(marks string, p Point) string { return filepath.Join(marks, string(p)) }
 
 // Reached reports whether a process has died at p, or was stopped there, since the marks were removed.
-func Reached(marks string, p Point) bool {
-	_, err := os.Stat(Mark(marks, p))
-	return err == nil
+func Reached(marks string, p Point) bool { return !ReachedAt(marks, p).IsZero() }
+
+// ReachedAt is when; zero if p was not reached.
+func ReachedAt(marks string, p Point) time.Time {
+	mark, err := os.Stat(Mark(marks, p))
+	if err != nil {
+		return time.Time{}
+	}
+	return mark.ModTime()
 }

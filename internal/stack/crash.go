@@ -21,14 +21,21 @@ func crashBin(dir string) string { return filepath.Join(dir, "crash", "bin") }
 // crashMarks is where they leave word that they died.
 func crashMarks(dir string) string { return filepath.Join(dir, "crash", "marks") }
 
-// CrashPoint returns the point that was armed last in the stack of dir and whether a process has died there; ok is false
-// when none was.
-func (s State) CrashPoint(dir string) (p crash.Info, reached, ok bool) {
+// CrashPoint returns the point that was armed last in the stack of dir and when it was reached, or the first of those that
+// lead to it; zero if it was not. ok is false when no point was armed.
+func (s State) CrashPoint(dir string) (p crash.Info, reached time.Time, ok bool) {
 	p, err := crash.Find(s.Crash)
 	if err != nil {
-		return p, false, false
+		return p, time.Time{}, false
 	}
-	return p, crash.Reached(crashMarks(dir), p.Point), true
+	marks := crashMarks(dir)
+	reached = crash.ReachedAt(marks, p.Point)
+	for _, q := range p.Points() {
+		if at := crash.ReachedAt(marks, q); !reached.IsZero() && at.Before(reached) {
+			reached = at
+		}
+	}
+	return p, reached, true
 }
 
 // crashPoint is the one that this Up is asked to arm; ok is false when there is none.
