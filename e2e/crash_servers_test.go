@@ -212,6 +212,9 @@ func inventoryStopped(t *testing.T, b crashBroker) string {
 		return nil
 	})
 	waited := time.Since(stopped)
+	if waited < 8*time.Second {
+		t.Errorf("others bought again after %v: it held nothing, or let it go by itself", waited)
+	}
 	goOn()
 	for _, s := range both {
 		cs.waitReady(s)

@@ -20,13 +20,10 @@ import (
 	"time"
 
 	"holdfast/internal/check"
-	"holdfast/internal/crash"
 	"holdfast/internal/stack"
 	"holdfast/internal/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/database/dbtest"
-	schema "holdfast/sql"
 )
 
 // shop is the three services running as processes on fresh databases and a namespace of their own.
@@ -79,29 +76,6 @@ func (s *safeBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
-}
-
-// programs builds the services once for the whole test process, when they are first asked for.
-type programs struct {
-	tags string
-	once sync.Once
-	dir  string
-	err  error
-}
-
-var ordinary, withCrashPoints = &programs{}, &programs{tags: crash.Tag}
-
-func (p *programs) build() (string, error) {
-	p.once.Do(func() {
-		if p.dir, p.err = os.MkdirTemp("", "holdfast-e2e-"); p.err != nil {
-			return
-		}
-		cmd := exec.Command("go", "build", "-tags", p.tags, "-o", p.dir+"/", "../api-gateway", "../order-srv", "../inventory-srv")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			p.err = fmt.Errorf("%w\n%s", err, out)
-		}
-	})
-	return p.dir, p.err
 }
 
 func TestMain(m *testing.M) {
@@ -162,21 +136,6 @@ func newShop(tb testing.TB, s setup) *shop {
 	sh.ordersDB, sh.stockDB = openDB(tb, ordersDSN), openDB(tb, stockDSN)
 	sh.admin = sh.login("admin", "admin")
 	return sh
-}
-
-// databases are fresh ones, on the shared server or on the test's own.
-func (s setup) databases(tb testing.TB) (orders, stock string) {
-	tb.Helper()
-	if s.server == "" {
-		return dbtest.NewDSN(tb, schema.Orders()), dbtest.NewDSN(tb, schema.Inventory())
-	}
-	admin := openDB(tb, s.server)
-	for _, name := range []string{"orders", "inventory"} {
-		if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	return s.server + "orders", s.server + "inventory" // the services bring the schema
 }
 
 func openDB(tb testing.TB, dsn string) *sql.DB {

@@ -83,17 +83,6 @@ type Report struct {
 	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
 }
 
-// Healing says what a backstop did for an order. It is no finding: an order that had to be healed is a healthy order.
-type Healing struct {
-	OrderNo string    `json:"order_no"`
-	Healer  string    `json:"healer"` // check-back, sweeper, reconciler, relay
-	Deed    string    `json:"deed"`
-	At      time.Time `json:"at"`
-}
-
-// String is the healing on one line.
-func (h Healing) String() string { return fmt.Sprintf("the %s %s %s", h.Healer, h.Deed, h.OrderNo) }
-
 // Violation names a broken invariant, its SKU or order, and the figures.
 type Violation struct {
 	Invariant int    `json:"invariant"` // as numbered in the package documentation

@@ -5,6 +5,7 @@ package crash
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,16 +19,28 @@ func At(p Point) {
 	if !slices.Contains(armed, string(p)) || !mark(p) {
 		return
 	}
-	how := syscall.SIGKILL
 	if os.Getenv(EnvStop) != "" {
-		how = syscall.SIGSTOP
+		stop(p)
+		return
 	}
-	fmt.Fprintf(os.Stderr, "crash point %s: this process gets %v now\n", p, how)
-	if err := syscall.Kill(os.Getpid(), how); err != nil {
+	send(p, syscall.SIGKILL)
+	select {} // the signal is on its way: nothing more must happen
+}
+
+// stop returns when somebody has let the process go on. Its threads stop one after another, and this one might otherwise
+// get on a little first.
+func stop(p Point) {
+	goOn := make(chan os.Signal, 1)
+	signal.Notify(goOn, syscall.SIGCONT)
+	defer signal.Stop(goOn)
+	send(p, syscall.SIGSTOP)
+	<-goOn
+}
+
+func send(p Point, s syscall.Signal) {
+	fmt.Fprintf(os.Stderr, "crash point %s: this process gets %q now\n", p, s)
+	if err := syscall.Kill(os.Getpid(), s); err != nil {
 		panic(fmt.Sprintf("crash point %s: %v", p, err))
-	}
-	if how == syscall.SIGKILL {
-		select {} // the signal is on its way: nothing more must happen
 	}
 }
 
