@@ -62,7 +62,7 @@ func (sh *shop) total(services []*service, name string, labels ...string) (n int
 // holdfast runs the command line against this shop's first gateway, and expects it to leave with 0.
 func (sh *shop) holdfast(args ...string) string {
 	sh.tb.Helper()
-	dir, err := binaries()
+	dir, err := ordinary.build()
 	if err != nil {
 		sh.tb.Fatal(err)
 	}

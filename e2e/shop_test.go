@@ -21,8 +21,6 @@ import (
 
 	"holdfast/internal/stack"
 	"holdfast/internal/stack/stacktest"
-	"holdfast/pkg/database/dbtest"
-	schema "holdfast/sql"
 )
 
 // shop is the three services running as processes on fresh databases and a namespace of their own.
@@ -49,6 +47,8 @@ type setup struct {
 	empty    bool // the services find databases without a table
 
 	inventory func(addr string) string // the address by which order-srv reaches inventory-srv
+	server    string                   // an administrator's DSN of a MySQL of the test's own
+	crash     bool                     // builds with crash points
 }
 
 // service is one process with its addresses and its log; after [shop.restart] it is another process.
@@ -80,23 +80,12 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// binaries builds the services and the command line once for the whole test process.
-var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "holdfast-e2e-")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "../api-gateway", "../order-srv", "../inventory-srv", "../cmd/holdfast")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return dir, nil
-})
-
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := binaries(); err == nil {
-		_ = os.RemoveAll(dir)
+	for _, p := range []*programs{ordinary, withCrashPoints} {
+		if p.dir != "" {
+			_ = os.RemoveAll(p.dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -106,11 +95,15 @@ func newShop(tb testing.TB, s setup) *shop {
 	if testing.Short() {
 		tb.Skip("needs MySQL, Redis and RocketMQ")
 	}
-	dir, err := binaries()
+	build := ordinary
+	if s.crash {
+		build = withCrashPoints
+	}
+	dir, err := build.build()
 	if err != nil {
 		tb.Fatalf("build the services: %v", err)
 	}
-	ordersDSN, stockDSN := databases(tb, s.empty)
+	ordersDSN, stockDSN := s.databases(tb)
 	if s.redis == "" {
 		s.redis = stacktest.Redis(tb)
 	}
@@ -159,15 +152,6 @@ func newShop(tb testing.TB, s setup) *shop {
 	return sh
 }
 
-// databases are a fresh one for each service that has one.
-func databases(tb testing.TB, empty bool) (orders, stock string) {
-	tb.Helper()
-	if empty {
-		return dbtest.NewDSN(tb, nil), dbtest.NewDSN(tb, nil)
-	}
-	return dbtest.NewDSN(tb, schema.Orders()), dbtest.NewDSN(tb, schema.Inventory())
-}
-
 func openDB(tb testing.TB, dsn string) *sql.DB {
 	tb.Helper()
 	db, err := sql.Open("mysql", dsn)
@@ -191,16 +175,22 @@ func (sh *shop) start(dir, program string, k int, addr, ops string, envs ...map[
 	s := &service{name: fmt.Sprintf("%s-%d", program, k), program: filepath.Join(dir, program), http: addr, ops: ops, log: &safeBuffer{}}
 	s.env = append(os.Environ(), "HTTP_ADDR="+addr, "OPS_ADDR="+ops)
 	for _, env := range envs {
-		for k, v := range env {
-			s.env = append(s.env, k+"="+v)
-		}
+		s.env = append(s.env, environ(env)...)
 	}
 	sh.run(s)
 	sh.tb.Cleanup(func() { sh.stop(s) })
 	return s
 }
 
-// run starts the service's process.
+func environ(vars map[string]string) []string {
+	var env []string
+	for k, v := range vars {
+		env = append(env, k+"="+v)
+	}
+	return env
+}
+
+// run starts the service's process, its first or a later one.
 func (sh *shop) run(s *service) {
 	sh.tb.Helper()
 	s.cmd, s.gone = exec.Command(s.program), make(chan struct{})

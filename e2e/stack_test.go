@@ -80,7 +80,7 @@ type wholeStack struct {
 
 func newWholeStack(t *testing.T) *wholeStack {
 	t.Helper()
-	bin, err := binaries()
+	bin, err := ordinary.build()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
-	tx := bus.TxProducer("order-tx", flow.CheckBack(orders, cfg.PendingGrace, healed.WithLabelValues("check-back")))
+	tx := bus.TxProducer("order-tx", flow.CheckBack(orders, cfg.PendingGrace, healed.WithLabelValues(string(store.CheckBack))))
 	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, bus.Producer())})
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{

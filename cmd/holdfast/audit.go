@@ -22,7 +22,7 @@ type auditCmd struct {
 func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	r, err := a.look(ctx, c.URL)
 	if err != nil {
-		return exit{2, fmt.Errorf("could not look: %w", err)}
+		return exit{2, explain(ctx, c.Dir, fmt.Errorf("could not look: %w", err))}
 	}
 	if a.SKU != "" {
 		if r = only(r, a.SKU); len(r.SKUs) == 0 {
@@ -30,6 +30,9 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		}
 	}
 	if err := printReport(stdout, r); err != nil {
+		return exit{2, err}
+	}
+	if err := printHealing(stdout, r, c.Dir); err != nil {
 		return exit{2, err}
 	}
 	return a.judge(r, stdout)

@@ -70,6 +70,7 @@ type Input struct {
 	Reservations iter.Seq2[Reservation, error]
 	Ledger       func() ([]SKU, error) // one consistent snapshot, taken last
 	Unsent       int                   // messages that the outbox still holds
+	Healed       []Healing             // what the backstops did, newest first; passed on
 }
 
 // Report is the outcome of an audit.
@@ -79,6 +80,7 @@ type Report struct {
 	Violations []Violation    `json:"violations"` // something is wrong, and waiting will not mend it
 	Unsettled  []Violation    `json:"unsettled"`  // work in flight explains it; a fault if it stays
 	Unsent     int            `json:"unsent"`
+	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
 }
 
 // Violation names a broken invariant, its SKU or order, and the figures.
@@ -99,7 +101,7 @@ const graceForOrphans = 10 * time.Second
 
 // Run reads both sides and checks them. Its error is a failure to look, never a violation.
 func Run(in Input) (Report, error) {
-	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Unsent: in.Unsent}
+	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Unsent: in.Unsent, Healed: in.Healed}
 	promised := map[string]int64{}
 	orders := map[string]Order{}
 	for o, err := range in.Orders {

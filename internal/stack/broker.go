@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +110,9 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	if err := p.Ready(ctx, func(ctx context.Context) error { return answers(ctx, addr) }); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
-	if err := u.stopClients(ctx); err != nil {
+	// Those that worked with an earlier development broker: the new one has no topics, and services create theirs when
+	// they start.
+	if err := u.stopServices(ctx, nameOrder, nameInventory); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
 	return Component{
@@ -117,11 +120,10 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	}, nil
 }
 
-// stopClients ends the services that worked with an earlier development broker, for this Up to start them again: the new
-// one has no topics, and services create theirs when they start.
-func (u *upper) stopClients(ctx context.Context) error {
+// stopServices ends all replicas of services for this Up to start them again.
+func (u *upper) stopServices(ctx context.Context, programs ...string) error {
 	for _, c := range u.components() {
-		if program := programOf(c.Name); program != nameOrder && program != nameInventory {
+		if !slices.Contains(programs, programOf(c.Name)) {
 			continue
 		}
 		if err := Terminate(ctx, c.PID, c.Marker); err != nil {

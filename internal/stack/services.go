@@ -39,7 +39,7 @@ func (u *upper) part(s service) part {
 }
 
 func (u *upper) startService(ctx context.Context, s service) (Component, error) {
-	program := filepath.Join(u.Bin, s.program)
+	program := u.program(s.program)
 	log := filepath.Join(u.Dir, s.name+".log")
 	ops := loopback(s.port + opsOffset)
 	p, err := Start(Command{Name: s.name, Args: []string{program}, Env: u.environment(s, ops), Log: log, Tie: u.Tie})
@@ -66,6 +66,7 @@ func (u *upper) environment(s service, ops string) []string {
 	maps.Copy(env, s.env)
 	maps.Copy(env, s.peers)
 	maps.Copy(env, u.Env)
+	maps.Copy(env, u.crashEnv(s.program))
 	list := make([]string, 0, len(env))
 	for k, v := range env {
 		list = append(list, k+"="+v)

@@ -18,7 +18,8 @@ import (
 
 // State is what `holdfast up` wrote down: which processes it started.
 type State struct {
-	Components []Component `json:"components"` // each behind those that it needs
+	Components []Component `json:"components"`      // each behind those that it needs
+	Crash      string      `json:"crash,omitempty"` // the crash point that was armed last
 }
 
 // Component is one process of a running stack.
@@ -115,6 +116,7 @@ func Down(ctx context.Context, dir string, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
+	s.Crash = ""
 	for _, c := range slices.Backward(s.Components) {
 		begin := time.Now()
 		if err := terminate(ctx, c); err != nil {

@@ -22,6 +22,7 @@ type UpOptions struct {
 	Bin      string            // folder with the programs: the services and holdfast
 	Broker   string            // [BrokerAuto], [BrokerRocketMQ] or [BrokerDev]; default auto, or what runs already
 	Env      map[string]string // added to every service's environment
+	Crash    string            // a crash point, "service@point", at which the service dies once; default none
 	Progress io.Writer         // a line for each part, with its time
 	Replicas int               // processes of each service, 1 to 9; 0: one
 	Ports    Ports             // where it listens; default `holdfast up`'s own
@@ -85,6 +86,9 @@ func newUpper(o UpOptions) (*upper, error) {
 }
 
 func (u *upper) up(ctx context.Context) error {
+	if err := u.buildCrash(ctx); err != nil { // before anything is started that would have to be stopped again
+		return err
+	}
 	broker, err := u.broker(ctx)
 	if err != nil {
 		return err
@@ -97,6 +101,9 @@ func (u *upper) up(ctx context.Context) error {
 		return err
 	}
 	if err := u.createDatabases(ctx); err != nil {
+		return err
+	}
+	if err := u.arm(ctx); err != nil {
 		return err
 	}
 	services, vctx := errgroup.WithContext(ctx)

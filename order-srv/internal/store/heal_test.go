@@ -20,7 +20,7 @@ func TestStore_Abandon_onlyOld(t *testing.T) {
 	if diff := cmp.Diff([]string{old.OrderNo}, stale); err != nil || diff != "" {
 		t.Errorf("stale, error %v (-want +got):\n%s", err, diff)
 	}
-	n, err := s.Abandon(t.Context(), []string{young.OrderNo, old.OrderNo, placed.OrderNo, "NOPE"}, 30*time.Second, true)
+	n, err := s.Abandon(t.Context(), []string{young.OrderNo, old.OrderNo, placed.OrderNo, "NOPE"}, 30*time.Second, true, store.Sweeper)
 	if err != nil || n != 1 {
 		t.Errorf("abandoned %d, error %v; want 1", n, err)
 	}
