@@ -2,7 +2,7 @@ package rest_test
 
 import (
 	"context"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -102,11 +102,7 @@ func TestClient_Do_avoidsABadReplica(t *testing.T) {
 	}{
 		{"breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "stock_srv_unavailable"},
 		{"hangs", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "stock_srv_timeout"},
-		{"cannot serve", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = io.WriteString(w, `{"code":"broker_unavailable","kind":"unavailable","ambiguous":false}`)
-		}, ""},
+		{"cannot serve", func(w http.ResponseWriter, _ *http.Request) { unavailable(w, false) }, ""},
 		{"is stopping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,15 +137,35 @@ func TestClient_Do_avoidsABadReplica(t *testing.T) {
 	}
 }
 
+// TestClient_Do_perhapsExecuted: a replica that cannot say that it has done nothing is not the other one's business.
+func TestClient_Do_perhapsExecuted(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	maybe := func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		unavailable(w, true)
+	}
+	c := client(t, rest.Config{URLs: []string{serve(t, maybe).URL, serve(t, maybe).URL}})
+	wantFault(t, c.Do(t.Context(), "POST", "/", nil, nil), "broker_unavailable", fault.Unavailable, true)
+	if asked.Load() != 1 {
+		t.Errorf("%d replicas were asked, want one", asked.Load())
+	}
+}
+
+// unavailable answers that the service cannot serve.
+func unavailable(w http.ResponseWriter, ambiguous bool) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = fmt.Fprintf(w, `{"code":"broker_unavailable","kind":"unavailable","ambiguous":%t}`, ambiguous)
+}
+
 // TestClient_Do_allReplicasUnavailable: there is nobody left to ask, so the answer is the last one's.
 func TestClient_Do_allReplicasUnavailable(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
 	down := func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = io.WriteString(w, `{"code":"broker_unavailable","kind":"unavailable","ambiguous":false}`)
+		unavailable(w, false)
 	}
 	c := client(t, rest.Config{URLs: []string{serve(t, down).URL, serve(t, down).URL}})
 	wantFault(t, c.Do(t.Context(), "POST", "/", nil, nil), "broker_unavailable", fault.Unavailable, false)
