@@ -28,17 +28,17 @@ build: ## compile bin/holdfast and the three services
 	@$(GO) build -trimpath -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
 
 up: build ## start everything: with Docker when an engine answers, else or with NATIVE=1 as plain processes; REPLICAS=2 of each service
-	@case "$$(NATIVE='$(NATIVE)' BROKER='$(BROKER)' deploy/way)" in \
+	@way=$$(NATIVE='$(NATIVE)' BROKER='$(BROKER)' deploy/way up) && case $$way in \
 	docker) docker compose up --build --wait --scale order-srv=$(REPLICAS) --scale inventory-srv=$(REPLICAS) && \
 		echo "The shop is open. Next: $(BIN) order --sku MUG-CLASSIC" ;; \
-	*) BROKER='$(BROKER)' $(BIN) up --replicas $(REPLICAS) ;; \
+	native) BROKER='$(BROKER)' $(BIN) up --replicas $(REPLICAS) ;; \
 	esac
 
 down: build ## stop what `make up` started; data stays
-	@case "$$(NATIVE=1 deploy/way)" in docker) docker compose --profile '*' down ;; *) $(BIN) down ;; esac
+	@case $$(deploy/way) in docker) docker compose --profile '*' down ;; native) $(BIN) down ;; esac
 
 status: build ## show what runs
-	@case "$$(NATIVE=1 deploy/way)" in docker) docker compose ps ;; *) $(BIN) status ;; esac
+	@case $$(deploy/way) in docker) docker compose ps ;; native) $(BIN) status ;; esac
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
 	@$(BIN) env --private -- $(GO) run ./internal/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) ./... \
