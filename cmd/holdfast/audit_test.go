@@ -64,6 +64,7 @@ func TestAudit_exitCodes(t *testing.T) {
 	}{
 		{"clean", []*check.Report{untouched}, "", 0, "clean: ", 1},
 		{"violation, without waiting", []*check.Report{violated}, "", 1, "VIOLATION invariant 3: A: oversold", 1},
+		{"violation beside work in flight", []*check.Report{{Violations: violated.Violations, Unsettled: busy.Unsettled}}, "", 1, "VIOLATION", 1},
 		{"at rest in the end", []*check.Report{busy, busy, untouched}, "", 0, "clean: ", 3},
 		{"violation in the end", []*check.Report{busy, violated}, "", 1, "VIOLATION", 2},
 		{"never at rest", []*check.Report{busy}, "--wait 1ms", 1, "unsettled invariant 7: o1: is still pending", 0},

@@ -155,6 +155,11 @@ func TestCheck_namesPlantedViolation(t *testing.T) {
 		}, "6 o1,6 o1,6 u/o1"},
 		{"refused while a unit was free", func(s *tale) { s.calls[4].Start, s.calls[4].End = at(-2), at(-1) }, "4 u/o4"},
 		{"refused after the unit was back", func(s *tale) { s.calls[6].Start, s.calls[6].End = at(8.2), at(8.4) }, "4 u/o5"},
+		{"refused, though every line could be served", func(s *tale) {
+			s.after.SKUs = append(s.after.SKUs, check.SKU{SKU: "B", Inbound: 9}, check.SKU{SKU: "C", Inbound: 9})
+			c := s.order("o10", 20, 21, history.No, 1, "REJECTED", "")
+			c.Lines, c.Short = map[string]int64{"B": 1, "C": 1}, nil
+		}, "4 u/o10"},
 		{"one unit held by two at once", func(s *tale) {
 			s.order("o10", 2, 3, history.Yes, 1, "CANCELLED", "released")
 			s.settle(history.Cancel, "o10", 4, 5, history.Yes)
@@ -167,6 +172,98 @@ func TestCheck_namesPlantedViolation(t *testing.T) {
 			f := s.check()
 			if got := found(f); got != tt.want {
 				t.Errorf("found %q, want %q\n%v", got, tt.want, f.Violations)
+			}
+		})
+	}
+}
+
+// Each case is odd, and right all the same.
+func TestCheck_acceptsWhatMayBe(t *testing.T) {
+	t.Parallel()
+	sold := func() *tale { // one unit, sold and given back: asked for at 2
+		s := newTale("A", 1)
+		s.order("o1", 0, 1, history.Yes, 1, "CANCELLED", "released")
+		s.settle(history.Cancel, "o1", 2, 3, history.Yes)
+		return s
+	}
+	for _, tt := range []struct {
+		name string
+		tell func() *tale
+	}{
+		{"refused because of somebody who asked later", func() *tale {
+			s := newTale("A", 1)
+			s.refused("o1", 0, 2)
+			s.placed("o2", 1, 3)
+			return s
+		}},
+		{"refused while the shop came to rest", func() *tale {
+			s := sold()
+			s.atRest = append(s.atRest, at(5))
+			s.refused("o2", 4, 6)
+			return s
+		}},
+		{"at rest before the cancellation only", func() *tale {
+			s := sold()
+			s.atRest = append(s.atRest, at(1.5))
+			s.refused("o2", 4, 6)
+			return s
+		}},
+		{"cancelled, perhaps after the shop was at rest", func() *tale {
+			s := sold()
+			s.calls[1].Answer = history.Unknown
+			s.atRest = append(s.atRest, at(4))
+			s.refused("o2", 5, 6)
+			return s
+		}},
+		{"placed, perhaps after the shop was at rest", func() *tale {
+			s := newTale("A", 1)
+			s.order("o1", 0, 1, history.Unknown, 1, "ABANDONED", "released")
+			s.atRest = append(s.atRest, at(4))
+			s.refused("o2", 5, 6)
+			return s
+		}},
+		{"taken during a first call, answered to the second", func() *tale {
+			s := newTale("A", 1)
+			s.placed("o1", 5, 6)
+			s.order("o1", 0, 4, history.Unknown, 1, "", "")
+			s.refused("o2", 1, 2)
+			return s
+		}},
+		{"refused during a first call, answered to the second", func() *tale {
+			s := sold()
+			s.atRest = append(s.atRest, at(9))
+			s.order("o2", 10, 11, history.No, 1, "REJECTED", "")
+			s.order("o2", 1, 2, history.Unknown, 1, "", "")
+			return s
+		}},
+		{"the key was freed", func() *tale {
+			s := newTale("A", 1)
+			s.order("o1", 0, 1, history.No, 1, "REJECTED", "").Code = "broker_unavailable"
+			s.after.Orders[0].Key = ""
+			return s
+		}},
+		{"the key belongs to another payload", func() *tale {
+			s := newTale("A", 1)
+			c := s.order("o1", 0, 1, history.No, 5, "", "")
+			c.Code, c.Short = "idempotency_mismatch", nil
+			s.placed("o1", 0, 1)
+			return s
+		}},
+		{"some line of two was short", func() *tale {
+			s := newTale("A", 1)
+			s.after.SKUs = append(s.after.SKUs, check.SKU{SKU: "B", Inbound: 9})
+			s.placed("o1", 0, 1)
+			c := s.order("o2", 2, 3, history.No, 1, "REJECTED", "")
+			c.Lines, c.Short = map[string]int64{"A": 1, "B": 1}, nil
+			s.after.Orders[1].Lines = c.Lines
+			return s
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := tt.tell().check()
+			if got := found(f); got != "" {
+				t.Errorf("found %q\n%v", got, f.Violations)
 			}
 		})
 	}

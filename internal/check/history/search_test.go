@@ -82,6 +82,21 @@ func TestCheck_refutesWhatNoOrderExplains(t *testing.T) {
 	}
 }
 
+// Thirty takes and thirty give-backs that could all change places must not hide it: one order of them stands for all.
+func TestCheck_refutesAmongManyAlike(t *testing.T) {
+	t.Parallel()
+	s := unexplained()
+	s.after.SKUs[0].Inbound += 30
+	for i := range 30 {
+		key := fmt.Sprintf("alike%d", i)
+		s.order(key, -2, -1, history.Yes, 1, "CANCELLED", "released")
+		s.settle(history.Cancel, key, 30, 31, history.Yes)
+	}
+	if got := found(s.check()); got != "4 A" {
+		t.Errorf("found %q, want the violation of A", got)
+	}
+}
+
 // A wrong history with too many possible orders is called undecided: never accepted, and never refuted without proof.
 func TestCheck_saysWhenItIsUndecided(t *testing.T) {
 	t.Parallel()

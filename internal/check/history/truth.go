@@ -123,14 +123,14 @@ func (g *wish) hear(c Call) {
 		g.heard = c.End
 	}
 	g.allNo = g.allNo && c.Answer == No
-	switch {
-	case c.Answer == Yes:
+	switch c.Answer {
+	case Yes:
 		g.granted = earlier(g.granted, c.End)
-	case c.Answer == Later:
+	case Later:
 		g.later = true
-	case c.Answer == Unknown:
+	case Unknown:
 		g.unknown = true
-	case c.Answer == No:
+	case No:
 		g.code = c.Code
 	}
 	if c.Answer == No && c.Code == outOfStock {
@@ -187,7 +187,7 @@ func (w *world) accepted(g *wish, no string) {
 	if g.granted.IsZero() {
 		return
 	}
-	held, status := "", w.reservations[no].Status
+	var held string
 	switch o.Status {
 	case placed:
 		held = reserved
@@ -199,7 +199,7 @@ func (w *world) accepted(g *wish, no string) {
 		w.violation(6, no, "was answered 201, but is %s", o.Status)
 		return
 	}
-	if status != held {
+	if status := w.reservations[no].Status; status != held {
 		w.violation(6, no, "was answered 201 and is %s, but its stock is %s", o.Status, orNothing(status))
 	}
 }
