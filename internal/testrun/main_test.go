@@ -54,12 +54,16 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// TestRun_require runs a test of this package and wants it to have run on a server, which it did not.
+// TestRun_require runs a test of this package: as it is, in an environment in which no test runs, and wanting it to have run
+// on a server.
 func TestRun_require(t *testing.T) {
 	t.Parallel()
 	pass := []string{"-short", "-run", "TestPasses", "."}
 	if err := run(t.Context(), pass, io.Discard); err != nil {
 		t.Error(err)
+	}
+	if err := run(t.Context(), append([]string{"GOFLAGS=-nonsense"}, pass...), io.Discard); err == nil {
+		t.Error("the pass did not get its environment")
 	}
 	err := run(t.Context(), append([]string{"-require", "RocketMQ"}, pass...), io.Discard)
 	if err == nil || err.Error() != "no test ran on RocketMQ" {
