@@ -47,8 +47,8 @@ func (sh *shop) call(method, path, token, body string, headers ...string) (answe
 	return sh.callWith(context.Background(), sh.client, gateway, method, path, token, body, headers...)
 }
 
-// callWith is call at one gateway with a client of the caller's.
-func (sh *shop) callWith(ctx context.Context, client *http.Client, gateway *service, method, path, token, body string, headers ...string) (answer, error) {
+// send is call at one gateway with a client of the caller's, and remembers nothing.
+func (sh *shop) send(ctx context.Context, client *http.Client, gateway *service, method, path, token, body string, headers ...string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+gateway.http+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -105,6 +105,7 @@ func (sh *shop) tryLogin(user, role string) (string, error) {
 	if err := json.Unmarshal(a.Body, &out); err != nil || out.Token == "" {
 		return "", fmt.Errorf("login answered %d %s", a.Status, a.Body)
 	}
+	sh.users.Store(out.Token, user)
 	return out.Token, nil
 }
 
@@ -144,8 +145,9 @@ func (sh *shop) mustPlace(token, key, sku string) orderapi.Order {
 func (sh *shop) audit(d time.Duration) check.Report {
 	sh.tb.Helper()
 	var r check.Report
+	var begin time.Time
 	sh.eventually(d, "the audit finds the shop at rest", func() error {
-		r = check.Report{}
+		r, begin = check.Report{}, time.Now()
 		a, err := sh.call(http.MethodGet, "/v1/admin/audit", sh.admin, "")
 		if err != nil {
 			return err
@@ -164,6 +166,7 @@ func (sh *shop) audit(d time.Duration) check.Report {
 		}
 		return nil
 	})
+	sh.history.AtRest(begin)
 	return r
 }
 

@@ -91,6 +91,7 @@ func sellOut(t *testing.T, sh *shop, buyers, units int) {
 		t.Errorf("%d units left", got)
 	}
 	r := sh.audit(60 * time.Second)
+	sh.truthful(r)
 	if r.Orders[orderapi.StatusPlaced] != units || r.Orders[orderapi.StatusRejected] != buyers-units {
 		t.Errorf("orders by status: %v", r.Orders)
 	}

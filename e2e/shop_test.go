@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/check/history"
 	"holdfast/internal/stack"
 	"holdfast/internal/stack/stacktest"
 )
@@ -30,7 +31,9 @@ type shop struct {
 	stockDB  *sql.DB
 	admin    string // token
 	client   *http.Client
-	turn     atomic.Int64 // of the gateways
+	turn     atomic.Int64    // of the gateways
+	users    sync.Map        // by token
+	history  history.History // what clients were told; see truthful
 
 	gateway, order, inventory     *service   // the first of each
 	gateways, orders, inventories []*service // all of them

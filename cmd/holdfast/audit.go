@@ -38,24 +38,23 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	return a.judge(r, stdout)
 }
 
-// look returns the last report that it got. It is an error only when there was none.
+// look audits until nothing is in flight, a violation is found, or the patience ends, and returns what the last look saw.
+// A gateway that does not answer at first is not waited for; one that did answer may have a bad moment.
 func (a *auditCmd) look(ctx context.Context, url string) (check.Report, error) {
 	deadline := time.NewTimer(a.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		once, cancel := context.WithTimeout(ctx, 30*time.Second)
-		r, err := audit(once, url)
-		cancel()
-		if err != nil || a.SKU == "" && len(r.Violations) > 0 || len(r.Unsettled) == 0 {
+	for first := true; ; first = false {
+		r, err := audit(ctx, url)
+		if first && err != nil || a.SKU == "" && len(r.Violations) > 0 || err == nil && len(r.Unsettled) == 0 {
 			return r, err
 		}
 		select {
 		case <-ctx.Done():
 			return r, ctx.Err()
 		case <-deadline.C:
-			return r, nil
+			return r, err
 		case <-tick.C:
 		}
 	}

@@ -17,7 +17,7 @@ import (
 const upTimeout = 10 * time.Minute
 
 type upCmd struct {
-	Strategy string `help:"How inventory-srv guards stock." default:"redis-lock"`
+	Strategy string `help:"How inventory-srv guards stock." default:"redis-lock" env:"STOCK_STRATEGY"`
 	Crash    string `help:"Have a service die once at this crash point; list shows them. Needs Go." placeholder:"SERVICE@POINT"`
 	Broker   string `help:"auto, rocketmq or devbroker; auto is RocketMQ where it can run, else the development broker." default:"auto" env:"BROKER"`
 	Replicas int    `help:"Processes of each service, 1 to 9; another number than what runs is adjusted to." default:"1"`

@@ -178,9 +178,14 @@ func RunDevBroker(ctx context.Context, addr string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s on %s; what it does differently from RocketMQ:\n", devBrokerName, b.Addr())
+	PrintDifferences(out)
+	<-ctx.Done()
+	return b.Close()
+}
+
+// PrintDifferences lists in what the development broker differs from RocketMQ.
+func PrintDifferences(out io.Writer) {
 	for _, d := range devbroker.Differences() {
 		fmt.Fprintln(out, "  *", d)
 	}
-	<-ctx.Done()
-	return b.Close()
 }
