@@ -43,6 +43,7 @@ func List() []Strategy {
 	return []Strategy{
 		{"for-update", LayoutRow, "SELECT … FOR UPDATE in SKU order, subtract, commit", true, newForUpdate},
 		{"redis-lock", LayoutRow, "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", true, newRedisLock},
+		{groupCommit, LayoutRow, "callers queue; one transaction locks, decides and writes for all of them, then answers each", true, newGroupCommit},
 	}
 }
 

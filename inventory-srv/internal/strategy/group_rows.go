@@ -1,0 +1,143 @@
+package strategy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+)
+
+// counter is a stock row under our lock, with what the catalogue says of it.
+type counter struct {
+	SKU        string
+	Layout     string
+	Available  int64
+	Title      *string // nil: not in the catalogue
+	PriceCents int64
+
+	taken int64 // by the orders of this flush
+}
+
+// counters are the stock rows of a flush by SKU. A nil one is wanted but not there.
+type counters map[string]*counter
+
+func (cs counters) want(lines []stock.Line) {
+	for _, l := range lines {
+		cs[l.SKU] = nil
+	}
+}
+
+// lock reads the wanted rows and locks them in SKU order until the transaction ends. Titles and prices come along as
+// subqueries, which a locking read does not lock: a price may change at any time, so it is read each time, and it costs
+// no round trip.
+func (cs counters) lock(tx *gorm.DB) error {
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), bulkSKUs) {
+		var found []*counter
+		err := tx.Raw(`SELECT sku, layout, available,
+				(SELECT title FROM products p WHERE p.sku = s.sku) AS title,
+				COALESCE((SELECT price_cents FROM products p WHERE p.sku = s.sku), 0) AS price_cents
+			FROM stock s FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE`, chunk).Scan(&found).Error
+		if err != nil {
+			return fmt.Errorf("lock the stock of %d SKUs: %w", len(chunk), err)
+		}
+		for _, c := range found {
+			cs[c.SKU] = c
+		}
+	}
+	return nil
+}
+
+// lockStock locks the stock rows of the lines in SKU order until the transaction ends.
+func lockStock(tx *gorm.DB, lines map[string][]stock.Line) error {
+	skus := map[string]bool{}
+	for _, ls := range lines {
+		for _, l := range ls {
+			skus[l.SKU] = true
+		}
+	}
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(skus)), bulkSKUs) {
+		var found []string
+		err := tx.Raw("SELECT sku FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", chunk).Scan(&found).Error
+		if err != nil {
+			return fmt.Errorf("lock the stock of %d SKUs: %w", len(chunk), err)
+		}
+	}
+	return nil
+}
+
+// take moves an order's units in memory and returns its receipt's lines, or an error and nothing is moved:
+// stock.ErrUnknownSKU, stock.ErrWrongLayout, or stock.ErrOutOfStock with all the lines that do not fit.
+func (cs counters) take(lines []stock.Line) ([]stock.ReceiptLine, error) {
+	var short []stock.ShortLine
+	var elsewhere string
+	for _, l := range lines {
+		c := cs[l.SKU]
+		switch {
+		case c == nil || c.Title == nil:
+			return nil, store.UnknownSKU(l.SKU)
+		case c.Layout != LayoutRow && elsewhere == "":
+			elsewhere = l.SKU
+		case c.Available < l.Quantity:
+			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: c.Available})
+		}
+	}
+	switch {
+	case elsewhere != "":
+		return nil, stock.ErrWrongLayout.With("sku", elsewhere)
+	case short != nil:
+		return nil, stock.OutOfStock(short)
+	}
+	receipt := make([]stock.ReceiptLine, len(lines))
+	for i, l := range lines {
+		c := cs[l.SKU]
+		c.Available -= l.Quantity
+		c.taken += l.Quantity
+		receipt[i] = stock.ReceiptLine{SKU: l.SKU, Title: *c.Title, Quantity: l.Quantity, UnitPriceCents: c.PriceCents}
+	}
+	return receipt, nil
+}
+
+// taken returns how many units of each SKU were taken.
+func (cs counters) taken() map[string]int64 {
+	units := make(map[string]int64, len(cs))
+	for sku, c := range cs {
+		if c != nil && c.taken > 0 {
+			units[sku] = c.taken
+		}
+	}
+	return units
+}
+
+// bulkSKUs is how many SKUs one statement names. For each row the server tries half of the CASE's branches, so a longer
+// statement costs more than a second one.
+const bulkSKUs = 100
+
+// shift moves units of many SKUs from one counter to another. The primary key is forced because MariaDB plans the
+// statement as a scan of the whole table otherwise, and scans of two flushers lock each other's rows in any order.
+func shift(tx *gorm.DB, units map[string]int64, from, to string) error {
+	for skus := range slices.Chunk(slices.Sorted(maps.Keys(units)), bulkSKUs) {
+		cases := "CASE sku" + strings.Repeat(" WHEN ? THEN ?", len(skus)) + " END"
+		var args []any
+		for range 3 {
+			for _, sku := range skus {
+				args = append(args, sku, units[sku])
+			}
+		}
+		// The skus come between the second and the third CASE.
+		args = slices.Insert(args, 4*len(skus), any(skus))
+		res := tx.Exec("UPDATE stock FORCE INDEX (PRIMARY) SET "+from+" = "+from+" - "+cases+", "+to+" = "+to+" + "+cases+`,
+			version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN ? AND `+from+" >= "+cases, args...)
+		if res.Error != nil {
+			return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(skus), from, to, res.Error)
+		}
+		if res.RowsAffected != int64(len(skus)) {
+			return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(skus), from, to, errCounters)
+		}
+	}
+	return nil
+}
