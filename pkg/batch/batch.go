@@ -33,13 +33,14 @@ func New[T, R any](flush func(ctx context.Context, batch *Batch[T, R]), opts ...
 // [*PanicError] for bugs in the flush; [ErrClosed].
 func (b *Batcher[T, R]) Do(ctx context.Context, item T, weight int) (R, error) {
 	c := &Call[T, R]{Item: item, weight: weight, since: time.Now(), done: make(chan struct{})}
+	c.staged.err = ErrNoAnswer
 	if err := b.enqueue(ctx, c); err != nil {
 		var none R
 		return none, err
 	}
 	select {
 	case <-c.done:
-		return c.result, c.err
+		return c.final.result, c.final.err
 	case <-ctx.Done():
 		return b.giveUp(ctx, c)
 	}
@@ -78,10 +79,10 @@ func (b *Batcher[T, R]) giveUp(ctx context.Context, c *Call[T, R]) (R, error) {
 		}
 		<-c.done // it is on its way
 	}
-	if errors.Is(c.err, ErrWithdrawn) {
+	if errors.Is(c.final.err, ErrWithdrawn) {
 		return none, gaveUp(ctx, ErrWithdrawn)
 	}
-	return c.result, c.err
+	return c.final.result, c.final.err
 }
 
 // withdraw takes the call back if it is certain that it was not executed. Otherwise it leaves word that the caller wants
@@ -188,12 +189,9 @@ func (b *Batch[T, R]) deliver(failure error) {
 	}
 	b.owner.mu.Unlock()
 	for _, c := range here {
-		switch {
-		case failure != nil:
-			var none R
-			c.result, c.err = none, failure
-		case !c.answered:
-			c.err = ErrNoAnswer
+		c.final = c.staged
+		if failure != nil {
+			c.final = answer[R]{err: failure}
 		}
 		close(c.done)
 	}

@@ -11,17 +11,20 @@ type Call[T, R any] struct {
 
 	weight int
 	since  time.Time     // when it joined the queue
-	done   chan struct{} // closed when the answer can be read
+	done   chan struct{} // closed when final can be read
 
-	// The flush's, until done is closed.
-	result   R
-	err      error
-	answered bool
+	staged answer[R] // the flush's; it may still be written when the caller has left
+	final  answer[R]
 
 	// Under the Batcher's mutex.
 	state   state
 	leaving bool         // the caller has given up and would rather not be executed
 	batch   *Batch[T, R] // nil while it is queued
+}
+
+type answer[R any] struct {
+	result R
+	err    error
 }
 
 // state is where a call is on its way. queued and open calls may be withdrawn.
@@ -37,7 +40,7 @@ const (
 
 // Answer sets what the caller gets when the flush returns; the last answer counts.
 func (c *Call[T, R]) Answer(result R, err error) {
-	c.result, c.err, c.answered = result, err, true
+	c.staged = answer[R]{result, err}
 }
 
 // Batch is the calls of one flush. It is for the flush's goroutine alone and no longer than the flush.
@@ -74,8 +77,7 @@ func (b *Batch[T, R]) Open(calls []*Call[T, R]) []*Call[T, R] {
 	}
 	b.owner.mu.Unlock()
 	for _, c := range gone {
-		var none R
-		c.result, c.err = none, ErrWithdrawn // instead of what an attempt that was undone has answered
+		c.final.err = ErrWithdrawn
 		close(c.done)
 	}
 	return here
