@@ -109,6 +109,13 @@ func (b *Batcher[T, R]) answered(c *Call[T, R]) bool {
 	return c.state == over || c.state == left
 }
 
+// Queued returns how many calls wait for their flush.
+func (b *Batcher[T, R]) Queued() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue)
+}
+
 // Close lets the calls that are queued be executed and returns when the last flush has ended. Later calls get
 // [ErrClosed]. It may be called twice.
 func (b *Batcher[T, R]) Close() error {

@@ -8,7 +8,10 @@ import (
 )
 
 // batchMetrics counts what flushes do, by operation.
-type batchMetrics struct{ calls, queued, took *prometheus.HistogramVec }
+type batchMetrics struct {
+	factory             promauto.Factory
+	calls, queued, took *prometheus.HistogramVec
+}
 
 // newBatchMetrics registers the metrics with registry, unless it is nil.
 func newBatchMetrics(registry prometheus.Registerer) batchMetrics {
@@ -18,6 +21,8 @@ func newBatchMetrics(registry prometheus.Registerer) batchMetrics {
 	}
 	seconds := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 	return batchMetrics{
+		factory: metrics,
+
 		calls:  histogram("stock_batch_calls", "Calls in one flush of group-commit.", prometheus.ExponentialBuckets(1, 2, 11)),
 		queued: histogram("stock_batch_queued_seconds", "Time that a flush's first call had waited for its turn.", seconds),
 		took:   histogram("stock_batch_flush_seconds", "Time of one flush, repetitions included.", seconds),
@@ -26,6 +31,13 @@ func newBatchMetrics(registry prometheus.Registerer) batchMetrics {
 
 func (m batchMetrics) of(operation string) batch.Observer {
 	return operationMetrics{m.calls.WithLabelValues(operation), m.queued.WithLabelValues(operation), m.took.WithLabelValues(operation)}
+}
+
+// waiting registers a gauge of what queued returns.
+func (m batchMetrics) waiting(operation string, queued func() int) {
+	m.factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "stock_batch_waiting", Help: "Calls that wait for their flush.", ConstLabels: prometheus.Labels{"operation": operation},
+	}, func() float64 { return float64(queued()) })
 }
 
 type operationMetrics struct{ calls, queued, took prometheus.Observer }

@@ -57,6 +57,9 @@ func newGroupCommit(d Deps) stock.Reserver {
 	s.reserves = batch.New(flush(s.ledger, tryReserves), options("reserve")...)
 	s.confirms = batch.New(flush(s.ledger, tryEnds(stock.Confirmed)), options("confirm")...)
 	s.releases = batch.New(flush(s.ledger, tryEnds(stock.Released)), options("release")...)
+	metrics.waiting("reserve", s.reserves.Queued)
+	metrics.waiting("confirm", s.confirms.Queued)
+	metrics.waiting("release", s.releases.Queued)
 	return s
 }
 

@@ -22,8 +22,12 @@ type try[T, R any] func(tx *gorm.DB, b store.Bulk, calls []*batch.Call[T, R], se
 // errNothing ends a transaction that has written nothing.
 var errNothing = errors.New("nothing to write")
 
-// unknownTimeout bounds the search for the outcome of a COMMIT whose answer was lost.
-const unknownTimeout = 5 * time.Second
+// The search for the outcome of a COMMIT whose answer was lost: for how long, and how often when the server cannot be
+// asked.
+const (
+	unknownTimeout = 5 * time.Second
+	unknownPause   = 50 * time.Millisecond
+)
 
 // flush makes the function that a batcher calls: it repeats one until the calls have their answers.
 func flush[T, R any](ledger *store.Ledger, one try[T, R]) func(context.Context, *batch.Batch[T, R]) {
@@ -63,29 +67,43 @@ func (f *flushing[T, R]) answer(ctx context.Context, calls []*batch.Call[T, R]) 
 // An order became known between that read and our insert. It has committed, or the insert would still wait for it.
 //
 // The answer to COMMIT was lost. Then the ledger tells for each order whether it was committed, or the next attempt does
-// it: the operations are idempotent. Only if that does not end well either is the outcome unknown, and nobody may leave
-// believing that nothing was executed.
+// it: the operations are idempotent.
 func (f *flushing[T, R]) settle(ctx context.Context, calls []*batch.Call[T, R]) error {
-	var unknown error
 	for {
-		err := f.once(ctx, calls, unknown != nil)
+		err := f.once(ctx, calls, false)
 		switch {
 		case err == nil || errors.Is(err, errNothing):
 			return nil
-		case errors.Is(err, database.ErrCommitUnknown) && unknown == nil:
-			unknown = err
-			// The flush's time may be up, yet the answer matters as much as before: it has a time of its own.
-			fresh, cancel := context.WithTimeout(context.WithoutCancel(ctx), unknownTimeout)
-			defer cancel()
-			ctx = fresh
-		case errors.Is(err, database.ErrCommitUnknown) && ctx.Err() == nil:
-		case database.IsDuplicate(err) && ctx.Err() == nil:
-		case unknown != nil:
-			return unknown
-		case database.IsDuplicate(err):
-			return stock.ErrContended.Wrap(err)
-		default:
+		case errors.Is(err, database.ErrCommitUnknown):
+			return f.findOut(ctx, calls, err)
+		case !database.IsDuplicate(err):
 			return err
+		case ctx.Err() != nil:
+			return stock.ErrContended.Wrap(err)
+		}
+	}
+}
+
+// findOut runs the transaction again until it learns what became of its COMMIT, and returns unknown if it cannot. Nobody
+// may leave meanwhile believing that nothing was executed.
+func (f *flushing[T, R]) findOut(ctx context.Context, calls []*batch.Call[T, R], unknown error) error {
+	// The flush's time may be up, yet the answer matters as much as before: it has a time of its own.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unknownTimeout)
+	defer cancel()
+	tick := time.NewTicker(unknownPause)
+	defer tick.Stop()
+	for {
+		err := f.once(ctx, calls, true)
+		if err == nil || errors.Is(err, errNothing) {
+			return nil
+		}
+		if fault.KindOf(err) == fault.Internal && !database.IsDuplicate(err) {
+			return unknown
+		}
+		select {
+		case <-ctx.Done():
+			return unknown
+		case <-tick.C:
 		}
 	}
 }
