@@ -63,7 +63,7 @@ func (b *Batcher[T, R]) enqueue(ctx context.Context, c *Call[T, R]) error {
 	return nil
 }
 
-// giveUp is for a caller whose context has ended. An answer that is there already is not thrown away.
+// giveUp is for a caller whose context has ended.
 func (b *Batcher[T, R]) giveUp(ctx context.Context, c *Call[T, R]) (R, error) {
 	var none R
 	if b.withdraw(c) {
@@ -74,10 +74,7 @@ func (b *Batcher[T, R]) giveUp(ctx context.Context, c *Call[T, R]) (R, error) {
 	select {
 	case <-c.done:
 	case <-timer.C:
-		if !b.answered(c) {
-			return none, gaveUp(ctx, ErrUnanswered)
-		}
-		<-c.done // it is on its way
+		return none, gaveUp(ctx, ErrUnanswered)
 	}
 	if errors.Is(c.final.err, ErrWithdrawn) {
 		return none, gaveUp(ctx, ErrWithdrawn)
@@ -103,12 +100,6 @@ func (b *Batcher[T, R]) withdraw(c *Call[T, R]) bool {
 	return c.state == left
 }
 
-func (b *Batcher[T, R]) answered(c *Call[T, R]) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return c.state == over || c.state == left
-}
-
 // Queued returns how many calls wait for their flush.
 func (b *Batcher[T, R]) Queued() int {
 	b.mu.Lock()
@@ -129,9 +120,7 @@ func (b *Batcher[T, R]) Close() error {
 // run flushes one batch. Whatever the flush does to this goroutine, the next one gets a new one.
 func (b *Batcher[T, R]) run() {
 	defer b.next()
-	// Those whom the last flush has just answered, and whoever else is ready to run, may call first. Without it a batch
-	// of all callers would be followed by one of the first caller alone, while all the others wait for that.
-	runtime.Gosched()
+	b.yield()
 	ctx, cancel := context.WithTimeout(context.Background(), b.s.timeout)
 	defer cancel()
 	batch := b.take(cancel)
@@ -151,6 +140,16 @@ func (b *Batcher[T, R]) run() {
 	}()
 	b.flush(ctx, batch)
 	failure = nil
+}
+
+// yield lets those call first whom the last flush has just answered, and whoever else is ready to run, for as long as that
+// brings somebody. Without it a batch of all callers would be followed by one of the first caller alone, while all the
+// others wait for that.
+func (b *Batcher[T, R]) yield() {
+	for queued := 0; queued < b.Queued() && queued < b.s.maxWeight; {
+		queued = b.Queued()
+		runtime.Gosched()
+	}
 }
 
 // next starts the next flush if anybody waits for one.
@@ -180,7 +179,7 @@ func (b *Batcher[T, R]) take(cancel context.CancelFunc) *Batch[T, R] {
 		return nil
 	}
 	batch.waiting = len(batch.calls)
-	b.queue = slices.Clone(b.queue[len(batch.calls):]) // a copy: withdrawals move the queue, not the batch
+	b.queue = slices.Delete(b.queue, 0, len(batch.calls))
 	return batch
 }
 

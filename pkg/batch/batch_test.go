@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -164,9 +163,9 @@ func TestBatcher_Do_AllWhoWereAnswered(t *testing.T) {
 	}
 	wg.Wait()
 	closed(t, b)
-	slices.Sort(sizes)
-	if median := sizes[len(sizes)/2]; median < callers/2 {
-		t.Errorf("half of the flushes had %d calls or fewer, of %d callers: %v", median, callers, sizes)
+	t.Logf("%d flushes: %v", len(sizes), sizes)
+	if len(sizes) > rounds*9/5 { // twice as many would be one alone and the others, in turns
+		t.Errorf("%d rounds of %d callers took %d flushes", rounds, callers, len(sizes))
 	}
 }
 

@@ -1,10 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -12,8 +13,9 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Bulk is the ledger for many orders in one transaction. Its statements take rows in the order of their keys, whatever
-// the order in which they are asked for.
+// Bulk is the ledger for many orders in one transaction. However many they are, each step is one statement with one
+// parameter: a list in JSON, which JSON_TABLE makes a table of. Its rows are sorted and STRAIGHT_JOIN keeps their order,
+// so that headers are taken in the order of their keys.
 type Bulk struct{ tx *gorm.DB }
 
 // Header is what the ledger knows of an order without its lines.
@@ -24,10 +26,6 @@ type NewReservation struct {
 	Hash    string
 	Receipt stock.Receipt
 }
-
-// bulkRows is how many rows one statement names: far below the 65,535 parameters that a statement can have, and below
-// the 1,000 elements from which MariaDB turns an IN list into a temporary table.
-const bulkRows = 500
 
 // Check returns the refusals that need no database: stock.ErrInvalidOrderNo and stock.ErrInvalidLines.
 func (l *Ledger) Check(r stock.Request) error { return l.check(r) }
@@ -43,29 +41,30 @@ func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error)
 	return nil
 }
 
+// orders is the table of order numbers that the statements below join.
+const orders = "JSON_TABLE(?, '$[*]' COLUMNS (no CHAR(26) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS o"
+
+const selectHeaders = "SELECT h.order_no, h.status, h.request_hash, h.strategy FROM " + orders +
+	" STRAIGHT_JOIN reservations AS h FORCE INDEX (PRIMARY) ON h.order_no = o.no"
+
 // Headers returns those of the orders that are known, as they are committed.
 func (b Bulk) Headers(orderNos []string) (map[string]Header, error) {
-	return b.headers(orderNos, "")
+	return b.headers(selectHeaders, orderNos)
 }
 
 // LockHeaders is Headers, and the headers are locked until the transaction ends.
 func (b Bulk) LockHeaders(orderNos []string) (map[string]Header, error) {
-	return b.headers(orderNos, " ORDER BY order_no FOR UPDATE")
+	return b.headers(selectHeaders+" FOR UPDATE", orderNos)
 }
 
-func (b Bulk) headers(orderNos []string, how string) (map[string]Header, error) {
-	known := map[string]Header{}
-	for chunk := range slices.Chunk(inOrder(orderNos), bulkRows) {
-		var found []Header
-		// Without the forced index a long list may be answered by a scan, which FOR UPDATE would lock.
-		err := b.tx.Raw("SELECT order_no, status, request_hash, strategy FROM reservations FORCE INDEX (PRIMARY) WHERE order_no IN ?"+how, chunk).
-			Scan(&found).Error
-		if err != nil {
-			return nil, fmt.Errorf("read %d headers: %w", len(chunk), err)
-		}
-		for _, h := range found {
-			known[h.OrderNo] = h
-		}
+func (b Bulk) headers(query string, orderNos []string) (map[string]Header, error) {
+	var found []Header
+	if err := b.tx.Raw(query, keys(orderNos)).Scan(&found).Error; err != nil {
+		return nil, fmt.Errorf("read %d headers: %w", len(orderNos), err)
+	}
+	known := make(map[string]Header, len(found))
+	for _, h := range found {
+		known[h.OrderNo] = h
 	}
 	return known, nil
 }
@@ -78,110 +77,127 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 		receipts[h.OrderNo] = stock.Receipt{OrderNo: h.OrderNo, Strategy: h.Strategy}
 		orderNos = append(orderNos, h.OrderNo)
 	}
-	for chunk := range slices.Chunk(inOrder(orderNos), bulkRows) {
-		var lines []struct {
-			OrderNo           string
-			stock.ReceiptLine `gorm:"embedded"`
-		}
-		err := b.tx.Raw(`SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents
-			FROM reservation_lines l FORCE INDEX (PRIMARY) JOIN products p ON p.sku = l.sku
-			WHERE l.order_no IN ? ORDER BY l.order_no, l.sku`, chunk).Scan(&lines).Error
-		if err != nil {
-			return nil, fmt.Errorf("read %d receipts: %w", len(chunk), err)
-		}
-		for _, l := range lines {
-			r := receipts[l.OrderNo]
-			r.Lines = append(r.Lines, l.ReceiptLine)
-			receipts[l.OrderNo] = r
-		}
+	var lines []struct {
+		OrderNo           string
+		stock.ReceiptLine `gorm:"embedded"`
+	}
+	err := b.tx.Raw("SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents FROM "+orders+
+		` STRAIGHT_JOIN reservation_lines AS l FORCE INDEX (PRIMARY) ON l.order_no = o.no
+		JOIN products AS p ON p.sku = l.sku ORDER BY l.order_no, l.sku`, keys(orderNos)).Scan(&lines).Error
+	if err != nil {
+		return nil, fmt.Errorf("read %d receipts: %w", len(headers), err)
+	}
+	for _, l := range lines {
+		r := receipts[l.OrderNo]
+		r.Lines = append(r.Lines, l.ReceiptLine)
+		receipts[l.OrderNo] = r
 	}
 	return receipts, nil
+}
+
+// Lines returns the lines of each order, in SKU order.
+func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
+	var found []struct {
+		OrderNo    string
+		stock.Line `gorm:"embedded"`
+	}
+	err := b.tx.Raw("SELECT l.order_no, l.sku, l.quantity FROM "+orders+
+		" STRAIGHT_JOIN reservation_lines AS l FORCE INDEX (PRIMARY) ON l.order_no = o.no ORDER BY l.order_no, l.sku", keys(orderNos)).
+		Scan(&found).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the lines of %d orders: %w", len(orderNos), err)
+	}
+	lines := make(map[string][]stock.Line, len(orderNos))
+	for _, l := range found {
+		lines[l.OrderNo] = append(lines[l.OrderNo], l.Line)
+	}
+	return lines, nil
+}
+
+// newHeader and newLine are the rows of Insert.
+type newHeader struct {
+	No       string `json:"n"`
+	Hash     string `json:"h"`
+	Strategy string `json:"s"`
+}
+
+type newLine struct {
+	No       string `json:"n"`
+	SKU      string `json:"s"`
+	Quantity int64  `json:"q"`
+	Price    int64  `json:"p"`
 }
 
 // Insert writes new reservations with their lines. database.IsDuplicate reports that one of the orders has become known:
 // a plain INSERT, because of many rows one would not learn from a count which of them were there.
 func (b Bulk) Insert(all []NewReservation) error {
 	all = slices.Clone(all)
-	slices.SortFunc(all, func(x, y NewReservation) int { return strings.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
-	headers, lines := make([]any, 0, 3*len(all)), make([]any, 0, 4*len(all))
-	for _, r := range all {
-		headers = append(headers, r.Receipt.OrderNo, r.Hash, r.Receipt.Strategy)
+	slices.SortFunc(all, func(x, y NewReservation) int { return cmp.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
+	headers, lines := make([]newHeader, len(all)), make([]newLine, 0, len(all))
+	for i, r := range all {
+		headers[i] = newHeader{r.Receipt.OrderNo, r.Hash, r.Receipt.Strategy}
 		for _, l := range r.Receipt.Lines {
-			lines = append(lines, r.Receipt.OrderNo, l.SKU, l.Quantity, l.UnitPriceCents)
+			lines = append(lines, newLine{r.Receipt.OrderNo, l.SKU, l.Quantity, l.UnitPriceCents})
 		}
 	}
-	err := b.insert("INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at) VALUES ",
-		"(?, 'reserved', ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))", 3, headers)
+	err := b.tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
+		SELECT no, 'reserved', request_hash, strategy, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)
+		FROM JSON_TABLE(?, '$[*]' COLUMNS (
+			no CHAR(26) CHARACTER SET ascii PATH '$.n',
+			request_hash CHAR(64) CHARACTER SET ascii PATH '$.h',
+			strategy VARCHAR(32) CHARACTER SET ascii PATH '$.s')) AS o`, list(headers)).Error
 	if err != nil {
-		return fmt.Errorf("insert %d headers: %w", len(all), err)
+		return fmt.Errorf("insert %d headers: %w", len(headers), err)
 	}
-	if err := b.insert("INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ", "(?, ?, ?, ?)", 4, lines); err != nil {
-		return fmt.Errorf("insert the lines of %d orders: %w", len(all), err)
+	err = b.tx.Exec(`INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+		SELECT no, sku, quantity, price
+		FROM JSON_TABLE(?, '$[*]' COLUMNS (
+			no CHAR(26) CHARACTER SET ascii PATH '$.n',
+			sku VARCHAR(64) CHARACTER SET ascii PATH '$.s',
+			quantity BIGINT PATH '$.q',
+			price BIGINT PATH '$.p')) AS l`, list(lines)).Error
+	if err != nil {
+		return fmt.Errorf("insert %d lines: %w", len(lines), err)
 	}
 	return nil
 }
 
 // Bury writes the tombstones of unknown orders. database.IsDuplicate reports that one of them has become known.
 func (b Bulk) Bury(orderNos []string) error {
-	var args []any
-	for _, no := range inOrder(orderNos) {
-		args = append(args, no)
-	}
-	err := b.insert("INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at) VALUES ",
-		"(?, 'void', '', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))", 1, args)
+	err := b.tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
+		SELECT no, 'void', '', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) FROM `+orders, keys(orderNos)).Error
 	if err != nil {
 		return fmt.Errorf("insert %d tombstones: %w", len(orderNos), err)
 	}
 	return nil
 }
 
-// insert writes rows of width values each.
-func (b Bulk) insert(into, row string, width int, args []any) error {
-	for chunk := range slices.Chunk(args, width*bulkRows) {
-		rows := strings.Repeat(row+", ", len(chunk)/width)
-		if err := b.tx.Exec(into+strings.TrimSuffix(rows, ", "), chunk...).Error; err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// End gives reserved headers, which the caller has locked, their final status.
+// End gives reserved headers, which the caller has locked, their final status. No order may be named twice.
 func (b Bulk) End(orderNos []string, status stock.Status) error {
-	for chunk := range slices.Chunk(inOrder(orderNos), bulkRows) {
-		res := b.tx.Exec(`UPDATE reservations FORCE INDEX (PRIMARY) SET status = ?, updated_at = UTC_TIMESTAMP(6)
-			WHERE order_no IN ? AND status = 'reserved'`, status, chunk)
-		if res.Error != nil {
-			return fmt.Errorf("mark %d orders %s: %w", len(chunk), status, res.Error)
-		}
-		if res.RowsAffected != int64(len(chunk)) {
-			return fmt.Errorf("%w: of %d orders only %d could be marked %s", errLedger, len(chunk), res.RowsAffected, status)
-		}
+	res := b.tx.Exec("UPDATE "+orders+` STRAIGHT_JOIN reservations AS h FORCE INDEX (PRIMARY) ON h.order_no = o.no
+		SET h.status = ?, h.updated_at = UTC_TIMESTAMP(6) WHERE h.status = 'reserved'`, keys(orderNos), status)
+	if res.Error != nil {
+		return fmt.Errorf("mark %d orders %s: %w", len(orderNos), status, res.Error)
+	}
+	if res.RowsAffected != int64(len(orderNos)) {
+		return fmt.Errorf("%w: of %d orders only %d could be marked %s", errLedger, len(orderNos), res.RowsAffected, status)
 	}
 	return nil
 }
 
-// Lines returns the lines of each order, in SKU order.
-func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
-	lines := make(map[string][]stock.Line, len(orderNos))
-	for chunk := range slices.Chunk(inOrder(orderNos), bulkRows) {
-		var found []struct {
-			OrderNo    string
-			stock.Line `gorm:"embedded"`
-		}
-		err := b.tx.Raw(`SELECT order_no, sku, quantity FROM reservation_lines FORCE INDEX (PRIMARY)
-			WHERE order_no IN ? ORDER BY order_no, sku`, chunk).Scan(&found).Error
-		if err != nil {
-			return nil, fmt.Errorf("read the lines of %d orders: %w", len(chunk), err)
-		}
-		for _, l := range found {
-			lines[l.OrderNo] = append(lines[l.OrderNo], l.Line)
-		}
-	}
-	return lines, nil
+// keys returns the keys as a list, sorted and each once.
+func keys(all []string) string {
+	return list(slices.Compact(slices.Sorted(slices.Values(all))))
 }
 
-// inOrder returns the keys sorted and each once.
-func inOrder(keys []string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(keys)))
+// list returns rows in JSON. It is a string because the driver marks bytes as binary, which is no JSON to MySQL.
+func list[T any](rows []T) string {
+	if rows == nil {
+		return "[]"
+	}
+	text, err := json.Marshal(rows)
+	if err != nil {
+		panic(err) // a type of ours that JSON cannot hold
+	}
+	return string(text)
 }

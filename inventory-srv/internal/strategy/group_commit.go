@@ -31,6 +31,7 @@ type GroupCommit struct {
 	reserves *batch.Batcher[reserveCall, stock.Receipt]
 	confirms *batch.Batcher[string, struct{}]
 	releases *batch.Batcher[string, struct{}]
+	wary     int // the reserves' flusher's alone, see tryReserves
 }
 
 var _ stock.Reserver = (*GroupCommit)(nil)
@@ -54,7 +55,7 @@ func newGroupCommit(d Deps) stock.Reserver {
 			batch.WithObserver(metrics.of(operation)),
 		}
 	}
-	s.reserves = batch.New(flush(s.ledger, tryReserves), options("reserve")...)
+	s.reserves = batch.New(flush(s.ledger, s.tryReserves), options("reserve")...)
 	s.confirms = batch.New(flush(s.ledger, tryEnds(stock.Confirmed)), options("confirm")...)
 	s.releases = batch.New(flush(s.ledger, tryEnds(stock.Released)), options("release")...)
 	metrics.waiting("reserve", s.reserves.Queued)

@@ -1,6 +1,8 @@
 package strategy
 
 import (
+	"slices"
+
 	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/stock"
@@ -31,7 +33,7 @@ func tryEnds(to stock.Status) try[string, struct{}] {
 		if err != nil {
 			return err
 		}
-		if err := lockStock(tx, lines); err != nil {
+		if err := lockStock(tx, unitsOf(held, lines)); err != nil {
 			return err
 		}
 		var ending, unknown []string
@@ -45,6 +47,9 @@ func tryEnds(to stock.Status) try[string, struct{}] {
 			case err == nil && h.Status == stock.Reserved:
 				ending = append(ending, c.Item)
 			}
+		}
+		if len(ending) == 0 && len(unknown) == 0 {
+			return errNothing
 		}
 		return endAll(tx, b, to, ending, unknown, lines)
 	}
@@ -67,33 +72,37 @@ func ends(to stock.Status, h store.Header, known bool) error {
 	return stock.ErrConfirmed
 }
 
-// endAll writes what was decided: tombstones, the new status of headers, and the moves of their units. An order may be
-// named twice and is ended once.
+// endAll writes what was decided: tombstones, the new status of headers, and the moves of their units. An order that
+// several callers end is named several times and is ended once.
 func endAll(tx *gorm.DB, b store.Bulk, to stock.Status, ending, unknown []string, lines map[string][]stock.Line) error {
-	if len(ending) == 0 && len(unknown) == 0 {
-		return errNothing
+	if len(unknown) > 0 {
+		if err := b.Bury(unknown); err != nil {
+			return err
+		}
 	}
-	if err := b.Bury(unknown); err != nil {
-		return err
+	if len(ending) == 0 {
+		return nil
 	}
+	ending = slices.Compact(slices.Sorted(slices.Values(ending)))
 	if err := b.End(ending, to); err != nil {
 		return err
 	}
-	units := map[string]int64{}
-	counted := map[string]bool{}
-	for _, no := range ending {
-		if counted[no] {
-			continue
-		}
-		counted[no] = true
-		for _, l := range lines[no] {
-			units[l.SKU] += l.Quantity
-		}
-	}
+	units := unitsOf(ending, lines)
 	if to == stock.Confirmed {
 		return shift(tx, units, "reserved", "sold")
 	}
 	return shift(tx, units, "reserved", "available")
+}
+
+// unitsOf adds up the lines of the orders by SKU.
+func unitsOf(orderNos []string, lines map[string][]stock.Line) map[string]int64 {
+	units := map[string]int64{}
+	for _, no := range orderNos {
+		for _, l := range lines[no] {
+			units[l.SKU] += l.Quantity
+		}
+	}
+	return units
 }
 
 // reservedBy is an order of another strategy, by which it has to be ended.

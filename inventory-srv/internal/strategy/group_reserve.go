@@ -6,6 +6,7 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
+	"holdfast/pkg/database"
 )
 
 // reserveCall is a request with its lines in SKU order, and its hash.
@@ -14,23 +15,49 @@ type reserveCall struct {
 	hash string
 }
 
+// reserveBatch is calls of one flush.
+type reserveCalls = []*batch.Call[reserveCall, stock.Receipt]
+
+// wary is for how many flushes known orders are looked for at the start, after one flush has met a known order only when
+// it inserted it. Repeats come in storms, and a flush that has to begin again costs twice.
+const wary = 64
+
 // tryReserves decides and writes all orders of a flush. This is the one place that reads stock before it writes the
-// header, which would otherwise have to be deleted again for each refusal; the header's primary key still decides
-// between two instances that reserve one order.
-func tryReserves(tx *gorm.DB, b store.Bulk, calls []*batch.Call[reserveCall, stock.Receipt],
-	seal func() []*batch.Call[reserveCall, stock.Receipt],
-) error {
-	d, err := prepare(tx, b, calls)
-	if err != nil {
+// header, which would otherwise have to be deleted again for each refusal. The header's primary key decides all the same:
+// as a rule nobody looks for known orders first, since the insert finds them.
+func (s *GroupCommit) tryReserves(tx *gorm.DB, b store.Bulk, calls reserveCalls, seal func() reserveCalls) error {
+	d := &decisions{known: map[string]store.Header{}, stock: counters{}, place: make(map[string]int, len(calls))}
+	if s.wary > 0 {
+		s.wary--
+		if err := d.learn(b, calls); err != nil {
+			return err
+		}
+	}
+	for _, c := range calls {
+		d.stock.want(c.Item.Lines)
+	}
+	if err := d.stock.lock(tx); err != nil {
 		return err
 	}
+	var refused reserveCalls
 	for _, c := range seal() { // first come, first served
-		c.Answer(d.decide(c.Item))
+		receipt, err := d.decide(c.Item)
+		if err != nil {
+			refused = append(refused, c)
+		}
+		c.Answer(receipt, err)
+	}
+	if err := d.reconsider(b, refused); err != nil {
+		return err
 	}
 	if len(d.accepted) == 0 {
 		return errNothing
 	}
-	if err := b.Insert(d.accepted); err != nil {
+	err := b.Insert(d.accepted)
+	if database.IsDuplicate(err) {
+		s.wary = wary
+	}
+	if err != nil {
 		return err
 	}
 	return shift(tx, d.stock.taken(), "available", "reserved")
@@ -45,16 +72,15 @@ type decisions struct {
 	place    map[string]int // of an order in accepted
 }
 
-// prepare reads what was reserved before and locks the stock of all orders that were not.
-func prepare(tx *gorm.DB, b store.Bulk, calls []*batch.Call[reserveCall, stock.Receipt]) (*decisions, error) {
-	d := &decisions{place: make(map[string]int, len(calls))}
+// learn reads what the ledger knows of the calls' orders.
+func (d *decisions) learn(b store.Bulk, calls reserveCalls) error {
 	orderNos := make([]string, len(calls))
 	for i, c := range calls {
 		orderNos[i] = c.Item.OrderNo
 	}
 	var err error
-	if d.known, err = b.Headers(orderNos); err != nil {
-		return nil, err
+	if d.known, err = b.Headers(orderNos); err != nil || len(d.known) == 0 {
+		return err
 	}
 	var held []store.Header
 	for _, h := range d.known {
@@ -62,17 +88,8 @@ func prepare(tx *gorm.DB, b store.Bulk, calls []*batch.Call[reserveCall, stock.R
 			held = append(held, h)
 		}
 	}
-	if d.replays, err = b.Receipts(held); err != nil {
-		return nil, err
-	}
-	wanted := counters{}
-	for _, c := range calls {
-		if _, known := d.known[c.Item.OrderNo]; !known {
-			wanted.want(c.Item.Lines)
-		}
-	}
-	d.stock = wanted
-	return d, wanted.lock(tx)
+	d.replays, err = b.Receipts(held)
+	return err
 }
 
 // decide answers one order as if those before it in the flush had been committed.
@@ -94,6 +111,24 @@ func (d *decisions) decide(r reserveCall) (stock.Receipt, error) {
 	d.place[r.OrderNo] = len(d.accepted)
 	d.accepted = append(d.accepted, store.NewReservation{Hash: r.hash, Receipt: receipt})
 	return receipt, nil
+}
+
+// reconsider answers refused orders that are known after all from the ledger: an order that got the last unit is told so,
+// and not that it is sold out. It looks under the lock of the stock rows, for before it the same order may have been about
+// to take that unit through another instance.
+func (d *decisions) reconsider(b store.Bulk, refused reserveCalls) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	if err := d.learn(b, refused); err != nil {
+		return err
+	}
+	for _, c := range refused {
+		if h, known := d.known[c.Item.OrderNo]; known {
+			c.Answer(d.replay(c.Item, h))
+		}
+	}
+	return nil
 }
 
 func (d *decisions) replay(r reserveCall, h store.Header) (stock.Receipt, error) {

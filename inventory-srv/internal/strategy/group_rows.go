@@ -1,10 +1,10 @@
 package strategy
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -32,40 +32,29 @@ func (cs counters) want(lines []stock.Line) {
 	}
 }
 
+// skus is the table of units that the statements below join, in SKU order, which STRAIGHT_JOIN keeps. The forced index
+// makes each of its rows one look-up: a scan would lock the whole table, in any order.
+const skus = `JSON_TABLE(?, '$[*]' COLUMNS (sku VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$.s', units BIGINT PATH '$.n')) AS u
+	STRAIGHT_JOIN stock AS s FORCE INDEX (PRIMARY) ON s.sku = u.sku`
+
 // lock reads the wanted rows and locks them in SKU order until the transaction ends. Titles and prices come along as
 // subqueries, which a locking read does not lock: a price may change at any time, so it is read each time, and it costs
 // no round trip.
 func (cs counters) lock(tx *gorm.DB) error {
-	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), bulkSKUs) {
-		var found []*counter
-		err := tx.Raw(`SELECT sku, layout, available,
-				(SELECT title FROM products p WHERE p.sku = s.sku) AS title,
-				COALESCE((SELECT price_cents FROM products p WHERE p.sku = s.sku), 0) AS price_cents
-			FROM stock s FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE`, chunk).Scan(&found).Error
-		if err != nil {
-			return fmt.Errorf("lock the stock of %d SKUs: %w", len(chunk), err)
-		}
-		for _, c := range found {
-			cs[c.SKU] = c
-		}
+	units := make(map[string]int64, len(cs))
+	for sku := range cs {
+		units[sku] = 0
 	}
-	return nil
-}
-
-// lockStock locks the stock rows of the lines in SKU order until the transaction ends.
-func lockStock(tx *gorm.DB, lines map[string][]stock.Line) error {
-	skus := map[string]bool{}
-	for _, ls := range lines {
-		for _, l := range ls {
-			skus[l.SKU] = true
-		}
+	var found []*counter
+	err := tx.Raw(`SELECT s.sku, s.layout, s.available,
+			(SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
+			COALESCE((SELECT price_cents FROM products AS p WHERE p.sku = s.sku), 0) AS price_cents
+		FROM `+skus+" FOR UPDATE", unitList(units)).Scan(&found).Error
+	if err != nil {
+		return fmt.Errorf("lock the stock of %d SKUs: %w", len(cs), err)
 	}
-	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(skus)), bulkSKUs) {
-		var found []string
-		err := tx.Raw("SELECT sku FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", chunk).Scan(&found).Error
-		if err != nil {
-			return fmt.Errorf("lock the stock of %d SKUs: %w", len(chunk), err)
-		}
+	for _, c := range found {
+		cs[c.SKU] = c
 	}
 	return nil
 }
@@ -113,31 +102,42 @@ func (cs counters) taken() map[string]int64 {
 	return units
 }
 
-// bulkSKUs is how many SKUs one statement names. For each row the server tries half of the CASE's branches, so a longer
-// statement costs more than a second one.
-const bulkSKUs = 100
-
-// shift moves units of many SKUs from one counter to another. The primary key is forced because MariaDB plans the
-// statement as a scan of the whole table otherwise, and scans of two flushers lock each other's rows in any order.
-func shift(tx *gorm.DB, units map[string]int64, from, to string) error {
-	for skus := range slices.Chunk(slices.Sorted(maps.Keys(units)), bulkSKUs) {
-		cases := "CASE sku" + strings.Repeat(" WHEN ? THEN ?", len(skus)) + " END"
-		var args []any
-		for range 3 {
-			for _, sku := range skus {
-				args = append(args, sku, units[sku])
-			}
-		}
-		// The skus come between the second and the third CASE.
-		args = slices.Insert(args, 4*len(skus), any(skus))
-		res := tx.Exec("UPDATE stock FORCE INDEX (PRIMARY) SET "+from+" = "+from+" - "+cases+", "+to+" = "+to+" + "+cases+`,
-			version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN ? AND `+from+" >= "+cases, args...)
-		if res.Error != nil {
-			return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(skus), from, to, res.Error)
-		}
-		if res.RowsAffected != int64(len(skus)) {
-			return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(skus), from, to, errCounters)
-		}
+// lockStock locks stock rows in SKU order until the transaction ends.
+func lockStock(tx *gorm.DB, units map[string]int64) error {
+	var found []string
+	if err := tx.Raw("SELECT s.sku FROM "+skus+" FOR UPDATE", unitList(units)).Scan(&found).Error; err != nil {
+		return fmt.Errorf("lock the stock of %d SKUs: %w", len(units), err)
 	}
 	return nil
+}
+
+// shift moves units of many SKUs from one counter to another, with one statement.
+func shift(tx *gorm.DB, units map[string]int64, from, to string) error {
+	res := tx.Exec("UPDATE "+skus+" SET s."+from+" = s."+from+" - u.units, s."+to+" = s."+to+` + u.units,
+		s.version = s.version + 1, s.updated_at = UTC_TIMESTAMP(6) WHERE s.`+from+" >= u.units", unitList(units))
+	if res.Error != nil {
+		return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(units), from, to, res.Error)
+	}
+	if res.RowsAffected != int64(len(units)) {
+		return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(units), from, to, errCounters)
+	}
+	return nil
+}
+
+// unitList returns the units in JSON, in SKU order. It is a string because the driver marks bytes as binary, which is no
+// JSON to MySQL.
+func unitList(units map[string]int64) string {
+	type row struct {
+		SKU   string `json:"s"`
+		Units int64  `json:"n"`
+	}
+	rows := make([]row, 0, len(units))
+	for _, sku := range slices.Sorted(maps.Keys(units)) {
+		rows = append(rows, row{sku, units[sku]})
+	}
+	text, err := json.Marshal(rows)
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	return string(text)
 }
