@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"gorm.io/gorm"
@@ -55,24 +56,31 @@ func (c *crowd) together(t *testing.T, operation string, calls ...func()) int64 
 	t.Helper()
 	c.rounds++
 	no := fmt.Sprintf("BUSY-%d", c.rounds)
+	first := "SELECT h.order_no" // the statement with which a flush begins
 	busy := func() error {
 		_, err := c.set.Reserve(t.Context(), order(no, groupCommit, line("BUSY", 1)))
 		return err
 	}
 	switch operation {
+	case "reserve":
+		first = "SELECT s.sku"
 	case "confirm":
 		busy = func() error { _ = c.set.Confirm(t.Context(), no); return nil } // of an unknown order
 	case "release":
 		busy = func() error { return c.set.Release(t.Context(), no) }
 	}
-	held := c.sent.holdNext("SELECT order_no, status")
+	held := c.sent.holdNext(first)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := busy(); err != nil {
 			t.Errorf("the order that keeps the flusher busy: %v", err)
 		}
 	})
-	<-held.reached
+	select {
+	case <-held.reached:
+	case <-time.After(patience):
+		t.Fatalf("no statement began with %q", first)
+	}
 	for i, call := range calls {
 		wg.Go(call)
 		eventually(t, fmt.Sprintf("call %d of %s is queued", i, operation), func() bool { return c.waitingFor(t, operation) == i+1 })

@@ -237,7 +237,7 @@ func TestGroupCommit_LostCommit(t *testing.T) {
 				c.reserving(t, order("LARGE", groupCommit, line("A", 3)), &got[1]),
 				c.reserving(t, order("TWO", groupCommit, line("A", 1)), &got[2]),
 			}
-			c.sent.before("UPDATE stock", 2, func() { wire.lose.Store(true) })
+			c.sent.before("UPDATE JSON_TABLE", 2, func() { wire.lose.Store(true) })
 			c.together(t, "reserve", calls...)
 			for i, want := range []error{nil, stock.ErrOutOfStock, nil} {
 				if !errors.Is(got[i].err, want) || fault.Ambiguous(got[i].err) {
@@ -269,7 +269,7 @@ func TestGroupCommit_UnknownCommit(t *testing.T) {
 	wire.arrives.Store(true)
 	c := crowdOf(t, w, wire.open(t, w.dsn))
 	c.has(t, "A", 3)
-	c.sent.before("UPDATE stock", 1, func() {
+	c.sent.before("UPDATE JSON_TABLE", 1, func() {
 		wire.lose.Store(true)
 		wire.refuse.Store(true)
 	})

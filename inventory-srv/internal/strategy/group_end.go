@@ -33,7 +33,11 @@ func tryEnds(to stock.Status) try[string, struct{}] {
 		if err != nil {
 			return err
 		}
-		if err := lockStock(tx, unitsOf(held, lines)); err != nil {
+		rows := counters{}
+		for _, ls := range lines {
+			rows.want(ls)
+		}
+		if err := rows.lock(tx); err != nil {
 			return err
 		}
 		var ending, unknown []string

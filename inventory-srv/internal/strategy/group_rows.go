@@ -32,29 +32,26 @@ func (cs counters) want(lines []stock.Line) {
 	}
 }
 
-// skus is the table of units that the statements below join, in SKU order, which STRAIGHT_JOIN keeps. The forced index
-// makes each of its rows one look-up: a scan would lock the whole table, in any order.
-const skus = `JSON_TABLE(?, '$[*]' COLUMNS (sku VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$.s', units BIGINT PATH '$.n')) AS u
-	STRAIGHT_JOIN stock AS s FORCE INDEX (PRIMARY) ON s.sku = u.sku`
+// lockChunk is how many keys a locking read names: fewer than the 1,000 from which MariaDB makes a table of an IN list
+// and may scan the other one.
+const lockChunk = 500
 
 // lock reads the wanted rows and locks them in SKU order until the transaction ends. Titles and prices come along as
 // subqueries, which a locking read does not lock: a price may change at any time, so it is read each time, and it costs
-// no round trip.
+// no round trip. Without the forced index the server may scan, and lock, the whole table.
 func (cs counters) lock(tx *gorm.DB) error {
-	units := make(map[string]int64, len(cs))
-	for sku := range cs {
-		units[sku] = 0
-	}
-	var found []*counter
-	err := tx.Raw(`SELECT s.sku, s.layout, s.available,
-			(SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
-			COALESCE((SELECT price_cents FROM products AS p WHERE p.sku = s.sku), 0) AS price_cents
-		FROM `+skus+" FOR UPDATE", unitList(units)).Scan(&found).Error
-	if err != nil {
-		return fmt.Errorf("lock the stock of %d SKUs: %w", len(cs), err)
-	}
-	for _, c := range found {
-		cs[c.SKU] = c
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), lockChunk) {
+		var found []*counter
+		err := tx.Raw(`SELECT s.sku, s.layout, s.available,
+				(SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
+				COALESCE((SELECT price_cents FROM products AS p WHERE p.sku = s.sku), 0) AS price_cents
+			FROM stock AS s FORCE INDEX (PRIMARY) WHERE s.sku IN ? ORDER BY s.sku FOR UPDATE`, chunk).Scan(&found).Error
+		if err != nil {
+			return fmt.Errorf("lock the stock of %d SKUs: %w", len(chunk), err)
+		}
+		for _, c := range found {
+			cs[c.SKU] = c
+		}
 	}
 	return nil
 }
@@ -102,19 +99,16 @@ func (cs counters) taken() map[string]int64 {
 	return units
 }
 
-// lockStock locks stock rows in SKU order until the transaction ends.
-func lockStock(tx *gorm.DB, units map[string]int64) error {
-	var found []string
-	if err := tx.Raw("SELECT s.sku FROM "+skus+" FOR UPDATE", unitList(units)).Scan(&found).Error; err != nil {
-		return fmt.Errorf("lock the stock of %d SKUs: %w", len(units), err)
-	}
-	return nil
-}
-
-// shift moves units of many SKUs from one counter to another, with one statement.
+// shift moves units of many SKUs from one counter to another, with one statement, whose parameter JSON_TABLE makes a
+// table of. STRAIGHT_JOIN keeps its order, that of the SKUs, and the forced index makes each of its rows one look-up: a
+// scan would lock the whole table, in any order.
 func shift(tx *gorm.DB, units map[string]int64, from, to string) error {
-	res := tx.Exec("UPDATE "+skus+" SET s."+from+" = s."+from+" - u.units, s."+to+" = s."+to+` + u.units,
-		s.version = s.version + 1, s.updated_at = UTC_TIMESTAMP(6) WHERE s.`+from+" >= u.units", unitList(units))
+	res := tx.Exec(`UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
+			sku VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$.s', units BIGINT PATH '$.n')) AS u
+		STRAIGHT_JOIN stock AS s FORCE INDEX (PRIMARY) ON s.sku = u.sku
+		SET s.`+from+" = s."+from+" - u.units, s."+to+" = s."+to+` + u.units,
+			s.version = s.version + 1, s.updated_at = UTC_TIMESTAMP(6)
+		WHERE s.`+from+" >= u.units", unitList(units))
 	if res.Error != nil {
 		return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(units), from, to, res.Error)
 	}
