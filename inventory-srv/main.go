@@ -98,6 +98,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, set.Close()) }()
 	bus, err := mq.Open(mq.Config{
 		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID,
 		Topics: events.Topics(), Log: log, Registerer: registry,
