@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/tcpproxy"
 	"holdfast/pkg/lock"
 )
 
@@ -60,9 +61,9 @@ func TestRedis_Hung(t *testing.T) {
 func TestRedis_BlackHole(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, stacktest.Redis(t))
-	p := newProxy(t, s.addr)
-	p.holdReplies() // from the first connection on
-	locker := s.lockerAt(t, p.addr(), lock.WithTTL(time.Second))
+	p := tcpproxy.New(t, s.addr)
+	p.Hold(tcpproxy.Replies) // from the first connection on
+	locker := s.lockerAt(t, p.Addr(), lock.WithTTL(time.Second))
 	for what, err := range map[string]error{
 		"try":   func() error { _, err := locker.Try(t.Context(), "k"); return err }(),
 		"raise": locker.Raise(t.Context(), "k", 7),
@@ -76,7 +77,7 @@ func TestRedis_BlackHole(t *testing.T) {
 	if err := locker.Raise(ctx, "k", 7); !errors.Is(err, context.Canceled) {
 		t.Errorf("raise = %v, want its context's error", err)
 	}
-	p.passReplies()
+	p.Pass()
 	release(t, acquire(t, locker, "k"))
 }
 
@@ -156,13 +157,13 @@ func TestRedis_Restarted(t *testing.T) {
 func TestRedis_ReplyDelayed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, stacktest.Redis(t))
-	p := newProxy(t, s.addr)
+	p := tcpproxy.New(t, s.addr)
 	var opts []lock.Option
 	long(&opts)
-	locker := s.lockerAt(t, p.addr(), opts...)
+	locker := s.lockerAt(t, p.Addr(), opts...)
 	release(t, acquire(t, locker, "k"))
 
-	p.holdReplies()
+	p.Hold(tcpproxy.Replies)
 	ctx, cancel := context.WithCancel(t.Context())
 	gaveUp := make(chan error)
 	go func() {
@@ -174,7 +175,7 @@ func TestRedis_ReplyDelayed(t *testing.T) {
 	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
 		t.Errorf("acquire = %v, want context.Canceled", err)
 	}
-	p.passReplies()
+	p.Pass()
 	eventually(t, "the key that nobody wants is gone", func() bool { return !s.exists(t, "k") })
 }
 
@@ -184,11 +185,11 @@ func TestRedis_ReplyLost(t *testing.T) {
 	t.Run("of an acquisition: taken over by the next attempt", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t, stacktest.Redis(t))
-		p := newProxy(t, s.addr)
-		locker := s.lockerAt(t, p.addr(), lock.WithTTL(time.Minute))
+		p := tcpproxy.New(t, s.addr)
+		locker := s.lockerAt(t, p.Addr(), lock.WithTTL(time.Minute))
 		release(t, acquire(t, locker, "k"))
 
-		cleanUpFailed := p.loseReplyAndNext()
+		cleanUpFailed := p.LoseReplyAndNext()
 		got := acquiring(t, locker, "k")
 		<-cleanUpFailed
 		if !s.exists(t, "k") {
@@ -204,12 +205,12 @@ func TestRedis_ReplyLost(t *testing.T) {
 	t.Run("of a release: asked again", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t, stacktest.Redis(t))
-		p := newProxy(t, s.addr)
-		locker := s.lockerAt(t, p.addr(), lock.WithTTL(time.Minute))
+		p := tcpproxy.New(t, s.addr)
+		locker := s.lockerAt(t, p.Addr(), lock.WithTTL(time.Minute))
 		lease := acquire(t, locker, "k")
 		release(t, lease)
 		lease = acquire(t, locker, "k")
-		p.loseReply()
+		p.LoseReply()
 		err := lease.Release(t.Context())
 		if err != nil {
 			t.Errorf("release: %v", err)
