@@ -23,9 +23,9 @@ type Redis struct {
 }
 
 // StartRedis starts Redis and returns when it answers. A tied one keeps nothing on disk; a detached one keeps an
-// append-only file in its folder. The error names what is missing, the port that is in use, or holds the log's end;
-// nothing is left running then.
-func StartRedis(ctx context.Context, o Options) (*Redis, error) {
+// append-only file in its folder. settings are further arguments of the server and have the last word. The error names
+// what is missing, the port that is in use, or holds the log's end; nothing is left running then.
+func StartRedis(ctx context.Context, o Options, settings ...string) (*Redis, error) {
 	ctx, cancel := withStartTimeout(ctx)
 	defer cancel()
 	path, err := require(ctx, o, requirement{
@@ -49,7 +49,7 @@ func StartRedis(ctx context.Context, o Options) (*Redis, error) {
 	if err == nil {
 		err = onFreePort(o.Port, func(port int) error {
 			r.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-			r.args = redisArgs(program, dir, port, o.Tie)
+			r.args = append(redisArgs(program, dir, port, o.Tie), settings...)
 			return r.start(ctx)
 		})
 	}
@@ -86,8 +86,8 @@ func redisArgs(program, dir string, port int, tie bool) []string {
 	return append(args, "yes")
 }
 
-// Restart ends the server with SIGKILL and starts it again on the same port. A tied one comes back empty: that is what a
-// Redis without persistence does to the locks and the stock it held.
+// Restart ends the server with SIGKILL and starts it again on the same port. A tied one comes back empty, unless its
+// settings said otherwise: that is what a Redis without persistence does to the locks and the stock it held.
 func (r *Redis) Restart(ctx context.Context) error {
 	if err := r.Process.Kill(); err != nil {
 		return fmt.Errorf("restart Redis: %w", err)

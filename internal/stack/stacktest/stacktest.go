@@ -52,13 +52,14 @@ func logForeign(tb testing.TB, addr string) {
 	tb.Logf("runs on Redis %s", info["Server"]["redis_version"])
 }
 
-// OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. It ends with the test.
-func OwnRedis(tb testing.TB) *stack.Redis {
+// OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. settings are further arguments
+// of the server. It ends with the test.
+func OwnRedis(tb testing.TB, settings ...string) *stack.Redis {
 	tb.Helper()
 	SkipIfShort(tb, "Redis")
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
-	r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
+	r, err := stack.StartRedis(ctx, stack.Options{Tie: true}, settings...)
 	if err != nil {
 		tb.Fatal(err)
 	}
