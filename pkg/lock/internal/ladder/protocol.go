@@ -86,9 +86,7 @@ func (g Guards) Deduct(
 		}
 	}
 	if g.EarlyRelease {
-		if err := lease.Release(ctx); err != nil {
-			return nil, err
-		}
+		_ = lease.Release(ctx)
 	}
 	at(BeforeCommit)
 	return c.left(), commit(work, tx)
@@ -144,9 +142,12 @@ func (c *deducting) read(key string) error {
 func (c *deducting) write(key string) error {
 	token, left := c.lease.Token(key), c.stock[key]-c.Quantity
 	var err error
-	if c.guards.FenceOnWrite {
+	switch {
+	case c.guards.NoFence: // the token is noted, and compared with nothing
+		err = c.changeOne(key, "UPDATE fenced SET stock = ?, fence = ? WHERE k = ?", left, token, key)
+	case c.guards.FenceOnWrite:
 		err = c.changeOne(key, "UPDATE fenced SET stock = ?, fence = ? WHERE k = ? AND fence <= ?", left, token, key, token)
-	} else {
+	default:
 		err = c.changeOne(key, "UPDATE fenced SET stock = ? WHERE k = ?", left, key)
 	}
 	if err != nil {
