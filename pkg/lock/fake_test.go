@@ -66,6 +66,9 @@ func (f *Fake) Expires(key string) time.Time {
 // Steal removes the key's hold behind its holder's back.
 func (f *Fake) Steal(key string) { f.Locked(func() { delete(f.holds, key) }) }
 
+// Flush removes all holds and all token counters.
+func (f *Fake) Flush() { f.Locked(func() { clear(f.holds); clear(f.counters) }) }
+
 // Locked runs do under the mutex that guards the hooks.
 func (f *Fake) Locked(do func()) {
 	f.mu.Lock()

@@ -112,9 +112,9 @@ func (b *Bench) Expire(key string) {
 	}
 }
 
-// rowAwaited reports whether somebody waits for a row: an update that was seen at many looks in a row, while one that need not
+// RowAwaited reports whether somebody waits for a row: an update that was seen at many looks in a row, while one that need not
 // wait is over before the second.
-func (b *Bench) rowAwaited() bool {
+func (b *Bench) RowAwaited() bool {
 	b.tb.Helper()
 	for range 20 {
 		var n int

@@ -67,11 +67,11 @@ func commitUnderLease(tb testing.TB, s Subject) error {
 	b := shared(tb, s)
 	b.Put(10, "k")
 	holder, other := b.Locker(lock.WithTTL(forever)), b.Locker(lock.WithTTL(forever))
-	one := b.hold("one", holder, "k", BeforeCommit, &Journal{w: &bytes.Buffer{}})
-	Eventually(tb, "the holder is about to commit", one.reached)
+	one := b.Hold("one", holder, "k", BeforeCommit, &Journal{w: &bytes.Buffer{}})
+	Eventually(tb, "the holder is about to commit", one.Reached)
 	lease, err := other.Try(Within(tb), "k")
-	one.goOn()
-	if held := one.wait(); held != nil {
+	one.GoOn()
+	if held := one.Wait(); held != nil {
 		return held
 	}
 	if err == nil {
@@ -105,18 +105,18 @@ func (b *Bench) interleave(first, second Locker, p, q Point) error {
 	b.Put(10, key)
 	var text bytes.Buffer
 	journal := NewJournal(&text)
-	one := b.hold("one", first, key, p, journal)
-	Eventually(b.tb, "the first holder is there", one.reached)
+	one := b.Hold("one", first, key, p, journal)
+	Eventually(b.tb, "the first holder is there", one.Reached)
 	b.Expire(key)
-	two := b.hold("two", second, key, q, journal)
-	Eventually(b.tb, "the second holder is there, or waits for the first one's row", func() bool { return two.reached() || b.rowAwaited() })
-	one.goOn()
-	Eventually(b.tb, "the first holder is through, or waits for the second one's row", func() bool { return one.ended() || b.rowAwaited() })
-	two.goOn()
-	if err := one.wait(); err != nil && !errors.Is(err, lock.ErrStale) {
+	two := b.Hold("two", second, key, q, journal)
+	Eventually(b.tb, "the second holder is there, or waits for the first one's row", func() bool { return two.Reached() || b.RowAwaited() })
+	one.GoOn()
+	Eventually(b.tb, "the first holder is through, or waits for the second one's row", func() bool { return one.Ended() || b.RowAwaited() })
+	two.GoOn()
+	if err := one.Wait(); err != nil && !errors.Is(err, lock.ErrStale) {
 		return fmt.Errorf("the first: %w", err)
 	}
-	if err := two.wait(); err != nil {
+	if err := two.Wait(); err != nil {
 		return fmt.Errorf("the second: %w", err)
 	}
 	h, err := Read(&text)

@@ -31,8 +31,8 @@ func faults() []fault {
 		{"connections half-open", nil, halfOpen},
 		{"Redis flushed", nil, flush},
 		{"Redis stopped past the leases", nil, freeze},
-		{"Redis restarted empty", nil, func(t *testing.T, a *arena) { a.restart(t); a.noted(t, ladder.NoteRaised) }},
-		{"Redis restarted with its append-only file", appendOnly(), func(t *testing.T, a *arena) { a.restart(t) }},
+		{"Redis restarted empty", nil, restartEmpty},
+		{"Redis restarted with its append-only file", appendOnly(), restart},
 		{"replica promoted while behind", nil, promote},
 	}
 }
@@ -61,9 +61,10 @@ func TestFaults(t *testing.T) {
 // hold keeps back what goes in a direction until leases have been lost for it, and for a TTL longer.
 func (a *arena) hold(t *testing.T, d tcpproxy.Direction) {
 	t.Helper()
+	before := a.history(t)
 	a.proxy.Hold(d)
 	defer a.proxy.Pass()
-	a.noted(t, ladder.NoteUnavailable)
+	a.noted(t, before, ladder.NoteUnavailable)
 	time.Sleep(leaseTTL) // what is kept back belongs to leases that are over
 	if a.proxy.Stopped() == 0 {
 		t.Error("the proxy held nothing back")
@@ -93,17 +94,18 @@ func halfOpen(t *testing.T, a *arena) {
 func flush(t *testing.T, a *arena) {
 	t.Helper()
 	for range 3 {
-		before := a.Redis.DBSize(t.Context()).Val()
-		if err := a.Redis.FlushAll(t.Context()).Err(); err != nil || before == 0 {
-			t.Fatalf("flushed %d names: %v", before, err)
+		before, names := a.history(t), a.Redis.DBSize(t.Context()).Val()
+		if err := a.Redis.FlushAll(t.Context()).Err(); err != nil || names == 0 {
+			t.Fatalf("flushed %d names: %v", names, err)
 		}
-		a.noted(t, ladder.NoteRaised)
+		a.noted(t, before, ladder.NoteRaised)
 		a.accepts(t, 3)
 	}
 }
 
 func freeze(t *testing.T, a *arena) {
 	t.Helper()
+	before := a.history(t)
 	if err := a.redis.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +115,18 @@ func freeze(t *testing.T, a *arena) {
 		}
 	}()
 	ladder.Eventually(t, "Redis stands still", func() bool { return a.redis.Process.Stopped(t.Context()) })
-	a.noted(t, ladder.NoteUnavailable)
+	a.noted(t, before, ladder.NoteUnavailable)
 	time.Sleep(leaseTTL)
 }
 
-func (a *arena) restart(t *testing.T) {
+func restartEmpty(t *testing.T, a *arena) {
+	t.Helper()
+	before := a.history(t)
+	restart(t, a)
+	a.noted(t, before, ladder.NoteRaised)
+}
+
+func restart(t *testing.T, a *arena) {
 	t.Helper()
 	before := a.redis.PID
 	if err := a.redis.Restart(ladder.Within(t)); err != nil {
@@ -152,8 +161,9 @@ func promote(t *testing.T, a *arena) {
 	if err != nil || stale >= old {
 		t.Fatalf("the replica's counter is %d (%v), want it behind %d", stale, err, old)
 	}
+	before := a.history(t)
 	a.proxy.Retarget(replica.Addr)
-	a.noted(t, ladder.NoteRaised)
+	a.noted(t, before, ladder.NoteRaised)
 }
 
 // follow makes a Redis the replica of another and waits until they are connected.

@@ -2,18 +2,18 @@ package ladder
 
 import "sync"
 
-// holding is one scripted deduction that stops at a point until it may go on.
-type holding struct {
+// Holding is one scripted deduction that stops at a point until it may go on.
+type Holding struct {
 	at, resume chan struct{}
 	once       sync.Once
 	done       chan struct{}
 	err        error // after done
 }
 
-// hold starts a deduction of one unit that stops at p, under a lease of its own.
-func (b *Bench) hold(name string, locker Locker, key string, p Point, journal *Journal) *holding {
+// Hold starts a deduction of one unit that stops at p, if it is not empty, under a lease of its own.
+func (b *Bench) Hold(name string, locker Locker, key string, p Point, journal *Journal) *Holding {
 	b.tb.Helper()
-	h := &holding{at: make(chan struct{}), resume: make(chan struct{}), done: make(chan struct{})}
+	h := &Holding{at: make(chan struct{}), resume: make(chan struct{}), done: make(chan struct{})}
 	ctx := Within(b.tb)
 	go func() {
 		defer close(h.done)
@@ -33,28 +33,29 @@ func (b *Bench) hold(name string, locker Locker, key string, p Point, journal *J
 		})
 	}()
 	b.tb.Cleanup(func() {
-		h.goOn()
+		h.GoOn()
 		<-h.done
 	})
 	return h
 }
 
-func (h *holding) stop() {
+func (h *Holding) stop() {
 	close(h.at)
 	<-h.resume
 }
 
-// reached reports whether it has come to its point, or to its end without passing it.
-func (h *holding) reached() bool {
+// Reached reports whether it has come to its point, or to its end without passing it.
+func (h *Holding) Reached() bool {
 	select {
 	case <-h.at:
 		return true
 	default:
-		return h.ended()
+		return h.Ended()
 	}
 }
 
-func (h *holding) ended() bool {
+// Ended reports whether it is over.
+func (h *Holding) Ended() bool {
 	select {
 	case <-h.done:
 		return true
@@ -63,9 +64,11 @@ func (h *holding) ended() bool {
 	}
 }
 
-func (h *holding) goOn() { h.once.Do(func() { close(h.resume) }) }
+// GoOn lets it pass its point.
+func (h *Holding) GoOn() { h.once.Do(func() { close(h.resume) }) }
 
-func (h *holding) wait() error {
+// Wait waits for its end and returns what came of it.
+func (h *Holding) Wait() error {
 	<-h.done
 	return h.err
 }
