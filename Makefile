@@ -5,9 +5,10 @@ LINT_VERSION := v2.6.2
 TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
 BROKER       ?= auto
+SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short compose-test lint fmt
+.PHONY: help build up down status test test-mysql test-short soak-lock compose-test lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQ
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
 	@cd tools && $(GO) test -shuffle=on -count=1 ./...
+
+soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
+	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./pkg/lock/internal/ladder
 
 compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
 	@deploy/compose-test

@@ -135,15 +135,23 @@ func (b *Bench) RowAwaited() bool {
 // each deduction what its client was told.
 func (b *Bench) Verify(h History, key string, stock int64) error {
 	b.tb.Helper()
-	row, err := b.Stock.Row(Within(b.tb), key)
+	_, err := b.VerifyWindow(h, key, "", Row{Stock: stock})
+	return err
+}
+
+// VerifyWindow is Verify for the part of a history in which IDs begin with prefix and the row stood at from at the start.
+// Nobody works on the row any more. It returns where the row stands now.
+func (b *Bench) VerifyWindow(h History, key, prefix string, from Row) (Row, error) {
+	b.tb.Helper()
+	to, err := b.Stock.Row(Within(b.tb), key)
 	if err != nil {
 		b.tb.Fatal(err)
 	}
-	sold, err := b.Stock.Sold(Within(b.tb), key)
+	sold, err := b.Stock.Sold(Within(b.tb), key, prefix)
 	if err != nil {
 		b.tb.Fatal(err)
 	}
-	return errors.Join(CheckFenced(h.Of(key), Row{Stock: stock}, row), CheckLedger(h.Of(key), sold, stock-row.Stock))
+	return to, errors.Join(CheckFenced(h.Of(key), from, to), CheckLedger(h.Of(key), sold, from.Stock-to.Stock))
 }
 
 // CheckLedger compares what clients of one key were told with what the ledger says, and the ledger with how much the stock

@@ -21,19 +21,19 @@ import (
 // holderEnv holds a holder's orders. A test binary that finds it in its environment is a holder and runs no test.
 const holderEnv = "HOLDFAST_LADDER_HOLDER"
 
-// Orders say what a holder process does. Without StopAt it runs workers; with it, it makes one deduction.
+// Orders say what a holder process does. Without StopAt it runs workers until GoOn is called; with it, it makes one
+// deduction and waits at that point until then.
 type Orders struct {
 	Name, Redis, DSN, Prefix string
 	TTL, MaxHold             time.Duration
 	Keys                     []string
 
 	Workers int
-	For     time.Duration // how long they work
 	Linger  time.Duration
 	Seed    uint64
 
-	StopAt Point // it waits there until GoOn is called
-	Deaf   bool  // see Guards
+	StopAt Point
+	Deaf   bool // see Guards
 
 	Journal, Continue string // files; StartHolder chooses them
 }
@@ -81,7 +81,7 @@ func (o Orders) run(ctx context.Context, journal *Journal) (err error) {
 	if o.StopAt != "" {
 		return o.once(ctx, journal, locker, Stock{db})
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.For)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var workers sync.WaitGroup
 	for i := range o.Workers {
@@ -91,6 +91,8 @@ func (o Orders) run(ctx context.Context, journal *Journal) (err error) {
 		}
 		workers.Go(func() { w.Run(ctx) })
 	}
+	o.wait(ctx)
+	cancel()
 	workers.Wait()
 	return nil
 }
@@ -111,9 +113,7 @@ func (o Orders) once(ctx context.Context, journal *Journal, locker Locker, s Sto
 				return
 			}
 			journal.Note(string(p))
-			for !exists(o.Continue) && ctx.Err() == nil {
-				time.Sleep(time.Millisecond)
-			}
+			o.wait(ctx)
 		})
 	})
 	if err != nil {
@@ -122,9 +122,14 @@ func (o Orders) once(ctx context.Context, journal *Journal, locker Locker, s Sto
 	return nil // what the row said is in the journal
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// wait waits for GoOn.
+func (o Orders) wait(ctx context.Context) {
+	for ctx.Err() == nil {
+		if _, err := os.Stat(o.Continue); err == nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // Holder is a started holder process.
@@ -162,7 +167,7 @@ func StartHolder(tb testing.TB, o Orders) *Holder {
 	return h
 }
 
-// GoOn lets a holder pass the point at which it stopped.
+// GoOn lets a holder pass the point at which it stopped, or tells its workers that it is enough.
 func (h *Holder) GoOn() error { return os.WriteFile(h.Orders.Continue, nil, 0o600) }
 
 // History is what the holder has written so far; after its end, all that it ever will.

@@ -50,9 +50,9 @@ func ignoreDone(err error) error {
 	return err
 }
 
-// Sold is what the ledger says was taken from a row, by the deduction's ID.
-func (s Stock) Sold(ctx context.Context, key string) (sold map[string]int64, err error) {
-	rows, err := s.DB.QueryContext(ctx, "SELECT id, quantity FROM sale WHERE k = ?", key)
+// Sold is what the ledger says was taken from a row, by the deduction's ID, for IDs with a prefix.
+func (s Stock) Sold(ctx context.Context, key, prefix string) (sold map[string]int64, err error) {
+	rows, err := s.DB.QueryContext(ctx, "SELECT id, quantity FROM sale WHERE k = ? AND id LIKE ?", key, prefix+"%")
 	if err != nil {
 		return nil, err
 	}

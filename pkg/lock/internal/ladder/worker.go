@@ -167,7 +167,7 @@ func outcome(key string, err error) Outcome {
 // pace decides whether this deduction takes long, at which point, and whether its holder notices the end of its lease.
 func (w *Worker) pace(ctx context.Context, lease *lock.Lease) (Guards, func(Point)) {
 	guards := w.Guards
-	if w.Linger == 0 || w.Rand.IntN(8) > 0 {
+	if w.Linger == 0 || w.Rand.IntN(16) > 0 {
 		return guards, func(Point) {}
 	}
 	long, where := time.Duration(w.Rand.Int64N(int64(w.Linger))), Points()[w.Rand.IntN(len(Points()))]
