@@ -89,7 +89,7 @@ func (p *Process) Stopped(ctx context.Context) bool { return state(ctx, p.PID) =
 
 // state is the letter by which the system calls the state of a process; 0: there is no such process.
 func state(ctx context.Context, pid int) byte {
-	line := ""
+	var line string
 	if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil {
 		_, after, _ := bytes.Cut(stat, []byte(") ")) // after the program's name in brackets
 		line = string(after)

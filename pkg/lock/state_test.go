@@ -168,7 +168,7 @@ func (m *machine) release(number int) error {
 	}
 	for range 2 {
 		if err := g.Release(m.ctx); !errors.Is(err, want) {
-			return fmt.Errorf("release of %v answers %v, want %v", g.keys, err, want)
+			return fmt.Errorf("release of %v answers %v, want %v", g.keys, err, want) //nolint:errorlint // It may be nil.
 		}
 	}
 	if err := g.Context().Err(); err == nil {

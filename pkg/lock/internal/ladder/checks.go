@@ -55,7 +55,7 @@ func lateRelease(tb testing.TB, s Subject) error {
 	owner := b.Acquire(b.Locker(lock.WithTTL(forever)), "k")
 	before := b.Redis.Get(tb.Context(), b.LockName("k")).Val()
 	if err := late.Release(tb.Context()); !errors.Is(err, lock.ErrLost) {
-		return fmt.Errorf("release of a lease that was lost answers %v", err)
+		return fmt.Errorf("release of a lease that was lost answers %v", err) //nolint:errorlint // It may be nil.
 	}
 	if after := b.Redis.Get(tb.Context(), b.LockName("k")).Val(); after != before {
 		return fmt.Errorf("the late release changed the next owner's key from %q to %q", before, after)

@@ -154,7 +154,7 @@ func promote(t *testing.T, a *arena) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := admin.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := admin.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	stale, err := admin.Get(t.Context(), counter).Int()
@@ -173,7 +173,7 @@ func follow(t *testing.T, admin *redis.Client, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := admin.SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := admin.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	ladder.Eventually(t, "the replica is in step", func() bool {

@@ -136,8 +136,10 @@ func TestCheckFenced(t *testing.T) {
 func TestCheckLedger(t *testing.T) {
 	t.Parallel()
 	ops := []ladder.Op{
-		{ID: "a", Outcome: ladder.Accepted, Quantity: 2}, {ID: "u", Outcome: ladder.Unknown, Quantity: 1},
-		{ID: "s", Outcome: ladder.Stale, Quantity: 1}, {ID: "n", Outcome: ladder.Nothing, Quantity: 1},
+		{ID: "a", Outcome: ladder.Accepted, Quantity: 2},
+		{ID: "u", Outcome: ladder.Unknown, Quantity: 1},
+		{ID: "s", Outcome: ladder.Stale, Quantity: 1},
+		{ID: "n", Outcome: ladder.Nothing, Quantity: 1},
 	}
 	for name, tc := range map[string]struct {
 		sold map[string]int64

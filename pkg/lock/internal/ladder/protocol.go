@@ -64,7 +64,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 func (g Guards) Deduct(
 	ctx context.Context, s Stock, lease *lock.Lease, d Deduction, at func(Point),
 ) (left map[string]int64, err error) {
-	work := lease.Context()
+	work := lease.Context() //nolint:contextcheck // It is derived from the context of the acquisition.
 	if g.Deaf || g.EarlyRelease {
 		work = ctx
 	}

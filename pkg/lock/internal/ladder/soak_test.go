@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	soakTTL      = 500 * time.Millisecond
-	perWindow    = 2 // faults of each lane
-	holders      = 3 // processes at a time, each with its own way to Redis
-	workers      = 3 // in each
+	soakTTL   = 500 * time.Millisecond
+	perWindow = 2 // faults of each lane
+	holders   = 3 // processes at a time, each with its own way to Redis
+	workers   = 3 // in each
 )
 
 // soak is several processes that deduct from several keys while a seeded schedule makes everything go wrong. It goes by

@@ -171,7 +171,7 @@ func (w *Worker) pace(ctx context.Context, lease *lock.Lease) (Guards, func(Poin
 		return guards, func(Point) {}
 	}
 	long, where := time.Duration(w.Rand.Int64N(int64(w.Linger))), Points()[w.Rand.IntN(len(Points()))]
-	until := lease.Context()
+	until := lease.Context() //nolint:contextcheck // It is derived from the context of the acquisition.
 	if w.Rand.IntN(3) == 0 {
 		guards.Deaf, until = true, ctx
 	}
