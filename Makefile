@@ -8,18 +8,18 @@ REPLICAS     ?= 1
 TOOL         ?= k6
 K6_VERSION     := v1.8.1
 VEGETA_VERSION := v12.13.0
-
 # The order's way is tested once more on the development broker, whatever the rest ran on.
 ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancelledOrder|TestGivenBack|TestInventoryCut
-
 # A run in which one of the brokers carried no order is a failure: auto falls back silently when RocketMQ stopped working.
 has           = $(shell sh -c 'command -v $(1)')
 comma        := ,
 rocketmq      = $(if $(filter devbroker,$(BROKER))$(HOLDFAST_NAMESRV),,$(and $(call has,java),$(call has,mvn),$(comma)RocketMQ@holdfast/e2e))
 REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
+BROKER       ?= auto
+SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short kill-test compose-test lessons bench-lock tools load lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test compose-test lessons bench-lock tools load soak-lock lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-short: ## tests that need no server
 
 kill-test: build ## 2,000 buyers, 500 units, two of each service, one of each killed meanwhile; then an audit
 	@$(BIN) env --private -- $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
+
+soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
+	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./pkg/lock/internal/ladder
 
 compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
 	@deploy/compose-test

@@ -23,6 +23,7 @@ import (
 	"holdfast/pkg/config"
 	"holdfast/pkg/database"
 	"holdfast/pkg/lock"
+	"holdfast/pkg/lock/lockmetrics"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/server"
 	"holdfast/pkg/telemetry"
@@ -80,7 +81,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	redis.SetLogger(telemetry.RedisLogger(log))
 	client := lock.NewClient(cfg.RedisAddrs)
 	defer func() { err = errors.Join(err, client.Close()) }()
-	locker, err := lock.NewRedis(client, lock.WithTTL(cfg.LockTTL), lock.WithObserver(strategy.NewLockMetrics(registry)))
+	locker, err := lock.NewRedis(client, lock.WithTTL(cfg.LockTTL), lock.WithObserver(lockmetrics.New(registry)))
 	if err != nil {
 		return err
 	}
