@@ -45,8 +45,8 @@ func TestRedlock_MinorityAway(t *testing.T) {
 			t.Run(fmt.Sprintf("%d of %d %s", tc.away, tc.nodes, name), func(t *testing.T) {
 				t.Parallel()
 				n, servers := ownNodes(t, tc.nodes)
-				// With a TTL of a minute a command has 3 s: 20 acquisitions and releases that each waited for a hung node would
-				// take two minutes.
+				// A command to a hung node takes 500 ms to give up: 20 rounds of several commands that each waited for it would
+				// take a minute.
 				var opts []lock.Option
 				long(&opts)
 				first, second := n.locker(t, opts...), n.locker(t, opts...)
@@ -191,7 +191,7 @@ func TestRedlock_LateVoteIsGivenBack(t *testing.T) {
 	t.Parallel()
 	n, servers := ownNodes(t, 3)
 	var opts []lock.Option
-	long(&opts) // a command has 3 s
+	long(&opts)
 	l := n.locker(t, opts...)
 	release(t, acquire(t, l, "k"))
 	for range 5 {
