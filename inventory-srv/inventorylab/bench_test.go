@@ -26,23 +26,45 @@ type rival struct {
 	pool     int
 }
 
+// defaultPool is pkg/database's.
+const defaultPool = 64
+
 // BenchmarkGroupCommit prints, for each number of SKUs and callers, the orders per second of for-update and group-commit
-// and their ratio, measured in turns. One iteration is one turn of each: -benchtime=5x makes five, whose medians count.
+// and their ratio, measured in turns, on equal pools and against for-update on a small pool, which suits it better when
+// there are many callers. One iteration is one turn of each: -benchtime=5x makes five, whose medians count.
 // Callers are a closed loop: each reserves one unit of one SKU under a fresh order number, then the next.
 func BenchmarkGroupCommit(b *testing.B) {
-	rivals := []rival{{"for-update", 64}, {"for-update", 8}, {"group-commit", 64}}
+	rivals := []rival{{"for-update", defaultPool}, {"for-update", 8}, {"group-commit", defaultPool}}
 	for _, skus := range []int{1, 100} {
-		for _, callers := range []int{1, 64, 256, 1024} {
+		for _, callers := range []int{64, 256, 1024} {
 			b.Run(fmt.Sprintf("skus=%d/callers=%d", skus, callers), func(b *testing.B) {
 				speeds := measure(b, rivals, skus, callers)
-				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(speeds[0], "for-update/s")
-				b.ReportMetric(speeds[1], "for-update-8/s")
+				b.ReportMetric(speeds[1], "for-update-pool-8/s")
 				b.ReportMetric(speeds[2], "group-commit/s")
 				b.ReportMetric(speeds[2]/speeds[0], "ratio")
-				b.ReportMetric(speeds[2]/speeds[1], "ratio-8")
+				b.ReportMetric(speeds[2]/speeds[1], "ratio-pool-8")
 			})
 		}
+	}
+}
+
+// BenchmarkGroupCommit_Idle prints what a caller who is alone pays for group-commit, as a ratio of latencies.
+func BenchmarkGroupCommit_Idle(b *testing.B) {
+	speeds := measure(b, []rival{{"conditional", defaultPool}, {"group-commit", defaultPool}}, 1, 1)
+	b.ReportMetric(1e6/speeds[0], "conditional-us")
+	b.ReportMetric(1e6/speeds[1], "group-commit-us")
+	b.ReportMetric(speeds[0]/speeds[1], "ratio")
+}
+
+// BenchmarkForUpdate_Pool prints how many connections suit for-update best when 1,024 callers want one SKU.
+func BenchmarkForUpdate_Pool(b *testing.B) {
+	var rivals []rival
+	for _, pool := range []int{2, 4, 8, 16, 32, 64} {
+		rivals = append(rivals, rival{"for-update", pool})
+	}
+	for i, speed := range measure(b, rivals, 1, 1024) {
+		b.ReportMetric(speed, fmt.Sprintf("pool-%d/s", rivals[i].pool))
 	}
 }
 
@@ -60,6 +82,7 @@ func measure(b *testing.B, rivals []rival, skus, callers int) []float64 {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(0, "ns/op") // of a turn, which says nothing
 	speeds := make([][]float64, len(rivals))
 	var orders atomic.Int64
 	for b.Loop() {
