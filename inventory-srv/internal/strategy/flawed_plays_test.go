@@ -55,7 +55,7 @@ func playReleaseByAnyone(t *testing.T, s scene) damage {
 	three := s.instance(t, s.dsn)
 	late := stallUnlock(t, s.one)
 	a := goReserve(ctx, s.at(t, s.one), s.order("A", line("A", 1)))
-	<-late.reached
+	late.await(t, a)
 	for _, key := range []string{s.prefix + "stock:A", "{" + s.prefix + "}key:stock:A"} { // made by hand; pkg/lock's
 		if err := s.redis.Del(ctx, key).Err(); err != nil { // as if it had expired
 			t.Fatal(err)
@@ -86,7 +86,7 @@ var _ redis.Hook = (*unlockStall)(nil)
 
 func stallUnlock(t *testing.T, i instance) *unlockStall {
 	t.Helper()
-	s := &unlockStall{stall: stall{reached: make(chan struct{}), resume: make(chan struct{})}}
+	s := &unlockStall{stall: stall{at: "its unlock", reached: make(chan struct{}), resume: make(chan struct{})}}
 	i.client.AddHook(s)
 	err := i.db.Callback().Raw().After("gorm:raw").Register("test:arm", func(tx *gorm.DB) {
 		if strings.HasPrefix(tx.Statement.SQL.String(), "INSERT INTO reservation_lines") {
