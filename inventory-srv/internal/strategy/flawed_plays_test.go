@@ -119,11 +119,11 @@ func (s *unlockStall) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 	return next
 }
 
-// playEndlessRenewal: the first one hangs before it has touched the database. The second has time for several leases.
+// playEndlessRenewal: the first one hangs before it has touched the database. The second has time for two expiries.
 func playEndlessRenewal(t *testing.T, s scene) (d damage) {
 	s.has(t, "A", 10)
 	_, goOn := stopAt(soon(t), t, s.one, s.at(t, s.one), s.order("HUNG", line("A", 1)), "INSERT INTO reservations")
-	ctx, cancel := context.WithTimeout(soon(t), 3*time.Second)
+	ctx, cancel := context.WithTimeout(soon(t), 4*time.Second)
 	defer cancel()
 	if _, err := s.at(t, s.two).Reserve(ctx, s.order("WAITING", line("A", 1))); err != nil {
 		d.stuck++
