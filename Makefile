@@ -4,10 +4,22 @@ GO           ?= go
 LINT_VERSION := v2.6.2
 TEST_FLAGS   ?= -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
+REPLICAS     ?= 1
+TOOL         ?= k6
+K6_VERSION     := v1.8.1
+VEGETA_VERSION := v12.13.0
+# The order's way is tested once more on the development broker, whatever the rest ran on.
+ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancelledOrder|TestGivenBack|TestInventoryCut
+# A run in which one of the brokers carried no order is a failure: auto falls back silently when RocketMQ stopped working.
+has           = $(shell sh -c 'command -v $(1)')
+comma        := ,
+rocketmq      = $(if $(filter devbroker,$(BROKER))$(HOLDFAST_NAMESRV),,$(and $(call has,java),$(call has,mvn),$(comma)RocketMQ@holdfast/e2e))
+REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
 BROKER       ?= auto
+SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short compose-test lessons bench-lock lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test compose-test lessons bench-lock tools load soak-lock lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,17 +27,23 @@ help: ## show this list
 build: ## compile bin/holdfast and the three services
 	@$(GO) build -trimpath -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
 
-up: build ## start everything and fill the catalogue; BROKER=rocketmq or devbroker instead of auto
-	@$(BIN) up --broker $(BROKER)
+up: build ## start everything: with Docker when an engine answers, else or with NATIVE=1 as plain processes; REPLICAS=2 of each service
+	@way=$$(NATIVE='$(NATIVE)' BROKER='$(BROKER)' deploy/way up) && case $$way in \
+	docker) docker compose up --build --wait --scale order-srv=$(REPLICAS) --scale inventory-srv=$(REPLICAS) && \
+		echo "The shop is open. Next: $(BIN) order --sku MUG-CLASSIC" ;; \
+	native) BROKER='$(BROKER)' $(BIN) up --replicas $(REPLICAS) ;; \
+	esac
 
-down: build ## stop what `make up` started
-	@$(BIN) down
+down: build ## stop what `make up` started; data stays
+	@case $$(deploy/way) in docker) docker compose --profile '*' down ;; native) $(BIN) down ;; esac
 
 status: build ## show what runs
-	@$(BIN) status
+	@case $$(deploy/way) in docker) docker compose ps ;; native) $(BIN) status ;; esac
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/testrun -race $(TEST_FLAGS) ./... -- $(TEST_FLAGS) ./pkg/mq/... ./order-srv
+	@$(BIN) env --private -- $(GO) run ./internal/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) ./... \
+	-- $(TEST_FLAGS) ./pkg/mq/... ./order-srv \
+	-- HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
@@ -34,6 +52,12 @@ test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQ
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
 	@cd tools && $(GO) test -shuffle=on -count=1 ./...
+
+kill-test: build ## 2,000 buyers, 500 units, two of each service, one of each killed meanwhile; then an audit
+	@$(BIN) env --private -- $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
+
+soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
+	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./pkg/lock/internal/ladder
 
 compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
 	@deploy/compose-test
@@ -44,9 +68,21 @@ lessons: build ## every lesson of docs/lessons for real, on the stack that is up
 bench-lock: ## pkg/lock beside other Redis locks: waits, a burst, commands, and whether its bars are met
 	@cd tools && $(GO) run ./benchlock
 
+tools: bin/k6 bin/vegeta ## install k6 and vegeta under bin/
+
+bin/k6:
+	@GOBIN=$(CURDIR)/bin $(GO) install go.k6.io/k6@$(K6_VERSION)
+
+bin/vegeta:
+	@GOBIN=$(CURDIR)/bin $(GO) install github.com/tsenart/vegeta/v12@$(VEGETA_VERSION)
+
+load: build bin/$(TOOL) ## look for overselling on the shop that is up; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
+	@loadtest/$(TOOL)/run
+
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
+	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run --build-tags crashpoint ./internal/crash
 	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 
 fmt: ## format the code

@@ -29,6 +29,10 @@ type settings struct {
 	LabMode   bool          `env:"LAB_MODE"`   // an order may name its own strategy
 
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"5s"` // more than order-srv's
+
+	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
+	// than a load balancer needs to notice.
+	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
 
 var _ config.Validator = (*settings)(nil)
@@ -41,6 +45,7 @@ func (s *settings) Validate() error {
 		config.Check(len(s.JWTSecret) >= minSecret, "JWT_SECRET", "needs at least 32 bytes"),
 		config.Check(s.JWTSecret != demoSecret || s.DemoLogin, "JWT_SECRET", "is required: the demo secret works only with DEMO_LOGIN=true"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
+		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
 	)
 }
 

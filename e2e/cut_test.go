@@ -49,7 +49,7 @@ func TestDependencyCut(t *testing.T) {
 		tt.proxy.Restore()
 		sh.recovers(ann, tt.name)
 	}
-	sh.audit(90 * time.Second)
+	sh.truthful(sh.audit(90 * time.Second))
 }
 
 // TestBrokerCut kills the broker, which is the one dependency that an order needs before anything else.
@@ -73,7 +73,7 @@ func TestBrokerCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	sh.recovers(ann, "broker")
-	sh.audit(90 * time.Second)
+	sh.truthful(sh.audit(90 * time.Second))
 }
 
 // TestInventoryCut cuts the way from order-srv to inventory-srv.
@@ -95,7 +95,7 @@ func TestInventoryCut(t *testing.T) {
 	sh.namesExactly(sh.order, "inventory")
 	proxy.Restore()
 	sh.recovers(ann, "inventory")
-	sh.audit(90 * time.Second)
+	sh.truthful(sh.audit(90 * time.Second))
 }
 
 // refusesOrders expects a 503 problem within the gateway's deadline. An order whose fate is open (202) is right only when

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ func TestUnpaidOrderExpires(t *testing.T) {
 		return nil
 	})
 	r := sh.audit(60 * time.Second)
+	sh.truthful(r)
 	if len(r.SKUs) != 1 || r.SKUs[0].Sold != 1 || r.SKUs[0].Available != 0 {
 		t.Errorf("ledger: %+v", r.SKUs)
 	}
@@ -74,10 +76,58 @@ func TestCancelledOrderGivesBack(t *testing.T) {
 		sh.must(http.StatusOK, http.MethodPost, "/v1/orders/"+o.OrderNo+"/cancellation", ann, "")
 	}
 	sh.must(http.StatusConflict, http.MethodPost, "/v1/orders/"+o.OrderNo+"/payment", ann, "")
-	sh.audit(60 * time.Second)
+	sh.truthful(sh.audit(60 * time.Second))
 	if n := sh.available("C-1"); n != 1 {
 		t.Errorf("%d available after cancellation, want 1", n)
 	}
+}
+
+// TestGivenBackUnitsAreSoldAgain lets a dozen buyers hunt for three units: whoever gets one gives it back, whoever is
+// refused asks again. The history says whether every refusal was right at its moment, and whether two ever held one unit.
+func TestGivenBackUnitsAreSoldAgain(t *testing.T) {
+	t.Parallel()
+	const buyers, units, enough, tries = 12, 3, 15, 400
+	sh := newShop(t, setup{env: patient()})
+	sh.product("TURN", units)
+	var back atomic.Int64
+	var wg sync.WaitGroup
+	for i := range buyers {
+		token := sh.login(fmt.Sprintf("buyer-%d", i), "buyer")
+		wg.Go(func() {
+			for try := 0; try < tries && back.Load() < enough; try++ {
+				a, err := sh.place(token, fmt.Sprintf("k-%d-%d", i, try), "TURN")
+				switch {
+				case err == nil && a.Status == http.StatusCreated:
+					a, err = sh.call(http.MethodPost, "/v1/orders/"+a.order(t).OrderNo+"/cancellation", token, "")
+					back.Add(1)
+				case err == nil && a.code() == "out_of_stock":
+					<-time.After(50 * time.Millisecond) // before asking again
+					continue
+				}
+				if err != nil || a.Status != http.StatusOK {
+					t.Errorf("buyer %d: %v %d %s", i, err, a.Status, a.Body)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r := sh.audit(120 * time.Second)
+	last := sh.login("latecomer", "buyer") // whatever is free now can be had
+	for i := range r.SKUs[0].Available {
+		sh.mustPlace(last, fmt.Sprintf("last-%d", i), "TURN")
+	}
+	if a, err := sh.place(last, "too-late", "TURN"); err != nil || a.code() != "out_of_stock" {
+		t.Errorf("after the last unit: %v %d %s", err, a.Status, a.Body)
+	}
+	r = sh.audit(120 * time.Second)
+	if f := sh.truthful(r); f.Searched != 1 {
+		t.Errorf("%d SKUs had units given back, want 1", f.Searched)
+	}
+	if r.Orders[orderapi.StatusCancelled] < enough || r.Orders[orderapi.StatusRejected] < enough || r.SKUs[0].Reserved != units {
+		t.Errorf("orders %v and ledger %+v: that proves little", r.Orders, r.SKUs[0])
+	}
+	t.Logf("orders: %v", r.Orders)
 }
 
 // TestPaymentRacesExpiry pays 200 orders at the very moment at which they expire. Each must end in one of the two.
@@ -115,6 +165,7 @@ func TestPaymentRacesExpiry(t *testing.T) {
 		return
 	}
 	r := sh.audit(120 * time.Second)
+	sh.truthful(r)
 	paid := 0
 	for i, a := range answers {
 		got := sh.status(numbers[i])

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,25 @@ func TestSellOut(t *testing.T) {
 			sh := newShop(t, setup{strategy: strategy, env: patient()})
 			sellOut(t, sh, 200, 50)
 		})
+	}
+	t.Run("two replicas", func(t *testing.T) {
+		t.Parallel()
+		sh := newShop(t, setup{replicas: 2, env: patient()})
+		sellOut(t, sh, 200, 50)
+		for _, s := range slices.Concat(sh.gateways, sh.orders) {
+			wantServed(t, sh, s, "/v1/orders")
+		}
+		for _, s := range sh.inventories {
+			wantServed(t, sh, s, "/v1/reservations")
+		}
+	})
+}
+
+// wantServed expects, by the process's own count, that it had a good part of the work.
+func wantServed(t *testing.T, sh *shop, s *service, route string) {
+	t.Helper()
+	if n := sh.metric(s, "http_requests_total", `method="POST"`, fmt.Sprintf("route=%q", route)); n < 50 {
+		t.Errorf("%s served %d of 200 orders", s.name, n)
 	}
 }
 
@@ -71,6 +91,7 @@ func sellOut(t *testing.T, sh *shop, buyers, units int) {
 		t.Errorf("%d units left", got)
 	}
 	r := sh.audit(60 * time.Second)
+	sh.truthful(r)
 	if r.Orders[orderapi.StatusPlaced] != units || r.Orders[orderapi.StatusRejected] != buyers-units {
 		t.Errorf("orders by status: %v", r.Orders)
 	}

@@ -5,39 +5,38 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"holdfast/internal/check"
+	"holdfast/internal/check/history"
 	"holdfast/internal/stack"
 	"holdfast/internal/stack/stacktest"
-	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/database/dbtest"
-	schema "holdfast/sql"
 )
 
 // shop is the three services running as processes on fresh databases and a namespace of their own.
 type shop struct {
-	tb        testing.TB
-	gateway   *service
-	order     *service
-	inventory *service
-	ordersDB  *sql.DB
-	stockDB   *sql.DB
-	admin     string // token
-	client    *http.Client
+	tb       testing.TB
+	ordersDB *sql.DB
+	stockDB  *sql.DB
+	admin    string // token
+	client   *http.Client
+	turn     atomic.Int64    // of the gateways
+	users    sync.Map        // by token
+	history  history.History // what clients were told; see truthful
+
+	gateway, order, inventory     *service   // the first of each
+	gateways, orders, inventories []*service // all of them
 }
 
 // setup is what a test may choose. The zero value is the quick default.
@@ -47,18 +46,24 @@ type setup struct {
 	mysql    func(dsn string) string
 	redis    string
 	namesrv  string
+	replicas int  // of each service; default one
+	empty    bool // the services find databases without a table
 
 	inventory func(addr string) string // the address by which order-srv reaches inventory-srv
+	server    string                   // an administrator's DSN of a MySQL of the test's own
+	crash     bool                     // builds with crash points
 }
 
-// service is one process with its addresses and its log.
+// service is one process with its addresses and its log; after [shop.restart] it is another process.
 type service struct {
-	name string
-	http string // host:port
-	ops  string
-	cmd  *exec.Cmd
-	log  *safeBuffer
-	gone chan struct{}
+	name    string
+	program string
+	http    string // host:port
+	ops     string
+	env     []string
+	cmd     *exec.Cmd
+	log     *safeBuffer
+	gone    chan struct{}
 }
 
 type safeBuffer struct {
@@ -78,23 +83,12 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// binaries builds the services once for the whole test process.
-var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "holdfast-e2e-")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "../api-gateway", "../order-srv", "../inventory-srv")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return dir, nil
-})
-
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := binaries(); err == nil {
-		_ = os.RemoveAll(dir)
+	for _, p := range []*programs{ordinary, withCrashPoints} {
+		if p.dir != "" {
+			_ = os.RemoveAll(p.dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -104,11 +98,15 @@ func newShop(tb testing.TB, s setup) *shop {
 	if testing.Short() {
 		tb.Skip("needs MySQL, Redis and RocketMQ")
 	}
-	dir, err := binaries()
+	build := ordinary
+	if s.crash {
+		build = withCrashPoints
+	}
+	dir, err := build.build()
 	if err != nil {
 		tb.Fatalf("build the services: %v", err)
 	}
-	ordersDSN, stockDSN := dbtest.NewDSN(tb, schema.Orders()), dbtest.NewDSN(tb, schema.Inventory())
+	ordersDSN, stockDSN := s.databases(tb)
 	if s.redis == "" {
 		s.redis = stacktest.Redis(tb)
 	}
@@ -119,7 +117,8 @@ func newShop(tb testing.TB, s setup) *shop {
 	if via == nil {
 		via = func(dsn string) string { return dsn }
 	}
-	ports, err := stack.FreePorts(6)
+	n := max(1, s.replicas)
+	ports, err := stack.FreePorts(6 * n)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -127,17 +126,28 @@ func newShop(tb testing.TB, s setup) *shop {
 	sh := &shop{tb: tb, client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 300}}}
 	common := map[string]string{
 		"MQ_NAMESPACE": fmt.Sprintf("e2e%d", ports[0]), "LAB_MODE": "true", "DEMO_LOGIN": "true",
-		"NAMESRV_ADDRS": s.namesrv, "REDIS_ADDRS": s.redis, "STOCK_STRATEGY": s.strategy,
-		"ORDER_URLS": "http://" + addr(1), "INVENTORY_URLS": "http://" + addr(2),
+		"NAMESRV_ADDRS": s.namesrv, "REDIS_ADDRS": s.redis, "STOCK_STRATEGY": s.strategy, "DRAIN_DELAY": "0s",
 	}
+	var orderURLs, inventoryURLs []string
+	for k := range n {
+		orderURLs, inventoryURLs = append(orderURLs, "http://"+addr(6*k+1)), append(inventoryURLs, "http://"+addr(6*k+2))
+	}
+	common["ORDER_URLS"], common["INVENTORY_URLS"] = strings.Join(orderURLs, ","), strings.Join(inventoryURLs, ",")
 	if s.inventory != nil {
 		common["INVENTORY_URLS"] = "http://" + s.inventory(addr(2))
 	}
 	maps.Copy(common, s.env)
-	sh.inventory = sh.start(dir, "inventory-srv", addr(2), addr(5), common, map[string]string{"MYSQL_DSN": via(stockDSN), "INSTANCE_ID": "inventory-1"})
-	sh.order = sh.start(dir, "order-srv", addr(1), addr(4), common, map[string]string{"MYSQL_DSN": via(ordersDSN), "INSTANCE_ID": "order-1"})
-	sh.gateway = sh.start(dir, "api-gateway", addr(0), addr(3), common, nil)
-	for _, svc := range []*service{sh.inventory, sh.order, sh.gateway} {
+	start := func(program string, k, port int, env map[string]string) *service {
+		return sh.start(dir, program, k+1, addr(6*k+port), addr(6*k+port+3), common, env)
+	}
+	for k := range n {
+		id := func(program string) string { return fmt.Sprintf("%s-%d", program, k+1) }
+		sh.inventories = append(sh.inventories, start("inventory-srv", k, 2, map[string]string{"MYSQL_DSN": via(stockDSN), "INSTANCE_ID": id("inventory")}))
+		sh.orders = append(sh.orders, start("order-srv", k, 1, map[string]string{"MYSQL_DSN": via(ordersDSN), "INSTANCE_ID": id("order")}))
+		sh.gateways = append(sh.gateways, start("api-gateway", k, 0, nil))
+	}
+	sh.inventory, sh.order, sh.gateway = sh.inventories[0], sh.orders[0], sh.gateways[0]
+	for _, svc := range slices.Concat(sh.inventories, sh.orders, sh.gateways) {
 		sh.waitReady(svc)
 	}
 	sh.ordersDB, sh.stockDB = openDB(tb, ordersDSN), openDB(tb, stockDSN)
@@ -155,26 +165,59 @@ func openDB(tb testing.TB, dsn string) *sql.DB {
 	return db
 }
 
-func (sh *shop) start(dir, name, addr, ops string, envs ...map[string]string) *service {
+// exec changes rows behind the services' backs.
+func (sh *shop) exec(db *sql.DB, statement string) {
 	sh.tb.Helper()
-	s := &service{name: name, http: addr, ops: ops, log: &safeBuffer{}, gone: make(chan struct{})}
-	s.cmd = exec.Command(filepath.Join(dir, name))
-	s.cmd.Env = append(os.Environ(), "HTTP_ADDR="+addr, "OPS_ADDR="+ops)
+	if _, err := db.Exec(statement); err != nil {
+		sh.tb.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func (sh *shop) start(dir, program string, k int, addr, ops string, envs ...map[string]string) *service {
+	sh.tb.Helper()
+	s := &service{name: fmt.Sprintf("%s-%d", program, k), program: filepath.Join(dir, program), http: addr, ops: ops, log: &safeBuffer{}}
+	s.env = append(os.Environ(), "HTTP_ADDR="+addr, "OPS_ADDR="+ops)
 	for _, env := range envs {
-		for k, v := range env {
-			s.cmd.Env = append(s.cmd.Env, k+"="+v)
-		}
+		s.env = append(s.env, environ(env)...)
 	}
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
-		sh.tb.Fatalf("start %s: %v", name, err)
-	}
-	go func() {
-		_ = s.cmd.Wait()
-		close(s.gone)
-	}()
+	sh.run(s)
 	sh.tb.Cleanup(func() { sh.stop(s) })
 	return s
+}
+
+func environ(vars map[string]string) []string {
+	var env []string
+	for k, v := range vars {
+		env = append(env, k+"="+v)
+	}
+	return env
+}
+
+// run starts the service's process, its first or a later one.
+func (sh *shop) run(s *service) {
+	sh.tb.Helper()
+	s.cmd, s.gone = exec.Command(s.program), make(chan struct{})
+	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, s.log, s.log
+	if err := s.cmd.Start(); err != nil {
+		sh.tb.Fatalf("start %s: %v", s.name, err)
+	}
+	go func(cmd *exec.Cmd, gone chan struct{}) {
+		_ = cmd.Wait()
+		close(gone)
+	}(s.cmd, s.gone)
+}
+
+// kill ends the service as a crash does.
+func (sh *shop) kill(s *service) {
+	_ = s.cmd.Process.Kill()
+	<-s.gone
+}
+
+// restart starts a service that has ended again, as the same replica.
+func (sh *shop) restart(s *service) {
+	sh.tb.Helper()
+	sh.run(s)
+	sh.waitReady(s)
 }
 
 // stop asks the service to end and insists after a while; a service that does not stop gracefully fails the test.
@@ -249,146 +292,4 @@ func (sh *shop) eventually(d time.Duration, what string, f func() error) {
 		case <-tick.C:
 		}
 	}
-}
-
-// answer is a gateway's answer.
-type answer struct {
-	Status int
-	Header http.Header
-	Body   []byte
-}
-
-func (a answer) code() string {
-	var p struct {
-		Code string `json:"code"`
-	}
-	_ = json.Unmarshal(a.Body, &p)
-	return p.Code
-}
-
-func (a answer) order(tb testing.TB) orderapi.Order {
-	tb.Helper()
-	var o orderapi.Order
-	if err := json.Unmarshal(a.Body, &o); err != nil {
-		tb.Fatalf("answer %d is no order: %v\n%s", a.Status, err, a.Body)
-	}
-	return o
-}
-
-// call sends a request to the gateway; headers are name, value, name, value.
-func (sh *shop) call(method, path, token, body string, headers ...string) (answer, error) {
-	req, err := http.NewRequest(method, "http://"+sh.gateway.http+path, strings.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i+1 < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := sh.client.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	return answer{res.StatusCode, res.Header, b}, err
-}
-
-// must is call for requests that have to be answered with the wanted status.
-func (sh *shop) must(want int, method, path, token, body string, headers ...string) answer {
-	sh.tb.Helper()
-	a, err := sh.call(method, path, token, body, headers...)
-	if err != nil {
-		sh.tb.Fatalf("%s %s: %v", method, path, err)
-	}
-	if a.Status != want {
-		sh.tb.Fatalf("%s %s: status %d, want %d\n%s", method, path, a.Status, want, a.Body)
-	}
-	return a
-}
-
-func (sh *shop) login(user, role string) string {
-	sh.tb.Helper()
-	a := sh.must(http.StatusOK, http.MethodPost, "/v1/login", "", fmt.Sprintf(`{"user":%q,"role":%q}`, user, role))
-	var out struct {
-		Token string `json:"token"`
-	}
-	if err := json.Unmarshal(a.Body, &out); err != nil || out.Token == "" {
-		sh.tb.Fatalf("login answered %s", a.Body)
-	}
-	return out.Token
-}
-
-// product makes a SKU with units in stock through the public admin routes.
-func (sh *shop) product(sku string, units int) {
-	sh.tb.Helper()
-	sh.must(http.StatusCreated, http.MethodPost, "/v1/admin/products", sh.admin, fmt.Sprintf(`{"sku":%q,"title":"Thing %s","price_cents":1250}`, sku, sku))
-	sh.must(http.StatusOK, http.MethodPost, "/v1/admin/products/"+sku+"/inbound", sh.admin,
-		fmt.Sprintf(`{"quantity":%d,"reference":"first-%s","reason":"test"}`, units, sku))
-}
-
-func (sh *shop) available(sku string) int64 {
-	sh.tb.Helper()
-	var p inventoryapi.Product
-	a := sh.must(http.StatusOK, http.MethodGet, "/v1/products/"+sku, "", "")
-	if err := json.Unmarshal(a.Body, &p); err != nil {
-		sh.tb.Fatal(err)
-	}
-	return p.Available
-}
-
-// order places an order of one unit.
-func (sh *shop) place(token, key, sku string) (answer, error) {
-	return sh.call(http.MethodPost, "/v1/orders", token, fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, sku), "Idempotency-Key", key)
-}
-
-func (sh *shop) mustPlace(token, key, sku string) orderapi.Order {
-	sh.tb.Helper()
-	a, err := sh.place(token, key, sku)
-	if err != nil || a.Status != http.StatusCreated {
-		sh.tb.Fatalf("place: %v, status %d\n%s", err, a.Status, a.Body)
-	}
-	return a.order(sh.tb)
-}
-
-// audit asks until nothing is unsettled and returns the last report.
-func (sh *shop) audit(d time.Duration) check.Report {
-	sh.tb.Helper()
-	var r check.Report
-	sh.eventually(d, "the audit finds the shop at rest", func() error {
-		r = check.Report{}
-		a, err := sh.call(http.MethodGet, "/v1/admin/audit", sh.admin, "")
-		if err != nil {
-			return err
-		}
-		if a.Status != http.StatusOK {
-			return fmt.Errorf("status %d: %s", a.Status, a.Body)
-		}
-		if err := json.Unmarshal(a.Body, &r); err != nil {
-			return err
-		}
-		if len(r.Violations) > 0 {
-			sh.tb.Fatalf("violations: %v", r.Violations)
-		}
-		if len(r.Unsettled) > 0 {
-			return fmt.Errorf("unsettled: %v", r.Unsettled)
-		}
-		return nil
-	})
-	return r
-}
-
-func (sh *shop) status(orderNo string) string {
-	sh.tb.Helper()
-	var s string
-	err := sh.ordersDB.QueryRow("SELECT status FROM orders WHERE order_no = ?", orderNo).Scan(&s)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		sh.tb.Fatal(err)
-	}
-	return s
 }

@@ -31,6 +31,10 @@ type settings struct {
 	// A little more than REQUEST_TIMEOUT: no lease has to be renewed in everyday work, and a holder that dies keeps others
 	// from its SKUs for no longer.
 	LockTTL time.Duration `env:"LOCK_TTL" envDefault:"4s"`
+
+	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
+	// than a load balancer needs to notice.
+	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
 
 var _ config.Validator = (*settings)(nil)
@@ -46,6 +50,7 @@ func (s *settings) Validate() error {
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
 		config.Check(s.LockTTL >= 100*time.Millisecond && s.LockTTL <= time.Minute, "LOCK_TTL", "is 100ms to 1m"),
+		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
 	)
 }
 

@@ -23,6 +23,7 @@ import (
 	"holdfast/pkg/config"
 	"holdfast/pkg/database"
 	"holdfast/pkg/lock"
+	"holdfast/pkg/lock/lockmetrics"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/server"
 	"holdfast/pkg/telemetry"
@@ -80,7 +81,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	redis.SetLogger(telemetry.RedisLogger(log))
 	client := lock.NewClient(cfg.RedisAddrs)
 	defer func() { err = errors.Join(err, client.Close()) }()
-	locker, err := lock.NewRedis(client, lock.WithTTL(cfg.LockTTL), lock.WithObserver(strategy.NewLockMetrics(registry)))
+	locker, err := lock.NewRedis(client, lock.WithTTL(cfg.LockTTL), lock.WithObserver(lockmetrics.New(registry)))
 	if err != nil {
 		return err
 	}
@@ -98,6 +99,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, set.Close()) }()
 	bus, err := mq.Open(mq.Config{
 		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID,
 		Topics: events.Topics(), Log: log, Registerer: registry,
@@ -113,7 +115,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
-		RequestTimeout: cfg.RequestTimeout,
+		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Stock: set, Store: inventory,
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},

@@ -34,6 +34,10 @@ type settings struct {
 	SettleAfter    time.Duration `env:"SETTLE_AFTER" envDefault:"2s"`     // inventory is asked about an order that ended
 	ReconcileAfter time.Duration `env:"RECONCILE_AFTER" envDefault:"60s"` // inventory is told
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
+
+	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
+	// than a load balancer needs to notice.
+	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
 
 var _ config.Validator = (*settings)(nil)
@@ -52,6 +56,7 @@ func (s *settings) Validate() error {
 		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
 		config.Check(s.PaymentTimeout > 0 && s.PaymentTimeout <= maxPatience, "PAYMENT_TIMEOUT", "is more than 0 and at most 72h, the broker's limit"),
+		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
 	)
 }
 

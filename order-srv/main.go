@@ -95,7 +95,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
-	tx := bus.TxProducer("order-tx", flow.CheckBack(orders, cfg.PendingGrace, healed.WithLabelValues("check-back")))
+	tx := bus.TxProducer("order-tx", flow.CheckBack(orders, cfg.PendingGrace, healed.WithLabelValues(string(store.CheckBack))))
 	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, bus.Producer())})
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
@@ -114,7 +114,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	defer stopWork()
 
 	return server.Run(ctx, server.Config{
-		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout,
+		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
 			Desk:   desk, Orders: orders, Lab: cfg.LabMode,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 type auditCmd struct {
 	Wait        time.Duration `help:"Wait this long for the shop to come to rest." default:"60s"`
+	SKU         string        `help:"Judge this product alone: what a load test did, whatever others did before." name:"sku"`
 	ExpectSales bool          `help:"Leave with 3 when no unit is reserved or sold: a load test that sold nothing proves nothing."`
 }
 
@@ -20,35 +22,50 @@ type auditCmd struct {
 func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	r, err := a.look(ctx, c.URL)
 	if err != nil {
-		return exit{2, fmt.Errorf("could not look: %w", err)}
+		return exit{2, explain(ctx, c.Dir, fmt.Errorf("could not look: %w", err))}
+	}
+	if a.SKU != "" {
+		if r = only(r, a.SKU); len(r.SKUs) == 0 {
+			return exit{2, fmt.Errorf("the ledger has no %s", a.SKU)}
+		}
 	}
 	if err := printReport(stdout, r); err != nil {
+		return exit{2, err}
+	}
+	if err := printHealing(stdout, r, c.Dir); err != nil {
 		return exit{2, err}
 	}
 	return a.judge(r, stdout)
 }
 
-// look returns the last report that it got. It is an error only when there was none.
+// look audits until nothing is in flight, a violation is found, or the patience ends, and returns what the last look saw.
+// A gateway that does not answer at first is not waited for; one that did answer may have a bad moment.
 func (a *auditCmd) look(ctx context.Context, url string) (check.Report, error) {
 	deadline := time.NewTimer(a.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		once, cancel := context.WithTimeout(ctx, 30*time.Second)
-		r, err := audit(once, url)
-		cancel()
-		if err != nil || len(r.Violations) > 0 || len(r.Unsettled) == 0 {
+	for first := true; ; first = false {
+		r, err := audit(ctx, url)
+		if first && err != nil || a.SKU == "" && len(r.Violations) > 0 || err == nil && len(r.Unsettled) == 0 {
 			return r, err
 		}
 		select {
 		case <-ctx.Done():
 			return r, ctx.Err()
 		case <-deadline.C:
-			return r, nil
+			return r, err
 		case <-tick.C:
 		}
 	}
+}
+
+// only keeps what is known of one product. Findings about orders stay out: they name an order, which may be anybody's.
+func only(r check.Report, sku string) check.Report {
+	r.SKUs = slices.DeleteFunc(r.SKUs, func(s check.SKU) bool { return s.SKU != sku })
+	other := func(v check.Violation) bool { return v.Subject != sku }
+	r.Violations, r.Unsettled = slices.DeleteFunc(r.Violations, other), slices.DeleteFunc(r.Unsettled, other)
+	return r
 }
 
 func printReport(stdout io.Writer, r check.Report) error {
@@ -80,6 +97,10 @@ func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {
 	}
 	if a.ExpectSales && sales == 0 {
 		return exit{3, errors.New("nothing is reserved or sold")}
+	}
+	if a.SKU != "" {
+		fmt.Fprintf(stdout, "clean: every unit of %s is accounted for\n", a.SKU)
+		return nil
 	}
 	fmt.Fprintln(stdout, "clean: every unit is accounted for, and no order is in flight")
 	return nil

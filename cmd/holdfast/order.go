@@ -28,13 +28,13 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	placed, err := o.place(ctx, buyer)
+	placed, err := o.place(ctx, buyer, stdout)
 	if err != nil {
-		return err
+		return explain(ctx, c.Dir, err)
 	}
 	if placed.Status == orderapi.StatusPlaced && o.Pay {
 		if err := buyer.do(ctx, http.MethodPost, "/v1/orders/"+placed.OrderNo+"/payment", nil, &placed); err != nil {
-			return err
+			return explain(ctx, c.Dir, fmt.Errorf("pay order %s: %w", placed.OrderNo, err))
 		}
 	}
 	fmt.Fprintf(stdout, "order %s is %s\n", placed.OrderNo, placed.Status)
@@ -46,12 +46,12 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		fmt.Fprintf(stdout, "  to be paid until %s\n", placed.ExpiresAt.Local().Format(time.DateTime))
 	}
 	if placed.Status != orderapi.StatusPlaced && placed.Status != orderapi.StatusPaid {
-		return fmt.Errorf("the order ended as %s %s", placed.Status, placed.Reason)
+		return explain(ctx, c.Dir, fmt.Errorf("the order ended as %s %s", placed.Status, placed.Reason))
 	}
 	return nil
 }
 
-func (o *orderCmd) place(ctx context.Context, buyer shop) (orderapi.Order, error) {
+func (o *orderCmd) place(ctx context.Context, buyer shop, stdout io.Writer) (orderapi.Order, error) {
 	var placed orderapi.Order
 	headers := []string{"Idempotency-Key", ulid.Make().String()}
 	if o.Strategy != "" {
@@ -60,6 +60,9 @@ func (o *orderCmd) place(ctx context.Context, buyer shop) (orderapi.Order, error
 	in := map[string]any{"items": []orderapi.PlaceItem{{SKU: o.SKU, Quantity: o.Quantity}}}
 	if err := buyer.do(ctx, http.MethodPost, "/v1/orders", in, &placed, headers...); err != nil {
 		return placed, err
+	}
+	if placed.Status == orderapi.StatusPending {
+		fmt.Fprintf(stdout, "order %s is still being decided (202); asking until it is\n", placed.OrderNo)
 	}
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -70,7 +73,7 @@ func (o *orderCmd) place(ctx context.Context, buyer shop) (orderapi.Order, error
 		case <-tick.C:
 		}
 		if err := buyer.do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
-			return placed, err
+			return placed, fmt.Errorf("order %s is open: %w", placed.OrderNo, err)
 		}
 	}
 	return placed, nil

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast/internal/check"
 	"holdfast/order-srv/orderapi"
@@ -35,8 +36,10 @@ func login(ctx context.Context, url, user, role string) (shop, error) {
 	return s, nil
 }
 
-// audit asks as an administrator.
+// audit asks as an administrator. Reading both ledgers takes a while when they are long.
 func audit(ctx context.Context, url string) (check.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	var r check.Report
 	s, err := login(ctx, url, "auditor", orderapi.RoleAdmin)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"holdfast/internal/crash"
 	"holdfast/internal/stack"
 )
 
@@ -16,12 +17,23 @@ import (
 const upTimeout = 10 * time.Minute
 
 type upCmd struct {
-	Strategy string `help:"How inventory-srv guards stock." default:"redis-lock"`
+	Strategy string `help:"How inventory-srv guards stock." default:"redis-lock" env:"STOCK_STRATEGY"`
+	Crash    string `help:"Have a service die once at this crash point; list shows them. Needs Go." placeholder:"SERVICE@POINT"`
 	Broker   string `help:"auto, rocketmq or devbroker; auto is RocketMQ where it can run, else the development broker." default:"auto" env:"BROKER"`
+	Replicas int    `help:"Processes of each service, 1 to 9; another number than what runs is adjusted to." default:"1"`
 }
 
 // Run starts the stack.
 func (u *upCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
+	if u.Crash != "" {
+		if u.Crash == "list" {
+			fmt.Fprintf(stdout, "A service dies once, when\n%s", crash.Lines())
+			return nil
+		}
+		if _, err := crash.Find(u.Crash); err != nil {
+			return exit{2, err}
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
 	self, err := os.Executable()
@@ -29,14 +41,14 @@ func (u *upCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		return err
 	}
 	err = stack.Up(ctx, stack.UpOptions{
-		Dir: c.Dir, Bin: filepath.Dir(self), Broker: u.Broker, Progress: stdout,
+		Dir: c.Dir, Bin: filepath.Dir(self), Broker: u.Broker, Crash: u.Crash, Replicas: u.Replicas, Progress: stdout,
 		Env: map[string]string{"STOCK_STRATEGY": u.Strategy},
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "\nThe shop is open at %s. Next: bin/holdfast order --sku MUG-CLASSIC\n", c.URL)
-	return nil
+	fmt.Fprintf(stdout, "\nThe shop is open at %s. Next: bin/holdfast ", c.URL)
+	return whatNext(c.Dir, u.Crash, stdout)
 }
 
 type downCmd struct{}

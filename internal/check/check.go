@@ -11,7 +11,7 @@
 //     order that ended holds nothing, and no reservation is without its order.
 //  7. At rest: no pending order, no final order that inventory has not settled, no unsent message.
 //
-// Invariants 4 and 6 need the clients' own history of answers; load tests check them.
+// Invariants 4 and 6 need the clients' own history of answers: package history checks them.
 //
 // A running shop is never at rest, and an audit reads it page by page. So a finding that work in flight explains is
 // reported as unsettled; it becomes a fault when it does not go away.
@@ -35,7 +35,7 @@ const (
 	paid    = "PAID"
 )
 
-// SKU is one line of inventory's ledger.
+// SKU is one line of inventory's ledger. [Run] adds the last two figures, on which load tests set their thresholds.
 type SKU struct {
 	SKU            string `json:"sku"`
 	Inbound        int64  `json:"inbound"`
@@ -44,6 +44,9 @@ type SKU struct {
 	Sold           int64  `json:"sold"`
 	LinesReserved  int64  `json:"lines_reserved"`
 	LinesConfirmed int64  `json:"lines_confirmed"`
+
+	Oversold int64 `json:"oversold_units"` // promised, by reservations or by orders, beyond what came in
+	Missing  int64 `json:"missing_units"`  // came in, and are neither for sale nor promised to anybody
 }
 
 // Order is what order-srv knows of an order.
@@ -70,6 +73,7 @@ type Input struct {
 	Reservations iter.Seq2[Reservation, error]
 	Ledger       func() ([]SKU, error) // one consistent snapshot, taken last
 	Unsent       int                   // messages that the outbox still holds
+	Healed       []Healing             // what the backstops did, newest first; passed on
 }
 
 // Report is the outcome of an audit.
@@ -79,6 +83,7 @@ type Report struct {
 	Violations []Violation    `json:"violations"` // something is wrong, and waiting will not mend it
 	Unsettled  []Violation    `json:"unsettled"`  // work in flight explains it; a fault if it stays
 	Unsent     int            `json:"unsent"`
+	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
 }
 
 // Violation names a broken invariant, its SKU or order, and the figures.
@@ -99,7 +104,7 @@ const graceForOrphans = 10 * time.Second
 
 // Run reads both sides and checks them. Its error is a failure to look, never a violation.
 func Run(in Input) (Report, error) {
-	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Unsent: in.Unsent}
+	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Unsent: in.Unsent, Healed: in.Healed}
 	promised := map[string]int64{}
 	orders := map[string]Order{}
 	for o, err := range in.Orders {
@@ -135,7 +140,10 @@ func Run(in Input) (Report, error) {
 		return Report{}, fmt.Errorf("read the ledger: %w", err)
 	}
 	r.SKUs = ledger
-	for _, s := range ledger {
+	for i, s := range ledger {
+		lines := s.LinesReserved + s.LinesConfirmed
+		r.SKUs[i].Oversold = max(0, max(lines, promised[s.SKU])-s.Inbound)
+		r.SKUs[i].Missing = max(0, s.Inbound-s.Available-lines)
 		r.ledger(s)
 		if n := promised[s.SKU]; n > s.Inbound {
 			r.unsettled(3, s.SKU, "orders promise %d units, only %d ever came in", n, s.Inbound)
@@ -148,7 +156,8 @@ func Run(in Input) (Report, error) {
 	if in.Unsent > 0 {
 		r.unsettled(7, "outbox", "%d messages are not sent", in.Unsent)
 	}
-	r.sort()
+	Sort(r.Violations)
+	Sort(r.Unsettled)
 	return r, nil
 }
 
@@ -235,10 +244,9 @@ func (r *Report) unsettled(invariant int, subject, format string, args ...any) {
 	r.Unsettled = append(r.Unsettled, Violation{invariant, subject, fmt.Sprintf(format, args...)})
 }
 
-func (r *Report) sort() {
-	byPlace := func(a, b Violation) int {
+// Sort puts violations into the order in which people look at them: by invariant, then by subject.
+func Sort(vs []Violation) {
+	slices.SortStableFunc(vs, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Invariant, b.Invariant), strings.Compare(a.Subject, b.Subject))
-	}
-	slices.SortStableFunc(r.Violations, byPlace)
-	slices.SortStableFunc(r.Unsettled, byPlace)
+	})
 }

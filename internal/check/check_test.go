@@ -128,6 +128,29 @@ func TestRun_namesPlantedViolation(t *testing.T) {
 	}
 }
 
+func TestRun_countsHarmedUnits(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name              string
+		plant             func(l []check.SKU, o []check.Order)
+		oversold, missing int64
+	}{
+		{"clean", func([]check.SKU, []check.Order) {}, 0, 0},
+		{"lines promise too much", func(l []check.SKU, _ []check.Order) { l[0].LinesReserved = 12 }, 4, 0},
+		{"orders promise too much", func(_ []check.SKU, o []check.Order) { o[0].Lines["A"] = 11 }, 3, 0},
+		{"units lost", func(l []check.SKU, _ []check.Order) { l[0].Available -= 2 }, 0, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l, o, res := shop()
+			tt.plant(l, o)
+			if s := run(t, l, o, res, 0).SKUs[0]; s.Oversold != tt.oversold || s.Missing != tt.missing {
+				t.Errorf("oversold %d, missing %d; want %d and %d", s.Oversold, s.Missing, tt.oversold, tt.missing)
+			}
+		})
+	}
+}
+
 func found(r check.Report) string {
 	var names []string
 	for _, v := range r.Violations {

@@ -20,6 +20,7 @@ type Env struct {
 	mu             sync.Mutex
 	steps          int
 	checks, broken int
+	usesRedis      bool
 	cleanups       []func(context.Context) error
 }
 

@@ -2,11 +2,14 @@ package lesson_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/lesson"
 	"holdfast/internal/stack"
@@ -26,26 +29,41 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLessons runs every lesson: what the pages say must come out.
+// TestLessons runs every lesson: what the pages say must come out, and nothing may stay on the servers.
 func TestLessons(t *testing.T) {
 	t.Parallel()
-	for _, l := range lesson.All() {
-		t.Run(l.Name, func(t *testing.T) {
-			t.Parallel()
-			var out strings.Builder
-			err := lesson.Run(t.Context(), l, config(t, &out))
-			t.Log("\n" + out.String())
-			if err != nil {
-				t.Error(err)
-			}
-		})
+	addr, dsn := stacktest.Redis(t), dbtest.Server(t)
+	t.Run("all", func(t *testing.T) { // returns when its parallel tests have ended
+		for _, l := range lesson.All() {
+			t.Run(l.Name, func(t *testing.T) {
+				t.Parallel()
+				var out strings.Builder
+				servers := lesson.NewServers(stack.Vars{Redis: addr, MySQL: dsn}, nil)
+				err := lesson.Run(t.Context(), l, lesson.Config{
+					Servers: servers, Self: []string{os.Args[0], lesson.RoleArg}, Out: &out,
+				})
+				t.Log("\n" + out.String())
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close()
+	if keys, err := client.Keys(t.Context(), "*lesson:*").Result(); err != nil || len(keys) > 0 {
+		t.Errorf("left in Redis: %q, %v", keys, err)
 	}
-}
-
-func config(t *testing.T, out *strings.Builder) lesson.Config {
-	t.Helper()
-	servers := lesson.NewServers(stack.Vars{Redis: stacktest.Redis(t), MySQL: dbtest.Server(t)}, nil)
-	return lesson.Config{Servers: servers, Self: []string{os.Args[0], lesson.RoleArg}, Out: out}
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var databases int
+	err = db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name LIKE 'lesson\\_%'").Scan(&databases)
+	if err != nil || databases > 0 {
+		t.Errorf("%d databases left, %v", databases, err)
+	}
 }
 
 func TestRun_DoesNotHold(t *testing.T) {

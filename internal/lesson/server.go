@@ -14,18 +14,31 @@ import (
 	"holdfast/pkg/database"
 )
 
-// RedisAddr returns the address of a Redis that is shared: names come from Key, and it is never stopped or flushed.
-func (e *Env) RedisAddr(ctx context.Context) (string, error) { return e.cfg.Servers.Redis(ctx) }
+// RedisAddr returns the address of a Redis that is shared: names come from Key, and it is never stopped or flushed. What
+// has such a name is deleted at the end.
+func (e *Env) RedisAddr(ctx context.Context) (string, error) {
+	addr, err := e.cfg.Servers.Redis(ctx)
+	if err != nil {
+		return "", err
+	}
+	e.mu.Lock()
+	first := !e.usesRedis
+	e.usesRedis = true
+	e.mu.Unlock()
+	if first { // so that it is done last: processes and lockers have ended by then
+		client := e.Client(addr)
+		e.Clean(func(ctx context.Context) error { return e.removeKeys(ctx, client) })
+	}
+	return addr, nil
+}
 
-// Redis returns a client of the shared Redis. It is closed, and what has a name from Key is deleted, at the end.
+// Redis returns a client of the shared Redis, which is closed at the end.
 func (e *Env) Redis(ctx context.Context) (*redis.Client, error) {
 	addr, err := e.RedisAddr(ctx)
 	if err != nil {
 		return nil, err
 	}
-	client := e.Client(addr)
-	e.Clean(func(ctx context.Context) error { return e.removeKeys(ctx, client) })
-	return client, nil
+	return e.Client(addr), nil
 }
 
 // Client returns a client of the Redis at addr, which is closed at the end.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ func chooseBroker(wish string) (broker, why string, err error) {
 func (u *upper) broker(ctx context.Context) (part, error) {
 	parts := map[string]part{
 		BrokerRocketMQ: {nameRocketMQ, nil, u.startRocketMQ},
-		BrokerDev:      {nameDevBroker, []int{PortNamesrv}, u.startDevBroker},
+		BrokerDev:      {nameDevBroker, []int{u.Ports.Namesrv}, u.startDevBroker},
 	}
 	for kind, p := range parts {
 		c, ok := u.state.find(p.name)
@@ -89,7 +90,7 @@ func (u *upper) broker(ctx context.Context) (part, error) {
 }
 
 func (u *upper) startRocketMQ(ctx context.Context) (Component, error) {
-	q, err := StartRocketMQ(ctx, u.options(nameRocketMQ, PortNamesrv))
+	q, err := StartRocketMQ(ctx, u.options(nameRocketMQ, u.Ports.Namesrv))
 	if err != nil {
 		return Component{}, err
 	}
@@ -98,9 +99,9 @@ func (u *upper) startRocketMQ(ctx context.Context) (Component, error) {
 
 // startDevBroker runs the development broker as a process of its own, so that it outlives this one.
 func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
-	addr, log := loopback(PortNamesrv), filepath.Join(u.Dir, nameDevBroker+".log")
+	addr, log := loopback(u.Ports.Namesrv), filepath.Join(u.Dir, nameDevBroker+".log")
 	args := []string{nameDevBroker, "--addr", addr}
-	p, err := Start(Command{Name: devBrokerName, Args: append([]string{filepath.Join(u.Bin, "holdfast")}, args...), Log: log})
+	p, err := Start(Command{Name: devBrokerName, Args: append([]string{filepath.Join(u.Bin, "holdfast")}, args...), Log: log, Tie: u.Tie})
 	if err != nil {
 		return Component{}, err
 	}
@@ -109,7 +110,9 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	if err := p.Ready(ctx, func(ctx context.Context) error { return answers(ctx, addr) }); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
-	if err := u.stopClients(ctx); err != nil {
+	// Those that worked with an earlier development broker: the new one has no topics, and services create theirs when
+	// they start.
+	if err := u.stopServices(ctx, nameOrder, nameInventory); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
 	return Component{
@@ -117,16 +120,14 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	}, nil
 }
 
-// stopClients ends the services that worked with an earlier development broker, for this Up to start them again: the new
-// one has no topics, and services create theirs when they start.
-func (u *upper) stopClients(ctx context.Context) error {
-	for _, name := range []string{nameOrder, nameInventory} {
-		c, ok := u.component(name)
-		if !ok {
+// stopServices ends all replicas of services for this Up to start them again.
+func (u *upper) stopServices(ctx context.Context, programs ...string) error {
+	for _, c := range u.components() {
+		if !slices.Contains(programs, programOf(c.Name)) {
 			continue
 		}
 		if err := Terminate(ctx, c.PID, c.Marker); err != nil {
-			return fmt.Errorf("stop %s: %w", name, err)
+			return fmt.Errorf("stop %s: %w", c.Name, err)
 		}
 	}
 	return nil
@@ -177,9 +178,14 @@ func RunDevBroker(ctx context.Context, addr string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s on %s; what it does differently from RocketMQ:\n", devBrokerName, b.Addr())
+	PrintDifferences(out)
+	<-ctx.Done()
+	return b.Close()
+}
+
+// PrintDifferences lists in what the development broker differs from RocketMQ.
+func PrintDifferences(out io.Writer) {
 	for _, d := range devbroker.Differences() {
 		fmt.Fprintln(out, "  *", d)
 	}
-	<-ctx.Done()
-	return b.Close()
 }

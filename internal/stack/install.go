@@ -78,6 +78,16 @@ func RequireRaceDetector(ctx context.Context, progress io.Writer) error {
 	return err
 }
 
+// RequireBrowser returns the path of a Chromium, for tests that open a page as its reader does.
+func RequireBrowser(ctx context.Context, progress io.Writer) (string, error) {
+	return require(ctx, Options{Log: progress}, requirement{
+		name:     "Chromium",
+		programs: []string{"chromium", "chromium-browser", "google-chrome"},
+		packages: []string{"chromium"},
+		hint:     "install Chromium or Chrome",
+	})
+}
+
 // aptInstall installs packages, with fresh package lists when the first try fails. apt has locks of its own, but only
 // some of them can be waited for, so all of our installations, of this process and of others, stand in one queue.
 func aptInstall(ctx context.Context, apt, pkg string) error {

@@ -77,12 +77,29 @@ func ended(ctx context.Context, pid int) bool {
 	if pid <= 1 || syscall.Kill(pid, 0) != nil {
 		return true
 	}
-	if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil {
-		_, state, _ := bytes.Cut(stat, []byte(") ")) // after the program's name in brackets
-		return bytes.HasPrefix(state, []byte("Z")) || bytes.HasPrefix(state, []byte("X"))
+	switch state(ctx, pid) {
+	case 'Z', 'X', 0: // reaped a moment ago
+		return true
 	}
-	state := ps(ctx, pid, "stat=") // no /proc, or it was reaped a moment ago
-	return state == "" || strings.HasPrefix(state, "Z")
+	return false
+}
+
+// Stopped reports whether the process stands still, by SIGSTOP for instance.
+func (p *Process) Stopped(ctx context.Context) bool { return state(ctx, p.PID) == 'T' }
+
+// state is the letter by which the system calls the state of a process; 0: there is no such process.
+func state(ctx context.Context, pid int) byte {
+	var line string
+	if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil {
+		_, after, _ := bytes.Cut(stat, []byte(") ")) // after the program's name in brackets
+		line = string(after)
+	} else { // no /proc, or it was reaped a moment ago
+		line = strings.TrimSpace(ps(ctx, pid, "stat="))
+	}
+	if line == "" {
+		return 0
+	}
+	return line[0]
 }
 
 func commandLine(ctx context.Context, pid int) string {

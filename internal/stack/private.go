@@ -29,11 +29,11 @@ func VarsFrom(getenv func(string) string) Vars {
 
 // UpVars are the servers of the stack that is up, where no variable says otherwise.
 func UpVars(getenv func(string) string) Vars {
-	v := VarsFrom(getenv)
+	v, ports := VarsFrom(getenv), Ports{}.withDefaults()
 	for _, d := range []struct {
 		set    *string
 		server string
-	}{{&v.MySQL, mysqlDSN("")}, {&v.Redis, loopback(PortRedis)}, {&v.Namesrv, loopback(PortNamesrv)}} {
+	}{{&v.MySQL, ports.mysqlDSN("")}, {&v.Redis, loopback(ports.Redis)}, {&v.Namesrv, loopback(ports.Namesrv)}} {
 		if *d.set == "" {
 			*d.set = d.server
 		}

@@ -22,12 +22,12 @@ type Redis struct {
 	remove string
 }
 
-// StartRedis starts Redis and returns when it answers. A tied one keeps nothing on disk; a detached one keeps an
+// StartRedis starts Redis and returns when it answers. One in a temporary folder keeps nothing on disk; another keeps an
 // append-only file in its folder. settings are further arguments of the server and have the last word. The error names
 // what is missing, the port that is in use, or holds the log's end; nothing is left running then.
 func StartRedis(ctx context.Context, o Options, settings ...string) (*Redis, error) {
 	return startRedis(ctx, "Redis", o, func(program, dir string, port int) ([]string, error) {
-		return append(redisArgs(program, dir, port, o.Tie), settings...), nil
+		return append(redisArgs(program, dir, port, o.Dir == ""), settings...), nil
 	})
 }
 
@@ -88,18 +88,18 @@ func asServer(path, dir string) (string, error) {
 	return link, nil
 }
 
-func redisArgs(program, dir string, port int, tie bool) []string {
+func redisArgs(program, dir string, port int, temporary bool) []string {
 	args := []string{
 		program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--daemonize", "no", "--dir", dir,
 		"--save", "", "--maxclients", "4000", "--appendonly",
 	}
-	if tie {
+	if temporary {
 		return append(args, "no")
 	}
 	return append(args, "yes")
 }
 
-// Restart ends the server with SIGKILL and starts it again on the same port. A tied one comes back empty, unless its
+// Restart ends the server with SIGKILL and starts it again on the same port. A temporary one comes back empty, unless its
 // settings said otherwise: that is what a Redis without persistence does to the locks and the stock it held.
 func (r *Redis) Restart(ctx context.Context) error {
 	if err := r.Process.Kill(); err != nil {

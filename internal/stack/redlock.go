@@ -7,10 +7,7 @@ import (
 )
 
 // Redlock's nodes: Redis servers that know nothing of each other. Three are the fewest of which one may be lost.
-const (
-	PortRedlock  = 16380 // and the next two
-	redlockNodes = 3
-)
+const redlockNodes = 3
 
 // redlockNodes are small: a lock is a key of a hundred bytes. They keep it on disk, because a node that restarts without its
 // data hands out again what it has promised to somebody.
@@ -19,7 +16,7 @@ func (u *upper) redlockNodes() []part {
 	for i := range redlockNodes {
 		name := fmt.Sprintf("redlock-%d", i+1)
 		parts = append(parts, part{name, nil, func(ctx context.Context) (Component, error) {
-			r, err := StartRedis(ctx, u.options(name, PortRedlock+i))
+			r, err := StartRedis(ctx, u.options(name, u.Ports.redlock(i)))
 			if err != nil {
 				return Component{}, err
 			}
@@ -29,11 +26,14 @@ func (u *upper) redlockNodes() []part {
 	return parts
 }
 
+// redlock is the port of a node, from 0: they follow the stack's own Redis.
+func (p Ports) redlock(node int) int { return p.Redis + 1 + node }
+
 // redlockAddrs is REDLOCK_ADDRS of the stack.
-func redlockAddrs() string {
+func (p Ports) redlockAddrs() string {
 	var addrs []string
 	for i := range redlockNodes {
-		addrs = append(addrs, loopback(PortRedlock+i))
+		addrs = append(addrs, loopback(p.redlock(i)))
 	}
 	return strings.Join(addrs, ",")
 }

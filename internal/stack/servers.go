@@ -11,14 +11,14 @@ import (
 func (u *upper) servers() []part {
 	return append(u.redlockNodes(), []part{
 		{nameMySQL, nil, func(ctx context.Context) (Component, error) {
-			m, err := StartMySQL(ctx, u.options(nameMySQL, PortMySQL))
+			m, err := StartMySQL(ctx, u.options(nameMySQL, u.Ports.MySQL))
 			if err != nil {
 				return Component{}, err
 			}
 			return component(nameMySQL, m.Server), nil
 		}},
 		{nameRedis, nil, func(ctx context.Context) (Component, error) {
-			r, err := StartRedis(ctx, u.options(nameRedis, PortRedis))
+			r, err := StartRedis(ctx, u.options(nameRedis, u.Ports.Redis))
 			if err != nil {
 				return Component{}, err
 			}
@@ -28,7 +28,7 @@ func (u *upper) servers() []part {
 }
 
 func (u *upper) options(name string, port int) Options {
-	return Options{Dir: filepath.Join(u.Dir, name), Port: port, Log: linePrefix{u, name}}
+	return Options{Dir: filepath.Join(u.Dir, name), Port: port, Tie: u.Tie, Log: linePrefix{u, name}}
 }
 
 func component(name string, s Server) Component {
@@ -45,6 +45,6 @@ type linePrefix struct {
 func (l linePrefix) Write(line []byte) (int, error) {
 	l.u.mu.Lock()
 	defer l.u.mu.Unlock()
-	_, err := fmt.Fprintf(l.u.Progress, "%6.1f s  %-14s %s", time.Since(l.u.begin).Seconds(), l.name, line)
+	_, err := fmt.Fprintf(l.u.Progress, "%6.1f s  %-15s %s", time.Since(l.u.begin).Seconds(), l.name, line)
 	return len(line), err
 }

@@ -26,45 +26,23 @@ const (
 // serviceReady bounds the start of one service, migrations and the broker's topics included.
 const serviceReady = 60 * time.Second
 
-// service describes how one of ours is started.
-type service struct {
-	name string
-	port int // of its API; operations are 1000 above
-	env  map[string]string
-}
-
-// serviceList is in the order in which learners meet them; they start side by side.
-func serviceList() []service {
-	namesrv := loopback(PortNamesrv)
-	return []service{
-		{nameInventory, PortInventory, map[string]string{
-			"MYSQL_DSN": mysqlDSN("inventory"), "REDIS_ADDRS": loopback(PortRedis), "NAMESRV_ADDRS": namesrv,
-			"REDLOCK_ADDRS": redlockAddrs(), "INSTANCE_ID": "inventory-1",
-		}},
-		{nameOrder, PortOrder, map[string]string{
-			"MYSQL_DSN": mysqlDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": "order-1",
-			"INVENTORY_URLS": "http://" + loopback(PortInventory),
-		}},
-		{nameGateway, PortGateway, map[string]string{
-			"ORDER_URLS": "http://" + loopback(PortOrder), "INVENTORY_URLS": "http://" + loopback(PortInventory),
-			"DEMO_LOGIN": "true",
-		}},
-	}
-}
-
 func (u *upper) services() []part {
 	var parts []part
-	for _, s := range serviceList() {
-		parts = append(parts, part{s.name, []int{s.port, s.port + 1000}, func(ctx context.Context) (Component, error) { return u.startService(ctx, s) }})
+	for _, s := range serviceList(u.Ports, u.Replicas) {
+		parts = append(parts, u.part(s))
 	}
 	return parts
 }
 
+func (u *upper) part(s service) part {
+	return part{s.name, []int{s.port, s.port + opsOffset}, func(ctx context.Context) (Component, error) { return u.startService(ctx, s) }}
+}
+
 func (u *upper) startService(ctx context.Context, s service) (Component, error) {
-	program := filepath.Join(u.Bin, s.name)
+	program := u.program(s.program)
 	log := filepath.Join(u.Dir, s.name+".log")
-	ops := loopback(s.port + 1000)
-	p, err := Start(Command{Name: s.name, Args: []string{program}, Env: u.environment(s, ops), Log: log})
+	ops := loopback(s.port + opsOffset)
+	p, err := Start(Command{Name: s.name, Args: []string{program}, Env: u.environment(s, ops), Log: log, Tie: u.Tie})
 	if err != nil {
 		return Component{}, err
 	}
@@ -79,14 +57,16 @@ func (u *upper) startService(ctx context.Context, s service) (Component, error) 
 		return Component{}, err
 	}
 	what := "http://" + loopback(s.port)
-	return Component{Name: s.name, What: what, PID: p.PID, Marker: program, Ops: ops, Log: log}, nil
+	return Component{Name: s.name, What: what, PID: p.PID, Marker: program, Ops: ops, Log: log, Peers: s.peers}, nil
 }
 
 // environment is the service's own settings under what the caller of Up asks for.
 func (u *upper) environment(s service, ops string) []string {
 	env := map[string]string{"HTTP_ADDR": loopback(s.port), "OPS_ADDR": ops, "LAB_MODE": "true"}
 	maps.Copy(env, s.env)
+	maps.Copy(env, s.peers)
 	maps.Copy(env, u.Env)
+	maps.Copy(env, u.crashEnv(s.program))
 	list := make([]string, 0, len(env))
 	for k, v := range env {
 		list = append(list, k+"="+v)
@@ -100,8 +80,8 @@ func (u *upper) seed(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, serviceReady)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(u.Bin, nameInventory), "seed")
-	for _, s := range serviceList() {
-		if s.name == nameInventory {
+	for _, s := range serviceList(u.Ports, 1) {
+		if s.program == nameInventory {
 			cmd.Env = append(os.Environ(), u.environment(s, "")...)
 		}
 	}

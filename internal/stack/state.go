@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,8 @@ import (
 
 // State is what `holdfast up` wrote down: which processes it started.
 type State struct {
-	Components []Component `json:"components"` // in the order in which they were started
+	Components []Component `json:"components"`      // each behind those that it needs
+	Crash      string      `json:"crash,omitempty"` // the crash point that was armed last
 }
 
 // Component is one process of a running stack.
@@ -28,6 +30,8 @@ type Component struct {
 	Marker string `json:"marker"` // a part of its command line: the process id alone may belong to somebody else by now
 	Ops    string `json:"ops,omitempty"`
 	Log    string `json:"log"`
+
+	Peers map[string]string `json:"peers,omitempty"` // of a service: where it was told that the others are
 }
 
 const stateFile = "state.json"
@@ -66,6 +70,14 @@ func (s *State) find(name string) (Component, bool) {
 func (s *State) put(c Component) {
 	s.remove(c.Name)
 	s.Components = append(s.Components, c)
+	slices.SortFunc(s.Components, func(a, b Component) int {
+		return cmp.Or(rank(a.Name)-rank(b.Name), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// rank puts the servers first and the gateways last.
+func rank(name string) int {
+	return slices.Index([]string{nameInventory, nameOrder, nameGateway}, programOf(name))
 }
 
 func (s *State) remove(name string) {
@@ -104,6 +116,7 @@ func Down(ctx context.Context, dir string, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
+	s.Crash = ""
 	for _, c := range slices.Backward(s.Components) {
 		begin := time.Now()
 		if err := terminate(ctx, c); err != nil {
@@ -113,7 +126,7 @@ func Down(ctx context.Context, dir string, progress io.Writer) error {
 		if err := s.save(dir); err != nil {
 			return err
 		}
-		fmt.Fprintf(progress, "%-14s stopped  %5.1f s\n", c.Name, time.Since(begin).Seconds())
+		fmt.Fprintf(progress, "%-15s stopped  %5.1f s\n", c.Name, time.Since(begin).Seconds())
 	}
 	return nil
 }

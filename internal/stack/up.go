@@ -16,28 +16,24 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The ports of the stack that `holdfast up` starts. Tests take free ones.
-const (
-	PortGateway   = 8080
-	PortOrder     = 8081
-	PortInventory = 8082
-	PortMySQL     = 13306
-	PortRedis     = 16379
-	PortNamesrv   = 19876 // the broker's follow from it
-)
-
 // UpOptions says where the stack lives.
 type UpOptions struct {
 	Dir      string            // state, data and logs; created
 	Bin      string            // folder with the programs: the services and holdfast
 	Broker   string            // [BrokerAuto], [BrokerRocketMQ] or [BrokerDev]; default auto, or what runs already
 	Env      map[string]string // added to every service's environment
+	Crash    string            // a crash point, "service@point", at which the service dies once; default none
 	Progress io.Writer         // a line for each part, with its time
+	Replicas int               // processes of each service, 1 to 9; 0: one
+	Ports    Ports             // where it listens; default `holdfast up`'s own
+	Tie      bool              // everything dies with this process, for tests; default detached
 }
 
 // Up starts what is missing of the stack: servers first, side by side, then the services, then the catalogue. What runs
-// already stays as it is. When a part cannot be started, everything that this call started is stopped again and the
-// error holds the failing part's last log lines. Data in Dir is kept from run to run.
+// already stays as it is, unless it is a replica too many, which is stopped, or knows other replicas than there are now,
+// in which case it is restarted; and everything is ready when Up returns. When a part cannot be started, everything that
+// this call started is stopped again and the error holds the failing part's last log lines. Data in Dir is kept from run
+// to run.
 func Up(ctx context.Context, o UpOptions) error {
 	u, err := newUpper(o)
 	if err != nil {
@@ -65,6 +61,10 @@ type upper struct {
 }
 
 func newUpper(o UpOptions) (*upper, error) {
+	o.Replicas, o.Ports = max(o.Replicas, 1), o.Ports.withDefaults()
+	if o.Replicas > maxReplicas {
+		return nil, fmt.Errorf("%d replicas: at most %d of each service are possible", o.Replicas, maxReplicas)
+	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, err
@@ -86,6 +86,9 @@ func newUpper(o UpOptions) (*upper, error) {
 }
 
 func (u *upper) up(ctx context.Context) error {
+	if err := u.buildCrash(ctx); err != nil { // before anything is started that would have to be stopped again
+		return err
+	}
 	broker, err := u.broker(ctx)
 	if err != nil {
 		return err
@@ -100,11 +103,17 @@ func (u *upper) up(ctx context.Context) error {
 	if err := u.createDatabases(ctx); err != nil {
 		return err
 	}
+	if err := u.arm(ctx); err != nil {
+		return err
+	}
 	services, vctx := errgroup.WithContext(ctx)
 	for _, p := range u.services() {
 		services.Go(func() error { return u.ensure(vctx, p) })
 	}
 	if err := services.Wait(); err != nil {
+		return err
+	}
+	if err := u.fit(ctx); err != nil {
 		return err
 	}
 	return u.seed(ctx)
@@ -146,6 +155,20 @@ func (u *upper) component(name string) (Component, bool) {
 	return u.state.find(name)
 }
 
+// components are those known at this moment.
+func (u *upper) components() []Component {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.state.Components)
+}
+
+func (u *upper) forget(name string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.state.remove(name)
+	return u.state.save(u.Dir)
+}
+
 func (u *upper) record(c Component) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -157,7 +180,7 @@ func (u *upper) record(c Component) error {
 func (u *upper) report(name, what string, begin time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	fmt.Fprintf(u.Progress, "%6.1f s  %-14s %-58s %5.1f s\n", time.Since(u.begin).Seconds(), name, what, time.Since(begin).Seconds())
+	fmt.Fprintf(u.Progress, "%6.1f s  %-15s %-58s %5.1f s\n", time.Since(u.begin).Seconds(), name, what, time.Since(begin).Seconds())
 }
 
 func (u *upper) stopStarted(ctx context.Context) error {
@@ -172,7 +195,7 @@ func (u *upper) stopStarted(ctx context.Context) error {
 }
 
 func (u *upper) createDatabases(ctx context.Context) error {
-	db, err := sql.Open("mysql", mysqlDSN(""))
+	db, err := sql.Open("mysql", u.Ports.mysqlDSN(""))
 	if err != nil {
 		return err
 	}
@@ -184,6 +207,3 @@ func (u *upper) createDatabases(ctx context.Context) error {
 	}
 	return nil
 }
-
-// mysqlDSN is how root reaches a database of the stack's own server; none for "".
-func mysqlDSN(database string) string { return "root@tcp(" + loopback(PortMySQL) + ")/" + database }

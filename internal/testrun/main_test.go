@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ const stream = `{"Action":"start","Package":"p"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:7: runs on MariaDB 10.11.19\n"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:8: got 1, want 2\n"}
 {"Action":"output","Package":"p","Test":"TestC","Output":"    c_test.go:8: needs a server\n"}
+{"Action":"output","Package":"p","Test":"TestC","Output":"    c_test.go:9: runs on RocketMQ 5.4.0\n"}
 {"Action":"pass","Package":"p","Test":"TestA"}
 {"Action":"fail","Package":"p","Test":"TestB"}
 {"Action":"skip","Package":"p","Test":"TestC"}
@@ -33,6 +35,39 @@ func TestSummary(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("output lacks %q:\n%s", want, out.String())
 		}
+	}
+	for want, ok := range map[string]bool{
+		"MariaDB": true, "MariaDB 10.11.19": true, "MariaDB@p": true,
+		"Maria": false, "MariaDB@q": false, "RocketMQ": false, // the one test on it was skipped
+	} {
+		if err := s.require(want); (err == nil) != ok {
+			t.Errorf("require %q: %v", want, err)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	env, args := environment([]string{"BROKER=devbroker", "EMPTY=", "-run=A|B", "./e2e"})
+	if !slices.Equal(env, []string{"BROKER=devbroker", "EMPTY="}) || !slices.Equal(args, []string{"-run=A|B", "./e2e"}) {
+		t.Errorf("environment %q, arguments %q", env, args)
+	}
+}
+
+// TestRun_require runs a test of this package: as it is, in an environment in which no test runs, and wanting it to have run
+// on a server.
+func TestRun_require(t *testing.T) {
+	t.Parallel()
+	pass := []string{"-short", "-run", "TestPasses", "."}
+	if err := run(t.Context(), pass, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if err := run(t.Context(), append([]string{"GOFLAGS=-nonsense"}, pass...), io.Discard); err == nil {
+		t.Error("the pass did not get its environment")
+	}
+	err := run(t.Context(), append([]string{"-require", "RocketMQ"}, pass...), io.Discard)
+	if err == nil || err.Error() != "no test ran on RocketMQ" {
+		t.Errorf("error = %v, want that no test ran on RocketMQ", err)
 	}
 }
 

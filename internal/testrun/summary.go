@@ -16,19 +16,19 @@ type event struct {
 	Elapsed                                    float64 // seconds
 }
 
+// place is a server in a package.
+type place struct{ server, pkg string }
+
 type summary struct {
 	w                       io.Writer
 	output                  map[string][]string // of tests and packages that have not ended, and of builds
 	passed, failed, skipped int
-	servers                 map[string]int  // tests by server
-	counted                 map[string]bool // server and test
-	skips                   map[string]int  // tests by reason
+	ran                     map[place]int  // tests that ran, by where they did
+	skips                   map[string]int // tests by reason
 }
 
 func newSummary(w io.Writer) *summary {
-	return &summary{
-		w: w, output: map[string][]string{}, servers: map[string]int{}, counted: map[string]bool{}, skips: map[string]int{},
-	}
+	return &summary{w: w, output: map[string][]string{}, ran: map[place]int{}, skips: map[string]int{}}
 }
 
 func (s *summary) read(r io.Reader) error {
@@ -50,7 +50,6 @@ func (s *summary) take(e event) {
 	switch e.Action {
 	case "output", "build-output":
 		s.output[key] = append(s.output[key], e.Output)
-		s.server(key, e.Output)
 	case "pass", "fail", "skip":
 		if e.Test == "" {
 			s.endPackage(e, key)
@@ -60,18 +59,6 @@ func (s *summary) take(e event) {
 		delete(s.output, key)
 	case "build-fail":
 		fmt.Fprint(s.w, strings.Join(s.output[key], ""))
-	}
-}
-
-func (s *summary) server(key, line string) {
-	_, name, ok := strings.Cut(line, "runs on ")
-	if !ok {
-		return
-	}
-	name = strings.TrimSpace(name)
-	if !s.counted[name+"\n"+key] {
-		s.counted[name+"\n"+key] = true
-		s.servers[name]++
 	}
 }
 
@@ -85,7 +72,22 @@ func (s *summary) endTest(e event, key string) {
 	case "skip":
 		s.skipped++
 		s.skips[reason(s.output[key])]++
+		return
 	}
+	for server := range servers(s.output[key]) {
+		s.ran[place{server, e.Package}]++
+	}
+}
+
+// servers are those that a test says it runs on, each once.
+func servers(output []string) map[string]bool {
+	found := map[string]bool{}
+	for _, line := range output {
+		if _, name, ok := strings.Cut(line, "runs on "); ok {
+			found[strings.TrimSpace(name)] = true
+		}
+	}
+	return found
 }
 
 // reason is the line before "--- SKIP", without its file and line number.
@@ -110,11 +112,27 @@ func (s *summary) endPackage(e event, key string) {
 
 func (s *summary) print() {
 	fmt.Fprintln(s.w)
-	for _, name := range slices.Sorted(maps.Keys(s.servers)) {
-		fmt.Fprintf(s.w, "%4d tests ran on %s\n", s.servers[name], name)
+	total := map[string]int{}
+	for p, n := range s.ran {
+		total[p.server] += n
+	}
+	for _, name := range slices.Sorted(maps.Keys(total)) {
+		fmt.Fprintf(s.w, "%4d tests ran on %s\n", total[name], name)
 	}
 	for _, why := range slices.Sorted(maps.Keys(s.skips)) {
 		fmt.Fprintf(s.w, "%4d skipped: %s\n", s.skips[why], why)
 	}
 	fmt.Fprintf(s.w, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
+}
+
+// require is an error unless some test ran on the server: "RocketMQ" in any version, "RocketMQ@holdfast/e2e" in that
+// package.
+func (s *summary) require(want string) error {
+	server, pkg, _ := strings.Cut(want, "@")
+	for p := range s.ran {
+		if (p.server == server || strings.HasPrefix(p.server, server+" ")) && (pkg == "" || pkg == p.pkg) {
+			return nil
+		}
+	}
+	return fmt.Errorf("no test ran on %s", strings.Replace(want, "@", " in ", 1))
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -71,6 +72,9 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	for _, s := range strategy.List() {
 		if s.Name == cfg.Strategy {
 			lab.reserver = s.New(strategy.Deps{Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Log: cfg.Log})
+			if c, ok := lab.reserver.(io.Closer); ok {
+				lab.close = append(lab.close, c.Close)
+			}
 			return lab, nil
 		}
 	}

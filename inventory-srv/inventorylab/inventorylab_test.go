@@ -61,7 +61,7 @@ func TestLab(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func open(t *testing.T, cfg inventorylab.Config) *inventorylab.Lab {
+func open(t testing.TB, cfg inventorylab.Config) *inventorylab.Lab {
 	t.Helper()
 	lab, err := inventorylab.Open(t.Context(), cfg)
 	if err != nil {

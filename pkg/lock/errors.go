@@ -14,6 +14,9 @@ var (
 	// ErrLost means that the lease ended before its holder released it: it could not be renewed in time, or its key
 	// was gone or somebody else's. Work done under it must not be committed without the resource's own check.
 	ErrLost = errors.New("lock: lease lost")
+	// ErrNotRenewed is the ErrLost of a lease whose time ran out because no renewal was answered in time, or because its
+	// process stood still. An ErrLost that is not this one was Redis's own word that the key is gone or another owner's.
+	ErrNotRenewed = fmt.Errorf("%w: not renewed in time", ErrLost)
 	// ErrMaxHold means that the lease reached its longest time and is not renewed any more.
 	ErrMaxHold = errors.New("lock: lease held for its longest time")
 	// ErrReleased is the cause of a lease's context after Release.

@@ -2,69 +2,241 @@ package lock_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"holdfast/pkg/lock"
 )
 
-// A transaction under a lock: the lease's context is the transaction's, the tokens are claimed first, the commit comes
-// before the release.
+// A transaction under a lock. Four things make it right: the lease's context is the transaction's, the token is claimed
+// before anything is read, the commit comes before the release, and a claim that changes no row ends the transaction.
 func Example() {
-	client := lock.NewClient([]string{"127.0.0.1:6379"})
-	defer client.Close()
-	locker, err := lock.NewRedis(client, lock.WithTTL(5*time.Second), lock.WithPrefix("shop:lock:"))
+	servers := startServers()
+	defer servers.close()
+	db := servers.stock("MUG", 10)
+	locker, err := lock.NewRedis(servers.client, lock.WithTTL(5*time.Second), lock.WithPrefix(servers.prefix))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer locker.Close()
 
-	sell := func(ctx context.Context) (err error) {
-		lease, err := locker.Acquire(ctx, "SKU-1", "SKU-2")
+	sell := func(ctx context.Context, n int) (left int, err error) {
+		lease, err := locker.Acquire(ctx, "MUG")
 		if err != nil {
-			return err
+			return 0, err
 		}
-		defer func() { err = errors.Join(err, lease.Release(ctx)) }()
+		defer func() { err = errors.Join(err, lease.Release(ctx)) }() // after the commit, and on every way out
 
-		ctx = lease.Context()
-		// tx := db.BeginTx(ctx); defer tx.Rollback()
-		// UPDATE stock SET fence = lease.Token("SKU-1") WHERE sku = 'SKU-1' AND fence < lease.Token("SKU-1"), and so on
-		// read, decide, write, tx.Commit()
-		return context.Cause(ctx)
+		tx, err := db.BeginTx(lease.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		if err != nil {
+			return 0, err
+		}
+		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+
+		claimed, err := tx.Exec("UPDATE stock SET fence = ? WHERE sku = ? AND fence < ?", lease.Token("MUG"), "MUG", lease.Token("MUG"))
+		if err != nil {
+			return 0, err
+		}
+		if n, err := claimed.RowsAffected(); err != nil || n == 0 {
+			return 0, errors.Join(lock.ErrStale, err) // somebody newer was here
+		}
+		if err := tx.QueryRow("SELECT available FROM stock WHERE sku = ?", "MUG").Scan(&left); err != nil {
+			return 0, err
+		}
+		if left < n {
+			return left, errors.New("out of stock")
+		}
+		left -= n
+		if _, err := tx.Exec("UPDATE stock SET available = ? WHERE sku = ?", left, "MUG"); err != nil {
+			return 0, err
+		}
+		return left, tx.Commit()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	switch err := sell(ctx); {
-	case errors.Is(err, lock.ErrLost), errors.Is(err, lock.ErrMaxHold):
-		fmt.Println("the lease ended before the work; the fence refused what came too late")
-	case errors.Is(err, lock.ErrUnavailable):
-		fmt.Println("no Redis")
-	case errors.Is(err, context.DeadlineExceeded):
-		fmt.Println("waited too long")
+	fmt.Println(sell(ctx, 7))
+	fmt.Println(sell(ctx, 7))
+	// Output:
+	// 3 <nil>
+	// 3 out of stock
+}
+
+// A long job works under the lease's context, is renewed while it does, and stops when that context ends: here, because
+// somebody else's key is where its own should be.
+func ExampleLease_Context() {
+	servers := startServers()
+	defer servers.close()
+	locker, err := lock.NewRedis(servers.client, lock.WithTTL(3*time.Second), lock.WithMaxHold(time.Minute), lock.WithPrefix(servers.prefix))
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
+	defer locker.Close()
+	ctx := context.Background()
+	lease, err := locker.Acquire(ctx, "rebuild-index")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	work, granted, stolen := lease.Context(), lease.Until(), false
+	for work.Err() == nil {
+		select { // an item of work, which must end with the context too
+		case <-time.After(10 * time.Millisecond):
+		case <-work.Done():
+		}
+		if !stolen && lease.Until().After(granted) {
+			fmt.Println("still at work, the lease was renewed")
+			servers.steal("rebuild-index")
+			stolen = true
+		}
+	}
+	switch cause := context.Cause(work); {
+	case errors.Is(cause, lock.ErrNotRenewed):
+		fmt.Println("Redis did not answer in time; the job goes on later")
+	case errors.Is(cause, lock.ErrLost):
+		fmt.Println("somebody else has the key; the job is theirs now")
+	case errors.Is(cause, lock.ErrMaxHold):
+		fmt.Println("the job takes longer than it was meant to")
+	}
+	fmt.Println(errors.Is(lease.Release(ctx), lock.ErrLost))
+	// Output:
+	// still at work, the lease was renewed
+	// somebody else has the key; the job is theirs now
+	// true
+}
+
+// Several keys are taken together or not at all, in one round trip, and whatever order they are named in: callers who
+// want the same keys cannot deadlock. Each has a token of its own, to be claimed in its own row, in key order.
+func ExampleRedis_Acquire_severalKeys() {
+	servers := startServers()
+	defer servers.close()
+	locker, err := lock.NewRedis(servers.client, lock.WithPrefix(servers.prefix))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+	ctx := context.Background()
+
+	plate, err := locker.Acquire(ctx, "PLATE")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = locker.Try(ctx, "PLATE", "MUG")
+	fmt.Println("while PLATE is held:", errors.Is(err, lock.ErrHeld))
+	mug, err := locker.Try(ctx, "MUG")
+	fmt.Println("MUG is still free:", err == nil)
+	if err := errors.Join(plate.Release(ctx), mug.Release(ctx)); err != nil {
+		fmt.Println(err)
+	}
+
+	both, err := locker.Acquire(ctx, "PLATE", "MUG")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("tokens:", both.Token("MUG"), both.Token("PLATE"))
+	fmt.Println(both.Release(ctx))
+	// Output:
+	// while PLATE is held: true
+	// MUG is still free: true
+	// tokens: 2 2
+	// <nil>
 }
 
 // Of several replicas one does the job; the others do not wait for it.
-func ExampleLocker() {
-	nightly := func(ctx context.Context, locker lock.Locker, report func(context.Context) error) error {
+func ExampleRedis_Try() {
+	servers := startServers()
+	defer servers.close()
+	nightly := func(ctx context.Context, report func(context.Context) error) error {
+		locker, err := lock.NewRedis(servers.client, lock.WithPrefix(servers.prefix))
+		if err != nil {
+			return err
+		}
+		defer locker.Close()
 		lease, err := locker.Try(ctx, "nightly-report")
 		if errors.Is(err, lock.ErrHeld) {
-			return nil // another replica is at it
+			fmt.Println("another replica is at it")
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		return errors.Join(report(lease.Context()), lease.Release(ctx))
 	}
-	_ = nightly
+	err := nightly(context.Background(), func(ctx context.Context) error {
+		fmt.Println("reporting")
+		return nightly(ctx, nil) // what another replica would find meanwhile
+	})
+	fmt.Println(err)
+	// Output:
+	// reporting
+	// another replica is at it
+	// <nil>
 }
 
-// A resource that refuses every token has seen newer ones: Redis lost its counter.
-func ExampleRedis_Raise() {
-	heal := func(ctx context.Context, locker *lock.Redis, sku string, seen int64) error {
-		return locker.Raise(ctx, sku, seen) // seen: SELECT fence FROM stock WHERE sku = ?
+// A unit test of code that takes leases needs no server, and with fake time no patience either. Here the backend hangs, and
+// the work under the lease hears of it before anybody else can get the key.
+func ExampleNewMemory() {
+	locker, err := lock.NewMemory(lock.WithTTL(time.Second))
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	_ = heal
+	defer locker.Close()
+	lease, err := locker.Acquire(context.Background(), "SKU-1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	locker.Intercept(func(ctx context.Context, op lock.Op, _ []string) error {
+		<-ctx.Done() // nothing is answered any more
+		return ctx.Err()
+	})
+	<-lease.Context().Done()
+	fmt.Println(errors.Is(context.Cause(lease.Context()), lock.ErrLost))
+	fmt.Println(time.Now().Before(locker.Expires("SKU-1")))
+	// Output:
+	// true
+	// true
+}
+
+// Each server of a Redlock has a client of its own.
+func ExampleNewRedlock() {
+	var nodes []redis.UniversalClient
+	for _, addr := range []string{"10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"} {
+		client := lock.NewClient([]string{addr})
+		defer client.Close()
+		nodes = append(nodes, client)
+	}
+	locker, err := lock.NewRedlock(nodes, lock.WithPrefix("shop:lock:"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+}
+
+// Leases pin connections: give the Locker a pool of its own.
+func ExampleNewMySQL() {
+	pool, err := sql.Open("mysql", "user:password@tcp(127.0.0.1:3306)/")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
+	locker, err := lock.NewMySQL(pool, lock.WithTTL(3*time.Second))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
 }

@@ -159,9 +159,9 @@ func (l *Lease) expire() {
 	case !now.Before(l.limit):
 		l.lose(ErrMaxHold)
 	case renewal != nil:
-		l.lose(fmt.Errorf("%w: not renewed in time: %w", ErrLost, renewal))
+		l.lose(fmt.Errorf("%w: %w", ErrNotRenewed, renewal))
 	default:
-		l.lose(fmt.Errorf("%w: not renewed in time", ErrLost))
+		l.lose(ErrNotRenewed)
 	}
 }
 

@@ -1,12 +1,24 @@
 package lock_test
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	// The shared Redis lives as long as this process; one goroutine waits for its end.
+	flag.Parse()
+	if testing.Short() {
+		// An example cannot skip itself, and one that did not look at its output would prove nothing.
+		if err := flag.Set("test.skip", "^Example"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("examples skipped: they need Redis and MySQL; -short runs without servers")
+	}
+	// The shared servers live as long as this process; one goroutine for each waits for its end.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("holdfast/internal/stack.watch.func1"))
 }

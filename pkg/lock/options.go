@@ -9,8 +9,8 @@ import (
 // Option configures a Locker.
 type Option func(*settings)
 
-// WithTTL sets how long a key lives in Redis when nobody renews it: the longest time for which a crashed holder blocks
-// others. It is at least 100 ms. Default 8 s.
+// WithTTL sets how long a key lives when nobody renews it: the longest time for which a crashed holder blocks others. It is
+// at least 100 ms. Default 8 s.
 func WithTTL(d time.Duration) Option { return func(s *settings) { s.ttl = d } }
 
 // WithMaxHold sets the longest time for which one lease is renewed; then its context ends with ErrMaxHold. Without it a
@@ -23,7 +23,7 @@ func WithMargin(d time.Duration) Option {
 	return func(s *settings) { s.margin, s.marginSet = d, true }
 }
 
-// WithPrefix sets what all names in Redis begin with, in braces: on a Cluster all locks of one prefix share one slot,
+// WithPrefix sets what all names in the backend begin with, in Redis in braces: on a Cluster all locks of one prefix share one slot,
 // as one script must reach several of them. It must have 1 to 128 bytes and no braces. Default "holdfast:lock:".
 func WithPrefix(prefix string) Option { return func(s *settings) { s.prefix = prefix } }
 

@@ -21,11 +21,13 @@ type redisNode struct {
 	index  int
 	client redis.UniversalClient
 
+	tail <-chan struct{} // closed when the last command has ended; used by one goroutine at a time
+
 	mu    sync.Mutex
-	tail  <-chan struct{} // closed when the last command has ended
-	value string          // what our keys may hold there; empty when we know that they hold nothing of ours
-	freed int64           // what the delete of an earlier value was answered
-	lost  bool            // a delete of value got no answer: it may have been carried out
+	value string // what our keys may hold there; empty when we know that they hold nothing of ours
+	lost  bool   // a delete of value got no answer: it may have been carried out
+	freed string // the value whose delete was answered
+	code  int64  // that answer
 }
 
 var (
@@ -56,7 +58,7 @@ func (n *redisNode) take(ctx context.Context, value, waiter string, ttl time.Dur
 	}
 	a, err := parseTake(reply, len(c.fences))
 	if err == nil && !a.yes {
-		n.locked(func() { n.value, n.freed = "", nodeForeign })
+		n.locked(func() { n.value = "" })
 	}
 	return a, err
 }
@@ -92,9 +94,14 @@ func (n *redisNode) extend(ctx context.Context, value string, ttl time.Duration)
 // free runs the release script, unless it is known what it would answer.
 func (n *redisNode) free(ctx context.Context, value string, valid bool) (answer, error) {
 	c, b := n.claim, n.claim.backend
-	var known, lost bool
-	var code int64
-	n.locked(func() { known, code, lost = n.value != value, n.freed, n.lost })
+	var lost, known bool
+	code := int64(nodeForeign) // of a value that was refused here, or never sent
+	n.locked(func() {
+		lost, known = n.lost, n.value != value
+		if n.freed == value {
+			code = n.code
+		}
+	})
 	if known {
 		return answer{code: code, yes: code == nodeFreed}, nil
 	}
@@ -107,7 +114,7 @@ func (n *redisNode) free(ctx context.Context, value string, valid bool) (answer,
 		if code == nodeGone && lost && valid {
 			code = nodeFreed // too early to have expired: the delete without an answer freed it
 		}
-		n.value, n.freed = "", code
+		n.value, n.freed, n.code = "", value, code
 	})
 	return answer{code: code, yes: code == nodeFreed}, err
 }

@@ -45,8 +45,8 @@ func TestRedlock_MinorityAway(t *testing.T) {
 			t.Run(fmt.Sprintf("%d of %d %s", tc.away, tc.nodes, name), func(t *testing.T) {
 				t.Parallel()
 				n, servers := ownNodes(t, tc.nodes)
-				// With a TTL of a minute a command has 3 s: 20 acquisitions and releases that each waited for a hung node would
-				// take two minutes.
+				// A command to a hung node takes 500 ms to give up: 20 rounds of several commands that each waited for it would
+				// take a minute.
 				var opts []lock.Option
 				long(&opts)
 				first, second := n.locker(t, opts...), n.locker(t, opts...)
@@ -191,7 +191,7 @@ func TestRedlock_LateVoteIsGivenBack(t *testing.T) {
 	t.Parallel()
 	n, servers := ownNodes(t, 3)
 	var opts []lock.Option
-	long(&opts) // a command has 3 s
+	long(&opts)
 	l := n.locker(t, opts...)
 	release(t, acquire(t, l, "k"))
 	for range 5 {
@@ -250,4 +250,30 @@ func TestRedlock_ForgetfulNode(t *testing.T) {
 			t.Errorf("release = %v, want ErrLost: at the end it comes out", err)
 		}
 	})
+}
+
+// A node that had given a vote to an earlier attempt, and was not asked by the one that succeeded, has no say in the end.
+func TestRedlock_StaleAnswer(t *testing.T) {
+	t.Parallel()
+	n, servers := ownNodes(t, 3)
+	for _, s := range n[:2] {
+		if err := s.Set(t.Context(), s.key("k"), "somebody:1", time.Minute).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listener := n[2].Subscribe(t.Context(), "{"+n[2].prefix+"}freed")
+	t.Cleanup(func() { _ = listener.Close() })
+	given := listener.Channel()
+	got := acquiring(t, n.locker(t, lock.WithTTL(deadline), lock.WithMaxHold(time.Minute)), "k")
+	<-given // node 2 has given its vote and got it back
+	freeze(t, servers[2])
+	time.Sleep(600 * time.Millisecond) // so that an attempt is under way there when the others become free
+	for _, s := range n[:2] {
+		s.lose(t, "k")
+	}
+	lease := await(t, got)
+	n[1].lose(t, "k")
+	if err := lease.Release(t.Context()); err == nil {
+		t.Error("released without a majority to say so")
+	}
 }

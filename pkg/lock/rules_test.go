@@ -7,7 +7,7 @@ package lock_test
 //	    re-armed by a successful extend     TestLease_Context/only an answered renewal  [re-armed on any answer]
 //	    a late answer revives nothing       TestLease_Context/hung backend  [no look at the time before re-arming]
 //	 2  renewed at TTL/3                    TestLease_Context/renewed at each third  [TTL/2]
-//	    never past MaxHold                  TestLease_Context/cut at MaxHold  [limit left out of usable; of the extend's TTL]
+//	    never past MaxHold                  TestLease_Context/cut at MaxHold  [the extend's TTL not cut]
 //	 3  "not mine" is lost now              TestLease_Context/not mine  [treated as no answer]
 //	    no answer is tried again            TestLease_Context/an unanswered renewal  [treated as lost]
 //	 4  release waits for the extend        TestLease_Release/waits for the renewal  [no wait for the watchdog]

@@ -43,6 +43,8 @@ type Bus struct {
 	live atomic.Pointer[connection] // nil unless running
 	gate gate                       // counts handlers and checks
 
+	handovers sync.WaitGroup // of queues; begun inside the gate
+
 	mu      sync.Mutex
 	begun   bool               // Start was called
 	closing bool               // Close was called
@@ -207,6 +209,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	b.live.Store(nil)
 	c.shutdown()
 	b.gate.open()
+	b.handovers.Wait()
 	releaseInstance(b.cfg.Instance)
 	return b.closeOK
 }

@@ -6,6 +6,7 @@ import (
 
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
@@ -77,7 +78,7 @@ func (b *Bus) producerOptions(group string) []producer.Option {
 // startConsumer builds and starts one consumer. One that did not start must not be shut down: the library panics, or
 // has done so itself.
 func (b *Bus) startConsumer(s *subscriber) (rocketmq.PushConsumer, error) {
-	pc, err := rocketmq.NewPushConsumer(
+	options := []consumer.Option{
 		consumer.WithNsResolver(b.resolver),
 		consumer.WithGroupName(b.names.full(s.Group)),
 		consumer.WithInstance(s.identity),
@@ -87,13 +88,18 @@ func (b *Bus) startConsumer(s *subscriber) (rocketmq.PushConsumer, error) {
 		consumer.WithConsumeGoroutineNums(s.Workers),
 		consumer.WithConsumerOrder(s.Ordered),
 		consumer.WithMaxReconsumeTimes(s.maxReconsumeTimes()),
-	)
-	if err != nil {
-		return nil, err
 	}
 	handle := s.concurrently
 	if s.Ordered {
-		handle = s.orderly
+		queues := newHandover(b) // for each attempt: what an earlier one knew is gone with its client
+		options = append(options, consumer.WithStrategy(queues.allocate))
+		handle = func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			return s.orderly(ctx, queues, msgs...)
+		}
+	}
+	pc, err := rocketmq.NewPushConsumer(options...)
+	if err != nil {
+		return nil, err
 	}
 	if err := pc.Subscribe(b.names.full(s.Topic), consumer.MessageSelector{}, handle); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)

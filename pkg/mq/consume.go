@@ -107,16 +107,23 @@ func (s *subscriber) concurrently(ctx context.Context, msgs ...*primitive.Messag
 
 // orderly is the library's callback of an ordered subscription. Its only way to fail is to suspend the queue: "later"
 // would lose the message. And the library suspends for no time at all unless told for how long, millions of times.
-func (s *subscriber) orderly(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+func (s *subscriber) orderly(ctx context.Context, queues *handover, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 	oc, ok := primitive.GetOrderlyCtx(ctx)
+	if !ok {
+		return consumer.SuspendCurrentQueueAMoment, errors.New("the client library does not say which queue this is")
+	}
+	held, ours := queues.enter(oc.MQ)
+	if !ours { // its new owner begins with this message
+		oc.SuspendCurrentQueueTimeMillis = int(suspendMin.Milliseconds())
+		return consumer.SuspendCurrentQueueAMoment, nil
+	}
+	defer queues.leave(held)
 	for _, msg := range msgs { // always one
 		v, let := s.handle(msg) //nolint:contextcheck // the library's context names the queue and is never done; ours is the bus's.
 		if let && v == verdictAck {
 			continue
 		}
-		if ok {
-			oc.SuspendCurrentQueueTimeMillis = int(suspension(int(msg.ReconsumeTimes)).Milliseconds())
-		}
+		oc.SuspendCurrentQueueTimeMillis = int(suspension(int(msg.ReconsumeTimes)).Milliseconds())
 		if let && v == verdictDead {
 			s.giveUp(msg)
 		}

@@ -39,18 +39,26 @@ func (b *Bus) nameServer(ctx context.Context) (*wire, error) {
 	return nil, errors.Join(faults...)
 }
 
+// cluster connects to a name server and asks it for the brokers that take writes. The caller closes the connection.
+func (b *Bus) cluster(ctx context.Context) (ns *wire, masters map[string]string, err error) {
+	if ns, err = b.nameServer(ctx); err != nil {
+		return nil, nil, err
+	}
+	if masters, err = ns.masters(ctx); err != nil {
+		ns.close()
+		return nil, nil, err
+	}
+	return ns, masters, nil
+}
+
 // ensureTopics creates the topics that are missing and returns when each has a route. A broker that has just started is
 // unknown to its name server for up to ten seconds; the error then says that there is no broker.
 func (b *Bus) ensureTopics(ctx context.Context) error {
-	ns, err := b.nameServer(ctx)
+	ns, masters, err := b.cluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer ns.close()
-	masters, err := ns.masters(ctx)
-	if err != nil {
-		return err
-	}
 	if len(masters) == 0 {
 		return errors.New("no broker has registered with the name server yet")
 	}

@@ -22,6 +22,8 @@ import (
 const (
 	requestCreateTopic = 17
 	requestMaxOffset   = 30
+	requestUnregister  = 35
+	requestUnlock      = 42
 	requestRoute       = 105
 	requestClusterInfo = 106
 )
@@ -81,9 +83,14 @@ func dialWire(ctx context.Context, addr string) (*wire, error) {
 // close ends the connection. There is nothing to be done about an error.
 func (w *wire) close() { _ = w.conn.Close() }
 
-// call sends one request and returns the body of its answer. After an error that is no *wireError the connection is
-// out of step and must be closed.
+// call sends one request without a body and returns the body of its answer. After an error that is no *wireError the
+// connection is out of step and must be closed.
 func (w *wire) call(ctx context.Context, code int, fields map[string]string) ([]byte, error) {
+	return w.callBody(ctx, code, fields, nil)
+}
+
+// callBody is call with a body.
+func (w *wire) callBody(ctx context.Context, code int, fields map[string]string, request []byte) ([]byte, error) {
 	deadline := time.Now().Add(wireTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -95,7 +102,7 @@ func (w *wire) call(ctx context.Context, code int, fields map[string]string) ([]
 	defer stop()
 
 	w.opaque++
-	if err := w.send(wireHeader{Code: code, Language: "GO", Version: wireVersion, Opaque: w.opaque, ExtFields: fields}); err != nil {
+	if err := w.send(wireHeader{Code: code, Language: "GO", Version: wireVersion, Opaque: w.opaque, ExtFields: fields}, request); err != nil {
 		return nil, fmt.Errorf("send request %d: %w", code, err)
 	}
 	for {
@@ -113,15 +120,15 @@ func (w *wire) call(ctx context.Context, code int, fields map[string]string) ([]
 	}
 }
 
-func (w *wire) send(h wireHeader) error {
+func (w *wire) send(h wireHeader, body []byte) error {
 	header, err := json.Marshal(h)
 	if err != nil {
 		return err
 	}
-	frame := make([]byte, 8, 8+len(header))
-	binary.BigEndian.PutUint32(frame, uint32(4+len(header))) //nolint:gosec // a header of ours is short.
+	frame := make([]byte, 8, 8+len(header)+len(body))
+	binary.BigEndian.PutUint32(frame, uint32(4+len(header)+len(body))) //nolint:gosec // requests of ours are short.
 	binary.BigEndian.PutUint32(frame[4:], uint32(len(header)))
-	_, err = w.conn.Write(append(frame, header...))
+	_, err = w.conn.Write(append(append(frame, header...), body...))
 	return err
 }
 

@@ -16,7 +16,7 @@ import (
 const (
 	resolveEvery  = 5 * time.Second // how late a new replica is noticed
 	lookupTimeout = time.Second     // a slow name server must not cost a call its whole deadline
-	avoidFor      = time.Second     // how long an address that could not be reached is tried last
+	avoidFor      = time.Second     // how long an address that gave no answer, or is going away, is tried last
 )
 
 // addresses are all replicas of a service: every address of every URL's host. A kept-alive connection is bound to an
@@ -97,8 +97,7 @@ func (h *host) address(ip netip.Addr) *address {
 	}
 }
 
-// next returns all addresses, beginning with the one whose turn it is; those that could not be reached a moment ago come
-// last. The error, with no addresses at all, is the resolver's.
+// next returns all addresses, beginning with the one whose turn it is; those to be avoided come last. The error, with no addresses at all, is the resolver's.
 func (a *addresses) next(ctx context.Context) ([]*address, error) {
 	var failed error
 	for _, h := range a.hosts {
@@ -132,12 +131,12 @@ func boolToInt(b bool) int {
 	return 0
 }
 
-// avoid has a be tried last for a while. Its replica is gone or not there yet.
+// avoid has bad be tried last for a while. Its replica is gone, going, stuck, or not there yet.
 func (a *addresses) avoid(ctx context.Context, bad *address, why error) {
 	a.mu.Lock()
 	bad.avoidUntil = time.Now().Add(avoidFor)
 	a.mu.Unlock()
-	a.log.DebugContext(ctx, "address not reachable", "service", a.name, "address", bad.base, "err", why)
+	a.log.DebugContext(ctx, "address avoided", "service", a.name, "address", bad.base, "err", why)
 }
 
 // refresh resolves h again when its addresses are old. One caller does it, and unless nothing is known yet the others go

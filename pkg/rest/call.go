@@ -26,7 +26,13 @@ const (
 	maxAnswer = 32 << 20
 )
 
-var errTooLarge = errors.New("the answer is too large")
+var (
+	errTooLarge = errors.New("the answer is too large")
+
+	// errStopping is what Connection: close says when it comes with an answer. Our other connections to that address are
+	// about to be closed, and a request that meets the closing would have an unknown outcome; so the next ones go elsewhere.
+	errStopping = errors.New("the service asks to close the connection")
+)
 
 // try sends the request to one address. sent is false when nothing can have reached the service.
 func (c *Client) try(ctx context.Context, a *address, method, path string, body []byte, out any) (sent bool, err error) {
@@ -41,6 +47,9 @@ func (c *Client) try(ctx context.Context, a *address, method, path string, body 
 		return connected.Load(), err
 	}
 	defer func() { _ = res.Body.Close() }() // after a read to its end the connection is used again
+	if res.Close {
+		c.addresses.avoid(ctx, a, errStopping)
+	}
 	return true, readAnswer(res, out)
 }
 

@@ -2,8 +2,9 @@
 // service, and turns whatever happens into a fault that says whether the operation may have been executed.
 //
 // That last point is its reason to exist. A refused connection was certainly not executed; an answer that never came may
-// have been. So the client sends a request once: it goes on to the next address only while nothing was sent, and the
-// caller, who knows whether repeating is safe, decides about everything else.
+// have been. So the client goes on to the next address only while the request was certainly not executed: nothing was
+// sent, or a replica says that it cannot serve and has done nothing. The caller, who knows whether repeating is safe,
+// decides about everything else.
 package rest
 
 import (
@@ -115,7 +116,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Do calls the service: in, unless nil, is sent as JSON, a 2xx answer is decoded into out, unless nil. The error is a
 // fault:
 //
-//   - the service's own, rebuilt from its problem details;
+//   - the service's own, rebuilt from its problem details; unavailable and not ambiguous only when all replicas say so;
 //   - <name>_unavailable when there was no clear answer: ambiguous, except when nothing was sent;
 //   - <name>_timeout when the deadline of ctx or the client's timeout passed: likewise;
 //   - canceled when the caller gave up: likewise.
@@ -133,22 +134,22 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	for _, a := range candidates {
 		var sent bool
 		sent, err = c.try(ctx, a, method, path, body, out)
-		if err == nil || sent {
+		f, answered := errors.AsType[*fault.Error](err)
+		if err == nil || answered && (f.Kind != fault.Unavailable || f.Ambiguous) {
+			return err
+		}
+		if !errors.Is(ctx.Err(), context.Canceled) { // a caller that gave up says nothing about the replica
+			c.addresses.avoid(ctx, a, err)
+		}
+		if sent && !answered || ctx.Err() != nil {
 			return c.toFault(err, sent)
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		c.addresses.avoid(ctx, a, err)
 	}
 	return c.toFault(err, false)
 }
 
-// toFault leaves faults as they are and makes one of everything else.
+// toFault leaves faults as they are and makes one of everything else, where there was no clear answer.
 func (c *Client) toFault(err error, sent bool) error {
-	if err == nil {
-		return nil
-	}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}

@@ -23,8 +23,8 @@ func OwnRedises(tb testing.TB, n int) []*stack.Redis {
 	return servers
 }
 
-// slots is how many hash slots a Redis Cluster has.
-const slots = 16384
+// hashSlots is how many a Redis Cluster has.
+const hashSlots = 16384
 
 // RedisCluster starts a Redis Cluster of three masters without replicas for this test alone and returns when each of them
 // calls it whole. It ends with the test.
@@ -42,7 +42,7 @@ func RedisCluster(tb testing.TB) []*stack.Redis {
 	ctx := tb.Context()
 	for i, client := range clients {
 		host, port, _ := net.SplitHostPort(servers[0].Addr)
-		first, last := i*slots/masters, (i+1)*slots/masters-1
+		first, last := i*hashSlots/masters, (i+1)*hashSlots/masters-1
 		must(tb, client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err()) // or they would first have to settle who is who
 		must(tb, client.ClusterAddSlotsRange(ctx, first, last).Err())
 		must(tb, client.ClusterMeet(ctx, host, port).Err())

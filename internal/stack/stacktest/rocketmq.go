@@ -39,10 +39,14 @@ func RocketMQ(tb testing.TB) string {
 }
 
 // OwnRocketMQ starts a RocketMQ for this test alone, which may kill, freeze or restart it. settings are lines for the
-// broker's configuration. It ends with the test. Where RocketMQ cannot run, the test is skipped.
+// broker's configuration. It ends with the test. Where RocketMQ cannot run, or BROKER=devbroker says that it is not to, the
+// test is skipped.
 func OwnRocketMQ(tb testing.TB, settings ...string) *stack.RocketMQ {
 	tb.Helper()
 	SkipIfShort(tb, "RocketMQ")
+	if os.Getenv("BROKER") == stack.BrokerDev {
+		tb.Skip("needs a RocketMQ of its own, and BROKER=devbroker was asked for")
+	}
 	if err := stack.RocketMQAvailable(); err != nil {
 		tb.Skip("needs a RocketMQ of its own: ", err)
 	}

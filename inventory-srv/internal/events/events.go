@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"holdfast/internal/crash"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
@@ -109,6 +110,11 @@ func (c *Consumers) OrderEvent(ctx context.Context, m mq.Message) error {
 func (c *Consumers) verdict(ctx context.Context, event, orderNo string, err error) error {
 	switch {
 	case err == nil:
+		if event == orderapi.StatusPaid {
+			crash.At(crash.InventoryConfirmed)
+		} else {
+			crash.At(crash.InventoryReleased)
+		}
 		return nil
 	case errors.Is(err, stock.ErrInvalidOrderNo):
 		return mq.Discard(fmt.Errorf("%s %q: %w", event, orderNo, err))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/internal/stack/stacktest"
 	"holdfast/inventory-srv/internal/httpapi"
@@ -39,6 +40,11 @@ type service struct {
 
 func newService(t *testing.T, lab bool) service {
 	t.Helper()
+	return newServiceOf(t, strategy.Default, lab, nil)
+}
+
+func newServiceOf(t *testing.T, def string, lab bool, registry prometheus.Registerer) service {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s := store.New(dbtest.New(t, sql.Inventory()))
 	redis := lock.NewClient([]string{stacktest.Redis(t)})
@@ -50,10 +56,11 @@ func newService(t *testing.T, lab bool) service {
 		_ = locker.Close()
 		_ = redis.Close()
 	})
-	set, err := strategy.NewSet(strategy.Default, lab, strategy.Deps{Ledger: s.Ledger(), Locker: locker, Log: log})
+	set, err := strategy.NewSet(def, lab, strategy.Deps{Ledger: s.Ledger(), Locker: locker, Log: log, Registry: registry})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = set.Close() })
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
 		Stock: set, Store: s, Engine: web.EngineConfig{Log: log, Timeout: 30 * time.Second},
 	}))

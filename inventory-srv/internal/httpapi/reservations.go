@@ -16,8 +16,9 @@ import (
 	"holdfast/pkg/web"
 )
 
-// reserve handles the call's orders at the same time, as many as there are workers. The call itself succeeds once it is
-// understood; each order has an outcome of its own.
+// reserve handles the call's orders at the same time, as many as there are workers; those of a strategy that gathers all
+// at once, so that they reach one transaction. The call itself succeeds once it is understood; each order has an outcome
+// of its own.
 func (a *api) reserve(c *gin.Context) (int, any, error) {
 	var in inventoryapi.ReserveRequest
 	if err := web.Decode(c, &in); err != nil {
@@ -28,15 +29,19 @@ func (a *api) reserve(c *gin.Context) (int, any, error) {
 	}
 	ctx := c.Request.Context()
 	out := inventoryapi.ReserveResponse{Results: make([]inventoryapi.ReserveResult, len(in.Orders))}
-	var workers errgroup.Group
+	var workers, crowd errgroup.Group
 	workers.SetLimit(a.workers)
 	for i, order := range in.Orders {
-		workers.Go(func() error {
+		group := &workers
+		if a.stock.Gathers(order.Strategy) {
+			group = &crowd
+		}
+		group.Go(func() error {
 			out.Results[i] = a.outcome(ctx, order)
 			return nil
 		})
 	}
-	_ = workers.Wait() // the workers' errors are in their results
+	_, _ = workers.Wait(), crowd.Wait() // the workers' errors are in their results
 	return http.StatusOK, out, nil
 }
 

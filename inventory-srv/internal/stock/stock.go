@@ -6,9 +6,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -86,11 +86,15 @@ func (r Request) SKUs() []string {
 // Hash identifies the payload: the same order number with another hash is another order and is refused. Line order does
 // not count, nor does the strategy.
 func (r Request) Hash() string {
-	h := sha256.New()
+	text := make([]byte, 0, 32*len(r.Lines))
 	for _, l := range r.Sorted().Lines {
-		fmt.Fprintf(h, "%s %d\n", l.SKU, l.Quantity)
+		text = append(text, l.SKU...)
+		text = append(text, ' ')
+		text = strconv.AppendInt(text, l.Quantity, 10)
+		text = append(text, '\n')
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // ReceiptLine is a reserved line with the title and the price at that moment.

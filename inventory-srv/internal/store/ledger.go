@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/internal/crash"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
@@ -38,11 +39,15 @@ func (l *Ledger) Reserve(ctx context.Context, r stock.Request, deduct Move) (sto
 	var receipt stock.Receipt
 	err := database.InTx(ctx, l.db, func(tx *gorm.DB) (err error) {
 		receipt, err = reserve(tx, r, deduct)
+		if err == nil {
+			crash.At(crash.InventoryDeducted)
+		}
 		return err
 	}, database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND request_hash = ? FOR UPDATE", r.OrderNo, r.Hash()))
 	if err != nil {
 		return stock.Receipt{}, notExecuted(ctx, fmt.Errorf("reserve %s: %w", r.OrderNo, err))
 	}
+	crash.At(crash.InventoryCommitted)
 	return receipt, nil
 }
 

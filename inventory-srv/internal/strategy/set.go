@@ -2,7 +2,9 @@ package strategy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -55,20 +57,53 @@ func (s *Set) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, erro
 
 // Confirm implements stock.Reserver.
 func (s *Set) Confirm(ctx context.Context, orderNo string) error {
-	chosen, err := s.of(ctx, orderNo)
-	if err != nil {
-		return err
-	}
-	return chosen.Confirm(ctx, orderNo)
+	return s.end(ctx, orderNo, stock.Reserver.Confirm)
 }
 
 // Release implements stock.Reserver.
 func (s *Set) Release(ctx context.Context, orderNo string) error {
+	return s.end(ctx, orderNo, stock.Reserver.Release)
+}
+
+// end confirms or releases. GroupCommit as the default strategy is asked without a query for each order before it: it
+// reads the headers of a whole flush anyway, and says so if an order was reserved by another strategy.
+func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error) error {
+	if gathers(s.reserver[s.def]) {
+		err := op(s.reserver[s.def], ctx, orderNo)
+		if _, another := errors.AsType[*reservedBy](err); !another {
+			return err
+		}
+	}
 	chosen, err := s.of(ctx, orderNo)
 	if err != nil {
 		return err
 	}
-	return chosen.Release(ctx, orderNo)
+	return op(chosen, ctx, orderNo)
+}
+
+// Gathers reports whether the strategy of an order ("" is the default) makes one transaction of all orders that come at
+// the same time. Such orders need no database connection each, and it is best to bring many of them at once.
+func (s *Set) Gathers(strategy string) bool {
+	if strategy == "" {
+		strategy = s.def
+	}
+	return gathers(s.reserver[strategy])
+}
+
+func gathers(r stock.Reserver) bool {
+	_, ok := r.(*GroupCommit)
+	return ok
+}
+
+// Close waits for what strategies still have in hand. Operations that come later fail.
+func (s *Set) Close() error {
+	var faults []error
+	for _, r := range s.reserver {
+		if c, ok := r.(io.Closer); ok {
+			faults = append(faults, c.Close())
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // of returns the strategy that reserved the order; the default one for an order that is not known, of which there is

@@ -51,6 +51,7 @@ func List() []Strategy {
 		{Name: "optimistic", Layout: LayoutRow, Idea: "write only if the version is still the one that was read, else try again", Safe: true, New: newOptimistic},
 		{Name: "redis-lock", Layout: LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
 		{Name: "redlock", Layout: LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
+		{Name: groupCommit, Layout: LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
 	}
 }
 

@@ -170,6 +170,11 @@ func (i instance) set(t *testing.T) *strategy.Set {
 	if err != nil {
 		t.Fatalf("make the strategies: %v", err)
 	}
+	t.Cleanup(func() {
+		if err := set.Close(); err != nil {
+			t.Errorf("close the strategies: %v", err)
+		}
+	})
 	return set
 }
 

@@ -12,7 +12,10 @@ import (
 	"holdfast/order-srv/internal/store"
 )
 
-const page = 500
+const (
+	page   = 500
+	healed = 10 // of the newest healings that a report shows
+)
 
 // Inventory is what an audit reads of inventory-srv.
 type Inventory interface {
@@ -30,12 +33,28 @@ func Run(ctx context.Context, s *store.Store, inventory Inventory) (check.Report
 	if err != nil {
 		return check.Report{}, err
 	}
+	healings, err := healings(ctx, s)
+	if err != nil {
+		return check.Report{}, err
+	}
 	return check.Run(check.Input{
-		Started: started, Unsent: unsent,
+		Started: started, Unsent: unsent, Healed: healings,
 		Orders:       orders(ctx, s),
 		Reservations: reservations(ctx, inventory),
 		Ledger:       func() ([]check.SKU, error) { return ledger(ctx, inventory) },
 	})
+}
+
+func healings(ctx context.Context, s *store.Store) ([]check.Healing, error) {
+	found, err := s.Healings(ctx, healed)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]check.Healing, len(found))
+	for i, h := range found {
+		out[i] = check.Healing{OrderNo: h.OrderNo, Healer: string(h.Healer), Deed: h.Deed, At: h.HealedAt}
+	}
+	return out, nil
 }
 
 func orders(ctx context.Context, s *store.Store) iter.Seq2[check.Order, error] {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"holdfast/internal/crash"
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/telemetry"
@@ -153,6 +154,7 @@ func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, s
 			r.log.WarnContext(ctx, "message not sent, tried again later", "event_id", m.EventID, "topic", m.Topic, "err", err)
 			continue
 		}
+		crash.At(crash.OrderPublished)
 		sent = append(sent, m.ID)
 	}
 	mark, done := context.WithTimeout(context.WithoutCancel(ctx), markTime)

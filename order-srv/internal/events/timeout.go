@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"holdfast/internal/crash"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
@@ -33,9 +34,12 @@ func Timeout(s *store.Store, send mq.Producer) mq.Handler {
 }
 
 func expire(ctx context.Context, s *store.Store, send mq.Producer, orderNo string) error {
-	outcome, err := s.Expire(ctx, orderNo, 0)
+	outcome, err := s.Expire(ctx, orderNo, 0, store.Nobody)
 	if err != nil {
 		return fmt.Errorf("expire %s: %w", orderNo, err)
+	}
+	if outcome == store.Expired {
+		crash.At(crash.OrderExpired)
 	}
 	if outcome != store.Early {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/internal/crash"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
@@ -35,16 +36,23 @@ func CheckBack(s *store.Store, grace time.Duration, healed prometheus.Counter) m
 			return mq.TxUnknown, fmt.Errorf("read a half message: %w", err)
 		}
 		// In a group another order may have ended otherwise; the message is rolled back then, so the outbox has to tell.
-		n, err := s.Abandon(ctx, body.Orders, grace, len(body.Orders) > 1)
+		n, err := s.Abandon(ctx, body.Orders, grace, len(body.Orders) > 1, store.CheckBack)
 		healed.Add(float64(n))
 		if err != nil {
 			return mq.TxUnknown, err
+		}
+		if n > 0 {
+			crash.At(crash.OrderAbandoned)
 		}
 		statuses, err := s.Statuses(ctx, body.Orders)
 		if err != nil {
 			return mq.TxUnknown, err
 		}
-		return verdict(body.Orders, statuses, grace), nil
+		state := verdict(body.Orders, statuses, grace)
+		if state == mq.TxRollback {
+			return state, s.RolledBack(ctx, body.Orders)
+		}
+		return state, nil
 	}
 }
 

@@ -56,7 +56,7 @@ func (w *world) rejected() string {
 func (w *world) abandoned() string {
 	w.t.Helper()
 	no := w.begun(true)
-	if n, err := w.store.Abandon(w.t.Context(), []string{no}, 0, false); err != nil || n != 1 {
+	if n, err := w.store.Abandon(w.t.Context(), []string{no}, 0, false, store.Sweeper); err != nil || n != 1 {
 		w.t.Fatalf("abandoned %d, error %v", n, err)
 	}
 	return no

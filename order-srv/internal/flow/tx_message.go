@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"holdfast/internal/crash"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
@@ -39,6 +40,7 @@ const (
 
 // Place implements Flow.
 func (f *TxMessage) Place(ctx context.Context, o order.Order) (Reply, error) {
+	crash.At(crash.OrderPending)
 	body, err := json.Marshal(orderapi.StockRelease{Orders: []string{o.OrderNo}})
 	if err != nil {
 		return Reply{}, err
@@ -52,6 +54,7 @@ func (f *TxMessage) Place(ctx context.Context, o order.Order) (Reply, error) {
 	defer cancel()
 	err = f.deps.Tx.SendInTx(sending, half, func(context.Context) (state mq.TxState) {
 		announced = true
+		crash.At(crash.OrderHalfSent)
 		reply, state, failed = f.decide(ctx, o)
 		return state
 	})
@@ -163,6 +166,7 @@ func resolving(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Receipt) (Reply, mq.TxState, error) {
+	crash.At(crash.OrderReserved)
 	ctx, cancel := resolving(ctx)
 	defer cancel()
 	items := make([]order.Item, len(r.Lines))
@@ -173,6 +177,7 @@ func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Re
 	if err != nil {
 		return f.unresolved(ctx, o, err)
 	}
+	crash.At(crash.OrderPlaced)
 	return Reply{o.OrderNo, done.ResponseStatus, done.ResponseBody}, mq.TxRollback, nil
 }
 
@@ -182,6 +187,7 @@ func (f *TxMessage) reject(ctx context.Context, o order.Order, r store.Rejection
 	if err := f.deps.Store.Reject(ctx, o.OrderNo, r); err != nil {
 		return f.unresolved(ctx, o, err)
 	}
+	crash.At(crash.OrderRejected)
 	if failure != nil {
 		return Reply{}, mq.TxRollback, failure
 	}

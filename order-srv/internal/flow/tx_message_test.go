@@ -13,6 +13,7 @@ import (
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 )
@@ -167,7 +168,7 @@ func TestTxMessage_Place_sweptMeanwhile(t *testing.T) {
 			t.Parallel()
 			var w *world
 			w = newWorld(t, flowtest.Then(func(orderNo string) {
-				if n, err := w.store.Abandon(t.Context(), []string{orderNo}, 0, true); n != 1 || err != nil {
+				if n, err := w.store.Abandon(t.Context(), []string{orderNo}, 0, true, store.Sweeper); n != 1 || err != nil {
 					t.Errorf("abandoned %d, error %v", n, err)
 				}
 			}, tt.answer))

@@ -51,7 +51,7 @@ type Healer struct {
 func New(s *store.Store, inventory Inventory, t Timers, log *slog.Logger, healed *prometheus.CounterVec, alarms prometheus.Counter) *Healer {
 	return &Healer{
 		store: s, inventory: inventory, timers: t, log: log, alarms: alarms,
-		sweeper: healed.WithLabelValues("sweeper"), reconcile: healed.WithLabelValues("reconciler"),
+		sweeper: healed.WithLabelValues(string(store.Sweeper)), reconcile: healed.WithLabelValues(string(store.Reconciler)),
 	}
 }
 
@@ -61,7 +61,7 @@ func (h *Healer) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := h.store.Abandon(ctx, stale, h.timers.SweepAfter, true)
+	n, err := h.store.Abandon(ctx, stale, h.timers.SweepAfter, true, store.Sweeper)
 	h.sweeper.Add(float64(n))
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (h *Healer) Sweep(ctx context.Context) error {
 		return err
 	}
 	for _, orderNo := range overdue {
-		outcome, err := h.store.Expire(ctx, orderNo, h.timers.SweepAfter)
+		outcome, err := h.store.Expire(ctx, orderNo, h.timers.SweepAfter, store.Sweeper)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,8 @@ func (h *Healer) settle(ctx context.Context, orders []store.Unsettled, states ma
 		}
 	}
 	for status, orderNos := range agreed {
-		errs = append(errs, h.store.Settle(ctx, status, orderNos))
+		_, err := h.store.Settle(ctx, status, orderNos)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -146,8 +147,7 @@ func (h *Healer) act(ctx context.Context, o store.Unsettled) error {
 	err := h.inventory.Release(ctx, o.OrderNo)
 	switch {
 	case err == nil:
-		h.reconcile.Inc()
-		return h.store.Settle(ctx, o.Status, []string{o.OrderNo})
+		return h.told(ctx, o)
 	case errors.Is(err, inventoryapi.ErrConfirmed): // no healer can mend it, and it must not look settled
 		h.alarms.Inc()
 		h.log.ErrorContext(ctx, "units of an order that ended count as sold", "order_no", o.OrderNo, "status", o.Status, "err", err)
@@ -156,12 +156,19 @@ func (h *Healer) act(ctx context.Context, o store.Unsettled) error {
 	return fmt.Errorf("release %s: %w", o.OrderNo, err)
 }
 
+// told settles an order that inventory has just been told of. Another replica may have told it at the same time, which
+// did no harm; only one of them counts it.
+func (h *Healer) told(ctx context.Context, o store.Unsettled) error {
+	n, err := h.store.Told(ctx, o.Status, o.OrderNo)
+	h.reconcile.Add(float64(n))
+	return err
+}
+
 func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
 	err := h.inventory.Confirm(ctx, o.OrderNo)
 	switch {
 	case err == nil:
-		h.reconcile.Inc()
-		return h.store.Settle(ctx, o.Status, []string{o.OrderNo})
+		return h.told(ctx, o)
 	case errors.Is(err, inventoryapi.ErrClosed), errors.Is(err, inventoryapi.ErrUnknownOrder):
 		won, dbErr := h.store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
 		if won {

@@ -226,6 +226,31 @@ func TestHealer_Reconcile_oneBad(t *testing.T) {
 	}
 }
 
+// TestHealer_Reconcile_twoReplicas: both find the same orders at the same time. Each is healed, and counted once.
+func TestHealer_Reconcile_twoReplicas(t *testing.T) {
+	t.Parallel()
+	const orders = 40
+	w := newWorld(t)
+	for range orders {
+		w.inventory.Set(w.age(w.ended(order.Cancelled), 2*time.Minute), inventoryapi.StateReserved)
+	}
+	var both sync.WaitGroup
+	for _, h := range []*heal.Healer{w.Healer, w.replica()} {
+		both.Go(func() {
+			if err := h.Reconcile(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+	if left, err := w.store.Unsettled(t.Context(), 0, "", orders); err != nil || len(left) != 0 {
+		t.Errorf("%d orders are not settled, error %v", len(left), err)
+	}
+	if got := w.count("reconciler"); got != orders {
+		t.Errorf("the reconciler healed %v, want %d", got, orders)
+	}
+}
+
 // rename gives an order another number, and with it another place in the order of batches.
 func (w *world) rename(from, to string) string {
 	w.t.Helper()
@@ -296,7 +321,7 @@ func TestHealer_Run(t *testing.T) {
 	})
 	cancel()
 	running.Wait()
-	if w.count("sweeper") != 1 || w.count("reconciler") < 1 {
+	if w.count("sweeper") != 1 || w.count("reconciler") != 1 {
 		t.Errorf("healed by the sweeper %v, by the reconciler %v", w.count("sweeper"), w.count("reconciler"))
 	}
 }

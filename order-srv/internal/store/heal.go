@@ -29,8 +29,8 @@ func (s *Store) Statuses(ctx context.Context, orderNos []string) (map[string]ord
 }
 
 // Abandon ends those of the orders that are still PENDING and older than age as ABANDONED and returns how many it ended.
-// With giveBack it asks inventory by message to release them; otherwise the caller does.
-func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duration, giveBack bool) (n int, err error) {
+// With giveBack it asks inventory by message to release them; otherwise the caller does. by is kept as their healer.
+func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duration, giveBack bool, by Healer) (n int, err error) {
 	for _, orderNo := range orderNos {
 		var won bool
 		err := s.inTx(ctx, orderNo, order.Abandoned, func(tx *gorm.DB) error {
@@ -39,10 +39,15 @@ func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duratio
 			if res.Error != nil {
 				return fmt.Errorf("abandon: %w", res.Error)
 			}
-			if won = res.RowsAffected == 1; won && giveBack {
-				return release(tx, orderNo, "abandoned")
+			if won = res.RowsAffected == 1; !won {
+				return nil
 			}
-			return nil
+			if giveBack {
+				if err := release(tx, orderNo, "abandoned"); err != nil {
+					return err
+				}
+			}
+			return heal(tx, by, deedAbandoned, orderNo)
 		})
 		if err != nil {
 			return n, err
@@ -104,15 +109,33 @@ func (s *Store) Unsettled(ctx context.Context, age time.Duration, after string, 
 }
 
 // Settle notes that inventory agrees with the orders in this status. An order that has another one by now is left alone:
-// inventory agreed to the old one.
-func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []string) error {
-	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		return tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status).Error
+// inventory agreed to the old one. n is how many it was this call that settled.
+func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []string) (n int64, err error) {
+	return s.settle(ctx, status, orderNos, Nobody, "")
+}
+
+// Told is Settle for an order with which inventory agrees because the reconciler told it to.
+func (s *Store) Told(ctx context.Context, status order.Status, orderNo string) (n int64, err error) {
+	deed := deedReleased
+	if status == order.Paid {
+		deed = deedConfirmed
+	}
+	return s.settle(ctx, status, []string{orderNo}, Reconciler, deed)
+}
+
+func (s *Store) settle(ctx context.Context, status order.Status, orderNos []string, by Healer, deed string) (n int64, err error) {
+	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		res := tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status)
+		n = res.RowsAffected
+		if res.Error != nil {
+			return res.Error
+		}
+		return heal(tx, by, deed, orderNos...)
 	})
 	if err != nil {
-		return fmt.Errorf("settle: %w", err)
+		return 0, fmt.Errorf("settle: %w", err)
 	}
-	return nil
+	return n, nil
 }
 
 // RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back. It
@@ -120,7 +143,10 @@ func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []stri
 func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) (won bool, err error) {
 	err = s.inTx(ctx, orderNo, order.RefundDue, func(tx *gorm.DB) error {
 		won, err = step(tx, orderNo, order.Paid, order.RefundDue, ", reason = ?", reason)
-		return err
+		if err != nil || !won {
+			return err
+		}
+		return heal(tx, Reconciler, deedRefund, orderNo)
 	})
 	if err != nil || !won {
 		return false, err

@@ -20,7 +20,7 @@ func TestStore_Abandon_onlyOld(t *testing.T) {
 	if diff := cmp.Diff([]string{old.OrderNo}, stale); err != nil || diff != "" {
 		t.Errorf("stale, error %v (-want +got):\n%s", err, diff)
 	}
-	n, err := s.Abandon(t.Context(), []string{young.OrderNo, old.OrderNo, placed.OrderNo, "NOPE"}, 30*time.Second, true)
+	n, err := s.Abandon(t.Context(), []string{young.OrderNo, old.OrderNo, placed.OrderNo, "NOPE"}, 30*time.Second, true, store.Sweeper)
 	if err != nil || n != 1 {
 		t.Errorf("abandoned %d, error %v; want 1", n, err)
 	}
@@ -50,13 +50,21 @@ func TestStore_Unsettled(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0].OrderNo != old.OrderNo || got[0].Status != order.Cancelled || got[0].Age < time.Minute {
 		t.Errorf("unsettled: %+v, error %v; want %s", got, err, old.OrderNo)
 	}
-	must(t, s.Settle(t.Context(), order.Paid, []string{old.OrderNo, fresh.OrderNo}))
+	settle(t, s, order.Paid, 0, old.OrderNo, fresh.OrderNo)
 	if !get(t, s, old.OrderNo).SettledAt.IsZero() {
 		t.Error("settled as PAID, though it is CANCELLED")
 	}
-	must(t, s.Settle(t.Context(), order.Cancelled, []string{old.OrderNo, fresh.OrderNo}))
+	settle(t, s, order.Cancelled, 2, old.OrderNo, fresh.OrderNo)
+	settle(t, s, order.Cancelled, 0, old.OrderNo, fresh.OrderNo) // another replica was first
 	if got, err := s.Unsettled(t.Context(), 0, "", 10); err != nil || len(got) != 0 {
 		t.Errorf("unsettled after settling: %+v, error %v", got, err)
+	}
+}
+
+func settle(t *testing.T, s *store.Store, status order.Status, want int64, orderNos ...string) {
+	t.Helper()
+	if n, err := s.Settle(t.Context(), status, orderNos); err != nil || n != want {
+		t.Errorf("settled %d as %s, error %v; want %d", n, status, err, want)
 	}
 }
 

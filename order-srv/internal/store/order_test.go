@@ -103,7 +103,7 @@ func TestStore_Place_tooLate(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
 	o := insert(t, s, newOrder())
-	if n, err := s.Abandon(t.Context(), []string{o.OrderNo}, 0, false); err != nil || n != 1 {
+	if n, err := s.Abandon(t.Context(), []string{o.OrderNo}, 0, false, store.CheckBack); err != nil || n != 1 {
 		t.Fatalf("abandoned %d, error %v", n, err)
 	}
 	_, err := s.Place(t.Context(), o.OrderNo, placement(time.Hour))
@@ -205,14 +205,14 @@ func TestStore_Expire(t *testing.T) {
 		want       store.Expiry
 	}{{0, 0, store.Early}, {time.Hour, time.Hour, store.Early}, {0, 0, store.Expired}, {0, 0, store.Ended}} {
 		age(t, db, o.OrderNo, step.age)
-		if got, err := s.Expire(t.Context(), o.OrderNo, step.grace); err != nil || got != step.want {
+		if got, err := s.Expire(t.Context(), o.OrderNo, step.grace, store.Nobody); err != nil || got != step.want {
 			t.Fatalf("%+v: outcome %v, error %v", step, got, err)
 		}
 	}
 	if diff := cmp.Diff([]string{"timeout", "EXPIRED"}, events(t, db, o.OrderNo)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if got, err := s.Expire(t.Context(), "NOPE", 0); err != nil || got != store.Ended {
+	if got, err := s.Expire(t.Context(), "NOPE", 0, store.Nobody); err != nil || got != store.Ended {
 		t.Errorf("no order: outcome %v, error %v", got, err)
 	}
 }
@@ -242,7 +242,7 @@ func TestStore_Pay_racesExpire(t *testing.T) {
 			pair.Go(func() {
 				for got := store.Early; got == store.Early; {
 					var err error
-					if got, err = s.Expire(t.Context(), o.OrderNo, 0); err != nil {
+					if got, err = s.Expire(t.Context(), o.OrderNo, 0, store.Nobody); err != nil {
 						t.Error(err)
 						return
 					}
@@ -323,10 +323,10 @@ func TestStore_machine(t *testing.T) {
 			{order.Rejected, func() error {
 				return s.Reject(t.Context(), no, store.Rejection{Reason: "x", Answer: answer(409), GiveBack: true})
 			}},
-			{order.Abandoned, func() error { _, err := s.Abandon(t.Context(), []string{no}, 0, true); return err }},
+			{order.Abandoned, func() error { _, err := s.Abandon(t.Context(), []string{no}, 0, true, store.Sweeper); return err }},
 			{order.Paid, func() error { _, err := s.Pay(t.Context(), "ann", no); return err }},
 			{order.Cancelled, func() error { _, err := s.Cancel(t.Context(), "ann", no); return err }},
-			{order.Expired, func() error { _, err := s.Expire(t.Context(), no, -2*time.Hour); return err }},
+			{order.Expired, func() error { _, err := s.Expire(t.Context(), no, -2*time.Hour, store.Nobody); return err }},
 			{order.RefundDue, func() error { _, err := s.RefundDue(t.Context(), no, "closed"); return err }},
 		}
 		at := order.Pending

@@ -17,6 +17,9 @@ import (
 // Shards is the number of the outbox's shards.
 const Shards = 16
 
+// keptOfShard is how many orders are noted when a dead relay's shard is taken over: for people, not for the books.
+const keptOfShard = 20
+
 // event is a message to be sent once its transaction has committed.
 type event struct {
 	id        string // order number + event: written twice it is there once
@@ -61,7 +64,8 @@ type Outgoing struct {
 
 // Claim leases a shard that has unsent messages and that nobody holds; ok is false when there is none. Only who holds the
 // lease sends the shard's messages, so replicas share the work and keep each order's messages in order. Shards that
-// another relay is just claiming are skipped, not waited for. owner must be new for each claim.
+// another relay is just claiming are skipped, not waited for. owner must be new for each claim. A shard whose lease ran
+// out without being given up belonged to a relay that died; whose messages it had may be sent twice, which is noted.
 func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (shard int, ok bool, err error) {
 	var busy []int
 	err = s.db.WithContext(ctx).Raw("SELECT DISTINCT shard FROM outbox WHERE sent_at IS NULL").Scan(&busy).Error
@@ -70,13 +74,21 @@ func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (s
 	}
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		ok = false
-		var free []int
-		err := tx.Raw(`SELECT shard FROM outbox_shards WHERE shard IN ? AND lease_until <= UTC_TIMESTAMP(6)
+		var free []struct {
+			Shard int
+			Owner string
+		}
+		err := tx.Raw(`SELECT shard, owner FROM outbox_shards WHERE shard IN ? AND lease_until <= UTC_TIMESTAMP(6)
 			ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED`, busy).Scan(&free).Error
 		if err != nil || len(free) == 0 {
 			return err
 		}
-		shard, ok = free[0], true
+		shard, ok = free[0].Shard, true
+		if free[0].Owner != "" {
+			if err := takenOver(tx, shard); err != nil {
+				return err
+			}
+		}
 		return tx.Exec("UPDATE outbox_shards SET owner = ?, lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) WHERE shard = ?",
 			owner, lease.Microseconds(), shard).Error
 	})
@@ -84,6 +96,14 @@ func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (s
 		return 0, false, fmt.Errorf("lease a shard: %w", err)
 	}
 	return shard, ok, nil
+}
+
+func takenOver(tx *gorm.DB, shard int) error {
+	var keys []string
+	if err := tx.Raw("SELECT DISTINCT shard_key FROM outbox WHERE sent_at IS NULL AND shard = ? LIMIT ?", shard, keptOfShard).Scan(&keys).Error; err != nil {
+		return fmt.Errorf("look whose messages shard %d holds: %w", shard, err)
+	}
+	return heal(tx, Relay, deedSentAgain, keys...)
 }
 
 // ErrLeaseLost is a shard whose lease ran out before it was renewed: another relay may be sending its messages.

@@ -200,9 +200,9 @@ const (
 	Ended                 // it is no longer PLACED, or there is no such order
 )
 
-// Expire turns a PLACED order into EXPIRED if its time has been over for grace, by the database's clock. Errors are those
-// of database.InTx.
-func (s *Store) Expire(ctx context.Context, orderNo string, grace time.Duration) (outcome Expiry, err error) {
+// Expire turns a PLACED order into EXPIRED if its time has been over for grace, by the database's clock. by is kept as
+// its healer; it is Nobody for the message that was to come. Errors are those of database.InTx.
+func (s *Store) Expire(ctx context.Context, orderNo string, grace time.Duration, by Healer) (outcome Expiry, err error) {
 	err = s.inTx(ctx, orderNo, order.Expired, func(tx *gorm.DB) error {
 		res := tx.Exec(`UPDATE orders SET status = ?, updated_at = UTC_TIMESTAMP(6)
 			WHERE order_no = ? AND status = 'PLACED' AND expires_at <= TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))`,
@@ -212,6 +212,9 @@ func (s *Store) Expire(ctx context.Context, orderNo string, grace time.Duration)
 		}
 		if res.RowsAffected == 1 {
 			outcome = Expired
+			if err := heal(tx, by, deedExpired, orderNo); err != nil {
+				return err
+			}
 			return ended(tx, orderNo, order.Expired)
 		}
 		var placed int64

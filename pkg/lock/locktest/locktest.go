@@ -87,8 +87,8 @@ func Run(t *testing.T, open func(tb testing.TB) Backend) {
 }
 
 // long makes keys outlive every case, so that what happens did not happen because a key expired, and rules the poll out.
-func long(opts ...lock.Option) []lock.Option {
-	return append(opts, lock.WithTTL(3*patience), lock.WithPoll(time.Hour))
+func long() []lock.Option {
+	return []lock.Option{lock.WithTTL(3 * patience), lock.WithPoll(time.Hour)}
 }
 
 // newKey returns a key that nobody else uses.

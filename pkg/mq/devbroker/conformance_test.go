@@ -9,11 +9,8 @@ import (
 )
 
 // TestConformance runs the suite that RocketMQ passes, with the real client library. Only -short skips a case, a slow
-// one; in what the two brokers differ beyond it is printed.
+// one. In what the two brokers differ beyond it, [TestDifferences] says.
 func TestConformance(t *testing.T) {
-	for _, d := range devbroker.Differences() {
-		t.Log("declared difference:", d)
-	}
 	skip := make(map[string]string)
 	if testing.Short() {
 		skip["BrokerRestart"] = "takes half a minute: the client library notices late that it can connect again"
@@ -35,6 +32,6 @@ func start(tb testing.TB, o devbroker.Options) *devbroker.Broker {
 			tb.Error(err)
 		}
 	})
-	tb.Log("runs on the development broker")
+	tb.Log("runs on development broker")
 	return b
 }

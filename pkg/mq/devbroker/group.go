@@ -81,14 +81,20 @@ func (b *Broker) tellGroup(group string) {
 	}
 }
 
-// unregister is how Java clients say good-bye.
+// unregister is how Java clients say good-bye. The group is told even when it was no member of this connection that went:
+// RocketMQ does so, and pkg/mq makes use of it.
 func (b *Broker) unregister(c *conn, in *fields) (reply, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	without := func(list []string, name string) []string {
 		return slices.DeleteFunc(slices.Clone(list), func(g string) bool { return g == name })
 	}
-	b.register(c, c.client, without(c.producers, in.text("producerGroup")), without(c.consumers, in.text("consumerGroup")))
+	group := in.text("consumerGroup")
+	member := slices.Contains(c.consumers, group)
+	b.register(c, c.client, without(c.producers, in.text("producerGroup")), without(c.consumers, group))
+	if !member {
+		b.tellGroup(group)
+	}
 	return reply{}, nil
 }
 

@@ -57,6 +57,7 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 		{name: "DelayNotEarly", run: delayNotEarly},
 		{name: "OrderPerKey", run: orderPerKey},
 		{name: "OrderedDeadLetter", run: orderedDeadLetter},
+		{name: "OrderedReplicas", run: orderedReplicas},
 		{name: "Commit", run: commit},
 		{name: "Rollback", run: rollback},
 		{name: "UnknownThenCheckBack", run: unknownThenCheckBack},

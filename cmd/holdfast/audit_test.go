@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"holdfast/internal/check"
+)
+
+// gateway answers audits with these reports, one after the other and the last one for ever. A nil report is a 503.
+func gateway(t *testing.T, reports ...*check.Report) (url string, audits *atomic.Int64) {
+	t.Helper()
+	audits = &atomic.Int64{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/login", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"token":"t"}`) })
+	mux.HandleFunc("GET /v1/admin/audit", func(w http.ResponseWriter, _ *http.Request) {
+		r := reports[min(int(audits.Add(1)), len(reports))-1]
+		if r == nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, `{"code":"unavailable","detail":"inventory is down"}`)
+			return
+		}
+		if err := json.NewEncoder(w).Encode(r); err != nil {
+			t.Error(err)
+		}
+	})
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.URL, audits
+}
+
+// code is the exit code with which the command leaves.
+func code(err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[exit](err); ok {
+		return e.code
+	}
+	return 1
+}
+
+func TestAudit_exitCodes(t *testing.T) {
+	t.Parallel()
+	untouched := &check.Report{SKUs: []check.SKU{{SKU: "A", Inbound: 5, Available: 5}}}
+	reserved := &check.Report{SKUs: []check.SKU{{SKU: "A", Inbound: 5, Available: 4, LinesReserved: 1}}}
+	sold := &check.Report{SKUs: []check.SKU{{SKU: "A", Inbound: 5, Available: 4, LinesConfirmed: 1}}}
+	violated := &check.Report{Violations: []check.Violation{{Invariant: 3, Subject: "A", Text: "oversold"}}}
+	busy := &check.Report{Unsettled: []check.Violation{{Invariant: 7, Subject: "o1", Text: "is still pending"}}}
+	for _, tt := range []struct {
+		name    string
+		reports []*check.Report
+		args    string
+		code    int
+		says    string
+		audits  int64 // 0: any number
+	}{
+		{"clean", []*check.Report{untouched}, "", 0, "clean: ", 1},
+		{"violation, without waiting", []*check.Report{violated}, "", 1, "VIOLATION invariant 3: A: oversold", 1},
+		{"violation beside work in flight", []*check.Report{{Violations: violated.Violations, Unsettled: busy.Unsettled}}, "", 1, "VIOLATION", 1},
+		{"at rest in the end", []*check.Report{busy, busy, untouched}, "", 0, "clean: ", 3},
+		{"violation in the end", []*check.Report{busy, violated}, "", 1, "VIOLATION", 2},
+		{"never at rest", []*check.Report{busy}, "--wait 1ms", 1, "unsettled invariant 7: o1: is still pending", 0},
+		{"could not look", []*check.Report{nil}, "", 2, "", 1},
+		{"could not look once", []*check.Report{busy, nil, untouched}, "", 0, "clean: ", 3},
+		{"could not look any more", []*check.Report{busy, nil}, "--wait 700ms", 2, "", 0},
+		{"nothing sold", []*check.Report{untouched}, "--expect-sales", 3, "", 1},
+		{"nothing sold, and a violation", []*check.Report{violated}, "--expect-sales", 1, "VIOLATION", 1},
+		{"reserved", []*check.Report{reserved}, "--expect-sales", 0, "clean: ", 1},
+		{"sold", []*check.Report{sold}, "--expect-sales", 0, "clean: ", 1},
+		{"no such flag", []*check.Report{sold}, "--expect-seals", 2, "", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url, audits := gateway(t, tt.reports...)
+			var out bytes.Buffer
+			err := run(t.Context(), append([]string{"--url", url, "audit"}, strings.Fields(tt.args)...), &out)
+			if got := code(err); got != tt.code {
+				t.Errorf("exit code %d (%v), want %d", got, err, tt.code)
+			}
+			if !strings.Contains(out.String(), tt.says) {
+				t.Errorf("it said %q, want %q in it", out.String(), tt.says)
+			}
+			if n := audits.Load(); tt.audits > 0 && n != tt.audits {
+				t.Errorf("%d audits, want %d", n, tt.audits)
+			}
+		})
+	}
+}
+
+func TestAudit_noGateway(t *testing.T) {
+	t.Parallel()
+	if err := run(t.Context(), []string{"--url", "http://127.0.0.1:1", "audit"}, &bytes.Buffer{}); code(err) != 2 {
+		t.Errorf("exit code %d (%v), want 2", code(err), err)
+	}
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"holdfast/internal/compare"
+)
+
+type compareCmd struct {
+	Preset     string   `help:"quick (about two minutes), standard (about a quarter of an hour) or long." default:"quick"`
+	Strategies []string `help:"Only these, by name; for-update is what the others are compared with."`
+	Out        string   `help:"Where compare.json and compare.html are written." default:"compare" type:"path"`
+	Pool       int      `help:"Database connections of one replica at most." default:"64"`
+	Table      string   `help:"Run nothing: print the table of an earlier run's compare.json, in Markdown." placeholder:"FILE"`
+}
+
+// Run compares the strategies on private servers, or on the database server that HOLDFAST_MYSQL names, and writes the
+// report. It leaves with 1 when a safe strategy harmed stock.
+func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
+	if c.Table != "" {
+		report, err := compare.Read(c.Table)
+		if err != nil {
+			return exit{2, err}
+		}
+		return report.Table(stdout)
+	}
+	preset, err := compare.PresetNamed(c.Preset)
+	if err != nil {
+		return exit{2, err}
+	}
+	report, err := c.measure(ctx, preset)
+	if len(report.Cells) > 0 { // an interrupted run has something to say, too
+		err = errors.Join(err, report.Write(c.Out), report.Table(stdout))
+		fmt.Fprintf(stdout, "\n%s\n", filepath.Join(c.Out, "compare.html"))
+	}
+	if err != nil {
+		return err
+	}
+	if broken := report.BrokenSafe(); len(broken) > 0 {
+		for _, b := range broken {
+			fmt.Fprintf(stdout, "BROKEN %s, %s: %q\n", b.Strategy, b.Shape, b.Findings)
+		}
+		return exit{1, fmt.Errorf("safe strategies harmed stock in %d cells", len(broken))}
+	}
+	return nil
+}
+
+func (c *compareCmd) measure(ctx context.Context, preset compare.Preset) (compare.Report, error) {
+	starting, cancel := context.WithTimeout(ctx, upTimeout)
+	defer cancel()
+	servers, stop, err := compare.StartServers(starting, os.Getenv("HOLDFAST_MYSQL"), os.Stderr)
+	if err != nil {
+		return compare.Report{}, err
+	}
+	report, err := compare.Run(ctx, compare.Options{
+		Servers: servers, Preset: preset, Strategies: c.Strategies, Pool: c.Pool, Progress: os.Stderr,
+	})
+	clean, done := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer done()
+	return report, errors.Join(err, stop(clean))
+}

@@ -1,0 +1,123 @@
+// Package docs_test keeps the pages true: links lead somewhere, the two languages have the same commands, and every
+// setting is described with its real default.
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func pages(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.md", "*/*.md", "../*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	if len(all) < 10 {
+		t.Fatalf("found only %v", all)
+	}
+	return all
+}
+
+var (
+	fence   = regexp.MustCompile("(?ms)^```.*?^```$")
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
+
+// anchors are the names that GitHub gives to a page's headings.
+func anchors(page string) []string {
+	var names []string
+	for _, m := range heading.FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
+		name := strings.ToLower(regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(m[1], ""))
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	for _, page := range pages(t) {
+		text := read(t, page)
+		for _, m := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(m[1], "#")
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", page, m[1])
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(read(t, target)), anchor) {
+				t.Errorf("%s: %s has no heading #%s", page, target, anchor)
+			}
+		}
+	}
+}
+
+// twins are the pages for users, and their Chinese versions. Lessons and strategies are translated with the comments in their
+// code, and compared by eye.
+func twins() map[string]string {
+	return map[string]string{"../README.md": "../README.zh.md", "running.md": "running.zh.md", "glossary.md": "glossary.zh.md"}
+}
+
+// What is typed and what is answered is the same in both languages, byte by byte.
+func TestTranslations_sameCommands(t *testing.T) {
+	t.Parallel()
+	for english, chinese := range twins() {
+		if diff := cmp.Diff(fence.FindAllString(read(t, english), -1), fence.FindAllString(read(t, chinese), -1)); diff != "" {
+			t.Errorf("the code blocks of %s and %s differ:\n%s", english, chinese, diff)
+		}
+	}
+}
+
+// A section that is missing in one language is a translation that went stale.
+func TestTranslations_sameOutline(t *testing.T) {
+	t.Parallel()
+	levels := func(page string) (l []string) {
+		for _, m := range heading.FindAllString(fence.ReplaceAllString(read(t, page), ""), -1) {
+			l = append(l, m[:strings.Index(m, " ")])
+		}
+		return l
+	}
+	for english, chinese := range twins() {
+		if diff := cmp.Diff(levels(english), levels(chinese)); diff != "" {
+			t.Errorf("the headings of %s and %s differ:\n%s", english, chinese, diff)
+		}
+	}
+}
+
+func TestTranslations_linkEachOther(t *testing.T) {
+	t.Parallel()
+	for english, chinese := range twins() {
+		for page, other := range map[string]string{english: chinese, chinese: english} {
+			top := strings.Join(strings.SplitN(read(t, page), "\n", 5)[:4], "\n")
+			if !strings.Contains(top, "]("+filepath.Base(other)+")") {
+				t.Errorf("%s does not link %s at its top", page, other)
+			}
+		}
+	}
+}

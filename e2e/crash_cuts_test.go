@@ -1,0 +1,239 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/order-srv/orderapi"
+)
+
+// cutRows are those in which nobody dies: an answer is lost, or comes too late.
+func cutRows() []crashRow {
+	return []crashRow{
+		{killed: "reserve executed, its answer lost, once", run: answerLostOnce},
+		{killed: "reserve executed, its answers lost to the end", run: answersLost},
+		{killed: "first attempt delayed past the second's refusal", run: firstAttemptLate},
+		{killed: "the answer to the COMMIT of PLACED lost", run: commitAnswerLost},
+	}
+}
+
+// wire stands between order-srv and inventory-srv. What it does to a request to reserve is up to a test; everything else
+// passes.
+type wire struct {
+	tb     testing.TB
+	target string // inventory's host:port
+
+	mu      sync.Mutex
+	reserve func(w http.ResponseWriter, send func() *http.Response)
+}
+
+// via starts a wire; use it as setup.inventory.
+func (x *wire) via(addr string) string {
+	x.target = addr
+	s := httptest.NewServer(x)
+	x.tb.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// onReserve sets what is done to requests to reserve; nil lets them pass. send delivers the request and may be called
+// late, when order-srv has given up long since.
+func (x *wire) onReserve(f func(w http.ResponseWriter, send func() *http.Response)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.reserve = f
+}
+
+// ServeHTTP implements http.Handler.
+func (x *wire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	header := r.Header.Clone()
+	header.Del("X-Deadline-Ms") // in a late request it would be another's
+	send := func() *http.Response {
+		req, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, "http://"+x.target+r.URL.RequestURI(), bytes.NewReader(body))
+		if err != nil {
+			panic(err)
+		}
+		req.Header = header
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			panic(http.ErrAbortHandler) // inventory is gone: so is our answer
+		}
+		return res
+	}
+	x.mu.Lock()
+	reserve := x.reserve
+	x.mu.Unlock()
+	if reserve != nil && r.Method == http.MethodPost && r.URL.Path == "/v1/reservations" {
+		reserve(w, send)
+		return
+	}
+	answerWith(w, send())
+}
+
+func answerWith(w http.ResponseWriter, res *http.Response) {
+	defer res.Body.Close()
+	w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
+	w.WriteHeader(res.StatusCode)
+	_, _ = io.Copy(w, res.Body)
+}
+
+// loseAnswers delivers the next n requests and answers none of them.
+func (x *wire) loseAnswers(n int) {
+	var lost int
+	x.onReserve(func(w http.ResponseWriter, send func() *http.Response) {
+		res := send()
+		x.mu.Lock()
+		lost++
+		lose := lost <= n
+		x.mu.Unlock()
+		if !lose {
+			answerWith(w, res)
+			return
+		}
+		_ = res.Body.Close()
+		panic(http.ErrAbortHandler)
+	})
+}
+
+func answerLostOnce(t *testing.T, b crashBroker) string {
+	x := &wire{tb: t}
+	cs := newCrashShop(t, b, setup{inventory: x.via}, noHealer())
+	x.loseAnswers(1)
+	o := cs.placed()
+	cs.holds(o.OrderNo, "reserved")
+	cs.stock(units-1, 1, 0)
+	cs.healedBy("", 0)
+	return "PLACED by the retry, one reservation"
+}
+
+func answersLost(t *testing.T, b crashBroker) string {
+	x := &wire{tb: t}
+	cs := newCrashShop(t, b, setup{inventory: x.via}, onlyCheckBack())
+	x.loseAnswers(1_000)
+	var no string
+	cs.eventually(patience, "an order is open", func() error {
+		a, got := cs.try()
+		if no = got; a.Status != http.StatusAccepted {
+			return fmt.Errorf("it was answered with %d %s", a.Status, a.Body)
+		}
+		return nil
+	})
+	if got := cs.reservation(no); got != "reserved" {
+		t.Errorf("when order-srv had given up, the reservation was %q", got)
+	}
+	cs.becomes(no, orderapi.StatusAbandoned)
+	cs.holds(no, "released")
+	cs.stock(units, 0, 0)
+	cs.healedBy("check-back", cs.abandoned())
+	cs.noted(no, "check-back", "abandoned")
+	return "ABANDONED by the check-back, given back"
+}
+
+// firstAttemptLate has an order refused while its own first attempt is still on the way, which then finds the units that
+// the second missed: once when the order's release is not sent yet, once when the tombstone stands.
+func firstAttemptLate(t *testing.T, b crashBroker) string {
+	x := &wire{tb: t}
+	cs := newCrashShop(t, b, setup{inventory: x.via}, noHealer())
+	if a, err := cs.many("all", units); err != nil || a.Status != http.StatusCreated {
+		t.Fatalf("all units: %d %s, error %v", a.Status, a.Body, err)
+	}
+	in := 0
+	comesIn := func() {
+		in++
+		cs.must(http.StatusOK, http.MethodPost, "/v1/admin/products/"+cs.sku+"/inbound", cs.admin,
+			fmt.Sprintf(`{"quantity":1,"reference":"late-%d","reason":"test"}`, in))
+	}
+
+	early := cs.refusedLate(x, func(first func() *http.Response) { // before the refusal is even answered
+		comesIn()
+		_ = first().Body.Close()
+	}, nil)
+	cs.holds(early, "released")
+	cs.placed() // the unit that was given back
+
+	var first func() *http.Response
+	late := cs.refusedLate(x, nil, func(f func() *http.Response) { first = f })
+	cs.holds(late, "void")
+	comesIn()
+	_ = first().Body.Close()
+	cs.holds(late, "void")
+
+	cs.stock(1, units+1, 0)
+	cs.healedBy("", 0)
+	return "REJECTED, nothing held"
+}
+
+// refusedLate orders one unit of a SKU that is sold out. The first attempt is held back: before is called with it when
+// the second was refused and order-srv does not know yet, after when the order is REJECTED.
+func (cs *crashShop) refusedLate(x *wire, before, after func(first func() *http.Response)) (orderNo string) {
+	cs.tb.Helper()
+	held := make(chan func() *http.Response, 1)
+	released := make(chan struct{})
+	defer close(released)
+	x.onReserve(func(w http.ResponseWriter, send func() *http.Response) {
+		select {
+		case held <- send: // the first: order-srv's patience with it ends
+			<-released
+			panic(http.ErrAbortHandler)
+		default:
+		}
+		res := send()
+		if before != nil {
+			x.onReserve(nil)
+			before(<-held)
+		}
+		answerWith(w, res)
+	})
+	a, orderNo := cs.try()
+	if a.Status != http.StatusConflict || a.code() != "out_of_stock" || cs.status(orderNo) != orderapi.StatusRejected {
+		cs.tb.Errorf("the order is %s, answered with %d %s", cs.status(orderNo), a.Status, a.Body)
+	}
+	x.onReserve(nil)
+	if after != nil {
+		after(<-held)
+	}
+	return orderNo
+}
+
+// What the transactions are known by whose COMMIT is failed.
+const (
+	commitOfPlaced      = "SET status = 'PLACED'"
+	commitOfReservation = "INSERT INTO reservation_lines"
+)
+
+// within waits for what must happen soon, if it happens at all.
+func within(t *testing.T, done <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatalf("%s: not within %v", what, patience)
+	}
+}
+
+// commitAnswerLost breaks order-srv's connection when MySQL has committed PLACED. order-srv looks and finds it.
+func commitAnswerLost(t *testing.T, b crashBroker) string {
+	p := &commitProxy{tb: t}
+	cs := newCrashShop(t, b, setup{mysql: p.via}, noHealer())
+	failed := p.onCommit(commitOfPlaced, func(send, wait func()) {
+		send()
+		wait()
+	})
+	o := cs.placed()
+	within(t, failed, "a COMMIT of PLACED fails")
+	cs.becomes(o.OrderNo, orderapi.StatusPlaced)
+	cs.holds(o.OrderNo, "reserved")
+	cs.stock(units-1, 1, 0)
+	cs.healedBy("", 0)
+	return "PLACED, found again by its row"
+}

@@ -1,0 +1,250 @@
+package e2e_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"holdfast/internal/crash"
+	"holdfast/order-srv/orderapi"
+)
+
+// pointRows are those in which a service dies at a crash point.
+func pointRows() []crashRow {
+	return []crashRow{
+		{killed: "order-srv after PENDING, before the half message", run: diesPending},
+		{killed: "order-srv after the half message, before reserve", run: diesHalfSent},
+		{killed: "order-srv after reserve, before PLACED commits", run: diesReserved},
+		{killed: "order-srv after REJECTED, before end-transaction", run: diesRejected},
+		{killed: "order-srv after PLACED, before end-transaction", run: diesPlaced},
+		{killed: "order-srv's check-back after ABANDONED, next check", run: diesAbandoned},
+		{
+			killed: "order-srv's check-back after ABANDONED, no check any more", run: diesAbandonedReconciled,
+			devOnly: "it can be told to lose the ends of transactions",
+		},
+		{killed: "inventory-srv before its commit", run: diesDeducted},
+		{killed: "inventory-srv after its commit, before its answer", run: diesCommitted},
+		{killed: "order-srv's relay between publish and mark", run: diesPublished},
+		{killed: "inventory-srv's consumer between confirm and ack", run: diesConfirmed},
+		{killed: "inventory-srv's consumer between release and ack", run: diesReleased},
+		{killed: "order-srv's consumer between EXPIRED and ack", run: diesExpired},
+	}
+}
+
+func diesPending(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, onlySweeper(), crash.OrderPending)
+	no := cs.reach(crash.OrderPending)
+	cs.died(cs.order, crash.OrderPending)
+	cs.back(cs.order, nil)
+	cs.becomes(no, orderapi.StatusAbandoned)
+	cs.holds(no, "void")
+	cs.stock(units, 0, 0)
+	cs.healedBy("sweeper", cs.abandoned())
+	cs.noted(no, "sweeper", "abandoned")
+	if n := cs.metric(cs.order, "mq_checks_total"); n != 0 {
+		t.Errorf("the broker asked %v times about a message that was never sent", n)
+	}
+	return "ABANDONED by the sweeper, tombstone"
+}
+
+func diesHalfSent(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, onlyCheckBack(), crash.OrderHalfSent)
+	no := cs.reach(crash.OrderHalfSent)
+	cs.died(cs.order, crash.OrderHalfSent)
+	cs.back(cs.order, nil)
+	cs.becomes(no, orderapi.StatusAbandoned)
+	cs.holds(no, "void")
+	cs.stock(units, 0, 0)
+	cs.healedBy("check-back", cs.abandoned())
+	cs.noted(no, "check-back", "abandoned")
+	return "ABANDONED by the check-back, tombstone"
+}
+
+func diesReserved(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, onlyCheckBack(), crash.OrderReserved)
+	no := cs.reach(crash.OrderReserved)
+	cs.died(cs.order, crash.OrderReserved)
+	if got := cs.reservation(no); got != "reserved" {
+		t.Errorf("when order-srv died, its reservation was %q", got)
+	}
+	cs.back(cs.order, nil)
+	cs.becomes(no, orderapi.StatusAbandoned)
+	cs.holds(no, "released")
+	cs.stock(units, 0, 0)
+	cs.healedBy("check-back", cs.abandoned())
+	cs.noted(no, "check-back", "abandoned")
+	return "ABANDONED by the check-back, given back"
+}
+
+func diesRejected(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, onlyCheckBack(), crash.OrderRejected)
+	cs.eventually(patience, "an order is refused", func() error {
+		_, err := cs.many("too-many", units+1)
+		if err == nil && !crash.Reached(cs.marks, crash.OrderRejected) {
+			return errors.New("the point is not reached")
+		}
+		return err
+	})
+	cs.died(cs.order, crash.OrderRejected)
+	no := cs.orderOf("too-many")
+	cs.back(cs.order, nil)
+	cs.atLeast(1, cs.order, "mq_checks_total", `answer="rollback"`)
+	cs.becomes(no, orderapi.StatusRejected)
+	cs.holdsNothing(no)
+	cs.stock(units, 0, 0)
+	cs.healedBy("", 0)
+	cs.noted(no, "check-back", "rolled back the message of")
+	// Who asks again gets the answer that was never sent.
+	if a, err := cs.many("too-many", units+1); err != nil || a.Status != http.StatusConflict || a.code() != "out_of_stock" {
+		t.Errorf("the repeat was answered with %d %s, error %v", a.Status, a.Body, err)
+	}
+	return "REJECTED, the check-back rolls back"
+}
+
+func diesPlaced(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, onlyCheckBack(), crash.OrderPlaced)
+	no := cs.reach(crash.OrderPlaced)
+	cs.died(cs.order, crash.OrderPlaced)
+	cs.back(cs.order, nil)
+	cs.atLeast(1, cs.order, "mq_checks_total", `answer="rollback"`)
+	cs.becomes(no, orderapi.StatusPlaced)
+	cs.holds(no, "reserved")
+	cs.stock(units-1, 1, 0)
+	cs.healedBy("", 0)
+	cs.noted(no, "check-back", "rolled back the message of")
+	cs.keys-- // who asks again gets the answer that was never sent
+	if again := cs.placed(); again.OrderNo != no {
+		t.Errorf("who asks again is told of order %s, not %s", again.OrderNo, no)
+	}
+	return "PLACED, the check-back rolls back"
+}
+
+// diesAbandoned needs an order whose fate is open, which is what a check-back decides: inventory dies with the answer.
+func diesAbandoned(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, onlyCheckBack(), crash.InventoryCommitted, crash.OrderAbandoned)
+	no := cs.reach(crash.InventoryCommitted)
+	cs.died(cs.inventory, crash.InventoryCommitted)
+	cs.died(cs.order, crash.OrderAbandoned)
+	if got := cs.status(no); got != orderapi.StatusAbandoned {
+		t.Errorf("when order-srv died, the order was %s", got)
+	}
+	cs.back(cs.inventory, nil)
+	if got := cs.reservation(no); got != "reserved" {
+		t.Errorf("before anybody asked again, the reservation was %q", got)
+	}
+	cs.back(cs.order, nil)
+	cs.holds(no, "released")
+	cs.atLeast(1, cs.order, "mq_checks_total", `answer="commit"`)
+	cs.stock(units, 0, 0)
+	cs.healedBy("", 0) // it was the one that died who made it ABANDONED
+	cs.noted(no, "check-back", "abandoned")
+	return "ABANDONED, given back by the next check"
+}
+
+// diesAbandonedReconciled has the broker ignore every answer to its questions: the message is never delivered.
+func diesAbandonedReconciled(t *testing.T, b crashBroker) string {
+	own := devBroker(t, "")
+	t.Cleanup(func() { _ = own.Close() })
+	cs := newCrashShop(t, crashBroker{name: b.name, namesrv: own.Addr()}, setup{}, onlyReconciler(), crash.InventoryCommitted, crash.OrderAbandoned)
+	no := cs.reach(crash.InventoryCommitted)
+	own.LoseEnds(1000)
+	cs.died(cs.inventory, crash.InventoryCommitted)
+	cs.died(cs.order, crash.OrderAbandoned)
+	cs.back(cs.inventory, nil)
+	cs.back(cs.order, nil)
+	cs.holds(no, "released")
+	cs.becomes(no, orderapi.StatusAbandoned)
+	cs.stock(units, 0, 0)
+	cs.healedBy("reconciler", 1)
+	cs.noted(no, "reconciler", "told inventory to release")
+	return "ABANDONED, given back by the reconciler"
+}
+
+func diesDeducted(t *testing.T, b crashBroker) string {
+	return inventoryDies(t, b, crash.InventoryDeducted)
+}
+
+func diesCommitted(t *testing.T, b crashBroker) string {
+	return inventoryDies(t, b, crash.InventoryCommitted)
+}
+
+// inventoryDies while it reserves. It is back before order-srv gives up, whose next attempt finds what there is.
+func inventoryDies(t *testing.T, b crashBroker, p crash.Point) string {
+	cs := newCrashShop(t, b, setup{}, noHealer(), p)
+	ordered := make(chan string, 1)
+	go func() {
+		_, no := cs.try()
+		ordered <- no
+	}()
+	cs.died(cs.inventory, p)
+	cs.back(cs.inventory, nil)
+	no := <-ordered
+	cs.becomes(no, orderapi.StatusPlaced)
+	cs.holds(no, "reserved")
+	cs.stock(units-1, 1, 0)
+	cs.healedBy("", 0)
+	return "PLACED by the retry, one reservation"
+}
+
+// diesPublished kills the relay when it has sent the payment's event. It is armed when the order is placed, as placing
+// has a message of its own.
+func diesPublished(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, noHealer())
+	o := cs.placed()
+	cs.sent()
+	cs.stop(cs.order)
+	cs.back(cs.order, cs.arm(crash.OrderPublished))
+	_, err := cs.call(http.MethodPost, "/v1/orders/"+o.OrderNo+"/payment", cs.buyer, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cs.died(cs.order, crash.OrderPublished)
+	cs.atLeast(1, cs.inventory, "mq_handled_total", `topic="order-events"`)
+	cs.back(cs.order, nil)
+	cs.atLeast(2, cs.inventory, "mq_handled_total", `topic="order-events"`, `verdict="ack"`)
+	cs.becomes(o.OrderNo, orderapi.StatusPaid)
+	cs.holds(o.OrderNo, "confirmed")
+	cs.stock(units-1, 0, 1)
+	cs.healedBy("", 0)
+	cs.noted(o.OrderNo, "relay", "sent the messages of")
+	return "PAID, the event came twice, one unit sold"
+}
+
+func diesConfirmed(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, noHealer(), crash.InventoryConfirmed)
+	o := cs.placed()
+	cs.do(o.OrderNo, "payment")
+	cs.died(cs.inventory, crash.InventoryConfirmed)
+	cs.back(cs.inventory, nil)
+	cs.atLeast(1, cs.inventory, "mq_handled_total", `topic="order-events"`, `verdict="ack"`) // by the new process
+	cs.becomes(o.OrderNo, orderapi.StatusPaid)
+	cs.stock(units-1, 0, 1)
+	cs.healedBy("", 0)
+	return "PAID, the event came twice, one unit sold"
+}
+
+func diesReleased(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{}, noHealer(), crash.InventoryReleased)
+	o := cs.placed()
+	cs.do(o.OrderNo, "cancellation")
+	cs.died(cs.inventory, crash.InventoryReleased)
+	cs.back(cs.inventory, nil)
+	cs.atLeast(1, cs.inventory, "mq_handled_total", `topic="order-events"`, `verdict="ack"`)
+	cs.becomes(o.OrderNo, orderapi.StatusCancelled)
+	cs.stock(units, 0, 0)
+	cs.healedBy("", 0)
+	return "CANCELLED, the event came twice, given back once"
+}
+
+func diesExpired(t *testing.T, b crashBroker) string {
+	cs := newCrashShop(t, b, setup{env: map[string]string{"PAYMENT_TIMEOUT": "2s"}}, noHealer(), crash.OrderExpired)
+	o := cs.placed()
+	cs.died(cs.order, crash.OrderExpired)
+	cs.back(cs.order, nil)
+	cs.atLeast(1, cs.order, "mq_handled_total", `topic="order-timeout"`, `verdict="ack"`)
+	cs.becomes(o.OrderNo, orderapi.StatusExpired)
+	cs.holds(o.OrderNo, "released")
+	cs.stock(units, 0, 0)
+	cs.healedBy("", 0)
+	return "EXPIRED, the message came twice, given back once"
+}

@@ -1,0 +1,255 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"holdfast/internal/crash"
+	"holdfast/internal/stack"
+	"holdfast/internal/stack/stacktest"
+	"holdfast/order-srv/orderapi"
+)
+
+// serverRows are those in which a server dies, or a service stands still.
+func serverRows() []crashRow {
+	return []crashRow{
+		{killed: "the broker, its disk lost, before the events of ended orders were sent", run: diskLostBefore},
+		{killed: "the broker, its disk lost, after the events of ended orders were sent", run: diskLostAfter},
+		{killed: "MySQL in COMMIT", run: mysqlKilled},
+		{killed: "inventory-srv stopped while it holds the stock row", run: inventoryStopped},
+	}
+}
+
+// ownBroker is a broker that a test may harm.
+type ownBroker struct {
+	crashBroker
+	kill     func()
+	loseDisk func() // killed, it starts again at the same address and knows nothing
+}
+
+func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
+	t.Helper()
+	if !b.real {
+		dev := devBroker(t, "")
+		kill := func() {
+			if err := dev.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		t.Cleanup(func() { kill() }) // whichever runs then, and when the services have stopped
+		return ownBroker{crashBroker{name: b.name, namesrv: dev.Addr()}, kill, func() {
+			kill()
+			dev = devBroker(t, dev.Addr())
+		}}
+	}
+	r := stacktest.OwnRocketMQ(t)
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill := func() { must(r.Kill(t.Context())) }
+	return ownBroker{crashBroker{name: b.name, namesrv: r.NamesrvAddr, real: true}, kill, func() {
+		kill()
+		must(os.RemoveAll(filepath.Join(r.Dir, "store")))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		must(r.Restart(ctx))
+	}}
+}
+
+// short lets an order expire soon, and leaves time to end two others before.
+func short() setup { return setup{env: map[string]string{"PAYMENT_TIMEOUT": "10s"}} }
+
+// diskLostBefore ends three orders while the broker is down: the events wait in the outbox. The broker that comes back is
+// empty; the services create their topics when they start.
+func diskLostBefore(t *testing.T, b crashBroker) string {
+	own := newOwnBroker(t, b)
+	cs := newCrashShop(t, own.crashBroker, short(), onlySweeper())
+	paid, cancelled, unpaid := cs.placed(), cs.placed(), cs.placed()
+	cs.sent()
+	own.kill()
+	cs.do(paid.OrderNo, "payment")
+	cs.do(cancelled.OrderNo, "cancellation")
+	cs.becomes(unpaid.OrderNo, orderapi.StatusExpired) // by the sweeper: its message is lost
+	cs.healedBy("sweeper", 1)
+	own.loseDisk()
+	cs.stop(cs.order)
+	cs.stop(cs.inventory)
+	cs.back(cs.inventory, nil)
+	cs.back(cs.order, nil)
+	cs.endedRight(paid, cancelled, unpaid)
+	cs.healedBy("", 0)
+	return "sent from the outbox to the new broker"
+}
+
+// diskLostAfter ends three orders while inventory is down: the broker has the events, and loses them.
+func diskLostAfter(t *testing.T, b crashBroker) string {
+	own := newOwnBroker(t, b)
+	cs := newCrashShop(t, own.crashBroker, short(), onlyReconciler())
+	paid, cancelled, unpaid := cs.placed(), cs.placed(), cs.placed()
+	if err := cs.inventory.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-cs.inventory.gone
+	cs.do(paid.OrderNo, "payment")
+	cs.do(cancelled.OrderNo, "cancellation")
+	cs.becomes(unpaid.OrderNo, orderapi.StatusExpired)
+	cs.sent()
+	own.loseDisk()
+	cs.stop(cs.order)
+	cs.back(cs.inventory, nil)
+	cs.back(cs.order, nil)
+	cs.endedRight(paid, cancelled, unpaid)
+	cs.healedBy("reconciler", 3)
+	cs.noted(paid.OrderNo, "reconciler", "told inventory to confirm")
+	cs.noted(unpaid.OrderNo, "reconciler", "told inventory to release")
+	return "reconciled: 1 confirmed, 2 released"
+}
+
+func (cs *crashShop) endedRight(paid, cancelled, unpaid orderapi.Order) {
+	cs.tb.Helper()
+	cs.holds(paid.OrderNo, "confirmed")
+	cs.holds(cancelled.OrderNo, "released")
+	cs.holds(unpaid.OrderNo, "released")
+	cs.stock(units-1, 0, 1)
+}
+
+// mysqlKilled kills a MySQL of the test's own when a COMMIT has just been sent to it, and when it has executed one whose
+// answer nobody got; once for each of the two COMMITs that decide an order. Whether the transaction took place is the
+// server's to say when it is back, and everybody must find the same.
+func mysqlKilled(t *testing.T, b crashBroker) string {
+	o := stack.Options{Tie: true, Dir: t.TempDir()}
+	m := startMySQL(t, o)
+	if m == nil {
+		return ""
+	}
+	t.Cleanup(func() { _ = m.Process.Kill() }) // whichever runs then, and when the services have stopped
+	o.Port = m.port
+	p := &commitProxy{tb: t}
+	cs := newCrashShop(t, b, setup{server: m.AdminDSN(), mysql: p.via}, onlyCheckBack())
+	for _, db := range []interface{ SetMaxIdleConns(int) }{cs.ordersDB, cs.stockDB} {
+		db.SetMaxIdleConns(0) // each of the test's own questions gets a connection that has not seen the server die
+	}
+	became := map[string]int{}
+	for _, commit := range []string{commitOfReservation, commitOfPlaced} {
+		for _, executed := range []bool{false, true} {
+			killed := p.onCommit(commit, func(send, wait func()) {
+				send()
+				if executed {
+					wait()
+				}
+				if err := m.Process.Kill(); err != nil {
+					t.Error(err)
+				}
+				m = startMySQL(t, o)
+			})
+			cs.keys++
+			key := fmt.Sprintf("key-%d", cs.keys)
+			a, err := cs.place(cs.buyer, key, cs.sku)
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, killed, "MySQL dies in a COMMIT")
+			cs.audit(patience)
+			no := cs.orderOf(key)
+			status := cs.status(no)
+			became[status]++
+			if a.Status == http.StatusCreated && status != orderapi.StatusPlaced {
+				t.Errorf("the buyer was told %s, and the order is %s", a.Body, status)
+			}
+			if holds := cs.reservation(no) == "reserved"; holds != (status == orderapi.StatusPlaced) {
+				t.Errorf("the order is %s, its reservation %q", status, cs.reservation(no))
+			}
+			t.Logf("killed in the COMMIT of %q, executed %v: answered %d, the order is %s", commit, executed, a.Status, status)
+		}
+	}
+	return fmt.Sprintf("4 times, one truth: PLACED %d, ABANDONED %d", became[orderapi.StatusPlaced], became[orderapi.StatusAbandoned])
+}
+
+// inventoryStopped stops one of two inventories when it has changed and locked the stock row. The database ends the
+// session after wait_timeout, 10 s without a word from it.
+func inventoryStopped(t *testing.T, b crashBroker) string {
+	ports, err := stack.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := &service{name: "inventory-srv", http: fmt.Sprintf("127.0.0.1:%d", ports[0]), ops: fmt.Sprintf("127.0.0.1:%d", ports[1]), log: &safeBuffer{}}
+	cs := newCrashShop(t, b, setup{
+		strategy: "for-update", // it holds no lock but the row's
+		env:      map[string]string{crash.EnvStop: "true"},
+		inventory: func(first string) string {
+			return first + ",http://" + second.http
+		},
+	}, onlyCheckBack(), crash.InventoryDeducted)
+	second.program, second.env = cs.inventory.program, append(cs.inventory.env, environ(map[string]string{
+		"HTTP_ADDR": second.http, "OPS_ADDR": second.ops, "INSTANCE_ID": "inventory-2",
+	})...)
+	cs.run(second)
+	t.Cleanup(func() { cs.stop(second) })
+	cs.waitReady(second)
+
+	both := []*service{cs.inventory, second}
+	goOn := func() {
+		for _, s := range both {
+			_ = s.cmd.Process.Signal(syscall.SIGCONT)
+		}
+	}
+	t.Cleanup(goOn) // a stopped process would not hear that it is to end
+	no := cs.reach(crash.InventoryDeducted)
+	stopped := crash.ReachedAt(cs.marks, crash.InventoryDeducted)
+	cs.eventually(patience, "others buy while it stands still", func() error {
+		if a, _ := cs.try(); a.Status != http.StatusCreated {
+			return fmt.Errorf("answered with %d %s", a.Status, a.Body)
+		}
+		return nil
+	})
+	waited := time.Since(stopped)
+	if waited < 8*time.Second {
+		t.Errorf("others bought again after %v: it held nothing, or let it go by itself", waited)
+	}
+	goOn()
+	for _, s := range both {
+		cs.waitReady(s)
+	}
+	r := cs.audit(patience)
+	if got := r.SKUs[0].Reserved; got != int64(r.Orders[orderapi.StatusPlaced]) {
+		t.Errorf("%d units are reserved for %d placed orders", got, r.Orders[orderapi.StatusPlaced])
+	}
+	return fmt.Sprintf("its order is %s; others bought again after %.0f s, while it stood still", cs.status(no), waited.Seconds())
+}
+
+// ownMySQL is a MySQL that a test may kill.
+type ownMySQL struct {
+	*stack.MySQL
+	port int
+}
+
+// startMySQL starts it, or starts it again on the same port and data. It is called from other goroutines than the
+// test's.
+func startMySQL(t *testing.T, o stack.Options) *ownMySQL {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	m, err := stack.StartMySQL(ctx, o)
+	if err != nil {
+		t.Errorf("start a MySQL of the test's own: %v", err)
+		return nil
+	}
+	_, port, err := net.SplitHostPort(m.Addr)
+	if err != nil {
+		t.Error(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Error(err)
+	}
+	return &ownMySQL{m, n}
+}

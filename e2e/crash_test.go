@@ -1,0 +1,181 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"holdfast/internal/stack"
+	"holdfast/internal/stack/stacktest"
+	"holdfast/pkg/mq/devbroker"
+)
+
+// crashesAtOnce bounds the shops of TestCrashPoints. Each waits most of the time: for timers, for the broker.
+const crashesAtOnce = 8
+
+// crashRow is a line of the table: what is killed or cut, and what must become of it.
+type crashRow struct {
+	killed  string
+	run     func(t *testing.T, b crashBroker) (became string)
+	devOnly string // why a real broker cannot do it; empty: both can
+}
+
+// crashBroker is one of the two kinds. Tests that harm their broker take one of their own.
+type crashBroker struct {
+	name    string
+	namesrv string
+	real    bool
+}
+
+func crashRows() []crashRow {
+	return append(append(pointRows(), cutRows()...), serverRows()...)
+}
+
+// TestCrashPoints kills and cuts whatever an order passes, on both brokers, and prints what became of it. Who is named
+// as the healer worked alone: the other healers were switched off.
+func TestCrashPoints(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs MySQL, Redis and RocketMQ")
+	}
+	dir, err := withCrashPoints.build()
+	if err != nil {
+		t.Fatalf("build the services: %v", err)
+	}
+	hasNoCrashPoints(t, dir)
+	table := newCrashTable()
+	slots := make(chan struct{}, crashesAtOnce)
+	var running sync.WaitGroup
+	for _, b := range crashBrokers(t) {
+		for _, row := range slices.Backward(crashRows()) { // the last ones take longest
+			if b.real && row.devOnly != "" {
+				table.put(row.killed, b.name, "only on the development broker: "+row.devOnly)
+				continue
+			}
+			// Goroutines and not t.Parallel, which would let as many run at once as there are processors.
+			slots <- struct{}{}
+			running.Go(func() {
+				defer func() { <-slots }()
+				t.Run(b.name+"/"+row.killed, func(t *testing.T) {
+					begin := time.Now()
+					became := "FAILED"
+					defer func() { table.put(row.killed, b.name, fmt.Sprintf("%s (%.0f s)", became, time.Since(begin).Seconds())) }()
+					became = row.run(t, b)
+					if t.Failed() {
+						became = "FAILED"
+					}
+				})
+			})
+		}
+	}
+	running.Wait()
+	t.Log(table.String())
+}
+
+// crashBrokers starts both, or says why there is only one.
+func crashBrokers(t *testing.T) []crashBroker {
+	t.Helper()
+	dev := devBroker(t, "")
+	t.Cleanup(func() { _ = dev.Close() })
+	brokers := []crashBroker{{name: "development broker", namesrv: dev.Addr()}}
+	if err := stack.RocketMQAvailable(); err != nil {
+		t.Logf("RocketMQ cannot run here, half of the table is missing: %v", err)
+		return brokers
+	}
+	namesrv := os.Getenv("HOLDFAST_NAMESRV")
+	if !strings.HasPrefix(os.Getenv("HOLDFAST_BROKER"), "RocketMQ") { // nobody started one for us
+		namesrv = stacktest.OwnRocketMQ(t).NamesrvAddr
+	}
+	return append([]crashBroker{{name: "RocketMQ", namesrv: namesrv, real: true}}, brokers...)
+}
+
+// devBroker starts one at addr, or on a free port, that asks about open transactions as early as stacktest's RocketMQ
+// does. The caller closes it.
+func devBroker(t *testing.T, addr string) *devbroker.Broker {
+	t.Helper()
+	b, err := devbroker.Start(devbroker.Options{Addr: addr, TransactionTimeout: 3 * time.Second, CheckInterval: 2 * time.Second, CheckMax: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// crashTable collects what became of each row on each broker.
+type crashTable struct {
+	mu     sync.Mutex
+	became map[[2]string]string
+}
+
+func newCrashTable() *crashTable { return &crashTable{became: map[[2]string]string{}} }
+
+func (c *crashTable) put(killed, broker, became string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.became[[2]string{killed, broker}] = became
+}
+
+// String is the table, in the order of the rows.
+func (c *crashTable) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var b strings.Builder
+	b.WriteString("what became of it\n")
+	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
+	for _, row := range crashRows() {
+		for _, broker := range []string{"RocketMQ", "development broker"} {
+			if became, ok := c.became[[2]string{row.killed, broker}]; ok {
+				fmt.Fprintf(w, "| %s\t| %s\t| %s\t|\n", row.killed, broker, became)
+			}
+		}
+	}
+	_ = w.Flush()
+	return b.String()
+}
+
+// hasNoCrashPoints compares the two kinds of builds: nothing of the crash points may be left in an ordinary one.
+func hasNoCrashPoints(t *testing.T, with string) {
+	t.Helper()
+	without, err := ordinary.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"order-srv", "inventory-srv"} {
+		for dir, want := range map[string]bool{with: true, without: false} {
+			program, err := os.ReadFile(dir + "/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(string(program), "CRASH_MARKS"); got != want {
+				t.Errorf("%s/%s has crash points: %v, want %v", dir, name, got, want)
+			}
+		}
+	}
+}
+
+// TestCrashPage holds both pages to the table that TestCrashPoints runs.
+func TestCrashPage(t *testing.T) {
+	t.Parallel()
+	var want []string
+	for _, row := range crashRows() {
+		want = append(want, row.killed)
+	}
+	for _, page := range []string{"../docs/crash-points.md", "../docs/crash-points.zh.md"} {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range regexp.MustCompile(`(?m)^\| ([^|]*) \| [^|]* \|$`).FindAllStringSubmatch(string(b), -1) {
+			got = append(got, m[1])
+		}
+		if len(got) == 0 || !slices.Equal(got[1:], want) { // after the heading
+			t.Errorf("%s lists\n  %s\nand the test runs\n  %s", page, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package e2e_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"time"
+
+	"holdfast/internal/check"
+	"holdfast/internal/check/history"
+	"holdfast/order-srv/orderapi"
+)
+
+var settlement = regexp.MustCompile(`^/v1/orders/(\w+)/(payment|cancellation)$`)
+
+// callWith is call at one gateway with a client of the caller's. What the client was told is remembered; see truthful.
+func (sh *shop) callWith(ctx context.Context, client *http.Client, gateway *service, method, path, token, body string, headers ...string) (answer, error) {
+	begin := time.Now()
+	a, err := sh.send(ctx, client, gateway, method, path, token, body, headers...)
+	c := history.Call{Start: begin, End: time.Now()}
+	if user, ok := sh.users.Load(token); ok {
+		c.User = user.(string)
+	}
+	switch m := settlement.FindStringSubmatch(path); {
+	case method != http.MethodPost || c.User == "":
+		return a, err
+	case path == "/v1/orders":
+		c.Kind, c.Key, c.Lines = history.Place, keyOf(headers), linesOf(body)
+	case m != nil && m[2] == "payment":
+		c.Kind, c.OrderNo = history.Pay, m[1]
+	case m != nil:
+		c.Kind, c.OrderNo = history.Cancel, m[1]
+	default:
+		return a, err
+	}
+	c.Answered(a.Status, a.Body, err)
+	sh.history.Add(c)
+	return a, err
+}
+
+func keyOf(headers []string) string {
+	for i := 0; i+1 < len(headers); i += 2 {
+		if headers[i] == "Idempotency-Key" {
+			return headers[i+1]
+		}
+	}
+	return ""
+}
+
+func linesOf(body string) map[string]int64 {
+	var in struct {
+		Items []orderapi.PlaceItem `json:"items"`
+	}
+	if json.Unmarshal([]byte(body), &in) != nil {
+		return nil
+	}
+	lines := map[string]int64{}
+	for _, it := range in.Items {
+		lines[it.SKU] += it.Quantity
+	}
+	return lines
+}
+
+// truthful compares everything that clients were told with both databases. The shop has been audited and is at rest; r is
+// the audit's report.
+func (sh *shop) truthful(r check.Report) history.Findings {
+	sh.tb.Helper()
+	f := sh.history.Check(history.After{SKUs: r.SKUs, Orders: sh.allOrders(), Reservations: sh.allReservations()})
+	for _, v := range f.Violations {
+		sh.tb.Errorf("what clients were told is not true: %s", v)
+	}
+	for _, u := range f.Undecided {
+		sh.tb.Errorf("the history is undecided, which proves nothing: %s", u)
+	}
+	if f.Calls == 0 {
+		sh.tb.Error("no call was recorded, which proves nothing")
+	}
+	return f
+}
+
+func (sh *shop) allOrders() []history.Order {
+	sh.tb.Helper()
+	lines := sh.lines(sh.ordersDB, "order_items")
+	var all []history.Order
+	sh.each(sh.ordersDB, "SELECT order_no, status, user_id, COALESCE(idempotency_key, '') FROM orders", func(s func(...any) error) error {
+		var o history.Order
+		err := s(&o.OrderNo, &o.Status, &o.User, &o.Key)
+		o.Lines = lines[o.OrderNo]
+		all = append(all, o)
+		return err
+	})
+	return all
+}
+
+func (sh *shop) allReservations() []check.Reservation {
+	sh.tb.Helper()
+	lines := sh.lines(sh.stockDB, "reservation_lines")
+	var all []check.Reservation
+	sh.each(sh.stockDB, "SELECT order_no, status FROM reservations", func(s func(...any) error) error {
+		var r check.Reservation
+		err := s(&r.OrderNo, &r.Status)
+		r.Lines = lines[r.OrderNo]
+		all = append(all, r)
+		return err
+	})
+	return all
+}
+
+func (sh *shop) lines(db *sql.DB, table string) map[string]map[string]int64 {
+	sh.tb.Helper()
+	lines := map[string]map[string]int64{}
+	sh.each(db, "SELECT order_no, sku, quantity FROM "+table, func(s func(...any) error) error {
+		var no, sku string
+		var n int64
+		err := s(&no, &sku, &n)
+		if lines[no] == nil {
+			lines[no] = map[string]int64{}
+		}
+		lines[no][sku] = n
+		return err
+	})
+	return lines
+}
+
+// each calls row for each row of the statement, with its Scan.
+func (sh *shop) each(db *sql.DB, statement string, row func(scan func(...any) error) error) {
+	sh.tb.Helper()
+	rows, err := db.Query(statement)
+	if err != nil {
+		sh.tb.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			sh.tb.Fatal(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		sh.tb.Fatal(err)
+	}
+}

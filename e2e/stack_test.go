@@ -1,0 +1,175 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"holdfast/internal/stack"
+	"holdfast/internal/stack/stacktest"
+)
+
+// TestStack is the life of a stack as `holdfast up` and `down` see it, beside any other on this machine: each of its
+// processes in turn is killed and Up repairs it; the number of replicas grows and shrinks; and after Down and Up all
+// orders and all stock are there, though the broker has lost everything. After each step an order can be placed at once,
+// and the audit is clean.
+func TestStack(t *testing.T) {
+	t.Parallel()
+	stacktest.SkipIfShort(t, "MySQL, Redis and RocketMQ")
+	s := newWholeStack(t)
+	s.up(1)
+	s.order()
+	for _, c := range s.state().Components {
+		if err := syscall.Kill(c.PID, syscall.SIGKILL); err != nil {
+			t.Fatalf("kill %s: %v", c.Name, err)
+		}
+		s.wantUp(false, "after "+c.Name+" was killed")
+		out := s.up(1)
+		if now, _ := s.component(c.Name); now.PID == c.PID {
+			t.Errorf("%s is still the killed process:\n%s", c.Name, out)
+		}
+		s.order()
+	}
+
+	out := s.up(2)
+	s.wantParts(9)
+	if !strings.Contains(out, "order-srv-2") || strings.Count(out, "where the others are now") != 2 {
+		t.Errorf("the order-srv and the gateway that ran have to learn of the new replicas:\n%s", out)
+	}
+	s.order()
+	if out := s.up(2); strings.Contains(out, "stopped") || strings.Count(out, " runs ") != 9 {
+		t.Errorf("the second time there is nothing to do:\n%s", out)
+	}
+	if out := s.up(1); strings.Count(out, "a replica too many") != 3 {
+		t.Errorf("three replicas are too many:\n%s", out)
+	}
+	s.wantParts(6)
+	s.order()
+
+	before := s.holdfast("audit")
+	s.down()
+	for _, broker := range []string{"rocketmq", "devbroker"} {
+		if err := os.RemoveAll(filepath.Join(s.dir, broker)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.up(1)
+	if after := s.holdfast("audit"); after != before {
+		t.Errorf("after down and up the audit says\n%s\nand before it said\n%s", after, before)
+	}
+	s.order()
+	s.holdfast("audit", "--expect-sales")
+}
+
+// wholeStack is a stack of its own, on ports of its own. Everything dies with the test process.
+type wholeStack struct {
+	t       *testing.T
+	options stack.UpOptions
+	dir     string
+	bin     string
+	orders  int
+}
+
+func newWholeStack(t *testing.T) *wholeStack {
+	t.Helper()
+	bin, err := ordinary.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s := &wholeStack{t: t, dir: dir, bin: bin, options: stack.UpOptions{
+		Dir: dir, Bin: bin, Broker: os.Getenv("BROKER"), Ports: stacktest.Ports(t), Tie: true,
+	}}
+	t.Cleanup(s.down)
+	return s
+}
+
+// up brings the stack up and returns what people would see.
+func (s *wholeStack) up(replicas int) string {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	begin := time.Now()
+	defer func() { s.t.Logf("up took %v", time.Since(begin).Round(10*time.Millisecond)) }()
+	var out bytes.Buffer
+	s.options.Replicas, s.options.Progress = replicas, &out
+	if err := stack.Up(ctx, s.options); err != nil {
+		s.t.Fatalf("up: %v\n%s", err, out.String())
+	}
+	s.wantUp(true, "after up")
+	return out.String()
+}
+
+func (s *wholeStack) down() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	if err := stack.Down(ctx, s.dir, &out); err != nil {
+		s.t.Errorf("down: %v\n%s", err, out.String())
+	}
+}
+
+func (s *wholeStack) state() stack.State {
+	s.t.Helper()
+	state, err := stack.Load(s.dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return state
+}
+
+func (s *wholeStack) component(name string) (stack.Component, bool) {
+	for _, c := range s.state().Components {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return stack.Component{}, false
+}
+
+func (s *wholeStack) wantUp(want bool, when string) {
+	s.t.Helper()
+	for end := time.Now().Add(10 * time.Second); s.state().Up(context.Background()) != want; {
+		if time.Now().After(end) {
+			s.t.Fatalf("%s the stack is up: %v", when, !want)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (s *wholeStack) wantParts(n int) {
+	s.t.Helper()
+	if got := len(s.state().Components); got != n {
+		s.t.Errorf("%d parts, want %d: %+v", got, n, s.state().Components)
+	}
+}
+
+// order places an order and looks whether all that were placed so far are there.
+func (s *wholeStack) order() {
+	s.t.Helper()
+	s.holdfast("order", "--sku", "MUG-CLASSIC")
+	s.orders++
+	counts := regexp.MustCompile(`(?m)^orders: (.*)$`).FindStringSubmatch(s.holdfast("audit"))
+	if want := fmt.Sprintf("PLACED %d", s.orders); len(counts) != 2 || counts[1] != want {
+		s.t.Errorf("orders: %v, want %s", counts, want)
+	}
+}
+
+func (s *wholeStack) holdfast(args ...string) string {
+	s.t.Helper()
+	url := fmt.Sprintf("http://127.0.0.1:%d", s.options.Ports.Gateway)
+	out, err := exec.Command(filepath.Join(s.bin, "holdfast"), append([]string{"--dir", s.dir, "--url", url}, args...)...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("holdfast %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}

@@ -1,0 +1,129 @@
+package history
+
+import (
+	"slices"
+	"time"
+
+	"holdfast/internal/check"
+)
+
+// name is by what a client knows its order before it has a number.
+type name struct{ user, key string }
+
+func (n name) String() string { return n.user + "/" + n.key }
+
+// wish is everything that was asked and answered under one name: clients repeat a call whose answer was lost.
+type wish struct {
+	name
+	lines   map[string]int64
+	short   []string
+	start   time.Time // of the first call: nothing can have happened before
+	heard   time.Time // when the last answer came, or the client gave up
+	granted time.Time // when a 201 came first; zero if never
+	refused time.Time // when an out_of_stock came first
+	code    string    // of a refusal
+	numbers []string  // that answers named
+	later   bool
+	unknown bool // some answer never came
+	allNo   bool // every answer was a definite no
+}
+
+// span is from when something was first asked for until it was said to be done; done is zero if it never was.
+type span struct{ begun, done time.Time }
+
+// world is one check under way.
+type world struct {
+	wishes       map[name]*wish
+	settling     []Call                   // payments and cancellations
+	asked        map[Kind]map[string]bool // by order number: somebody asked for it and was not told no
+	cancelled    map[string]span          // when that was a cancellation
+	atRest       []time.Time
+	orders       map[string]Order
+	names        map[name]Order
+	reservations map[string]check.Reservation
+	skus         []check.SKU
+	found        Findings
+}
+
+func newWorld(calls []Call, atRest []time.Time, a After) *world {
+	w := &world{
+		wishes: map[name]*wish{}, asked: map[Kind]map[string]bool{Pay: {}, Cancel: {}}, cancelled: map[string]span{},
+		atRest: slices.SortedFunc(slices.Values(atRest), time.Time.Compare), skus: a.SKUs,
+		orders: map[string]Order{}, names: map[name]Order{}, reservations: map[string]check.Reservation{},
+	}
+	for _, o := range a.Orders {
+		w.orders[o.OrderNo] = o
+		if o.Key != "" {
+			w.names[name{o.User, o.Key}] = o
+		}
+	}
+	for _, r := range a.Reservations {
+		w.reservations[r.OrderNo] = r
+	}
+	for _, c := range calls {
+		w.take(c)
+	}
+	return w
+}
+
+func (w *world) take(c Call) {
+	if c.Kind == Place {
+		if c.Code != mismatch { // says nothing about the order of that key
+			w.wish(c).hear(c)
+		}
+		return
+	}
+	w.settling = append(w.settling, c)
+	if c.Answer == No {
+		return
+	}
+	w.asked[c.Kind][c.OrderNo] = true
+	if c.Kind == Cancel {
+		s := w.cancelled[c.OrderNo]
+		s.begun = earlier(s.begun, c.Start)
+		if c.Answer == Yes {
+			s.done = earlier(s.done, c.End)
+		}
+		w.cancelled[c.OrderNo] = s
+	}
+}
+
+func (w *world) wish(c Call) *wish {
+	n := name{c.User, c.Key}
+	if w.wishes[n] == nil {
+		w.wishes[n] = &wish{name: n, lines: c.Lines, start: c.Start, allNo: true}
+	}
+	return w.wishes[n]
+}
+
+func (g *wish) hear(c Call) {
+	g.start = earlier(g.start, c.Start)
+	if c.End.After(g.heard) {
+		g.heard = c.End
+	}
+	g.allNo = g.allNo && c.Answer == No
+	switch c.Answer {
+	case Yes:
+		g.granted = earlier(g.granted, c.End)
+	case Later:
+		g.later = true
+	case Unknown:
+		g.unknown = true
+	case No:
+		g.code = c.Code
+	}
+	if c.Answer == No && c.Code == outOfStock {
+		g.refused, g.short = earlier(g.refused, c.End), c.Short
+	}
+	if c.OrderNo != "" && (c.Answer == Yes || c.Answer == Later) && !slices.Contains(g.numbers, c.OrderNo) {
+		g.numbers = append(g.numbers, c.OrderNo)
+	}
+}
+
+// earlier is the earlier of two times, of which the first may be unset.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}

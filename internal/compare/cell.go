@@ -1,0 +1,164 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/inventory-srv/inventorylab"
+)
+
+const (
+	patience   = 60 * time.Second // of one order, repeats included
+	plenty     = 500_000_000      // units of a product that is not meant to sell out
+	lastUnits  = 200              // units of the product that is sold out at the end of a cell
+	maxFlight  = 4096             // open loop: orders under way at once; beyond it the strategy cannot keep up
+	histogram  = int64(2 * patience / time.Microsecond)
+	tellErrors = 3 // findings about failed orders; the rest are counted
+)
+
+// load puts one strategy under one shape. It is used once.
+type load struct {
+	labs  []*inventorylab.Lab
+	shape Shape
+	skus  []string
+
+	next      atomic.Int64 // order numbers
+	contended atomic.Int64
+	mu        sync.Mutex // guards what follows
+	failures  []string
+	failed    int
+}
+
+// sample is what one caller measured.
+type sample struct {
+	orders  int
+	latency *hdrhistogram.Histogram // microseconds
+}
+
+func newSample() sample { return sample{latency: hdrhistogram.New(1, histogram, 3)} }
+
+func (s *sample) add(d time.Duration) {
+	s.orders++
+	_ = s.latency.RecordValue(min(max(d.Microseconds(), 1), histogram)) // bounded, so it is in range
+}
+
+// order reserves one unit and asks again for as long as the answer is that there was too much contention.
+func (l *load) order(ctx context.Context, sku string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	n := l.next.Add(1)
+	no := fmt.Sprintf("C-%020d", n)
+	lab := l.labs[int(n)%len(l.labs)]
+	for {
+		_, err := lab.Reserve(ctx, no, []inventoryapi.Line{{SKU: sku, Quantity: 1}})
+		if !errors.Is(err, inventoryapi.ErrContended) || ctx.Err() != nil {
+			return err
+		}
+		l.contended.Add(1)
+	}
+}
+
+// timed is order with its failure noted and its time taken from begin.
+func (l *load) timed(ctx context.Context, begin time.Time, sku string, s *sample) {
+	if err := l.order(ctx, sku); err != nil {
+		l.fail(err)
+		return
+	}
+	s.add(time.Since(begin))
+}
+
+func (l *load) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed++
+	if len(l.failures) < tellErrors {
+		l.failures = append(l.failures, err.Error())
+	}
+}
+
+func (l *load) sku() string { return l.skus[rand.IntN(len(l.skus))] }
+
+// closed has every caller ask again as soon as it was answered, until the period is over. The time runs until the last
+// answer: what was begun in the period counts, and so does the time that it took.
+func (l *load) closed(ctx context.Context, period time.Duration) (sample, time.Duration) {
+	begin := time.Now()
+	samples := make([]sample, l.shape.Callers)
+	var callers sync.WaitGroup
+	for i := range samples {
+		samples[i] = newSample()
+		callers.Go(func() {
+			for time.Since(begin) < period && ctx.Err() == nil {
+				l.timed(ctx, time.Now(), l.sku(), &samples[i])
+			}
+		})
+	}
+	callers.Wait()
+	took := time.Since(begin)
+	total := newSample()
+	for _, s := range samples {
+		total.orders += s.orders
+		total.latency.Merge(s.latency)
+	}
+	return total, took
+}
+
+// open lets orders arrive at random, at the shape's rate on average (a Poisson process: the pauses between arrivals are
+// exponentially distributed). Latency counts from the arrival that was due, also when this process was late.
+func (l *load) open(ctx context.Context, period time.Duration) (sample, time.Duration) {
+	begin := time.Now()
+	total := newSample()
+	var mu sync.Mutex
+	var orders sync.WaitGroup
+	var flight atomic.Int64
+	for due := begin; due.Sub(begin) < period && ctx.Err() == nil; {
+		due = due.Add(time.Duration(rand.ExpFloat64() / l.shape.Rate * float64(time.Second)))
+		time.Sleep(time.Until(due)) // the pause is the measurement
+		if flight.Add(1) > maxFlight {
+			flight.Add(-1)
+			l.fail(fmt.Errorf("more than %d orders under way: it cannot keep up with the rate", maxFlight))
+			continue
+		}
+		orders.Go(func() {
+			defer flight.Add(-1)
+			if err := l.order(ctx, l.sku()); err != nil {
+				l.fail(err)
+				return
+			}
+			took := time.Since(due)
+			mu.Lock()
+			defer mu.Unlock()
+			total.add(took)
+		})
+	}
+	orders.Wait()
+	return total, time.Since(begin)
+}
+
+// sellOut has callers buy the last units of a product, each until it is told that there are none: with that the cell knows
+// whether a unit was sold twice, or refused although it was there.
+func (l *load) sellOut(ctx context.Context, sku string) {
+	var callers sync.WaitGroup
+	for range min(max(l.shape.Callers, 16), 64) { // enough to race, and no thousand refusals to wait for
+		callers.Go(func() {
+			for range 4 * lastUnits { // a strategy that never sells out must not run for ever
+				err := l.order(ctx, sku)
+				if errors.Is(err, inventoryapi.ErrOutOfStock) {
+					return
+				}
+				if err != nil {
+					l.fail(err)
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
+}

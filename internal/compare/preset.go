@@ -1,0 +1,82 @@
+package compare
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The two kinds of load.
+const (
+	Closed = "closed"
+	Open   = "open"
+)
+
+// Shape is a load that every strategy is put under.
+type Shape struct {
+	Callers  int     `json:"callers"`              // closed loop: callers that ask again and again
+	SKUs     int     `json:"skus"`                 // products over which the orders are spread
+	Replicas int     `json:"replicas"`             // instances of the strategy, each with its own pool and locker
+	Loop     string  `json:"loop"`                 // Closed or Open
+	Rate     float64 `json:"rate_per_s,omitempty"` // open loop: orders that arrive each second
+}
+
+// String says for people what the load is.
+func (s Shape) String() string {
+	load := fmt.Sprintf("%d callers", s.Callers)
+	switch {
+	case s.Loop == Open:
+		load = fmt.Sprintf("%g orders/s", s.Rate)
+	case s.Callers == 1:
+		load = "1 caller"
+	}
+	product := "one SKU"
+	if s.SKUs > 1 {
+		product = fmt.Sprintf("%d SKUs", s.SKUs)
+	}
+	replica := ""
+	if s.Replicas > 1 {
+		replica = fmt.Sprintf(", %d replicas", s.Replicas)
+	}
+	return load + ", " + product + replica + ", " + s.Loop + " loop"
+}
+
+// Preset is what to run.
+type Preset struct {
+	Name        string
+	Shapes      []Shape
+	Repetitions int
+	Period      time.Duration // for which one cell is measured
+}
+
+// Presets returns all of them, the shortest first. The times hold for two cores and eight strategies.
+func Presets() []Preset {
+	hot := func(callers int) Shape { return Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: Closed} }
+	many := func(callers int) Shape { return Shape{Callers: callers, SKUs: 100, Replicas: 1, Loop: Closed} }
+	two := func(callers int) Shape { return Shape{Callers: callers, SKUs: 1, Replicas: 2, Loop: Closed} }
+	open := func(rate float64, skus int) Shape { return Shape{SKUs: skus, Replicas: 1, Loop: Open, Rate: rate} }
+	quick := []Shape{hot(1), hot(64), hot(256), hot(1024)}
+	standard := []Shape{
+		hot(1), hot(16), hot(64), hot(256), hot(1024),
+		many(1), many(64), many(256), many(1024),
+		two(64), two(256), open(200, 1), open(200, 100),
+	}
+	long := append(standard, hot(4), many(16), two(1024), open(50, 1), open(500, 1), open(500, 100))
+	return []Preset{
+		{"quick", quick, 2, 600 * time.Millisecond},        // about two minutes
+		{"standard", standard, 3, 1500 * time.Millisecond}, // about a quarter of an hour
+		{"long", long, 5, 4 * time.Second},                 // more than an hour
+	}
+}
+
+// PresetNamed returns one of Presets, or an error that lists their names.
+func PresetNamed(name string) (Preset, error) {
+	var names []string
+	for _, p := range Presets() {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Preset{}, fmt.Errorf("preset %q is not one of %s", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,204 @@
+package compare
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Reference is the strategy that all others are compared with.
+const Reference = "for-update"
+
+// Report is one run. It is what compare.json holds.
+type Report struct {
+	Preset      string      `json:"preset"`
+	StartedAt   time.Time   `json:"started_at"`
+	Took        float64     `json:"took_s"`
+	Period      float64     `json:"period_s"` // for which one cell was measured
+	Environment Environment `json:"environment"`
+	Strategies  []Strategy  `json:"strategies"` // in reading order
+	Cells       []Cell      `json:"cells"`      // in the order in which they ran
+}
+
+// Strategy is one of those that were compared.
+type Strategy struct {
+	Name   string `json:"name"`
+	Layout string `json:"layout"`
+	Idea   string `json:"idea"`
+	Safe   bool   `json:"safe"`
+}
+
+// Environment is what the figures depend on.
+type Environment struct {
+	CPU      string            `json:"cpu"`
+	Cores    int               `json:"cores"`
+	OS       string            `json:"os"`
+	Go       string            `json:"go"`
+	Database string            `json:"database"`
+	Redis    string            `json:"redis"`
+	Settings map[string]string `json:"settings"` // of the database server, durability above all
+	Pool     int               `json:"pool"`     // database connections of one replica at most
+}
+
+// Cell is one strategy under one load, once.
+type Cell struct {
+	Strategy string `json:"strategy"`
+	Layout   string `json:"layout"`
+	Shape
+	Repetition int `json:"repetition"` // from 1
+
+	Orders     int     `json:"orders"` // reserved while it was measured
+	Throughput float64 `json:"throughput_per_s"`
+	P50        float64 `json:"p50_ms"` // from the caller's first attempt to its answer, repeats of a contended order included
+	P95        float64 `json:"p95_ms"`
+	P99        float64 `json:"p99_ms"`
+	Contended  int     `json:"contended"`    // answers that said: ask again
+	LockWaits  int64   `json:"lock_waits"`   // row lock waits, by the server's own counter
+	LockWaitMS int64   `json:"lock_wait_ms"` // and the time spent in them
+
+	Oversold   int64    `json:"oversold"`   // units promised that never came in
+	Undersold  int64    `json:"undersold"`  // units left when somebody was told that there are none
+	Violations int      `json:"violations"` // broken ledger invariants
+	Failed     int      `json:"failed"`     // orders that ended in an error
+	Findings   []string `json:"findings,omitempty"`
+}
+
+// Broken reports whether the cell harmed stock or failed orders.
+func (c Cell) Broken() bool { return c.Oversold+c.Undersold != 0 || c.Violations+c.Failed != 0 }
+
+// BrokenSafe returns the cells of safe strategies that harmed stock or failed orders. There should be none.
+func (r Report) BrokenSafe() []Cell {
+	var broken []Cell
+	for _, c := range r.Cells {
+		if c.Broken() && r.safe(c.Strategy) {
+			broken = append(broken, c)
+		}
+	}
+	return broken
+}
+
+func (r Report) safe(name string) bool {
+	i := slices.IndexFunc(r.Strategies, func(s Strategy) bool { return s.Name == name })
+	return i >= 0 && r.Strategies[i].Safe
+}
+
+// Shapes returns the loads in the order in which they ran first.
+func (r Report) Shapes() []Shape {
+	var shapes []Shape
+	for _, c := range r.Cells {
+		if !slices.Contains(shapes, c.Shape) {
+			shapes = append(shapes, c.Shape)
+		}
+	}
+	return shapes
+}
+
+// Summary is what the repetitions of one strategy under one load come to.
+type Summary struct {
+	Throughput, Least, Most float64 // orders a second: median, and the spread
+	P50, P95, P99           float64 // medians, in milliseconds
+	Ratio                   float64 // of the median throughput to that of the reference; 0 without one
+	Oversold, Undersold     int64   // sums
+	Violations, Failed      int     // sums
+	LockWaits               int64   // median
+}
+
+// Broken reports whether any repetition harmed stock or failed orders.
+func (s Summary) Broken() bool { return s.Oversold+s.Undersold != 0 || s.Violations+s.Failed != 0 }
+
+// Summary returns false when the strategy did not run under that load.
+func (r Report) Summary(strategy string, shape Shape) (Summary, bool) {
+	cells := r.cells(strategy, shape)
+	if len(cells) == 0 {
+		return Summary{}, false
+	}
+	rates := column(cells, func(c Cell) float64 { return c.Throughput })
+	s := Summary{
+		Throughput: median(rates), Least: slices.Min(rates), Most: slices.Max(rates),
+		P50:       median(column(cells, func(c Cell) float64 { return c.P50 })),
+		P95:       median(column(cells, func(c Cell) float64 { return c.P95 })),
+		P99:       median(column(cells, func(c Cell) float64 { return c.P99 })),
+		LockWaits: int64(median(column(cells, func(c Cell) float64 { return float64(c.LockWaits) }))),
+	}
+	for _, c := range cells {
+		s.Oversold += c.Oversold
+		s.Undersold += c.Undersold
+		s.Violations += c.Violations
+		s.Failed += c.Failed
+	}
+	reference := column(r.cells(Reference, shape), func(c Cell) float64 { return c.Throughput })
+	if len(reference) > 0 && median(reference) > 0 {
+		s.Ratio = s.Throughput / median(reference)
+	}
+	return s, true
+}
+
+func (r Report) cells(strategy string, shape Shape) []Cell {
+	var cells []Cell
+	for _, c := range r.Cells {
+		if c.Strategy == strategy && c.Shape == shape {
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
+func column(cells []Cell, of func(Cell) float64) []float64 {
+	values := make([]float64, len(cells))
+	for i, c := range cells {
+		values[i] = of(c)
+	}
+	return values
+}
+
+// median of an even number is the mean of the two in the middle.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// Read reads a report that was written by an earlier run.
+func Read(file string) (Report, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return Report{}, err
+	}
+	var r Report
+	if err := json.Unmarshal(b, &r); err != nil {
+		return Report{}, fmt.Errorf("read %s: %w", file, err)
+	}
+	if len(r.Cells) == 0 {
+		return Report{}, fmt.Errorf("read %s: %w", file, errors.New("there are no cells in it"))
+	}
+	return r, nil
+}
+
+// writeJSON writes the report with one cell a line, so that a person can read it and a diff shows what changed.
+func (r Report) writeJSON(file string) error {
+	lines := make([]string, len(r.Cells))
+	for i, c := range r.Cells {
+		line, err := json.Marshal(c)
+		if err != nil {
+			return err
+		}
+		lines[i] = "  " + string(line)
+	}
+	r.Cells = nil
+	head, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	// The cells are the last field: what follows them is the end of the object.
+	head = bytes.TrimSuffix(head, []byte("null\n}"))
+	text := string(head) + "[\n" + strings.Join(lines, ",\n") + "\n  ]\n}\n"
+	return os.WriteFile(file, []byte(text), 0o644) //nolint:gosec // a report for everybody
+}

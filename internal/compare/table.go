@@ -1,0 +1,94 @@
+package compare
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Table writes the report's throughput as Markdown, one row a strategy and one column a load, with ratios to the
+// reference. It is what the README and docs/strategies.md show: made from a run's JSON, never typed.
+func (r Report) Table(w io.Writer) error {
+	var b strings.Builder
+	shapes := r.Shapes()
+	fmt.Fprintf(&b, "Reservations a second, and the ratio to %s: medians of %d interleaved repetitions.\n", Reference, r.repetitions())
+	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.durability())
+	b.WriteString("| strategy |")
+	for _, s := range shapes {
+		fmt.Fprintf(&b, " %s |", s)
+	}
+	b.WriteString(" harm |\n|---|" + strings.Repeat("---:|", len(shapes)) + "---|\n")
+	for _, s := range r.Strategies {
+		fmt.Fprintf(&b, "| %s |", s.Name)
+		for _, shape := range shapes {
+			sum, ok := r.Summary(s.Name, shape)
+			if !ok {
+				b.WriteString(" |")
+				continue
+			}
+			fmt.Fprintf(&b, " %.0f (%s) |", sum.Throughput, ratio(sum.Ratio))
+		}
+		fmt.Fprintf(&b, " %s |\n", r.harm(s.Name))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func ratio(x float64) string {
+	switch {
+	case x == 0:
+		return "-"
+	case x >= 10:
+		return fmt.Sprintf("%.0f×", x)
+	}
+	return fmt.Sprintf("%.2f×", x)
+}
+
+// harm says in a few words what a strategy did to the stock in the whole run.
+func (r Report) harm(strategy string) string {
+	var oversold, undersold int64
+	var violations, failed int
+	for _, c := range r.Cells {
+		if c.Strategy == strategy {
+			oversold += c.Oversold
+			undersold += c.Undersold
+			violations += c.Violations
+			failed += c.Failed
+		}
+	}
+	var words []string
+	if oversold > 0 {
+		words = append(words, fmt.Sprintf("%d units oversold", oversold))
+	}
+	if undersold > 0 {
+		words = append(words, fmt.Sprintf("%d units undersold", undersold))
+	}
+	if violations > 0 {
+		words = append(words, fmt.Sprintf("%d ledger violations", violations))
+	}
+	if failed > 0 {
+		words = append(words, fmt.Sprintf("%d orders failed", failed))
+	}
+	if words == nil {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}
+
+func (r Report) repetitions() int {
+	n := 0
+	for _, c := range r.Cells {
+		n = max(n, c.Repetition)
+	}
+	return n
+}
+
+func (e Environment) durability() string {
+	words := []string{"flush at commit " + e.Settings["innodb_flush_log_at_trx_commit"]}
+	if e.Settings["log_bin"] == "ON" {
+		words = append(words, "binlog, sync "+e.Settings["sync_binlog"])
+	} else {
+		words = append(words, "no binlog")
+	}
+	return strings.Join(words, ", ")
+}

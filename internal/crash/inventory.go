@@ -1,0 +1,31 @@
+package crash
+
+// The points of inventory-srv.
+const (
+	InventoryDeducted  Point = "inventory-srv@deducted"
+	InventoryCommitted Point = "inventory-srv@committed"
+	InventoryConfirmed Point = "inventory-srv@confirmed"
+	InventoryReleased  Point = "inventory-srv@released"
+)
+
+func inventoryPoints() []Info {
+	return []Info{
+		{
+			Point: InventoryDeducted, Dies: "the stock row is changed and locked, the transaction is not committed",
+			Ends: "ABANDONED unless inventory is back at once; nothing stays reserved", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: InventoryCommitted, Dies: "the units are reserved, order-srv has no answer",
+			Ends: "ABANDONED unless inventory is back at once; the units are given back", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: InventoryConfirmed, Dies: "the units of a paid order are sold, its event is not acknowledged",
+			Ends: "PAID; the units are sold once, the event comes twice", Healer: "the broker, which delivers the event again", Try: "--sku MUG-CLASSIC --pay",
+		},
+		{
+			Point: InventoryReleased, Dies: "the units of an order that ended are given back, its event is not acknowledged",
+			Ends: "EXPIRED; the units are given back once, the event comes twice", Healer: "the broker, which delivers the event again", Try: "--sku MUG-CLASSIC",
+			Env: shortPatience(),
+		},
+	}
+}

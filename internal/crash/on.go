@@ -1,0 +1,61 @@
+//go:build crashpoint
+
+package crash
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// At ends the process here if it is armed for p and p is not used up. The environment is read at each call, so that
+// there is no state that a forgotten call could leave unset.
+func At(p Point) {
+	armed := strings.Split(os.Getenv(EnvAt), ",")
+	if !slices.Contains(armed, string(p)) || !mark(p) {
+		return
+	}
+	if os.Getenv(EnvStop) != "" {
+		stop(p)
+		return
+	}
+	send(p, syscall.SIGKILL)
+	select {} // the signal is on its way: nothing more must happen
+}
+
+// stop returns when somebody has let the process go on. Its threads stop one after another, and this one might otherwise
+// get on a little first.
+func stop(p Point) {
+	goOn := make(chan os.Signal, 1)
+	signal.Notify(goOn, syscall.SIGCONT)
+	defer signal.Stop(goOn)
+	send(p, syscall.SIGSTOP)
+	<-goOn
+}
+
+func send(p Point, s syscall.Signal) {
+	fmt.Fprintf(os.Stderr, "crash point %s: this process gets %q now\n", p, s)
+	if err := syscall.Kill(os.Getpid(), s); err != nil {
+		panic(fmt.Sprintf("crash point %s: %v", p, err))
+	}
+}
+
+// mark uses p up: of all that come to it, in this process and after a restart, one is told so.
+func mark(p Point) bool {
+	f, err := os.OpenFile(Mark(os.Getenv(EnvMarks), p), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if os.IsExist(err) {
+		return false
+	}
+	if err != nil { // a crash point that silently does not work would prove that nothing can go wrong
+		panic(fmt.Sprintf("crash point %s cannot be marked: %v", p, err))
+	}
+	fmt.Fprintf(f, "process %d, %s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339Nano))
+	if err := f.Close(); err != nil {
+		panic(fmt.Sprintf("crash point %s cannot be marked: %v", p, err))
+	}
+	return true
+}

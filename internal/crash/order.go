@@ -1,0 +1,55 @@
+package crash
+
+// The points of order-srv.
+const (
+	OrderPending   Point = "order-srv@pending"
+	OrderHalfSent  Point = "order-srv@half-sent"
+	OrderReserved  Point = "order-srv@reserved"
+	OrderRejected  Point = "order-srv@rejected"
+	OrderPlaced    Point = "order-srv@placed"
+	OrderAbandoned Point = "order-srv@abandoned"
+	OrderPublished Point = "order-srv@published"
+	OrderExpired   Point = "order-srv@expired"
+)
+
+func orderPoints() []Info {
+	return []Info{
+		{
+			Point: OrderPending, Dies: "the order is PENDING, the half message is not sent",
+			Ends: "ABANDONED; nothing was reserved, the tombstone keeps it so", Healer: "the sweeper", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: OrderHalfSent, Dies: "the half message is sent, inventory is not asked yet",
+			Ends: "ABANDONED; nothing was reserved, the tombstone keeps it so", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: OrderReserved, Dies: "inventory has reserved the units, the order is not PLACED yet",
+			Ends: "ABANDONED; the units are given back", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: OrderRejected, Dies: "the order is REJECTED, the half message is not rolled back",
+			Ends: "REJECTED, as it was", Healer: "the check-back", Try: "--sku MUG-CLASSIC --quantity 5000",
+		},
+		{
+			Point: OrderPlaced, Dies: "the order is PLACED, the half message is not rolled back and the buyer not answered",
+			Ends: "PLACED, as it was", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: OrderAbandoned, Dies: "the check-back has made the order ABANDONED and has not answered the broker",
+			Ends: "ABANDONED; the units are given back", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+			Also: InventoryCommitted, // an order whose fate is open is what a check-back decides
+		},
+		{
+			Point: OrderPublished, Dies: "the relay has sent a message of the outbox and has not marked it as sent",
+			Ends: "PLACED, as it was; the message is sent twice", Healer: "the relay", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: OrderExpired, Dies: "the delayed message has made the order EXPIRED and is not acknowledged",
+			Ends: "EXPIRED; the units are given back once", Healer: "the broker, which delivers the message again", Try: "--sku MUG-CLASSIC",
+			Env: shortPatience(),
+		},
+	}
+}
+
+// shortPatience lets an order expire while somebody watches.
+func shortPatience() map[string]string { return map[string]string{"PAYMENT_TIMEOUT": "10s"} }

@@ -1,0 +1,116 @@
+package strategy
+
+import (
+	"slices"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/pkg/batch"
+)
+
+// tryEnds confirms or releases all orders of a flush. As everywhere the headers are locked first and the stock rows after
+// them, each in order. All of them are locked before the first write, so that who gives up while we wait for somebody
+// else's lock may leave.
+func tryEnds(to stock.Status) try[string, struct{}] {
+	return func(tx *gorm.DB, b store.Bulk, calls []*batch.Call[string, struct{}], seal func() []*batch.Call[string, struct{}]) error {
+		orderNos := make([]string, len(calls))
+		for i, c := range calls {
+			orderNos[i] = c.Item
+		}
+		known, err := b.LockHeaders(orderNos)
+		if err != nil {
+			return err
+		}
+		var held []string
+		for no, h := range known {
+			if h.Status == stock.Reserved && h.Strategy == groupCommit {
+				held = append(held, no)
+			}
+		}
+		lines, err := b.Lines(held)
+		if err != nil {
+			return err
+		}
+		rows := counters{}
+		for _, ls := range lines {
+			rows.want(ls)
+		}
+		if err := rows.lock(tx); err != nil {
+			return err
+		}
+		var ending, unknown []string
+		for _, c := range seal() {
+			h, isKnown := known[c.Item]
+			err := ends(to, h, isKnown)
+			c.Answer(struct{}{}, err)
+			switch {
+			case err == nil && !isKnown:
+				unknown = append(unknown, c.Item)
+			case err == nil && h.Status == stock.Reserved:
+				ending = append(ending, c.Item)
+			}
+		}
+		if len(ending) == 0 && len(unknown) == 0 {
+			return errNothing
+		}
+		return endAll(tx, b, to, ending, unknown, lines)
+	}
+}
+
+// ends returns what one order is answered; nil also when it has that status already.
+func ends(to stock.Status, h store.Header, known bool) error {
+	switch {
+	case !known && to == stock.Confirmed:
+		return stock.ErrUnknownOrder
+	case !known:
+		return nil // the tombstone will be written
+	case h.Strategy != "" && h.Strategy != groupCommit:
+		return &reservedBy{h.Strategy}
+	case h.Status == stock.Reserved || h.Status == to || h.Status == stock.Void && to == stock.Released:
+		return nil
+	case to == stock.Confirmed:
+		return stock.ErrClosed
+	}
+	return stock.ErrConfirmed
+}
+
+// endAll writes what was decided: tombstones, the new status of headers, and the moves of their units. An order that
+// several callers end is named several times and is ended once.
+func endAll(tx *gorm.DB, b store.Bulk, to stock.Status, ending, unknown []string, lines map[string][]stock.Line) error {
+	if len(unknown) > 0 {
+		if err := b.Bury(unknown); err != nil {
+			return err
+		}
+	}
+	if len(ending) == 0 {
+		return nil
+	}
+	ending = slices.Compact(slices.Sorted(slices.Values(ending)))
+	if err := b.End(ending, to); err != nil {
+		return err
+	}
+	units := unitsOf(ending, lines)
+	if to == stock.Confirmed {
+		return shift(tx, units, "reserved", "sold")
+	}
+	return shift(tx, units, "reserved", "available")
+}
+
+// unitsOf adds up the lines of the orders by SKU.
+func unitsOf(orderNos []string, lines map[string][]stock.Line) map[string]int64 {
+	units := map[string]int64{}
+	for _, no := range orderNos {
+		for _, l := range lines[no] {
+			units[l.SKU] += l.Quantity
+		}
+	}
+	return units
+}
+
+// reservedBy is an order of another strategy, by which it has to be ended.
+type reservedBy struct{ strategy string }
+
+// Error implements error.
+func (e *reservedBy) Error() string { return "the order was reserved by the strategy " + e.strategy }

@@ -1,0 +1,116 @@
+// What both k6 scripts know of the shop: its address, its tokens, a fresh product, and its audit.
+import http from 'k6/http';
+import exec from 'k6/execution';
+import { sleep } from 'k6';
+
+export const URL = (__ENV.URL || 'http://127.0.0.1:8080') + '/v1';
+
+// STRATEGY names how the orders' stock is guarded (X-Stock-Strategy, lab mode); without it the service's own is used.
+export const STRATEGY = __ENV.STRATEGY || '';
+
+// number reads a setting. k6 would take NaN for "no limit", so a typing error must stop the test.
+export function number(name, fallback) {
+  const value = Number(__ENV[name] || fallback);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new Error(`${name} is a whole number of at least 1, not ${__ENV[name]}`);
+  }
+  return value;
+}
+
+function json(token, more) {
+  const headers = { 'Content-Type': 'application/json' };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  return { headers: Object.assign(headers, more || {}) };
+}
+
+// must returns the answer's body. Where a test cannot go on without it, an exception is right: k6 leaves with 107.
+function must(response, ...statuses) {
+  if (!statuses.includes(response.status)) {
+    throw new Error(`${response.request.method} ${response.url}: ${response.status} ${response.error || response.body}`);
+  }
+  return response.json();
+}
+
+export function login(user, role) {
+  return must(http.post(`${URL}/login`, JSON.stringify({ user, role }), json()), 200).token;
+}
+
+// product makes a new SKU with units in stock. It is marked for the lab: strategies that oversell work on nothing else.
+export function product(admin, prefix, units) {
+  const sku = `${prefix}-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6)}`.toUpperCase();
+  const made = { sku, title: 'Load test', price_cents: 100, lab: true };
+  must(http.post(`${URL}/admin/products`, JSON.stringify(made), json(admin)), 201);
+  const inbound = { quantity: units, reference: `load-${sku}`, reason: 'load test' };
+  must(http.post(`${URL}/admin/products/${sku}/inbound`, JSON.stringify(inbound), json(admin)), 200);
+  return sku;
+}
+
+// order sends one order of one unit once. The same key may be sent again: nothing is bought twice.
+export function order(token, key, sku) {
+  const headers = { 'Idempotency-Key': key };
+  if (STRATEGY) headers['X-Stock-Strategy'] = STRATEGY;
+  return http.post(`${URL}/orders`, JSON.stringify({ items: [{ sku, quantity: 1 }] }), Object.assign(json(token, headers), { timeout: '60s' }));
+}
+
+// buy asks until there is a decision, as a good client does: the same key again after an error, a look at the order after
+// a 202. It returns 'placed', 'sold_out', 'refused', or 'undecided' after the patience is over.
+export function buy(token, key, sku, seconds) {
+  const end = Date.now() + seconds * 1000;
+  let answer;
+  do {
+    answer = order(token, key, sku);
+    if (answer.status === 202) return follow(token, answer.json('order_no'), end);
+    if (answer.status === 201) return 'placed';
+    if (answer.status === 409 && answer.json('code') === 'out_of_stock') return 'sold_out';
+    if (answer.status !== 0 && answer.status < 500 && ![408, 409, 429].includes(answer.status)) {
+      console.error(`refused: ${answer.status} ${answer.body}`);
+      return 'refused';
+    }
+    sleep(0.05 + Math.random() * 0.2);
+  } while (Date.now() < end);
+  console.error(`undecided: ${answer.status} ${answer.error || answer.body}`);
+  return 'undecided';
+}
+
+function follow(token, orderNo, end) {
+  while (Date.now() < end) {
+    sleep(0.2);
+    const answer = http.get(`${URL}/orders/${orderNo}`, json(token));
+    const status = answer.status === 200 ? answer.json('status') : 'PENDING';
+    if (status === 'PLACED') return 'placed';
+    if (status === 'REJECTED') return answer.json('reason') === 'out_of_stock' ? 'sold_out' : 'refused';
+    if (status !== 'PENDING') return 'abandoned';
+  }
+  return 'undecided';
+}
+
+// audit returns the ledger entry of one SKU once no order is in flight, or after a while as it then is. Other SKUs do not
+// count: a run with a strategy that oversells must not spoil the next one.
+export function audit(admin, sku, seconds) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const report = must(http.get(`${URL}/admin/audit`, Object.assign(json(admin), { timeout: '60s' })), 200);
+    const entry = report.skus.find((s) => s.sku === sku);
+    if (!entry) throw new Error(`the audit knows nothing of ${sku}`);
+    const pending = report.orders.PENDING || 0;
+    if ((pending === 0 && report.unsent === 0) || Date.now() > end) return { entry, pending };
+    sleep(0.5);
+  }
+}
+
+// judge turns a ledger entry into the three figures that must be zero.
+export function judge(entry) {
+  const promised = entry.lines_reserved + entry.lines_confirmed;
+  return {
+    promised,
+    oversold: Math.max(0, promised - entry.inbound),
+    // The counters and the lines are written by different statements: a lost update shows as a difference.
+    mismatch: Math.abs(entry.inbound - entry.available - entry.reserved - entry.sold)
+      + Math.abs(entry.reserved - entry.lines_reserved) + Math.abs(entry.sold - entry.lines_confirmed),
+  };
+}
+
+// unique is different for every virtual user, iteration and run.
+export function unique(sku) {
+  return `${sku}-${exec.vu.idInTest}-${exec.scenario.iterationInTest}`;
+}

@@ -1,0 +1,204 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Batcher gathers calls. It is safe for concurrent use. It has no goroutine while it is idle and one while it flushes.
+type Batcher[T, R any] struct {
+	flush func(context.Context, *Batch[T, R])
+	s     settings
+
+	mu      sync.Mutex
+	queue   []*Call[T, R] // in order of arrival
+	running bool
+	closed  bool
+	flushes sync.WaitGroup
+}
+
+// New makes a Batcher. flush does the work of a batch and answers each of its calls; it is never called twice at the
+// same time. The answers go out when it returns. It panics when an option cannot work.
+func New[T, R any](flush func(ctx context.Context, batch *Batch[T, R]), opts ...Option) *Batcher[T, R] {
+	return &Batcher[T, R]{flush: flush, s: newSettings(opts)}
+}
+
+// Do has item executed in a batch and returns its own answer. weight is its share of the batch's maximum.
+// Errors: what the flush answered; [ErrWithdrawn] and [ErrUnanswered] when ctx ended first; [ErrNoAnswer] and
+// [*PanicError] for bugs in the flush; [ErrClosed].
+func (b *Batcher[T, R]) Do(ctx context.Context, item T, weight int) (R, error) {
+	c := &Call[T, R]{Item: item, weight: weight, since: time.Now(), done: make(chan struct{})}
+	c.staged.err = ErrNoAnswer
+	if err := b.enqueue(ctx, c); err != nil {
+		var none R
+		return none, err
+	}
+	select {
+	case <-c.done:
+		return c.final.result, c.final.err
+	case <-ctx.Done():
+		return b.giveUp(ctx, c)
+	}
+}
+
+func (b *Batcher[T, R]) enqueue(ctx context.Context, c *Call[T, R]) error {
+	if ctx.Err() != nil {
+		return gaveUp(ctx, ErrWithdrawn)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	b.queue = append(b.queue, c)
+	if !b.running {
+		b.running = true
+		b.flushes.Go(b.run)
+	}
+	return nil
+}
+
+// giveUp is for a caller whose context has ended.
+func (b *Batcher[T, R]) giveUp(ctx context.Context, c *Call[T, R]) (R, error) {
+	var none R
+	if b.withdraw(c) {
+		return none, gaveUp(ctx, ErrWithdrawn)
+	}
+	timer := time.NewTimer(b.s.patience)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+		return none, gaveUp(ctx, ErrUnanswered)
+	}
+	if errors.Is(c.final.err, ErrWithdrawn) {
+		return none, gaveUp(ctx, ErrWithdrawn)
+	}
+	return c.final.result, c.final.err
+}
+
+// withdraw takes the call back if it is certain that it was not executed. Otherwise it leaves word that the caller wants
+// to go.
+func (b *Batcher[T, R]) withdraw(c *Call[T, R]) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch c.state {
+	case queued:
+		i := slices.Index(b.queue, c)
+		b.queue = slices.Delete(b.queue, i, i+1)
+		c.state = left
+	case open:
+		c.batch.leave(c)
+	default:
+		c.leaving = true
+	}
+	return c.state == left
+}
+
+// Queued returns how many calls wait for their flush.
+func (b *Batcher[T, R]) Queued() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue)
+}
+
+// Close lets the calls that are queued be executed and returns when the last flush has ended. Later calls get
+// [ErrClosed]. It may be called twice.
+func (b *Batcher[T, R]) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.flushes.Wait()
+	return nil
+}
+
+// run flushes one batch. Whatever the flush does to this goroutine, the next one gets a new one.
+func (b *Batcher[T, R]) run() {
+	defer b.next()
+	b.yield()
+	ctx, cancel := context.WithTimeout(context.Background(), b.s.timeout)
+	defer cancel()
+	batch := b.take(cancel)
+	if batch == nil {
+		return // they have all gone
+	}
+	f := Flush{Calls: len(batch.calls), Weight: batch.weight, Queued: time.Since(batch.calls[0].since)}
+	began := time.Now()
+	failure := error(&PanicError{}) // until the flush returns
+	defer func() {
+		if v := recover(); v != nil {
+			failure = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		f.Took = time.Since(began)
+		b.s.observer.Flushed(f)
+		batch.deliver(failure)
+	}()
+	b.flush(ctx, batch)
+	failure = nil
+}
+
+// yield lets those call first whom the last flush has just answered, and whoever else is ready to run, for as long as that
+// brings somebody. Without it a batch of all callers would be followed by one of the first caller alone, while all the
+// others wait for that.
+func (b *Batcher[T, R]) yield() {
+	for queued := 0; queued < b.Queued() && queued < b.s.maxWeight; {
+		queued = b.Queued()
+		runtime.Gosched()
+	}
+}
+
+// next starts the next flush if anybody waits for one.
+func (b *Batcher[T, R]) next() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running = len(b.queue) > 0
+	if b.running {
+		b.flushes.Go(b.run)
+	}
+}
+
+// take makes a batch of the queue's front.
+func (b *Batcher[T, R]) take(cancel context.CancelFunc) *Batch[T, R] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	batch := &Batch[T, R]{owner: b, cancel: cancel}
+	for _, c := range b.queue {
+		if len(batch.calls) > 0 && batch.weight+c.weight > b.s.maxWeight {
+			break
+		}
+		c.state, c.batch = sealed, batch
+		batch.weight += c.weight
+		batch.calls = append(batch.calls, c)
+	}
+	if len(batch.calls) == 0 {
+		return nil
+	}
+	batch.waiting = len(batch.calls)
+	b.queue = slices.Delete(b.queue, 0, len(batch.calls))
+	return batch
+}
+
+// deliver gives everybody who is still there the answer, or failure if the flush had one.
+func (b *Batch[T, R]) deliver(failure error) {
+	here := b.calls[:0:0]
+	b.owner.mu.Lock()
+	for _, c := range b.calls {
+		if c.state != left {
+			c.state = over
+			here = append(here, c)
+		}
+	}
+	b.owner.mu.Unlock()
+	for _, c := range here {
+		c.final = c.staged
+		if failure != nil {
+			c.final = answer[R]{err: failure}
+		}
+		close(c.done)
+	}
+}

@@ -1,0 +1,62 @@
+package batch
+
+import (
+	"fmt"
+	"time"
+)
+
+// Option configures a Batcher.
+type Option func(*settings)
+
+// WithMaxWeight sets how much one batch may hold, as the sum of what its calls weigh. A heavier call is flushed alone.
+// Default 1,000.
+func WithMaxWeight(n int) Option { return func(s *settings) { s.maxWeight = n } }
+
+// WithTimeout sets how long a flush may take: its context's deadline. Default 10 s.
+func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
+
+// WithPatience sets how long a caller whose context has ended waits for an answer that is on its way, so that an outcome
+// that comes a moment later is not an unknown one. Default 0.
+func WithPatience(d time.Duration) Option { return func(s *settings) { s.patience = d } }
+
+// WithObserver sets who is told of each flush. Default: nobody.
+func WithObserver(o Observer) Option { return func(s *settings) { s.observer = o } }
+
+// Observer is told what happens, for metrics. Its method is called from the flush's goroutine, before the answers go
+// out: it must be quick.
+type Observer interface {
+	Flushed(f Flush)
+}
+
+// Flush is what an Observer learns of one flush.
+type Flush struct {
+	Calls  int
+	Weight int
+	Queued time.Duration // how long the call that arrived first had waited when the flush began
+	Took   time.Duration
+}
+
+type silent struct{}
+
+var _ Observer = silent{}
+
+func (silent) Flushed(Flush) {}
+
+type settings struct {
+	maxWeight int
+	timeout   time.Duration
+	patience  time.Duration
+	observer  Observer
+}
+
+// newSettings applies the options over the defaults and panics when they cannot work: a programmer's fault.
+func newSettings(opts []Option) settings {
+	s := settings{maxWeight: 1000, timeout: 10 * time.Second, observer: silent{}}
+	for _, o := range opts {
+		o(&s)
+	}
+	if s.maxWeight < 1 || s.timeout <= 0 || s.patience < 0 || s.observer == nil {
+		panic(fmt.Sprintf("batch: options that cannot work: %+v", s))
+	}
+	return s
+}

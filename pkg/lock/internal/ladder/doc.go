@@ -1,0 +1,41 @@
+// Package ladder is the ladder of tests that a lease has to climb, as far as several test packages share it:
+//
+//   - [Stock], a resource in MySQL or MariaDB that is guarded by fencing tokens, and [Guards], which can be taken out one
+//     by one to see what each is for;
+//   - [Worker], which deducts from it under leases and writes a [Journal] of what it was told, and a holder process around
+//     it, for faults that stop or kill the holder;
+//   - models of a mutex and of a fenced counter for porcupine, which decide whether a journal can have happened;
+//   - [Checks], scripted situations that are run on the real lock and on mutants of it.
+//
+// Only tests import it.
+package ladder
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/pkg/lock"
+)
+
+// Locker is what the ladder needs of a lock: the real one on Redis, or a mutant of it.
+type Locker interface {
+	lock.Locker
+	Raise(ctx context.Context, key string, atLeast int64) error
+	Close() error
+}
+
+var _ Locker = (*lock.Redis)(nil)
+
+// Subject is what a rung of the ladder examines.
+type Subject struct {
+	NewLocker func(client redis.UniversalClient, opts ...lock.Option) (Locker, error)
+	Guards    Guards // of the resource
+}
+
+// Real is the lock and the protocol as they should be.
+func Real() Subject {
+	return Subject{NewLocker: func(client redis.UniversalClient, opts ...lock.Option) (Locker, error) {
+		return lock.NewRedis(client, opts...)
+	}}
+}

@@ -1,0 +1,108 @@
+// Package browser opens the pages that Holdfast writes in a real browser, as their reader will.
+package browser_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"holdfast/internal/compare"
+	"holdfast/internal/stack"
+)
+
+// TestComparePage opens the comparison's page: no script fails, a curve is drawn for each kind of load, the tables say what
+// the curves do. COMPARE_HTML names a page to look at instead of the one made here; COMPARE_PNG is where its picture goes.
+func TestComparePage(t *testing.T) {
+	t.Parallel()
+	page := os.Getenv("COMPARE_HTML")
+	if page == "" {
+		dir := t.TempDir()
+		if err := sample().Write(dir); err != nil {
+			t.Fatal(err)
+		}
+		page = filepath.Join(dir, "compare.html")
+	}
+	page, err := filepath.Abs(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := browser(t)
+	var exceptions []string
+	chromedp.ListenTarget(ctx, func(event any) {
+		if e, ok := event.(*runtime.EventExceptionThrown); ok {
+			exceptions = append(exceptions, e.ExceptionDetails.Error())
+		}
+	})
+	var drawn, verdicts, ratios string
+	var picture []byte
+	err = chromedp.Run(ctx,
+		chromedp.Navigate("file://"+page),
+		chromedp.WaitReady(".uplot canvas", chromedp.ByQuery),
+		chromedp.Evaluate("document.body.dataset.drawn", &drawn),
+		chromedp.Text("#harm", &verdicts, chromedp.ByQuery),
+		chromedp.Text("#ratios", &ratios, chromedp.ByQuery),
+		chromedp.FullScreenshot(&picture, 100),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exceptions != nil {
+		t.Errorf("the page's script failed: %v", exceptions)
+	}
+	if drawn == "" || drawn == "0" || drawn == "1" {
+		t.Errorf("%q charts are drawn, want throughput and latency at least", drawn)
+	}
+	if !strings.Contains(verdicts, "for-update") || !strings.Contains(verdicts, "held") {
+		t.Errorf("the verdicts: %s", verdicts)
+	}
+	if !strings.Contains(ratios, "(1.00×)") {
+		t.Errorf("the ratios: %s", ratios)
+	}
+	if file := os.Getenv("COMPARE_PNG"); file != "" {
+		if err := os.WriteFile(file, picture, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func sample() compare.Report {
+	r := compare.Report{Preset: "sample", Strategies: []compare.Strategy{
+		{Name: "naive", Layout: "row"}, {Name: "for-update", Layout: "row", Safe: true},
+	}}
+	for _, callers := range []int{1, 64, 1024} {
+		for i, s := range r.Strategies {
+			shape := compare.Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: compare.Closed}
+			r.Cells = append(r.Cells, compare.Cell{
+				Strategy: s.Name, Shape: shape, Repetition: 1, Throughput: float64(100 * (i + callers)), P99: float64(callers),
+			})
+		}
+	}
+	return r
+}
+
+// browser starts a headless one that ends with the test. Where none can be had the test is skipped, except in CI.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	path, err := stack.RequireBrowser(t.Context(), t.Output())
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Skip(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1300, 1000))
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	return ctx
+}
