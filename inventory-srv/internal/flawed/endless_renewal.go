@@ -35,7 +35,8 @@ func (f *endlessRenewal) Reserve(ctx context.Context, r stock.Request) (stock.Re
 	return f.deps.Ledger.Reserve(context.WithoutCancel(ctx), r, readTakeSave) // no deadline: the lock does not end either
 }
 
-const watchdogTTL = 300 * time.Millisecond
+// watchdogTTL leaves the watchdog two thirds of it on a busy machine.
+const watchdogTTL = 2 * time.Second
 
 // watch renews until stop is called, which waits for it.
 func (f *endlessRenewal) watch(ctx context.Context, l handLock, sku string) (stop func()) {

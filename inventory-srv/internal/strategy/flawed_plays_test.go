@@ -55,7 +55,7 @@ func playReleaseByAnyone(t *testing.T, s scene) damage {
 	three := s.instance(t, s.dsn)
 	late := stallUnlock(t, s.one)
 	a := goReserve(ctx, s.at(t, s.one), s.order("A", line("A", 1)))
-	<-late.reached
+	late.await(t, a)
 	for _, key := range []string{s.prefix + "stock:A", "{" + s.prefix + "}key:stock:A"} { // made by hand; pkg/lock's
 		if err := s.redis.Del(ctx, key).Err(); err != nil { // as if it had expired
 			t.Fatal(err)
@@ -86,7 +86,7 @@ var _ redis.Hook = (*unlockStall)(nil)
 
 func stallUnlock(t *testing.T, i instance) *unlockStall {
 	t.Helper()
-	s := &unlockStall{stall: stall{reached: make(chan struct{}), resume: make(chan struct{})}}
+	s := &unlockStall{stall: stall{at: "its unlock", reached: make(chan struct{}), resume: make(chan struct{})}}
 	i.client.AddHook(s)
 	err := i.db.Callback().Raw().After("gorm:raw").Register("test:arm", func(tx *gorm.DB) {
 		if strings.HasPrefix(tx.Statement.SQL.String(), "INSERT INTO reservation_lines") {
@@ -119,11 +119,11 @@ func (s *unlockStall) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 	return next
 }
 
-// playEndlessRenewal: the first one hangs before it has touched the database. The second has time for several leases.
+// playEndlessRenewal: the first one hangs before it has touched the database. The second has time for two expiries.
 func playEndlessRenewal(t *testing.T, s scene) (d damage) {
 	s.has(t, "A", 10)
 	_, goOn := stopAt(soon(t), t, s.one, s.at(t, s.one), s.order("HUNG", line("A", 1)), "INSERT INTO reservations")
-	ctx, cancel := context.WithTimeout(soon(t), 3*time.Second)
+	ctx, cancel := context.WithTimeout(soon(t), 4*time.Second)
 	defer cancel()
 	if _, err := s.at(t, s.two).Reserve(ctx, s.order("WAITING", line("A", 1))); err != nil {
 		d.stuck++

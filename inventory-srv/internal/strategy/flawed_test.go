@@ -153,11 +153,7 @@ func stopAt(ctx context.Context, t *testing.T, i instance, r reserver, request s
 	t.Helper()
 	stopped = stallAt(t, i, at)
 	result := goReserve(ctx, r, request)
-	select {
-	case <-stopped.reached:
-	case err := <-result:
-		t.Fatalf("%s did not come to %q (%v)", request.OrderNo, at, err)
-	}
+	stopped.await(t, result)
 	return stopped, func() error {
 		close(stopped.resume)
 		return <-result

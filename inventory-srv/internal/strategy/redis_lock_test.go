@@ -89,11 +89,7 @@ func stallHolder(t *testing.T, l loss, make holder, at string) stalled {
 	stopped := stallAt(t, w.one, at)
 	ctx := soon(t)
 	holding := goReserve(ctx, first, order("HOLDER", "redis-lock", line(sku, 1)))
-	select {
-	case <-stopped.reached:
-	case err := <-holding:
-		t.Fatalf("the holder did not come to %q (%v)", at, err)
-	}
+	stopped.await(t, holding)
 	l.happens(t, w, sku)
 	other := goReserve(ctx, second, order("OTHER", "redis-lock", line(sku, 1)))
 	var result error

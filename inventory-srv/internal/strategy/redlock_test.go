@@ -72,11 +72,7 @@ func TestRedlock_LastUnit(t *testing.T) {
 	ctx := soon(t)
 	stopped := stallAt(t, w.one, beforeWrite)
 	holding := goReserve(ctx, named(t, "redlock", w.one), order("HOLDER", "redlock", line("LAST", 1)))
-	select {
-	case <-stopped.reached:
-	case err := <-holding:
-		t.Fatalf("the holder did not come to its write (%v)", err)
-	}
+	stopped.await(t, holding)
 	l.happens(t, w, "LAST")
 	if _, err := named(t, "redlock", w.two).Reserve(ctx, order("OTHER", "redlock", line("LAST", 1))); err != nil {
 		t.Errorf("the other: %v", err)

@@ -36,6 +36,16 @@ func stallAt(t *testing.T, i instance, at string) *stall {
 	return s
 }
 
+// await waits until somebody is stopped here. An order that ends without it has gone another way than the test means.
+func (s *stall) await(t *testing.T, result chan error) {
+	t.Helper()
+	select {
+	case <-s.reached:
+	case err := <-result:
+		t.Fatalf("the order came to its end (%v) and not to %q", err, s.at)
+	}
+}
+
 func (s *stall) hook(tx *gorm.DB) {
 	if !strings.HasPrefix(tx.Statement.SQL.String(), s.at) {
 		return

@@ -38,11 +38,7 @@ func stopBeforeWrite(ctx context.Context, t *testing.T, i instance, s stock.Rese
 	t.Helper()
 	stopped := stallAt(t, i, beforeWrite)
 	holding := goReserve(ctx, s, order("HOLDER", by, line("A", 1)))
-	select {
-	case <-stopped.reached:
-	case err := <-holding:
-		t.Fatalf("the holder did not come to its write (%v)", err)
-	}
+	stopped.await(t, holding)
 	return func() {
 		close(stopped.resume)
 		if err := <-holding; err != nil {
