@@ -235,8 +235,9 @@ func (sh *shop) stop(s *service) {
 	}
 }
 
+// tail leaves out the reconciler's questions, of which there may be several a second.
 func tail(text string, lines int) string {
-	all := strings.Split(text, "\n")
+	all := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.Contains(line, "/v1/reservations/states") })
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
