@@ -91,11 +91,8 @@ func (l *locker) contend(ctx context.Context, keys []string) (*Lease, error) {
 		switch {
 		case errors.As(err, &held):
 			failures = 0
-			// Subscribe, then try, then wait: a release between our attempt and the subscription would go unheard.
-			if first, err := l.subscribe(ctx); err != nil {
+			if err := l.listen(); err != nil {
 				return nil, err
-			} else if first {
-				continue
 			}
 		case errors.Is(err, ErrUnavailable):
 			if failures++; failures == maxFailures {
@@ -136,36 +133,18 @@ func (l *locker) wait(ctx context.Context, woken <-chan struct{}, held *heldErro
 	return nil
 }
 
-// subscribe makes the process's one subscription if there is none and waits a while for it to stand. It reports
-// whether the caller should try again at once because the subscription was not there during its last attempt.
-func (l *locker) subscribe(ctx context.Context) (first bool, err error) {
-	select {
-	case <-l.wakes.ready:
-		return false, nil
-	default:
-	}
+// listen begins to hear of freed keys, once for this process. When reports begin to arrive every contender is woken, as a
+// release between its last attempt and that moment went unheard: subscribe, then try, then wait.
+func (l *locker) listen() error {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
-		l.mu.Unlock()
-		return false, ErrClosed
+		return ErrClosed
 	}
 	if l.stop == nil {
 		l.stop = l.backend.listen(listener{ready: l.wakes.onReady, freed: l.wakes.onFreed})
 	}
-	l.mu.Unlock()
-
-	timer := time.NewTimer(l.set.callTimeout())
-	defer timer.Stop()
-	select {
-	case <-l.wakes.ready:
-		return true, nil
-	case <-timer.C:
-		return false, nil // polling must do until the subscription stands
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case <-l.closing:
-		return false, ErrClosed
-	}
+	return nil
 }
 
 // attempt tries once. When ctx ends first, or the Locker is closed, it returns at once; the attempt goes on without its

@@ -16,7 +16,7 @@ package lock_test
 //	    in bounded time                     TestLease_Release/works with a cancelled context  [no timeout]
 //	    a failure is told, may be repeated  TestLease_Release/may be repeated  [the first answer kept]
 //	 5  woken by the release                locktest Handover  [no PUBLISH]
-//	    subscribe, try, wait                TestRedis_WakesWaiters, TestRedis_Restarted  [no second try; ready wakes nobody]
+//	    subscribe, try, wait                TestRedis_Restarted  [ready wakes nobody]
 //	    the key's remaining TTL             TestAcquire_Waits/until the key in the way expires  [poll only]
 //	    a jittered poll                     TestAcquire_Waits/until the poll  [no poll]
 //	    first come, first served            TestAcquire_Waits/in the order of arrival  [no gate]

@@ -7,13 +7,9 @@ import "sync"
 type wakes struct {
 	mu         sync.Mutex
 	contenders map[string]chan struct{}
-	subscribed bool
-	ready      chan struct{} // closed when subscribed becomes true
 }
 
-func newWakes() *wakes {
-	return &wakes{contenders: make(map[string]chan struct{}), ready: make(chan struct{})}
-}
+func newWakes() *wakes { return &wakes{contenders: make(map[string]chan struct{})} }
 
 // join returns a channel that gets a value when one of the keys was freed after join. The caller is inside the gates
 // of the keys until leave.
@@ -44,14 +40,10 @@ func (w *wakes) onFreed(key string) {
 	}
 }
 
-// onReady wakes everybody, as reports may have been missed before the subscription stood.
+// onReady wakes everybody, as reports may have been missed until now.
 func (w *wakes) onReady() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.subscribed {
-		w.subscribed = true
-		close(w.ready)
-	}
 	for _, woken := range w.contenders {
 		signal(woken)
 	}
