@@ -40,18 +40,18 @@ func TestStack(t *testing.T) {
 	}
 
 	out := s.up(2)
-	s.wantParts(9)
+	s.wantParts(12)
 	if !strings.Contains(out, "order-srv-2") || strings.Count(out, "where the others are now") != 2 {
 		t.Errorf("the order-srv and the gateway that ran have to learn of the new replicas:\n%s", out)
 	}
 	s.order()
-	if out := s.up(2); strings.Contains(out, "stopped") || strings.Count(out, " runs ") != 9 {
+	if out := s.up(2); strings.Contains(out, "stopped") || strings.Count(out, " runs ") != 12 {
 		t.Errorf("the second time there is nothing to do:\n%s", out)
 	}
 	if out := s.up(1); strings.Count(out, "a replica too many") != 3 {
 		t.Errorf("three replicas are too many:\n%s", out)
 	}
-	s.wantParts(6)
+	s.wantParts(9)
 	s.order()
 
 	before := s.holdfast("audit")

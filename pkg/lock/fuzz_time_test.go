@@ -46,7 +46,7 @@ func leaseOf(t *testing.T, ttl, maxHold time.Duration, opts []lock.Option) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer locker.Close() //nolint:errcheck // it has none
+	defer locker.Close()
 	start := time.Now()
 	lease, err := locker.Acquire(t.Context(), "a")
 	if err != nil {

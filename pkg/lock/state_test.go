@@ -235,7 +235,7 @@ func TestState_Time(t *testing.T) {
 			if made != nil {
 				t.Fatal(made)
 			}
-			defer locker.Close() //nolint:errcheck // it has none
+			defer locker.Close()
 			err = play(t.Context(), world{
 				lockers: []lock.Locker{locker, locker, locker},
 				expire:  func(key string) { locker.Evict(key) },

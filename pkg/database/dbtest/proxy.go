@@ -30,12 +30,13 @@ type Proxy struct {
 // CommitFault is what happens to the next COMMIT.
 type CommitFault int
 
+// The faults.
 const (
 	Pass       CommitFault = iota // nothing
-	LoseCommit             // the connection breaks before the server sees it
-	LoseAnswer             // the server commits; its answer is lost
-	LoseAll                // as LoseAnswer, and no new connection is let through
-	HoldCommit             // the client's side breaks; the server gets the COMMIT when Release is called
+	LoseCommit                    // the connection breaks before the server sees it
+	LoseAnswer                    // the server commits; its answer is lost
+	LoseAll                       // as LoseAnswer, and no new connection is let through
+	HoldCommit                    // the client's side breaks; the server gets the COMMIT when Release is called
 )
 
 // NewProxy starts a proxy to the server of a DSN that lives until the test ends.
