@@ -15,7 +15,6 @@ has           = $(shell sh -c 'command -v $(1)')
 comma        := ,
 rocketmq      = $(if $(filter devbroker,$(BROKER))$(HOLDFAST_NAMESRV),,$(and $(call has,java),$(call has,mvn),$(comma)RocketMQ@holdfast/e2e))
 REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
-BROKER       ?= auto
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help

@@ -38,6 +38,7 @@ func TestMutants(t *testing.T) {
 		{"unlock before commit", unguarded(ladder.Guards{EarlyRelease: true}), ladder.CommitUnderLease},
 		{"unlock before commit, no fence", unguarded(ladder.Guards{EarlyRelease: true, NoFence: true}), ladder.Contention},
 		{"no fence: plain read and absolute write", unguarded(ladder.Guards{NoFence: true}), ladder.Interleavings},
+		{"a token may be claimed twice", unguarded(ladder.Guards{SameToken: true}), ladder.TokenTwice},
 		{"fence only on write", unguarded(ladder.Guards{FenceOnWrite: true}), ladder.Interleavings},
 	}
 	for _, check := range ladder.Checks() {

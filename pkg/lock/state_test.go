@@ -215,8 +215,11 @@ func TestState_Redis(t *testing.T) {
 		}
 		err := play(t.Context(), world{
 			lockers: lockers,
-			expire:  func(key string) { s.Del(t.Context(), s.key(key)) },
-			flush:   func() { s.FlushAll(t.Context()) },
+			expire: func(key string) { // and it is kept a little for the process that is next
+				s.Del(t.Context(), s.key(key))
+				s.PExpire(t.Context(), "{"+s.prefix+"}next:"+key, 20*time.Millisecond)
+			},
+			flush: func() { s.FlushAll(t.Context()) },
 		}, steps("try", "try", "acquire", "release", "release", "expire", "flush").Draw(rt, "steps"))
 		if err != nil {
 			rt.Fatal(err)
@@ -224,24 +227,30 @@ func TestState_Redis(t *testing.T) {
 	})
 }
 
-// TestState_Time plays it in fake time on an in-memory backend, where leases are renewed, lost and cut.
+// TestState_Time plays it in fake time, where leases are renewed, lost and cut.
 func TestState_Time(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		drawn := steps("try", "try", "acquire", "release", "expire", "flush", "advance", "advance").Draw(rt, "steps")
 		var err error
 		synctest.Test(t, func(t *testing.T) {
-			locker, made := lock.NewMemory()
-			if made != nil {
-				t.Fatal(made)
-			}
-			defer locker.Close()
-			err = play(t.Context(), world{
-				lockers: []lock.Locker{locker, locker, locker},
-				expire:  func(key string) { locker.Evict(key) },
-				flush:   locker.Flush,
+			f := newFake(t)
+			defer f.close(t)
+			w := world{
+				lockers: []lock.Locker{f},
+				expire:  func(key string) { f.Evict(key) },
+				flush:   f.Flush,
 				advance: func(d time.Duration) { time.Sleep(d); synctest.Wait() },
-			}, drawn)
+			}
+			for range 2 {
+				peer, peerErr := f.Peer()
+				if peerErr != nil {
+					t.Fatal(peerErr)
+				}
+				defer peer.Close()
+				w.lockers = append(w.lockers, peer)
+			}
+			err = play(t.Context(), w, drawn)
 		})
 		if err != nil {
 			rt.Fatal(err)

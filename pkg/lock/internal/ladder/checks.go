@@ -7,12 +7,9 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
 	"holdfast/pkg/lock"
 )
 
@@ -28,6 +25,7 @@ const (
 	LateRelease      = "a late release leaves the next owner's key alone"
 	CommitUnderLease = "the lease outlives the commit"
 	Interleavings    = "two who believe that they hold it, in every interleaving"
+	TokenTwice       = "a token that was given twice is accepted once"
 	Contention       = "contention: one at a time, nothing lost"
 	LateReply        = "a lease counts from before its command was sent"
 	HungRedis        = "a Redis that hangs ends the lease before the key can expire"
@@ -39,6 +37,7 @@ func Checks() []Check {
 		{LateRelease, lateRelease},
 		{CommitUnderLease, commitUnderLease},
 		{Interleavings, interleavings},
+		{TokenTwice, tokenTwice},
 		{Contention, contention},
 		{LateReply, lateReply},
 		{HungRedis, hungRedis},
@@ -126,6 +125,33 @@ func (b *Bench) interleave(first, second Locker, p, q Point) error {
 	return b.Verify(h, key, 10)
 }
 
+// tokenTwice has Redis forget the last token that it gave, as a failover to a replica does that was behind by one write, so that
+// the next holder has the same. The first comes to its claim when the other has sold.
+func tokenTwice(tb testing.TB, s Subject) error {
+	b := shared(tb, s)
+	b.Put(10, "k")
+	var text bytes.Buffer
+	journal := NewJournal(&text)
+	one := b.Hold("one", b.Locker(lock.WithTTL(forever)), "k", BeforeClaim, journal)
+	Eventually(tb, "the first holder is there", one.Reached)
+	b.Expire("k")
+	if err := b.Redis.Decr(tb.Context(), "{"+b.Prefix+"}fence:k").Err(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := b.Hold("two", b.Locker(lock.WithTTL(forever)), "k", "", journal).Wait(); err != nil {
+		return fmt.Errorf("the second: %w", err)
+	}
+	one.GoOn()
+	if err := one.Wait(); !errors.Is(err, lock.ErrStale) {
+		return fmt.Errorf("the first got %v with a token that the row had seen", err) //nolint:errorlint // It may be nil.
+	}
+	h, err := Read(&text)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b.Verify(h, "k", 10)
+}
+
 // contention has many workers of several lockers take from one key, without any fault.
 func contention(tb testing.TB, s Subject) error {
 	const lockers, workers, rounds = 3, 3, 8
@@ -171,80 +197,4 @@ func contention(tb testing.TB, s Subject) error {
 		errs = append(errs, fmt.Errorf("%d times two were at work at once", n))
 	}
 	return errors.Join(append(errs, b.Verify(h, "k", 1000))...)
-}
-
-// lateReply delays the answer to an acquisition and compares the lease with its key. An answer that came too late to be
-// heard at all is tried again.
-func lateReply(tb testing.TB, s Subject) error {
-	b := shared(tb, s)
-	p := tcpproxy.New(tb, b.Addr)
-	// Drift is 100 ms, and a command may take 500 ms.
-	locker := b.LockerAt(p.Addr(), lock.WithTTL(10*time.Second), lock.WithMargin(0))
-	for try := 1; ; try++ {
-		late, err := b.lateBy(locker, p, fmt.Sprint("k", try))
-		switch {
-		case errors.Is(err, lock.ErrUnavailable) && try < 10:
-		case err != nil:
-			return err
-		case late > 0:
-			return fmt.Errorf("the holder believes for %v longer than the key lives", late)
-		default:
-			return nil
-		}
-	}
-}
-
-// lateBy takes a key with an answer that is held back for a while, and returns by how much the lease outlives the key.
-func (b *Bench) lateBy(locker Locker, p *tcpproxy.Proxy, key string) (time.Duration, error) {
-	b.tb.Helper()
-	ctx := Within(b.tb)
-	warm, err := locker.Try(ctx, "warm")
-	if err != nil {
-		return 0, err
-	}
-	if err := warm.Release(ctx); err != nil { // the connection stands, the scripts are loaded
-		return 0, err
-	}
-	p.Hold(tcpproxy.Replies)
-	before := p.Stopped()
-	var lease *lock.Lease
-	got := make(chan struct{})
-	go func() {
-		defer close(got)
-		lease, err = locker.Try(ctx, key)
-	}()
-	Eventually(b.tb, "the answer is held back", func() bool { return p.Stopped() > before })
-	time.Sleep(250 * time.Millisecond) // the delay
-	p.Pass()
-	<-got
-	if err != nil {
-		return 0, err
-	}
-	now := time.Now()
-	left, err := b.Redis.PTTL(ctx, b.LockName(key)).Result()
-	if err != nil {
-		b.tb.Fatal(err)
-	}
-	return lease.Until().Sub(now.Add(left)), lease.Release(ctx)
-}
-
-func hungRedis(tb testing.TB, s Subject) error {
-	const ttl, margin = 2 * time.Second, 500 * time.Millisecond
-	own := stacktest.OwnRedis(tb)
-	b := NewBench(tb, s, own.Addr)
-	lease := b.Acquire(b.Locker(lock.WithTTL(ttl), lock.WithMargin(margin)), "k")
-	if err := own.Process.Signal(syscall.SIGSTOP); err != nil {
-		tb.Fatal(err)
-	}
-	expiry := time.Now().Add(ttl) // at the latest: no renewal reaches Redis any more
-	defer func() { _ = own.Process.Signal(syscall.SIGCONT) }()
-	select {
-	case <-lease.Context().Done():
-	case <-time.After(2 * ttl):
-		return fmt.Errorf("the holder believes in its lease %v after Redis stopped, the TTL is %v", 2*ttl, ttl)
-	}
-	if late := time.Since(expiry); late > 0 {
-		return fmt.Errorf("the holder learnt of the end %v after the key could expire", late)
-	}
-	return nil
 }

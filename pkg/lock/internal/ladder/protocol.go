@@ -28,6 +28,7 @@ func Points() []Point { return []Point{BeforeClaim, BeforeRead, BeforeWrite, Bef
 type Guards struct {
 	EarlyRelease bool // the lease is released before the commit
 	NoFence      bool // nothing is claimed: a plain read and an absolute write
+	SameToken    bool // a token that the row has seen is claimed again
 	FenceOnWrite bool // the token is compared by the write only, and not claimed before the read
 	Deaf         bool // the transaction does not end with the lease: a holder that cannot know that its time is over
 }
@@ -120,7 +121,12 @@ func (c *deducting) claim(key string) error {
 		return nil
 	}
 	token := c.lease.Token(key)
-	return c.changeOne(key, "UPDATE fenced SET fence = ? WHERE k = ? AND fence < ?", token, key, token)
+	newer := "fence < ?"
+	if c.guards.SameToken {
+		newer = "fence <= ?"
+	}
+	// The number of claims changes always, as a server that counts changed rows must not take "the same again" for "refused".
+	return c.changeOne(key, "UPDATE fenced SET fence = ?, claims = claims + 1 WHERE k = ? AND "+newer, token, key, token)
 }
 
 func (c *deducting) read(key string) error {

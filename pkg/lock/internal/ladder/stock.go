@@ -16,7 +16,7 @@ type Row struct{ Fence, Stock int64 }
 // Create makes the tables.
 func (s Stock) Create(ctx context.Context) error {
 	for _, table := range []string{
-		"CREATE TABLE fenced (k VARCHAR(64) PRIMARY KEY, fence BIGINT NOT NULL, stock BIGINT NOT NULL) ENGINE=InnoDB",
+		"CREATE TABLE fenced (k VARCHAR(64) PRIMARY KEY, fence BIGINT NOT NULL, stock BIGINT NOT NULL, claims BIGINT NOT NULL DEFAULT 0) ENGINE=InnoDB",
 		"CREATE TABLE sale (id VARCHAR(64), k VARCHAR(64), quantity BIGINT NOT NULL, token BIGINT NOT NULL, PRIMARY KEY (id, k)) ENGINE=InnoDB",
 	} {
 		if _, err := s.DB.ExecContext(ctx, table); err != nil {
