@@ -221,7 +221,7 @@ func (c *wireConn) Write(p []byte) (int, error) {
 		if n, err := c.Conn.Write(p); err != nil {
 			return n, err
 		}
-		_, _ = c.Conn.Read(make([]byte, 1)) // the answer is here: it has committed
+		_, _ = c.Read(make([]byte, 1)) // the answer is here: it has committed
 	}
-	return len(p), c.Conn.Close()
+	return len(p), c.Close()
 }

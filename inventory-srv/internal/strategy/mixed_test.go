@@ -58,8 +58,8 @@ func TestStrategies_Pairs(t *testing.T) {
 	w := newWorld(t)
 	at := [2]*strategy.Set{w.one.set(t), w.two.set(t)}
 	names := safeNames()
-	for i, one := range names {
-		for _, two := range names[i+1:] {
+	for n, one := range names {
+		for m, two := range names[n+1:] {
 			t.Run(one+" and "+two, func(t *testing.T) {
 				t.Parallel()
 				sku := "PAIR-" + strings.ToUpper(one+"-"+two)
@@ -68,7 +68,7 @@ func TestStrategies_Pairs(t *testing.T) {
 				by := [2]string{one, two}
 				var sold [2]atomic.Int64
 				atOnce(orders, func(i int) {
-					_, err := buy(ctx, at[i%2], order(fmt.Sprintf("%.20s-%d", one[:3]+two, i), by[i%2], line(sku, 1)))
+					_, err := buy(ctx, at[i%2], order(fmt.Sprintf("PAIR-%d-%d-%d", n, m, i), by[i%2], line(sku, 1)))
 					switch {
 					case err == nil:
 						sold[i%2].Add(1)
