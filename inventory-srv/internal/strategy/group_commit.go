@@ -17,13 +17,13 @@ const groupCommit = "group-commit"
 // GroupCommit gathers the orders that come while one transaction runs into the next one.
 //
 // Idea:        callers queue in this process; one of them locks the union of their rows once, the memory decides, first
-// come, first served, a few statements of many rows write it all, one COMMIT makes it durable; only then all are answered.
-// Statements:  SELECT … known headers; SELECT … FOR UPDATE, in SKU order; two INSERTs of many rows; UPDATE … SET
-// available = available - CASE sku … END, forced onto the primary key; COMMIT.
+// come, first served, three statements write it all, one COMMIT makes it durable, and only then all are answered.
+// Statements:  SELECT … FOR UPDATE, in SKU order; INSERT … SELECT … FROM JSON_TABLE(?), for headers and for lines; UPDATE … JOIN
+// of the units; COMMIT. All are forced onto the primary key.
 // Goes wrong:  an answer before COMMIT, refusals too: they follow from sales that may yet be undone. Without the forced
-// index MariaDB scans, and scans deadlock. One order's bad data fails its whole batch: halves find it. A row that
+// index the server may scan, and scans deadlock. One order's bad data fails its whole batch: halves find it. A row that
 // somebody else sits on holds up this process's orders for all other rows.
-// Cost:        code, and for an order that is alone one statement more than Conditional.
+// Cost:        code. An order that is alone takes as many statements as with Conditional.
 // Choose it:   one SKU must sell faster than a database can commit one by one: the more contend for it, the better it gets.
 type GroupCommit struct {
 	ledger   *store.Ledger

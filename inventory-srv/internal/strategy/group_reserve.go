@@ -15,7 +15,7 @@ type reserveCall struct {
 	hash string
 }
 
-// reserveBatch is calls of one flush.
+// reserveCalls are calls of one flush.
 type reserveCalls = []*batch.Call[reserveCall, stock.Receipt]
 
 // wary is for how many flushes known orders are looked for at the start, after one flush has met a known order only when
