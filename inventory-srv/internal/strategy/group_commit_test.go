@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -186,8 +187,8 @@ func TestGroupCommit_SomeLeave(t *testing.T) {
 	c := newCrowd(t)
 	c.has(t, "A", 10)
 	sitting := c.two.db.Begin()
-	defer sitting.Rollback()
 	if err := sitting.Exec("UPDATE stock SET version = version + 1 WHERE sku = 'A'").Error; err != nil {
+		sitting.Rollback()
 		t.Fatal(err)
 	}
 	leave, cancel := context.WithCancel(t.Context())
@@ -201,11 +202,13 @@ func TestGroupCommit_SomeLeave(t *testing.T) {
 	impatient, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer stop()
 	time.AfterFunc(700*time.Millisecond, cancel)
-	go func() {
+	var freed sync.WaitGroup
+	freed.Go(func() {
 		<-leave.Done()
 		<-impatient.Done()
 		sitting.Rollback()
-	}()
+	})
+	defer freed.Wait()
 	c.together(t, "reserve", reserve(t.Context(), 0), reserve(impatient, 1), reserve(leave, 2))
 	if got[0].err != nil {
 		t.Errorf("who waited: %v", got[0].err)
