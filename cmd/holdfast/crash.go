@@ -77,7 +77,7 @@ func printHealing(stdout io.Writer, r check.Report, dir string) error {
 		}
 	}
 	if !since.IsZero() && healed == 0 {
-		fmt.Fprintf(stdout, "no backstop had to act: it is healed by %s\n", p.Healer)
+		fmt.Fprintf(stdout, "no backstop has acted since; for this point it is %s\n", p.Healer)
 	}
 	return nil
 }

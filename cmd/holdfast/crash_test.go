@@ -107,7 +107,7 @@ func TestPrintHealing(t *testing.T) {
 	reached := stackDir(t, crash.OrderReserved, crash.OrderReserved)
 	says(t, text(reached), []string{"order-srv died at", "must end as ABANDONED", "the check-back abandoned NEW"}, "OLD", "no backstop")
 	r.Healed = r.Healed[1:]
-	says(t, text(reached), []string{"no backstop had to act"}, "OLD")
+	says(t, text(reached), []string{"no backstop has acted since"}, "OLD")
 	says(t, text(stackDir(t, crash.OrderReserved)), []string{"OLD"}, "died", "no backstop")
 }
 
