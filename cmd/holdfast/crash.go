@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,17 @@ func explain(ctx context.Context, dir string, err error) error {
 			"Next: bin/holdfast up starts %s again, and bin/holdfast audit --wait 60s says what healed the order", err, who, p.Point, p.Dies, p.Ends, who)
 	}
 	return fmt.Errorf("%w\n\n%s does not run: bin/holdfast up starts it again", err, who)
+}
+
+// healerAwaited reports, of a report, whether the healer of a crash point has not been there yet. A half message of an
+// order that has ended is rolled back some ten seconds later, and until then nothing looks unfinished.
+func healerAwaited(dir string) func(check.Report) bool {
+	state, err := stack.Load(dir)
+	p, reached, ok := state.CrashPoint(dir)
+	return func(r check.Report) bool {
+		return err == nil && ok && !reached.IsZero() && p.Noted() &&
+			!slices.ContainsFunc(r.Healed, func(h check.Healing) bool { return h.At.After(reached) })
+	}
 }
 
 // printHealing says what the backstops did last. After a crash point it says what they did since, and what was to be
