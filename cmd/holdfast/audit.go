@@ -20,7 +20,7 @@ type auditCmd struct {
 
 // Run asks for audits until nothing is in flight or the patience ends, prints the last one and judges it.
 func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
-	r, err := a.look(ctx, c.URL)
+	r, err := a.look(ctx, c.URL, healerAwaited(c.Dir))
 	if err != nil {
 		return exit{2, explain(ctx, c.Dir, fmt.Errorf("could not look: %w", err))}
 	}
@@ -39,15 +39,16 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 }
 
 // look audits until nothing is in flight, a violation is found, or the patience ends, and returns what the last look saw.
-// A gateway that does not answer at first is not waited for; one that did answer may have a bad moment.
-func (a *auditCmd) look(ctx context.Context, url string) (check.Report, error) {
+// A gateway that does not answer at first is not waited for; one that did answer may have a bad moment. While awaited says
+// so, a healer is still to come, although nothing is in flight.
+func (a *auditCmd) look(ctx context.Context, url string, awaited func(check.Report) bool) (check.Report, error) {
 	deadline := time.NewTimer(a.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for first := true; ; first = false {
 		r, err := audit(ctx, url)
-		if first && err != nil || a.SKU == "" && len(r.Violations) > 0 || err == nil && len(r.Unsettled) == 0 {
+		if first && err != nil || a.SKU == "" && len(r.Violations) > 0 || err == nil && len(r.Unsettled) == 0 && !awaited(r) {
 			return r, err
 		}
 		select {

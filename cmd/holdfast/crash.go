@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,17 @@ func explain(ctx context.Context, dir string, err error) error {
 	return fmt.Errorf("%w\n\n%s does not run: bin/holdfast up starts it again", err, who)
 }
 
+// healerAwaited reports, of a report, whether the healer of a crash point has not been there yet. A half message of an
+// order that has ended is rolled back some ten seconds later, and until then nothing looks unfinished.
+func healerAwaited(dir string) func(check.Report) bool {
+	state, err := stack.Load(dir)
+	p, reached, ok := state.CrashPoint(dir)
+	return func(r check.Report) bool {
+		return err == nil && ok && !reached.IsZero() && p.Noted() &&
+			!slices.ContainsFunc(r.Healed, func(h check.Healing) bool { return h.At.After(reached) })
+	}
+}
+
 // printHealing says what the backstops did last. After a crash point it says what they did since, and what was to be
 // expected: some crashes leave nothing that a backstop has to do.
 func printHealing(stdout io.Writer, r check.Report, dir string) error {
@@ -77,7 +89,7 @@ func printHealing(stdout io.Writer, r check.Report, dir string) error {
 		}
 	}
 	if !since.IsZero() && healed == 0 {
-		fmt.Fprintf(stdout, "no backstop had to act: it is healed by %s\n", p.Healer)
+		fmt.Fprintf(stdout, "no backstop has acted since; for this point it is %s\n", p.Healer)
 	}
 	return nil
 }

@@ -107,8 +107,30 @@ func TestPrintHealing(t *testing.T) {
 	reached := stackDir(t, crash.OrderReserved, crash.OrderReserved)
 	says(t, text(reached), []string{"order-srv died at", "must end as ABANDONED", "the check-back abandoned NEW"}, "OLD", "no backstop")
 	r.Healed = r.Healed[1:]
-	says(t, text(reached), []string{"no backstop had to act"}, "OLD")
+	says(t, text(reached), []string{"no backstop has acted since"}, "OLD")
 	says(t, text(stackDir(t, crash.OrderReserved)), []string{"OLD"}, "died", "no backstop")
+}
+
+func TestHealerAwaited(t *testing.T) {
+	t.Parallel()
+	healed := check.Report{Healed: []check.Healing{{OrderNo: "NEW", At: time.Now().Add(time.Hour)}}}
+	before := check.Report{Healed: []check.Healing{{OrderNo: "OLD", At: time.Now().Add(-time.Hour)}}}
+	for name, tt := range map[string]struct {
+		dir  string
+		r    check.Report
+		want bool
+	}{
+		"no stack of ours":        {t.TempDir(), before, false},
+		"no crash point":          {stackDir(t, ""), before, false},
+		"not reached":             {stackDir(t, crash.OrderPlaced), before, false},
+		"reached":                 {stackDir(t, crash.OrderPlaced, crash.OrderPlaced), before, true},
+		"healed":                  {stackDir(t, crash.OrderPlaced, crash.OrderPlaced), healed, false},
+		"nobody leaves a healing": {stackDir(t, crash.InventoryConfirmed, crash.InventoryConfirmed), before, false},
+	} {
+		if got := healerAwaited(tt.dir)(tt.r); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
 }
 
 // TestPrintHealing_first: the check-back's deed comes before the point at which it dies, and after the one that led
