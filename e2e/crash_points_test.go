@@ -145,7 +145,9 @@ func diesAbandoned(t *testing.T, b crashBroker) string {
 func diesAbandonedReconciled(t *testing.T, b crashBroker) string {
 	own := devBroker(t, "")
 	t.Cleanup(func() { _ = own.Close() })
-	cs := newCrashShop(t, crashBroker{name: b.name, namesrv: own.Addr()}, setup{}, onlyReconciler(), crash.InventoryCommitted, crash.OrderAbandoned)
+	settings := onlyReconciler()
+	settings["SWEEP_AFTER"], settings["RECONCILE_AFTER"] = "20s", "21s" // it is the check-back that has to abandon, not the sweeper
+	cs := newCrashShop(t, crashBroker{name: b.name, namesrv: own.Addr()}, setup{}, settings, crash.InventoryCommitted, crash.OrderAbandoned)
 	no := cs.reach(crash.InventoryCommitted)
 	own.LoseEnds(1000)
 	cs.died(cs.inventory, crash.InventoryCommitted)

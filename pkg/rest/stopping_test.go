@@ -78,7 +78,7 @@ func runReplica(t *testing.T, addr string, h http.Handler) (listens string, stop
 	done := make(chan error, 1)
 	go func() {
 		done <- server.Run(ctx, server.Config{
-			Addr: addr, OpsAddr: "127.0.0.1:0", Handler: h, DrainDelay: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
+			Addr: addr, OpsAddr: "127.0.0.1:0", Handler: h, DrainDelay: 500 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
 			Started: func(addr, _ net.Addr) { started <- addr.String() },
 		})
 	}()
