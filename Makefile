@@ -44,9 +44,10 @@ test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redi
 	-- $(TEST_FLAGS) ./pkg/mq/... ./order-srv \
 	-- HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
+# Without those that bring a database server of their own or take minutes.
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
-	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) ./pkg/database/... ./inventory-srv/... ./order-srv/... ./e2e/...
+	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) -skip 'TestCrashPoints|TestStack' ./pkg/database/... ./inventory-srv/... ./order-srv/... ./e2e/...
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
