@@ -66,13 +66,16 @@ func (l *load) order(ctx context.Context, sku string) error {
 	}
 }
 
-// timed is order with its failure noted and its time taken from begin.
+// timed is order with its failure noted and its time taken from begin. An order that was cut at the end of the cell is
+// neither: the strategy left nothing of it, or all.
 func (l *load) timed(ctx context.Context, begin time.Time, sku string, s *sample) {
-	if err := l.order(ctx, sku); err != nil {
+	err := l.order(ctx, sku)
+	switch {
+	case err == nil:
+		s.add(time.Since(begin))
+	case ctx.Err() == nil:
 		l.fail(err)
-		return
 	}
-	s.add(time.Since(begin))
 }
 
 func (l *load) fail(err error) {
@@ -86,9 +89,15 @@ func (l *load) fail(err error) {
 
 func (l *load) sku() string { return l.skus[rand.IntN(len(l.skus))] }
 
+// drain is how long the last orders of a closed loop may take after the period; a strategy that throws most of its work
+// away would need half a minute.
+const drain = 3 * time.Second
+
 // closed has every caller ask again as soon as it was answered, until the period is over. The time runs until the last
 // answer: what was begun in the period counts, and so does the time that it took.
 func (l *load) closed(ctx context.Context, period time.Duration) (sample, time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, period+drain)
+	defer cancel()
 	begin := time.Now()
 	samples := make([]sample, l.shape.Callers)
 	var callers sync.WaitGroup
