@@ -81,6 +81,8 @@ type worlds struct {
 }
 
 func newWorlds(owner *testing.T) *worlds {
+	owner.Helper()
+	stacktest.SkipIfShort(owner, "MySQL and Redis") // here: a subtest must not skip its parent
 	return &worlds{owner: owner, free: make(chan *world, 100)}
 }
 
