@@ -49,6 +49,9 @@ func (c *Client) try(ctx context.Context, a *address, method, path string, body 
 	defer func() { _ = res.Body.Close() }() // after a read to its end the connection is used again
 	if res.Close {
 		c.addresses.avoid(ctx, a, errStopping)
+		// Connections that were made and never used are not idle to a server that shuts down: it reads one more request from
+		// them and drops it. They must not be there any more when the address is tried again.
+		c.http.CloseIdleConnections()
 	}
 	return true, readAnswer(res, out)
 }
