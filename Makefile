@@ -10,6 +10,9 @@ K6_VERSION     := v1.8.1
 VEGETA_VERSION := v12.13.0
 # The order's way is tested once more on the development broker, whatever the rest ran on.
 ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancelledOrder|TestGivenBack|TestInventoryCut
+# Whole shops that are killed in many places, with a pass of their own: they fill the machine, and others would be late by it.
+ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
+
 # A run in which one of the brokers carried no order is a failure: auto falls back silently when RocketMQ stopped working.
 has           = $(shell sh -c 'command -v $(1)')
 comma        := ,
@@ -40,14 +43,14 @@ status: build ## show what runs
 	@case $$(deploy/way) in docker) docker compose ps ;; native) $(BIN) status ;; esac
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) ./... \
+	@$(BIN) env --private -- $(GO) run ./internal/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) -skip '$(ALONE)' ./... \
 	-- $(TEST_FLAGS) ./pkg/mq/... ./order-srv \
+	-- $(TEST_FLAGS) -run '$(ALONE)' ./e2e \
 	-- HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
-# Without those that bring a database server of their own or take minutes.
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
-	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) -skip 'TestCrashPoints|TestStack' ./pkg/database/... ./inventory-srv/... ./order-srv/... ./e2e/...
+	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) -skip '$(ALONE)' ./pkg/database/... ./inventory-srv/... ./order-srv/... ./e2e/...
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"errors"
 	"net/http"
 	"testing"
@@ -181,7 +182,18 @@ func inventoryDies(t *testing.T, b crashBroker, p crash.Point) string {
 	cs.died(cs.inventory, p)
 	cs.back(cs.inventory, nil)
 	no := <-ordered
-	cs.becomes(no, orderapi.StatusPlaced)
+	var status string
+	cs.eventually(patience, "order "+no+" is decided", func() error {
+		if status = cs.status(no); status != orderapi.StatusPlaced && status != orderapi.StatusAbandoned {
+			return fmt.Errorf("it is %s", status)
+		}
+		return nil
+	})
+	if status == orderapi.StatusAbandoned { // the machine was too busy for the retry to be in time
+		cs.holds(no, "released")
+		cs.stock(units, 0, 0)
+		return "ABANDONED by the check-back, given back: the retry was too late"
+	}
 	cs.holds(no, "reserved")
 	cs.stock(units-1, 1, 0)
 	cs.healedBy("", 0)

@@ -155,9 +155,10 @@ func (l *load) open(ctx context.Context, period time.Duration) (sample, time.Dur
 // whether a unit was sold twice, or refused although it was there.
 func (l *load) sellOut(ctx context.Context, sku string) {
 	var callers sync.WaitGroup
+	var sold atomic.Int64
 	for range min(max(l.shape.Callers, 16), 64) { // enough to race, and no thousand refusals to wait for
 		callers.Go(func() {
-			for range 4 * lastUnits { // a strategy that never sells out must not run for ever
+			for sold.Load() < 2*lastUnits { // a strategy that sells what is not there may never find the end
 				err := l.order(ctx, sku)
 				if errors.Is(err, inventoryapi.ErrOutOfStock) {
 					return
@@ -166,6 +167,7 @@ func (l *load) sellOut(ctx context.Context, sku string) {
 					l.fail(err)
 					return
 				}
+				sold.Add(1)
 			}
 		})
 	}
