@@ -1,8 +1,8 @@
 package e2e_test
 
 import (
-	"fmt"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
