@@ -15,7 +15,7 @@ const (
 
 	// settleTime is what the client library needs, after a handler has returned, to note the result: it has no sign for
 	// it, and Shutdown stores the offsets as they are. Without it the last messages would be delivered again.
-	settleTime = 100 * time.Millisecond
+	settleTime = 300 * time.Millisecond
 
 	producerGroup = "mq-producer" // of messages without a transaction; nothing ever asks it anything
 )

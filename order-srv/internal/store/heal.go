@@ -47,7 +47,8 @@ func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duratio
 					return err
 				}
 			}
-			return heal(tx, by, deedAbandoned, orderNo)
+			_, err := heal(tx, by, deedAbandoned, orderNo)
+			return err
 		})
 		if err != nil {
 			return n, err
@@ -114,7 +115,8 @@ func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []stri
 	return s.settle(ctx, status, orderNos, Nobody, "")
 }
 
-// Told is Settle for an order with which inventory agrees because the reconciler told it to.
+// Told is Settle for an order with which inventory agrees because the reconciler told it to. n is 1 for the first replica
+// that says so, also where another one found them agreeing in between.
 func (s *Store) Told(ctx context.Context, status order.Status, orderNo string) (n int64, err error) {
 	deed := deedReleased
 	if status == order.Paid {
@@ -127,10 +129,12 @@ func (s *Store) settle(ctx context.Context, status order.Status, orderNos []stri
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		res := tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status)
 		n = res.RowsAffected
-		if res.Error != nil {
+		if res.Error != nil || by == Nobody {
 			return res.Error
 		}
-		return heal(tx, by, deed, orderNos...)
+		var err error
+		n, err = heal(tx, by, deed, orderNos...)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("settle: %w", err)
@@ -146,7 +150,8 @@ func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) (won bool
 		if err != nil || !won {
 			return err
 		}
-		return heal(tx, Reconciler, deedRefund, orderNo)
+		_, err := heal(tx, Reconciler, deedRefund, orderNo)
+		return err
 	})
 	if err != nil || !won {
 		return false, err

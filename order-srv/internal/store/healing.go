@@ -41,25 +41,30 @@ const (
 	deedSentAgain = "sent the messages of"
 )
 
-// heal keeps, in the transaction of the work itself, what by did. Doing it twice is doing it once.
-func heal(tx *gorm.DB, by Healer, deed string, orderNos ...string) error {
+// heal keeps, in the transaction of the work itself, what by did, and returns for how many orders that is new. Doing it
+// twice is doing it once, also by two replicas.
+func heal(tx *gorm.DB, by Healer, deed string, orderNos ...string) (n int64, err error) {
 	if by == Nobody {
-		return nil
+		return 0, nil
 	}
 	for _, orderNo := range orderNos {
-		err := tx.Exec(`INSERT INTO healings (order_no, healer, deed, healed_at) VALUES (?, ?, ?, UTC_TIMESTAMP(6))
-			ON DUPLICATE KEY UPDATE deed = deed`, orderNo, by, deed).Error
-		if err != nil {
-			return fmt.Errorf("note what healed %s: %w", orderNo, err)
+		res := tx.Exec(`INSERT INTO healings (order_no, healer, deed, healed_at) VALUES (?, ?, ?, UTC_TIMESTAMP(6))
+			ON DUPLICATE KEY UPDATE deed = deed`, orderNo, by, deed)
+		if res.Error != nil {
+			return 0, fmt.Errorf("note what healed %s: %w", orderNo, res.Error)
 		}
+		n += res.RowsAffected
 	}
-	return nil
+	return n, nil
 }
 
 // RolledBack notes that the check-back ended the half message of orders that had ended: whoever was to roll it back did
 // not, or was not heard.
 func (s *Store) RolledBack(ctx context.Context, orderNos []string) error {
-	return database.InTx(ctx, s.db, func(tx *gorm.DB) error { return heal(tx, CheckBack, deedRollback, orderNos...) })
+	return database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		_, err := heal(tx, CheckBack, deedRollback, orderNos...)
+		return err
+	})
 }
 
 // Healings returns the newest, up to limit.

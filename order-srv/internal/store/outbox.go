@@ -103,7 +103,8 @@ func takenOver(tx *gorm.DB, shard int) error {
 	if err := tx.Raw("SELECT DISTINCT shard_key FROM outbox WHERE sent_at IS NULL AND shard = ? LIMIT ?", shard, keptOfShard).Scan(&keys).Error; err != nil {
 		return fmt.Errorf("look whose messages shard %d holds: %w", shard, err)
 	}
-	return heal(tx, Relay, deedSentAgain, keys...)
+	_, err := heal(tx, Relay, deedSentAgain, keys...)
+	return err
 }
 
 // ErrLeaseLost is a shard whose lease ran out before it was renewed: another relay may be sending its messages.

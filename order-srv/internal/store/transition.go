@@ -212,7 +212,7 @@ func (s *Store) Expire(ctx context.Context, orderNo string, grace time.Duration,
 		}
 		if res.RowsAffected == 1 {
 			outcome = Expired
-			if err := heal(tx, by, deedExpired, orderNo); err != nil {
+			if _, err := heal(tx, by, deedExpired, orderNo); err != nil {
 				return err
 			}
 			return ended(tx, orderNo, order.Expired)
