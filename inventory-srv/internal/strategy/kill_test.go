@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -67,18 +68,17 @@ func (k killer) all(ctx context.Context) (killed int) {
 // maxKills leaves a slow machine a chance: a strategy that does one order at a time would meet a kill in each.
 const maxKills = 60
 
-// until kills one after another until ctx is done, or it is enough, and returns how many.
-func (k killer) until(ctx context.Context) int {
-	killed := 0
+// until kills one after another until ctx is done, or it is enough, and counts them in killed.
+func (k killer) until(ctx context.Context, killed *atomic.Int64) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return killed
+			return
 		case <-tick.C:
-			if killed < maxKills && k.one(ctx) {
-				killed++
+			if killed.Load() < maxKills && k.one(ctx) {
+				killed.Add(1)
 			}
 		}
 	}

@@ -249,20 +249,43 @@ func testCancelled(t *testing.T, s shop) {
 }
 
 // testKilledConnections has the server end this shop's connections while it sells: in the middle of transactions and in
-// COMMIT. Buyers ask again until they get an answer, and the sell-out is exact all the same.
+// COMMIT. A strategy that sells out before anybody could be killed sells another product, until somebody was.
 func testKilledConnections(t *testing.T, s shop) {
-	const buyers, units = 60, 30
 	s.spoilt = true // its pools are full of dead connections
-	s.has(t, "HOT", units)
 	ctx := soon(t)
 	killing, stop := context.WithCancel(ctx)
-	killed := make(chan int)
+	var killed atomic.Int64
+	var killer sync.WaitGroup
 	k := s.killer(t)
-	go func() { killed <- k.until(killing) }()
+	killer.Go(func() { k.until(killing, &killed) })
+	var sold []string
+	for killed.Load() == 0 && ctx.Err() == nil && !t.Failed() {
+		sold = append(sold, fmt.Sprintf("HOT-%d", len(sold)))
+		sellOutUnderKills(ctx, t, s, sold[len(sold)-1])
+	}
+	stop()
+	killer.Wait()
+	for _, sku := range sold {
+		s.wantLedger(t, sku, 0, killedUnits, 0)
+	}
+	if killed.Load() == 0 {
+		t.Error("no connection was killed: this run has shown nothing")
+	}
+	t.Logf("%d connections were killed", killed.Load())
+}
+
+// killedUnits is how many units testKilledConnections has of each product.
+const killedUnits = 30
+
+// sellOutUnderKills has buyers ask again until they get an answer; the sell-out is exact all the same.
+func sellOutUnderKills(ctx context.Context, t *testing.T, s shop, sku string) {
+	t.Helper()
+	const buyers, units = 60, killedUnits
+	s.has(t, sku, units)
 	var sold, refused atomic.Int64
 	atOnce(buyers, func(i int) {
 		for ctx.Err() == nil {
-			_, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", 1)))
+			_, err := buy(ctx, s.of(i), order(fmt.Sprintf("%s-%d", sku, i), s.by, line(sku, 1)))
 			switch {
 			case err == nil:
 				sold.Add(1)
@@ -277,16 +300,9 @@ func testKilledConnections(t *testing.T, s shop) {
 			}
 		}
 	})
-	stop()
-	n := <-killed
-	if n == 0 {
-		t.Error("no connection was killed: this run has shown nothing")
-	}
 	if sold.Load() != units || refused.Load() != buyers-units {
 		t.Errorf("sold %d, refused %d; want %d, %d", sold.Load(), refused.Load(), units, buyers-units)
 	}
-	t.Logf("%d connections were killed", n)
-	s.wantLedger(t, "HOT", 0, units, 0)
 }
 
 func testRefusedLines(t *testing.T, s shop) {
