@@ -3,8 +3,8 @@ package store
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"gorm.io/gorm"
@@ -13,10 +13,9 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Bulk is the ledger for many orders in one transaction. However many they are, each step is one statement with one
-// parameter: a list in JSON, which JSON_TABLE makes a table of. Its rows are sorted and STRAIGHT_JOIN keeps their order,
-// so that headers are taken in the order of their keys. Only locking reads name their keys one by one, because MySQL
-// refuses to lock what it joins with a JSON_TABLE (error 3569).
+// Bulk is the ledger for many orders in one transaction. However many they are, each step is one statement, or one for
+// each chunk of keys. Keys are sorted and the primary key is forced, so that rows are locked in its order: a scan would
+// lock the whole table, in any order.
 type Bulk struct{ tx *gorm.DB }
 
 // Header is what the ledger knows of an order without its lines.
@@ -42,42 +41,36 @@ func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error)
 	return nil
 }
 
-// orders is the table of order numbers that the statements below join.
-const orders = "JSON_TABLE(?, '$[*]' COLUMNS (no CHAR(26) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS o"
+const (
+	// keyChunk is how many keys a statement names: fewer than the 1,000 from which MariaDB makes a table of an IN list and
+	// may scan the other one.
+	keyChunk = 500
+	// caseChunk is how many SKUs one UPDATE moves: for each of its rows the server tries half of the cases.
+	caseChunk = 100
+)
 
 // Headers returns those of the orders that are known, as they are committed.
-func (b Bulk) Headers(orderNos []string) (map[string]Header, error) {
-	known := make(map[string]Header)
-	return known, b.headers(known, "SELECT h.order_no, h.status, h.request_hash, h.strategy FROM "+orders+
-		" STRAIGHT_JOIN reservations AS h FORCE INDEX (PRIMARY) ON h.order_no = o.no", keys(orderNos))
-}
-
-// lockChunk is how many keys a locking read names: fewer than the 1,000 from which MariaDB makes a table of an IN list
-// and may scan the other one.
-const lockChunk = 500
+func (b Bulk) Headers(orderNos []string) (map[string]Header, error) { return b.headers(orderNos, "") }
 
 // LockHeaders is Headers, and the headers are locked until the transaction ends.
 func (b Bulk) LockHeaders(orderNos []string) (map[string]Header, error) {
+	return b.headers(orderNos, " FOR UPDATE")
+}
+
+func (b Bulk) headers(orderNos []string, locking string) (map[string]Header, error) {
 	known := make(map[string]Header, len(orderNos))
-	for chunk := range slices.Chunk(once(orderNos), lockChunk) {
-		err := b.headers(known, `SELECT h.order_no, h.status, h.request_hash, h.strategy FROM reservations AS h FORCE INDEX (PRIMARY)
-			WHERE h.order_no IN ? ORDER BY h.order_no FOR UPDATE`, chunk)
+	for chunk := range slices.Chunk(once(orderNos), keyChunk) {
+		var found []Header
+		err := newStatement(len(chunk), `SELECT order_no, status, request_hash, strategy FROM reservations FORCE INDEX (PRIMARY)
+			WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no"+locking).query(b.tx, &found)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read %d headers: %w", len(chunk), err)
+		}
+		for _, h := range found {
+			known[h.OrderNo] = h
 		}
 	}
 	return known, nil
-}
-
-func (b Bulk) headers(known map[string]Header, query string, orderNos any) error {
-	var found []Header
-	if err := b.tx.Raw(query, orderNos).Scan(&found).Error; err != nil {
-		return fmt.Errorf("read headers: %w", err)
-	}
-	for _, h := range found {
-		known[h.OrderNo] = h
-	}
-	return nil
 }
 
 // Receipts gives the receipts of known reservations again.
@@ -88,96 +81,81 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 		receipts[h.OrderNo] = stock.Receipt{OrderNo: h.OrderNo, Strategy: h.Strategy}
 		orderNos = append(orderNos, h.OrderNo)
 	}
-	var lines []struct {
-		OrderNo           string
-		stock.ReceiptLine `gorm:"embedded"`
-	}
-	err := b.tx.Raw("SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents FROM "+orders+
-		` STRAIGHT_JOIN reservation_lines AS l FORCE INDEX (PRIMARY) ON l.order_no = o.no
-		JOIN products AS p ON p.sku = l.sku ORDER BY l.order_no, l.sku`, keys(orderNos)).Scan(&lines).Error
-	if err != nil {
-		return nil, fmt.Errorf("read %d receipts: %w", len(headers), err)
-	}
-	for _, l := range lines {
-		r := receipts[l.OrderNo]
-		r.Lines = append(r.Lines, l.ReceiptLine)
-		receipts[l.OrderNo] = r
+	for chunk := range slices.Chunk(once(orderNos), keyChunk) {
+		var lines []struct {
+			OrderNo           string
+			stock.ReceiptLine `gorm:"embedded"`
+		}
+		err := newStatement(len(chunk), `SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents
+			FROM reservation_lines AS l FORCE INDEX (PRIMARY) JOIN products AS p ON p.sku = l.sku
+			WHERE l.order_no IN (`).texts(chunk).add(") ORDER BY l.order_no, l.sku").query(b.tx, &lines)
+		if err != nil {
+			return nil, fmt.Errorf("read %d receipts: %w", len(chunk), err)
+		}
+		for _, l := range lines {
+			r := receipts[l.OrderNo]
+			r.Lines = append(r.Lines, l.ReceiptLine)
+			receipts[l.OrderNo] = r
+		}
 	}
 	return receipts, nil
 }
 
 // Lines returns the lines of each order, in SKU order.
 func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
-	var found []struct {
-		OrderNo    string
-		stock.Line `gorm:"embedded"`
-	}
-	err := b.tx.Raw("SELECT l.order_no, l.sku, l.quantity FROM "+orders+
-		" STRAIGHT_JOIN reservation_lines AS l FORCE INDEX (PRIMARY) ON l.order_no = o.no ORDER BY l.order_no, l.sku", keys(orderNos)).
-		Scan(&found).Error
-	if err != nil {
-		return nil, fmt.Errorf("read the lines of %d orders: %w", len(orderNos), err)
-	}
 	lines := make(map[string][]stock.Line, len(orderNos))
-	for _, l := range found {
-		lines[l.OrderNo] = append(lines[l.OrderNo], l.Line)
+	for chunk := range slices.Chunk(once(orderNos), keyChunk) {
+		var found []struct {
+			OrderNo    string
+			stock.Line `gorm:"embedded"`
+		}
+		err := newStatement(len(chunk), `SELECT order_no, sku, quantity FROM reservation_lines FORCE INDEX (PRIMARY)
+			WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no, sku").query(b.tx, &found)
+		if err != nil {
+			return nil, fmt.Errorf("read the lines of %d orders: %w", len(chunk), err)
+		}
+		for _, l := range found {
+			lines[l.OrderNo] = append(lines[l.OrderNo], l.Line)
+		}
 	}
 	return lines, nil
 }
 
-// newHeader and newLine are the rows of Insert.
-type newHeader struct {
-	No       string `json:"n"`
-	Hash     string `json:"h"`
-	Strategy string `json:"s"`
-}
-
-type newLine struct {
-	No       string `json:"n"`
-	SKU      string `json:"s"`
-	Quantity int64  `json:"q"`
-	Price    int64  `json:"p"`
-}
+const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at) VALUES "
 
 // Insert writes new reservations with their lines. database.IsDuplicate reports that one of the orders has become known:
 // a plain INSERT, because of many rows one would not learn from a count which of them were there.
 func (b Bulk) Insert(all []NewReservation) error {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(x, y NewReservation) int { return cmp.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
-	headers, lines := make([]newHeader, len(all)), make([]newLine, 0, len(all))
+	headers := newStatement(len(all), insertHeaders)
+	lines := newStatement(len(all), "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
+	count := 0
 	for i, r := range all {
-		headers[i] = newHeader{r.Receipt.OrderNo, r.Hash, r.Receipt.Strategy}
+		headers.comma(i).add("(").text(r.Receipt.OrderNo).add(",'reserved',").text(r.Hash).add(",").text(r.Receipt.Strategy)
+		headers.add(",UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))")
 		for _, l := range r.Receipt.Lines {
-			lines = append(lines, newLine{r.Receipt.OrderNo, l.SKU, l.Quantity, l.UnitPriceCents})
+			lines.comma(count).add("(").text(r.Receipt.OrderNo).add(",").text(l.SKU)
+			lines.add(",").number(l.Quantity).add(",").number(l.UnitPriceCents).add(")")
+			count++
 		}
 	}
-	err := b.tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
-		SELECT no, 'reserved', request_hash, strategy, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)
-		FROM JSON_TABLE(?, '$[*]' COLUMNS (
-			no CHAR(26) CHARACTER SET ascii PATH '$.n',
-			request_hash CHAR(64) CHARACTER SET ascii PATH '$.h',
-			strategy VARCHAR(32) CHARACTER SET ascii PATH '$.s')) AS o`, list(headers)).Error
-	if err != nil {
-		return fmt.Errorf("insert %d headers: %w", len(headers), err)
+	if _, err := headers.exec(b.tx); err != nil {
+		return fmt.Errorf("insert %d headers: %w", len(all), err)
 	}
-	err = b.tx.Exec(`INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
-		SELECT no, sku, quantity, price
-		FROM JSON_TABLE(?, '$[*]' COLUMNS (
-			no CHAR(26) CHARACTER SET ascii PATH '$.n',
-			sku VARCHAR(64) CHARACTER SET ascii PATH '$.s',
-			quantity BIGINT PATH '$.q',
-			price BIGINT PATH '$.p')) AS l`, list(lines)).Error
-	if err != nil {
-		return fmt.Errorf("insert %d lines: %w", len(lines), err)
+	if _, err := lines.exec(b.tx); err != nil {
+		return fmt.Errorf("insert %d lines: %w", count, err)
 	}
 	return nil
 }
 
 // Bury writes the tombstones of unknown orders. database.IsDuplicate reports that one of them has become known.
 func (b Bulk) Bury(orderNos []string) error {
-	err := b.tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
-		SELECT no, 'void', '', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) FROM `+orders, keys(orderNos)).Error
-	if err != nil {
+	graves := newStatement(len(orderNos), insertHeaders)
+	for i, no := range once(orderNos) {
+		graves.comma(i).add("(").text(no).add(",'void','','',UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))")
+	}
+	if _, err := graves.exec(b.tx); err != nil {
 		return fmt.Errorf("insert %d tombstones: %w", len(orderNos), err)
 	}
 	return nil
@@ -185,31 +163,60 @@ func (b Bulk) Bury(orderNos []string) error {
 
 // End gives reserved headers, which the caller has locked, their final status. No order may be named twice.
 func (b Bulk) End(orderNos []string, status stock.Status) error {
-	res := b.tx.Exec("UPDATE "+orders+` STRAIGHT_JOIN reservations AS h FORCE INDEX (PRIMARY) ON h.order_no = o.no
-		SET h.status = ?, h.updated_at = UTC_TIMESTAMP(6) WHERE h.status = 'reserved'`, keys(orderNos), status)
-	if res.Error != nil {
-		return fmt.Errorf("mark %d orders %s: %w", len(orderNos), status, res.Error)
-	}
-	if res.RowsAffected != int64(len(orderNos)) {
-		return fmt.Errorf("%w: of %d orders only %d could be marked %s", errLedger, len(orderNos), res.RowsAffected, status)
+	for chunk := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), keyChunk) {
+		ended, err := newStatement(len(chunk), "UPDATE reservations FORCE INDEX (PRIMARY) SET status = ").text(string(status)).
+			add(", updated_at = UTC_TIMESTAMP(6) WHERE status = 'reserved' AND order_no IN (").texts(chunk).add(")").exec(b.tx)
+		if err != nil {
+			return fmt.Errorf("mark %d orders %s: %w", len(chunk), status, err)
+		}
+		if ended != int64(len(chunk)) {
+			return fmt.Errorf("%w: of %d orders only %d could be marked %s", errLedger, len(chunk), ended, status)
+		}
 	}
 	return nil
 }
 
+// Counter is a column of the stock row.
+type Counter string
+
+// The counters between which units move.
+const (
+	Available Counter = "available"
+	Reserved  Counter = "reserved"
+	Sold      Counter = "sold"
+)
+
+// Shift moves units of SKUs, whose rows the caller has locked, from one counter to another. An error when a counter is lower
+// than the ledger says.
+func (b Bulk) Shift(units map[string]int64, from, to Counter) error {
+	for skus := range slices.Chunk(slices.Sorted(maps.Keys(units)), caseChunk) {
+		u := newStatement(len(skus), "UPDATE stock FORCE INDEX (PRIMARY) SET ")
+		u.add(string(from)+" = "+string(from)+" - ").unitsOf(skus, units)
+		u.add(", "+string(to)+" = "+string(to)+" + ").unitsOf(skus, units)
+		u.add(", version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN (").texts(skus)
+		u.add(") AND "+string(from)+" >= ").unitsOf(skus, units)
+		moved, err := u.exec(b.tx)
+		if err != nil {
+			return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(skus), from, to, err)
+		}
+		if moved != int64(len(skus)) {
+			return fmt.Errorf("%w: of %d SKUs only %d have the units that were counted as %s", errLedger, len(skus), moved, from)
+		}
+	}
+	return nil
+}
+
+// unitsOf appends the expression for a row's own units.
+func (s *statement) unitsOf(skus []string, units map[string]int64) *statement {
+	if len(skus) == 1 {
+		return s.number(units[skus[0]])
+	}
+	s.add("CASE sku")
+	for _, sku := range skus {
+		s.add(" WHEN ").text(sku).add(" THEN ").number(units[sku])
+	}
+	return s.add(" END")
+}
+
 // once returns the keys sorted and each once.
 func once(all []string) []string { return slices.Compact(slices.Sorted(slices.Values(all))) }
-
-// keys returns them as a list.
-func keys(all []string) string { return list(once(all)) }
-
-// list returns rows in JSON. It is a string because the driver marks bytes as binary, which is no JSON to MySQL.
-func list[T any](rows []T) string {
-	if rows == nil {
-		return "[]"
-	}
-	text, err := json.Marshal(rows)
-	if err != nil {
-		panic(err) // a type of ours that JSON cannot hold
-	}
-	return string(text)
-}

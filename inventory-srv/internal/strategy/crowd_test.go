@@ -56,7 +56,7 @@ func (c *crowd) together(t *testing.T, operation string, calls ...func()) int64 
 	t.Helper()
 	c.rounds++
 	no := fmt.Sprintf("BUSY-%d", c.rounds)
-	first := "SELECT h.order_no" // the statement with which a flush begins
+	first := "SELECT order_no" // the statement with which a flush begins
 	busy := func() error {
 		_, err := c.set.Reserve(t.Context(), order(no, groupCommit, line("BUSY", 1)))
 		return err

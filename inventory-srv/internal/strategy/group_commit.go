@@ -18,8 +18,8 @@ const groupCommit = "group-commit"
 //
 // Idea:        callers queue in this process; one of them locks the union of their rows once, the memory decides, first
 // come, first served, three statements write it all, one COMMIT makes it durable, and only then all are answered.
-// Statements:  SELECT … FOR UPDATE, in SKU order; INSERT … SELECT … FROM JSON_TABLE(?), for headers and for lines; UPDATE … JOIN
-// of the units; COMMIT. All are forced onto the primary key.
+// Statements:  SELECT … FOR UPDATE, in SKU order; one INSERT of all headers and one of all lines; UPDATE … CASE sku …; COMMIT.
+// Where rows are looked up, the primary key is forced.
 // Goes wrong:  an answer before COMMIT, refusals too: they follow from sales that may yet be undone. Without the forced
 // index the server may scan, and scans deadlock. One order's bad data fails its whole batch: halves find it. A row that
 // somebody else sits on holds up this process's orders for all other rows.

@@ -118,6 +118,52 @@ func TestGroupCommit_Statements(t *testing.T) {
 	c.wantLedger(t, "B", 800+100, 0, 100)
 }
 
+// TestGroupCommit_OddOrderNumbers has order numbers that would end a text in SQL, or be a parameter, go through every
+// statement of a flush beside an ordinary one.
+func TestGroupCommit_OddOrderNumbers(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	c.has(t, "A", 100)
+	odd := []string{"O'REILLY", `BACK\SLASH`, `\'`, "WHY?", "@NAME", `"QUOTE"`, "x'),(1);DROP/**/stock;--", "PLAIN-1"}
+	var calls, repeats, ends, late []func()
+	for i, no := range odd {
+		reserve := func() {
+			got, err := c.set.Reserve(t.Context(), order(no, groupCommit, line("A", 2)))
+			if err != nil || got.OrderNo != no {
+				t.Errorf("reserve %q: %+v, %v", no, got, err)
+			}
+		}
+		calls, repeats = append(calls, reserve), append(repeats, reserve)
+		end := c.set.Confirm
+		if i%2 == 1 {
+			end = c.set.Release
+		}
+		ends = append(ends, func() {
+			if err := end(t.Context(), no); err != nil {
+				t.Errorf("end %q: %v", no, err)
+			}
+		})
+		late = append(late, func() {
+			if err := c.set.Release(t.Context(), "?"+no); err != nil {
+				t.Errorf("bury %q: %v", no, err)
+			}
+		})
+	}
+	for _, round := range [][]func(){calls, repeats, ends, late} {
+		var all sync.WaitGroup
+		for _, call := range round {
+			all.Go(call)
+		}
+		all.Wait()
+	}
+	c.wantLedger(t, "A", 92, 0, 8)
+	for _, no := range odd {
+		if state := c.state(t, "?"+no); state != stock.Void {
+			t.Errorf("the tombstone of %q is %q", no, state)
+		}
+	}
+}
+
 // TestGroupCommit_KnownMeanwhile has another instance reserve two orders of a flush after the flush has looked for known
 // ones. The insert is refused, and the flush begins again.
 func TestGroupCommit_KnownMeanwhile(t *testing.T) {
@@ -240,7 +286,7 @@ func TestGroupCommit_LostCommit(t *testing.T) {
 				c.reserving(t, order("LARGE", groupCommit, line("A", 3)), &got[1]),
 				c.reserving(t, order("TWO", groupCommit, line("A", 1)), &got[2]),
 			}
-			c.sent.before("UPDATE JSON_TABLE", 2, func() { wire.lose.Store(true) })
+			c.sent.before("UPDATE stock FORCE", 2, func() { wire.lose.Store(true) })
 			c.together(t, "reserve", calls...)
 			for i, want := range []error{nil, stock.ErrOutOfStock, nil} {
 				if !errors.Is(got[i].err, want) || fault.Ambiguous(got[i].err) {
@@ -272,7 +318,7 @@ func TestGroupCommit_UnknownCommit(t *testing.T) {
 	wire.arrives.Store(true)
 	c := crowdOf(t, w, wire.open(t, w.dsn))
 	c.has(t, "A", 3)
-	c.sent.before("UPDATE JSON_TABLE", 1, func() {
+	c.sent.before("UPDATE stock FORCE", 1, func() {
 		wire.lose.Store(true)
 		wire.refuse.Store(true)
 	})

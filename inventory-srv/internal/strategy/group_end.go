@@ -55,7 +55,7 @@ func tryEnds(to stock.Status) try[string, struct{}] {
 		if len(ending) == 0 && len(unknown) == 0 {
 			return errNothing
 		}
-		return endAll(tx, b, to, ending, unknown, lines)
+		return endAll(b, to, ending, unknown, lines)
 	}
 }
 
@@ -78,7 +78,7 @@ func ends(to stock.Status, h store.Header, known bool) error {
 
 // endAll writes what was decided: tombstones, the new status of headers, and the moves of their units. An order that
 // several callers end is named several times and is ended once.
-func endAll(tx *gorm.DB, b store.Bulk, to stock.Status, ending, unknown []string, lines map[string][]stock.Line) error {
+func endAll(b store.Bulk, to stock.Status, ending, unknown []string, lines map[string][]stock.Line) error {
 	if len(unknown) > 0 {
 		if err := b.Bury(unknown); err != nil {
 			return err
@@ -93,9 +93,9 @@ func endAll(tx *gorm.DB, b store.Bulk, to stock.Status, ending, unknown []string
 	}
 	units := unitsOf(ending, lines)
 	if to == stock.Confirmed {
-		return shift(tx, units, "reserved", "sold")
+		return b.Shift(units, store.Reserved, store.Sold)
 	}
-	return shift(tx, units, "reserved", "available")
+	return b.Shift(units, store.Reserved, store.Available)
 }
 
 // unitsOf adds up the lines of the orders by SKU.

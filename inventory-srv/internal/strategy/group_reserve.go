@@ -60,7 +60,7 @@ func (s *GroupCommit) tryReserves(tx *gorm.DB, b store.Bulk, calls reserveCalls,
 	if err != nil {
 		return err
 	}
-	return shift(tx, d.stock.taken(), "available", "reserved")
+	return b.Shift(d.stock.taken(), store.Available, store.Reserved)
 }
 
 // decisions is what is known when a flush decides, and what it has decided.

@@ -1,7 +1,6 @@
 package strategy
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -97,41 +96,4 @@ func (cs counters) taken() map[string]int64 {
 		}
 	}
 	return units
-}
-
-// shift moves units of many SKUs from one counter to another, with one statement, whose parameter JSON_TABLE makes a
-// table of. STRAIGHT_JOIN keeps its order, that of the SKUs, and the forced index makes each of its rows one look-up: a
-// scan would lock the whole table, in any order.
-func shift(tx *gorm.DB, units map[string]int64, from, to string) error {
-	res := tx.Exec(`UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
-			sku VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$.s', units BIGINT PATH '$.n')) AS u
-		STRAIGHT_JOIN stock AS s FORCE INDEX (PRIMARY) ON s.sku = u.sku
-		SET s.`+from+" = s."+from+" - u.units, s."+to+" = s."+to+` + u.units,
-			s.version = s.version + 1, s.updated_at = UTC_TIMESTAMP(6)
-		WHERE s.`+from+" >= u.units", unitList(units))
-	if res.Error != nil {
-		return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(units), from, to, res.Error)
-	}
-	if res.RowsAffected != int64(len(units)) {
-		return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(units), from, to, errCounters)
-	}
-	return nil
-}
-
-// unitList returns the units in JSON, in SKU order. It is a string because the driver marks bytes as binary, which is no
-// JSON to MySQL.
-func unitList(units map[string]int64) string {
-	type row struct {
-		SKU   string `json:"s"`
-		Units int64  `json:"n"`
-	}
-	rows := make([]row, 0, len(units))
-	for _, sku := range slices.Sorted(maps.Keys(units)) {
-		rows = append(rows, row{sku, units[sku]})
-	}
-	text, err := json.Marshal(rows)
-	if err != nil {
-		panic(err) // texts and numbers
-	}
-	return string(text)
 }
