@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,11 +17,18 @@ const (
 	MaxQuantity = 10_000
 )
 
-var skuPattern = regexp.MustCompile(`^[A-Z0-9._-]{1,64}$`)
-
 // ValidSKU reports whether sku can name a product. Lower case is refused: it would be another row in Go than in many a
-// database.
-func ValidSKU(sku string) bool { return skuPattern.MatchString(sku) }
+// database. 1 to 64 of A-Z 0-9 . _ -
+func ValidSKU(sku string) bool {
+	for i := range len(sku) {
+		switch c := sku[i]; {
+		case 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return len(sku) > 0 && len(sku) <= 64
+}
 
 // Line is a quantity of one SKU.
 type Line struct {
@@ -51,17 +57,15 @@ func CheckLines(lines []Line) error {
 	if len(lines) == 0 || len(lines) > MaxLines {
 		return ErrInvalidLines.WithText("an order has 1 to %d lines, not %d", MaxLines, len(lines))
 	}
-	seen := make(map[string]bool, len(lines))
 	for i, l := range lines {
 		switch {
 		case !ValidSKU(l.SKU):
 			return ErrInvalidLines.WithText("line %d: a SKU has 1 to 64 of A-Z 0-9 . _ -", i+1)
 		case l.Quantity < 1 || l.Quantity > MaxQuantity:
 			return ErrInvalidLines.WithText("line %d: the quantity is 1 to %d, not %d", i+1, MaxQuantity, l.Quantity)
-		case seen[l.SKU]:
+		case slices.ContainsFunc(lines[:i], func(earlier Line) bool { return earlier.SKU == l.SKU }):
 			return ErrInvalidLines.WithText("line %d: %s stands in an earlier line", i+1, l.SKU)
 		}
-		seen[l.SKU] = true
 	}
 	return nil
 }
@@ -70,9 +74,11 @@ func CheckLines(lines []Line) error {
 // everywhere: two orders that take [A, B] and [B, A] would wait for each other for ever.
 func (r Request) Sorted() Request {
 	r.Lines = slices.Clone(r.Lines)
-	slices.SortFunc(r.Lines, func(a, b Line) int { return strings.Compare(a.SKU, b.SKU) })
+	slices.SortFunc(r.Lines, bySKU)
 	return r
 }
+
+func bySKU(a, b Line) int { return strings.Compare(a.SKU, b.SKU) }
 
 // SKUs returns the SKUs in the order of the lines.
 func (r Request) SKUs() []string {
@@ -87,7 +93,10 @@ func (r Request) SKUs() []string {
 // not count, nor does the strategy.
 func (r Request) Hash() string {
 	text := make([]byte, 0, 32*len(r.Lines))
-	for _, l := range r.Sorted().Lines {
+	if !slices.IsSortedFunc(r.Lines, bySKU) {
+		r = r.Sorted()
+	}
+	for _, l := range r.Lines {
 		text = append(text, l.SKU...)
 		text = append(text, ' ')
 		text = strconv.AppendInt(text, l.Quantity, 10)

@@ -61,8 +61,8 @@ func (b Bulk) headers(orderNos []string, locking string) (map[string]Header, err
 	known := make(map[string]Header, len(orderNos))
 	for chunk := range slices.Chunk(once(orderNos), keyChunk) {
 		var found []Header
-		err := newStatement(len(chunk), `SELECT order_no, status, request_hash, strategy FROM reservations FORCE INDEX (PRIMARY)
-			WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no"+locking).query(b.tx, &found)
+		err := newStatement(len(chunk), keySize, `SELECT order_no, status, request_hash, strategy
+			FROM reservations FORCE INDEX (PRIMARY) WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no"+locking).query(b.tx, &found)
 		if err != nil {
 			return nil, fmt.Errorf("read %d headers: %w", len(chunk), err)
 		}
@@ -86,7 +86,7 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 			OrderNo           string
 			stock.ReceiptLine `gorm:"embedded"`
 		}
-		err := newStatement(len(chunk), `SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents
+		err := newStatement(len(chunk), keySize, `SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents
 			FROM reservation_lines AS l FORCE INDEX (PRIMARY) JOIN products AS p ON p.sku = l.sku
 			WHERE l.order_no IN (`).texts(chunk).add(") ORDER BY l.order_no, l.sku").query(b.tx, &lines)
 		if err != nil {
@@ -109,7 +109,7 @@ func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
 			OrderNo    string
 			stock.Line `gorm:"embedded"`
 		}
-		err := newStatement(len(chunk), `SELECT order_no, sku, quantity FROM reservation_lines FORCE INDEX (PRIMARY)
+		err := newStatement(len(chunk), keySize, `SELECT order_no, sku, quantity FROM reservation_lines FORCE INDEX (PRIMARY)
 			WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no, sku").query(b.tx, &found)
 		if err != nil {
 			return nil, fmt.Errorf("read the lines of %d orders: %w", len(chunk), err)
@@ -128,8 +128,8 @@ const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash,
 func (b Bulk) Insert(all []NewReservation) error {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(x, y NewReservation) int { return cmp.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
-	headers := newStatement(len(all), insertHeaders)
-	lines := newStatement(len(all), "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
+	headers := newStatement(len(all), headerSize, insertHeaders)
+	lines := newStatement(len(all), lineSize, "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
 	count := 0
 	for i, r := range all {
 		headers.comma(i).add("(").text(r.Receipt.OrderNo).add(",'reserved',").text(r.Hash).add(",").text(r.Receipt.Strategy)
@@ -151,7 +151,7 @@ func (b Bulk) Insert(all []NewReservation) error {
 
 // Bury writes the tombstones of unknown orders. database.IsDuplicate reports that one of them has become known.
 func (b Bulk) Bury(orderNos []string) error {
-	graves := newStatement(len(orderNos), insertHeaders)
+	graves := newStatement(len(orderNos), headerSize, insertHeaders)
 	for i, no := range once(orderNos) {
 		graves.comma(i).add("(").text(no).add(",'void','','',UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))")
 	}
@@ -164,7 +164,7 @@ func (b Bulk) Bury(orderNos []string) error {
 // End gives reserved headers, which the caller has locked, their final status. No order may be named twice.
 func (b Bulk) End(orderNos []string, status stock.Status) error {
 	for chunk := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), keyChunk) {
-		ended, err := newStatement(len(chunk), "UPDATE reservations FORCE INDEX (PRIMARY) SET status = ").text(string(status)).
+		ended, err := newStatement(len(chunk), keySize, "UPDATE reservations FORCE INDEX (PRIMARY) SET status = ").text(string(status)).
 			add(", updated_at = UTC_TIMESTAMP(6) WHERE status = 'reserved' AND order_no IN (").texts(chunk).add(")").exec(b.tx)
 		if err != nil {
 			return fmt.Errorf("mark %d orders %s: %w", len(chunk), status, err)
@@ -190,7 +190,7 @@ const (
 // than the ledger says.
 func (b Bulk) Shift(units map[string]int64, from, to Counter) error {
 	for skus := range slices.Chunk(slices.Sorted(maps.Keys(units)), caseChunk) {
-		u := newStatement(len(skus), "UPDATE stock FORCE INDEX (PRIMARY) SET ")
+		u := newStatement(len(skus), 5*keySize, "UPDATE stock FORCE INDEX (PRIMARY) SET ")
 		u.add(string(from)+" = "+string(from)+" - ").unitsOf(skus, units)
 		u.add(", "+string(to)+" = "+string(to)+" + ").unitsOf(skus, units)
 		u.add(", version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN (").texts(skus)

@@ -15,11 +15,17 @@ type statement struct {
 	args []any
 }
 
-// newStatement begins a statement of some rows.
-func newStatement(rows int, begin string) *statement {
-	const rowSize = 192 // about: so that the text is allocated once
+// newStatement begins a statement. rows and rowSize say about how long it will be, so that its text is allocated once.
+func newStatement(rows, rowSize int, begin string) *statement {
 	return (&statement{sql: make([]byte, 0, len(begin)+rows*rowSize)}).add(begin)
 }
+
+// How many bytes a row of a statement takes: one key, a line, a header.
+const (
+	keySize    = 32
+	lineSize   = 64
+	headerSize = 176
+)
 
 // add appends SQL of ours.
 func (s *statement) add(sql string) *statement {

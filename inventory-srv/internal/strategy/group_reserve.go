@@ -40,7 +40,9 @@ func (s *GroupCommit) tryReserves(tx *gorm.DB, b store.Bulk, calls reserveCalls,
 		return err
 	}
 	var refused reserveCalls
-	for _, c := range seal() { // first come, first served
+	calls = seal()
+	d.accepted = make([]store.NewReservation, 0, len(calls))
+	for _, c := range calls { // first come, first served
 		receipt, err := d.decide(c.Item)
 		if err != nil {
 			refused = append(refused, c)
