@@ -121,7 +121,7 @@ func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
 	return lines, nil
 }
 
-const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at) VALUES "
+const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash, strategy) VALUES "
 
 // Insert writes new reservations with their lines. database.IsDuplicate reports that one of the orders has become known:
 // a plain INSERT, because of many rows one would not learn from a count which of them were there.
@@ -132,8 +132,7 @@ func (b Bulk) Insert(all []NewReservation) error {
 	lines := newStatement(len(all), lineSize, "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
 	count := 0
 	for i, r := range all {
-		headers.comma(i).add("(").text(r.Receipt.OrderNo).add(",'reserved',").text(r.Hash).add(",").text(r.Receipt.Strategy)
-		headers.add(",UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))")
+		headers.comma(i).add("(").text(r.Receipt.OrderNo).add(",'reserved',").text(r.Hash).add(",").text(r.Receipt.Strategy).add(")")
 		for _, l := range r.Receipt.Lines {
 			lines.comma(count).add("(").text(r.Receipt.OrderNo).add(",").text(l.SKU)
 			lines.add(",").number(l.Quantity).add(",").number(l.UnitPriceCents).add(")")
@@ -153,7 +152,7 @@ func (b Bulk) Insert(all []NewReservation) error {
 func (b Bulk) Bury(orderNos []string) error {
 	graves := newStatement(len(orderNos), headerSize, insertHeaders)
 	for i, no := range once(orderNos) {
-		graves.comma(i).add("(").text(no).add(",'void','','',UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))")
+		graves.comma(i).add("(").text(no).add(",'void','','')")
 	}
 	if _, err := graves.exec(b.tx); err != nil {
 		return fmt.Errorf("insert %d tombstones: %w", len(orderNos), err)

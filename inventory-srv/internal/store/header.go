@@ -21,8 +21,8 @@ type header struct {
 // database answers 1 for an insert and 0 for a duplicate, after waiting for the transaction that holds the key; a
 // plain INSERT would answer a duplicate with an error, after which a transaction has to be rolled back.
 func insertHeader(tx *gorm.DB, orderNo string, status stock.Status, hash, strategy string) (mine bool, err error) {
-	res := tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
-		VALUES (?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))
+	res := tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy)
+		VALUES (?, ?, ?, ?)
 		ON DUPLICATE KEY UPDATE order_no = order_no`, orderNo, status, hash, strategy)
 	if res.Error != nil {
 		return false, fmt.Errorf("insert the header: %w", res.Error)

@@ -24,7 +24,7 @@ func newStatement(rows, rowSize int, begin string) *statement {
 const (
 	keySize    = 32
 	lineSize   = 64
-	headerSize = 176
+	headerSize = 144
 )
 
 // add appends SQL of ours.
