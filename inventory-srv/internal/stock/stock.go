@@ -92,7 +92,7 @@ func (r Request) SKUs() []string {
 // Hash identifies the payload: the same order number with another hash is another order and is refused. Line order does
 // not count, nor does the strategy.
 func (r Request) Hash() string {
-	text := make([]byte, 0, 32*len(r.Lines))
+	text := make([]byte, 0, max(2*sha256.Size, 32*len(r.Lines)))
 	if !slices.IsSortedFunc(r.Lines, bySKU) {
 		r = r.Sorted()
 	}
@@ -103,7 +103,7 @@ func (r Request) Hash() string {
 		text = append(text, '\n')
 	}
 	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	return string(hex.AppendEncode(text[:0], sum[:]))
 }
 
 // ReceiptLine is a reserved line with the title and the price at that moment.

@@ -123,10 +123,9 @@ func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
 
 const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash, strategy) VALUES "
 
-// Insert writes new reservations with their lines. database.IsDuplicate reports that one of the orders has become known:
+// Insert writes new reservations with their lines, and sorts them. database.IsDuplicate reports that one of the orders has become known:
 // a plain INSERT, because of many rows one would not learn from a count which of them were there.
 func (b Bulk) Insert(all []NewReservation) error {
-	all = slices.Clone(all)
 	slices.SortFunc(all, func(x, y NewReservation) int { return cmp.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
 	headers := newStatement(len(all), headerSize, insertHeaders)
 	lines := newStatement(len(all), lineSize, "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
