@@ -42,7 +42,7 @@ func TestReplicasKilled(t *testing.T) {
 	t.Logf("after %v: %v", time.Since(begin).Round(time.Millisecond), c)
 
 	all, rounds := queue, 1
-	sh.audit(90 * time.Second)
+	r := sh.audit(90 * time.Second)
 	for left := sh.available(sku); left > 0; left = sh.available(sku) {
 		if rounds++; rounds > 5 {
 			t.Fatalf("%d units are left after %d rounds", left, rounds)
@@ -50,10 +50,11 @@ func TestReplicasKilled(t *testing.T) {
 		again := secondChance(all, int(left), rounds)
 		c.buy(ctx, again)
 		all = append(all, again...)
-		sh.audit(90 * time.Second)
+		r = sh.audit(90 * time.Second)
 	}
 
 	everyAnswerIsTrue(t, sh, all, units)
+	sh.truthful(r)
 	audit := strings.TrimSpace(sh.holdfast("audit", "--expect-sales"))
 	t.Logf("killed and started again: %s; %v; sold in %d rounds; orders abandoned by check-back %d, by the sweeper %d; reconciled %d; audit: %s; %v in all",
 		strings.Join(kills, ", "), c, rounds, sh.total(sh.orders, "orders_healed_total", `by="check-back"`),

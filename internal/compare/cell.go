@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	patience   = 60 * time.Second // of one order, repeats included
+	patience   = 60 * time.Second // of one order of the open loop, repeats included
 	plenty     = 500_000_000      // units of a product that is not meant to sell out
 	lastUnits  = 200              // units of the product that is sold out at the end of a cell
 	maxFlight  = 4096             // open loop: orders under way at once; beyond it the strategy cannot keep up
@@ -54,10 +54,9 @@ func (s *sample) add(d time.Duration) {
 	_ = s.latency.RecordValue(min(max(d.Microseconds(), 1), histogram)) // bounded, so it is in range
 }
 
-// order reserves one unit and asks again for as long as the answer is that there was too much contention.
+// order reserves one unit and asks again for as long as the answer is that there was too much contention. ctx bounds it: a
+// deadline of each order's own would be a part of what is measured.
 func (l *load) order(ctx context.Context, sku string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	n := l.next.Add(1)
 	no := fmt.Sprintf("C-%020d", n)
 	lab := l.labs[int(n)%len(l.labs)]
@@ -70,10 +69,9 @@ func (l *load) order(ctx context.Context, sku string) error {
 	}
 }
 
-// timed is order with its failure noted and its time taken from begin. An order that was cut at the end of the cell is
+// note notes an order's failure, or its time from begin. An order that was cut at the end of the cell, with ctx, is
 // neither: the strategy left nothing of it, or all.
-func (l *load) timed(ctx context.Context, begin time.Time, s *sample) {
-	err := l.order(ctx, l.sku())
+func (l *load) note(ctx context.Context, begin time.Time, err error, s *sample) {
 	switch {
 	case err == nil:
 		s.add(time.Since(begin))
@@ -108,7 +106,8 @@ func (l *load) closed(ctx context.Context, period time.Duration) (*sample, time.
 	for range l.shape.Callers {
 		callers.Go(func() {
 			for time.Since(begin) < period && ctx.Err() == nil {
-				l.timed(ctx, time.Now(), total)
+				began := time.Now()
+				l.note(ctx, began, l.order(ctx, l.sku()), total)
 			}
 		})
 	}
@@ -133,7 +132,9 @@ func (l *load) open(ctx context.Context, period time.Duration) (*sample, time.Du
 		}
 		orders.Go(func() {
 			defer flight.Add(-1)
-			l.timed(ctx, due, total)
+			patient, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			l.note(ctx, due, l.order(patient, l.sku()), total)
 		})
 	}
 	orders.Wait()
@@ -143,6 +144,8 @@ func (l *load) open(ctx context.Context, period time.Duration) (*sample, time.Du
 // sellOut has callers buy the last units of a product, each until it is told that there are none: with that the cell knows
 // whether a unit was sold twice, or refused although it was there.
 func (l *load) sellOut(ctx context.Context, sku string) {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
 	var callers sync.WaitGroup
 	var sold atomic.Int64
 	for range min(max(l.shape.Callers, 16), 64) { // enough to race, and no thousand refusals to wait for

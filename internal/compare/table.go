@@ -6,32 +6,45 @@ import (
 	"strings"
 )
 
-// Table writes the report's throughput as Markdown, one row a strategy and one column a load, with ratios to the
-// reference. It is what the README and docs/strategies.md show: made from a run's JSON, never typed.
+// Table writes the report as Markdown, one row a load and one column a strategy: in the closed loop the throughput and its
+// ratio to the reference; in the open loop, where the throughput is given, the latency; and at the end what each strategy
+// did to the stock. It is what the README and docs/strategies.md show: made from a run's JSON, never typed.
 func (r Report) Table(w io.Writer) error {
 	var b strings.Builder
-	shapes := r.Shapes()
-	fmt.Fprintf(&b, "Reservations a second, and the ratio to %s: medians of %d interleaved repetitions.\n", Reference, r.repetitions())
+	fmt.Fprintf(&b, "Closed loop: reservations a second, and the ratio to %s. Open loop: latency, p50 / p99. Medians of %d interleaved repetitions.\n",
+		Reference, r.repetitions())
 	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.durability())
-	b.WriteString("| strategy |")
-	for _, s := range shapes {
-		fmt.Fprintf(&b, " %s |", s)
-	}
-	b.WriteString(" harm |\n|---|" + strings.Repeat("---:|", len(shapes)) + "---|\n")
+	b.WriteString("| load |")
 	for _, s := range r.Strategies {
-		fmt.Fprintf(&b, "| %s |", s.Name)
-		for _, shape := range shapes {
+		fmt.Fprintf(&b, " %s |", s.Name)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---:|", len(r.Strategies)) + "\n")
+	for _, shape := range r.Shapes() {
+		fmt.Fprintf(&b, "| %s |", shape)
+		for _, s := range r.Strategies {
 			sum, ok := r.Summary(s.Name, shape)
 			if !ok {
 				b.WriteString(" |")
 				continue
 			}
-			fmt.Fprintf(&b, " %.0f (%s) |", sum.Throughput, ratio(sum.Ratio))
+			fmt.Fprintf(&b, " %s |", sum.cell(shape))
 		}
-		fmt.Fprintf(&b, " %s |\n", r.harm(s.Name))
+		b.WriteString("\n")
 	}
+	b.WriteString("| harm |")
+	for _, s := range r.Strategies {
+		fmt.Fprintf(&b, " %s |", r.harm(s.Name))
+	}
+	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (s Summary) cell(load Shape) string {
+	if load.Loop == Open {
+		return fmt.Sprintf("%.1f / %.1f ms", s.P50, s.P99)
+	}
+	return fmt.Sprintf("%.0f (%s)", s.Throughput, ratio(s.Ratio))
 }
 
 func ratio(x float64) string {
