@@ -2,6 +2,7 @@ package locktest
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +38,9 @@ func oppositeOrders(t *testing.T, b Backend) {
 	var all sync.WaitGroup
 	for _, keys := range [][]string{{one, two}, {two, one}, {two, three, one}} {
 		l := open(t, b)
-		for range 2 {
+		back := slices.Clone(keys)
+		slices.Reverse(back)
+		for _, keys := range [][]string{keys, back} { // also within one Locker, at its gates
 			all.Go(func() {
 				for range 8 {
 					lease, err := l.Acquire(within(t), keys...)
