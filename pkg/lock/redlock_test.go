@@ -1,12 +1,16 @@
 package lock_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/stack"
 	"holdfast/internal/stack/stacktest"
@@ -205,6 +209,58 @@ func TestRedlock_LateVoteIsGivenBack(t *testing.T) {
 		release(t, got)
 		eventually(t, "the late vote is gone long before its TTL", func() bool { return !n[1].exists(t, "k") })
 	}
+}
+
+// The set is still on its way to one node when the others have long granted the lease and it is released. The delete that
+// undoes it must come after it: one that came before would find nothing, and the key would stay for the whole TTL.
+func TestRedlock_DeleteFollowsItsSet(t *testing.T) {
+	t.Parallel()
+	n, _ := ownNodes(t, 3)
+	slow := &holdOne{reached: make(chan struct{}), resume: make(chan struct{})}
+	clients := make([]redis.UniversalClient, len(n))
+	for i, s := range n {
+		clients[i] = lock.NewClient([]string{s.addr})
+		t.Cleanup(func() { _ = clients[i].Close() })
+	}
+	clients[1].AddHook(slow)
+	opts := []lock.Option{lock.WithPrefix(n[0].prefix)}
+	long(&opts)
+	l, err := lock.NewRedlock(clients, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	lease := acquire(t, l, "k")
+	<-slow.reached
+	release(t, lease)
+	close(slow.resume)
+	// Each in two commands, as the server knows no script yet.
+	eventually(t, "both have been carried out", func() bool { return slow.done.Load() >= 4 })
+	eventually(t, "no vote is left", func() bool { return !n[1].exists(t, "k") })
+}
+
+// holdOne holds the first command of a client until it may go on.
+type holdOne struct {
+	reached, resume chan struct{}
+	held            atomic.Bool
+	done            atomic.Int64
+}
+
+func (*holdOne) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *holdOne) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if h.held.CompareAndSwap(false, true) {
+			close(h.reached)
+			<-h.resume
+		}
+		defer h.done.Add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (*holdOne) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // Redlock's promise ends where a node forgets. Two majorities of three share one node; if that node gives its vote away
