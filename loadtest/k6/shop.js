@@ -53,23 +53,36 @@ export function order(token, key, sku) {
 }
 
 // buy asks until there is a decision, as a good client does: the same key again after an error, a look at the order after
-// a 202. It returns 'placed', 'sold_out', 'refused', or 'undecided' after the patience is over.
+// a 202, and a new order when the shop has given this one up (too busy: nobody knew in time what became of it). It returns
+// 'placed', 'sold_out', 'refused', or 'undecided' after the patience is over.
 export function buy(token, key, sku, seconds) {
   const end = Date.now() + seconds * 1000;
   let answer;
+  let orders = 1;
   do {
-    answer = order(token, key, sku);
-    if (answer.status === 202) return follow(token, answer.json('order_no'), end);
-    if (answer.status === 201) return 'placed';
-    if (answer.status === 409 && answer.json('code') === 'out_of_stock') return 'sold_out';
-    if (answer.status !== 0 && answer.status < 500 && ![408, 409, 429].includes(answer.status)) {
-      console.error(`refused: ${answer.status} ${answer.body}`);
-      return 'refused';
+    answer = order(token, `${key}-${orders}`, sku);
+    const outcome = answer.status === 202 ? follow(token, answer.json('order_no'), end) : decided(answer);
+    if (outcome === 'ended') {
+      orders += 1;
+      sleep(1); // its unit is on its way back
+    } else if (outcome) {
+      return outcome;
     }
     sleep(0.05 + Math.random() * 0.2);
   } while (Date.now() < end);
   console.error(`undecided: ${answer.status} ${answer.error || answer.body}`);
   return 'undecided';
+}
+
+// decided returns what an answer means, or nothing when the same key has to be sent again.
+function decided(answer) {
+  if (answer.status === 201) return 'placed';
+  const code = answer.status === 409 ? answer.json('code') : '';
+  if (code === 'out_of_stock') return 'sold_out';
+  if (code === 'order_ended') return 'ended';
+  if (answer.status === 0 || answer.status >= 500 || [408, 409, 429].includes(answer.status)) return '';
+  console.error(`refused: ${answer.status} ${answer.body}`);
+  return 'refused';
 }
 
 function follow(token, orderNo, end) {
@@ -78,8 +91,8 @@ function follow(token, orderNo, end) {
     const answer = http.get(`${URL}/orders/${orderNo}`, json(token));
     const status = answer.status === 200 ? answer.json('status') : 'PENDING';
     if (status === 'PLACED') return 'placed';
-    if (status === 'REJECTED') return answer.json('reason') === 'out_of_stock' ? 'sold_out' : 'refused';
-    if (status !== 'PENDING') return 'abandoned';
+    if (status === 'REJECTED' && answer.json('reason') === 'out_of_stock') return 'sold_out';
+    if (status !== 'PENDING') return 'ended';
   }
   return 'undecided';
 }
