@@ -18,7 +18,7 @@ const (
 )
 
 // ValidSKU reports whether sku can name a product. Lower case is refused: it would be another row in Go than in many a
-// database. 1 to 64 of A-Z 0-9 . _ -
+// database. It has 1 to 64 of A-Z, 0-9, dot, hyphen and underscore.
 func ValidSKU(sku string) bool {
 	for i := range len(sku) {
 		switch c := sku[i]; {

@@ -205,15 +205,16 @@ func (b Bulk) Shift(units map[string]int64, from, to Counter) error {
 }
 
 // unitsOf appends the expression for a row's own units.
-func (s *statement) unitsOf(skus []string, units map[string]int64) *statement {
+func (s *statement) unitsOf(skus []string, units map[string]int64) {
 	if len(skus) == 1 {
-		return s.number(units[skus[0]])
+		s.number(units[skus[0]])
+		return
 	}
 	s.add("CASE sku")
 	for _, sku := range skus {
 		s.add(" WHEN ").text(sku).add(" THEN ").number(units[sku])
 	}
-	return s.add(" END")
+	s.add(" END")
 }
 
 // once returns the keys sorted and each once.
