@@ -63,7 +63,7 @@ func Presets() []Preset {
 	}
 	long := append(standard, hot(4), many(16), two(1024), open(50, 1), open(500, 1), open(500, 100))
 	return []Preset{
-		{"quick", quick, 2, 600 * time.Millisecond},        // about two minutes
+		{"quick", quick, 2, 600 * time.Millisecond},        // two to three minutes
 		{"standard", standard, 3, 1500 * time.Millisecond}, // about a quarter of an hour
 		{"long", long, 5, 4 * time.Second},                 // more than an hour
 	}
