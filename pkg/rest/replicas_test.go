@@ -31,13 +31,19 @@ func TestClient_Do_goesRoundTheURLs(t *testing.T) {
 		t.Errorf("the URLs got %d and %d calls, want 10 each", first.Load(), second.Load())
 	}
 	a.Close()
+	lost := 0
 	for range 20 {
-		if err := c.Do(t.Context(), "POST", "/", nil, nil); err != nil {
+		err := c.Do(t.Context(), "POST", "/", nil, nil)
+		if err != nil && !fault.Ambiguous(err) {
 			t.Fatalf("one replica is down: %v", err)
 		}
+		if err != nil {
+			lost++
+		}
 	}
-	if second.Load() != 30 {
-		t.Errorf("the replica that is left got %d calls, want 30", second.Load())
+	// A request may meet the closing of its connection, and then nobody knows what became of it. The next one goes elsewhere.
+	if lost > 1 || int(second.Load()) != 30-lost {
+		t.Errorf("%d calls without an answer, and the replica that is left got %d, want 30 in all", lost, second.Load())
 	}
 }
 
