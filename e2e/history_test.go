@@ -67,15 +67,23 @@ func linesOf(body string) map[string]int64 {
 // the audit's report.
 func (sh *shop) truthful(r check.Report) history.Findings {
 	sh.tb.Helper()
-	f := sh.history.Check(history.After{SKUs: r.SKUs, Orders: sh.allOrders(), Reservations: sh.allReservations()})
-	for _, v := range f.Violations {
-		sh.tb.Errorf("what clients were told is not true: %s", v)
-	}
+	f := sh.noLies(r)
 	for _, u := range f.Undecided {
 		sh.tb.Errorf("the history is undecided, which proves nothing: %s", u)
 	}
 	if f.Calls == 0 {
 		sh.tb.Error("no call was recorded, which proves nothing")
+	}
+	return f
+}
+
+// noLies is truthful for a crowd of which it cannot be decided in which order its units went: too many orders are possible.
+// Everything else is judged all the same.
+func (sh *shop) noLies(r check.Report) history.Findings {
+	sh.tb.Helper()
+	f := sh.history.Check(history.After{SKUs: r.SKUs, Orders: sh.allOrders(), Reservations: sh.allReservations()})
+	for _, v := range f.Violations {
+		sh.tb.Errorf("what clients were told is not true: %s", v)
 	}
 	return f
 }

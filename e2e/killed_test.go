@@ -54,7 +54,9 @@ func TestReplicasKilled(t *testing.T) {
 	}
 
 	everyAnswerIsTrue(t, sh, all, units)
-	sh.truthful(r)
+	for _, u := range sh.noLies(r).Undecided {
+		t.Logf("not decided: %s", u)
+	}
 	audit := strings.TrimSpace(sh.holdfast("audit", "--expect-sales"))
 	t.Logf("killed and started again: %s; %v; sold in %d rounds; orders abandoned by check-back %d, by the sweeper %d; reconciled %d; audit: %s; %v in all",
 		strings.Join(kills, ", "), c, rounds, sh.total(sh.orders, "orders_healed_total", `by="check-back"`),
