@@ -76,15 +76,15 @@
 //
 //	                        open loop, busy 40 %: wait, ms   burst of 40    commands for each
 //	                        p50    p90    p99                drain, ms      open loop  burst
-//	this package            0.5    7.4    20.5 (18.6-22.4)   234 (233-237)    13.7     24.5
-//	rueidislock             0.4    7.5    22.8 (19.9-26.8)   227 (226-230)     7.8     14.8
-//	redsync, 5 ms poll      0.4   17.3    40.5 (35.2-46.1)   259 (247-272)     7.0     63.8
-//	redislock, 5 ms poll    0.4   17.7    41.3 (35.0-52.1)   273 (246-278)     9.0     72.0
-//	redsync, its defaults   0.4    371     787 (710-863)     731 (579-774)     6.4     10.0
-//	sync.Mutex, no Redis    0.0    5.4    11.9 (11.5-13.7)   211 (209-213)
+//	this package            0.6    8.6    21.7 (20.2-24.9)   240 (236-251)    13.8     23.8
+//	rueidislock             0.5    8.4    22.4 (19.9-24.2)   232 (229-244)     7.9     15.8
+//	redsync, 5 ms poll      0.5   18.1    41.7 (35.9-48.4)   271 (253-275)     7.0     63.4
+//	redislock, 5 ms poll    0.5   17.6    37.2 (35.8-48.9)   264 (254-276)     8.9     66.8
+//	redsync, its defaults   0.4    384     846 (726-912)     693 (651-813)     6.5     10.5
+//	sync.Mutex, no Redis    0.0    5.5    12.6 (11.8-14.8)   216 (213-220)
 //
-// So the p99 of the wait is 0.91 times rueidislock's and 1/40 of redsync's with its defaults, and a burst is drained in
-// 1.17 times the ideal of 200 ms. Figures are medians, in brackets the lowest and the highest. Commands are the server's own
+// So the p99 of the wait is 1.01 times rueidislock's and 1/39 of redsync's with its defaults, and a burst is drained in
+// 1.20 times the ideal of 200 ms. Figures are medians, in brackets the lowest and the highest. Commands are the server's own
 // count, those inside of scripts included: turns cost commands in scripts, not round trips. The last line is what queueing
 // alone costs.
 //
