@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -292,6 +293,31 @@ func TestObserver(t *testing.T) { // parallel in bubble
 			"renewed: lock: lease lost", "lost: lock: lease lost", "released 5.333333332s: lock: lease lost",
 		}
 		if diff := cmp.Diff(want, seen.events); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	}, lock.WithObserver(seen))
+}
+
+// slow is an Observer that takes its time over a loss.
+type slow struct{ recorder }
+
+func (s *slow) Lost(keys []string, cause error) {
+	time.Sleep(time.Second)
+	s.recorder.Lost(keys, cause)
+}
+
+// After Release nothing is told any more: a holder that ends may close what its observer writes to.
+func TestObserver_ReleaseWaitsForIt(t *testing.T) { // parallel in bubble
+	seen := &slow{}
+	bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {
+		fake.on(lock.OpExtend, unanswered)
+		lease := mustAcquire(t, locker, "a")
+		seen.events = nil
+		<-lease.Context().Done()
+		mustRelease(t, lease)
+		want := []string{"lost: lock: lease lost: lock: no answer", "released " + (usable + time.Second).String()}
+		got := slices.DeleteFunc(slices.Clone(seen.events), func(e string) bool { return strings.HasPrefix(e, "renewed") })
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
 	}, lock.WithObserver(seen))

@@ -221,10 +221,21 @@ func (n nodes) locker(tb testing.TB, opts ...lock.Option) *lock.Redlock {
 
 func (n nodes) lockerAt(tb testing.TB, addrs []string, opts ...lock.Option) *lock.Redlock {
 	tb.Helper()
+	return n.lockerOn(tb, newClients(addrs), opts...)
+}
+
+// newClients are one for each server.
+func newClients(addrs []string) []redis.UniversalClient {
 	clients := make([]redis.UniversalClient, len(addrs))
 	for i, addr := range addrs {
 		clients[i] = lock.NewClient([]string{addr})
 	}
+	return clients
+}
+
+// lockerOn returns a Redlock on these clients and closes them, too.
+func (n nodes) lockerOn(tb testing.TB, clients []redis.UniversalClient, opts ...lock.Option) *lock.Redlock {
+	tb.Helper()
 	l := must[*lock.Redlock](tb)(lock.NewRedlock(clients, append(opts, lock.WithPrefix(n[0].prefix))...))
 	tb.Cleanup(func() {
 		if err := l.Close(); err != nil {

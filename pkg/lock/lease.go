@@ -26,8 +26,9 @@ type Lease struct {
 	renewal error // of the last renewal
 	timer   *time.Timer
 
-	watched   chan struct{} // closed when the watchdog has ended
-	releasing sync.Mutex    // guards the two below and is held during a release
+	watched   chan struct{}  // closed when the watchdog has ended
+	reporting sync.WaitGroup // a loss on its way to the observer
+	releasing sync.Mutex     // guards the two below and is held during a release
 	released  bool
 	result    error
 }
@@ -64,7 +65,7 @@ func (l *Lease) Until() time.Time {
 // counters. It is 0 where the backend has none or the lease does not hold the key; 0 must never be claimed.
 func (l *Lease) Token(key string) int64 { return l.tokens[key] }
 
-// Release stops renewing, waits for a renewal on its way, frees the keys and wakes a waiter. It works with a cancelled
+// Release stops renewing, waits for a renewal and for an observer's report on their way, frees the keys and wakes a waiter. It works with a cancelled
 // ctx too, in its own time of at most a second or so; ctx lends its values only.
 //
 // It returns nil when the keys were ours to the end. ErrLost means that one of them was not: somebody else may have
@@ -76,7 +77,9 @@ func (l *Lease) Release(ctx context.Context) error {
 	if l.released {
 		return l.result
 	}
+	l.mu.Lock()
 	l.end(ErrReleased)
+	l.mu.Unlock()
 	<-l.watched // an extend that overtook the delete would be answered "not mine" and be taken for a loss
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
@@ -87,6 +90,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	}
 	l.released = !errors.Is(err, ErrUnavailable)
 	l.result = err
+	l.reporting.Wait() // now that the keys are free
 	l.set.observer.Released(l.keys, time.Since(l.granted), err)
 	return err
 }
@@ -165,17 +169,18 @@ func (l *Lease) expire() {
 	}
 }
 
-// lose ends the lease and reports it, once and only if nothing else has ended it before.
+// lose ends the lease and reports it, once and only if nothing else has ended it before. The report has a goroutine of its
+// own, so that a slow observer delays nobody but Release, which waits for it.
 func (l *Lease) lose(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.end(cause) {
-		l.set.observer.Lost(l.keys, cause)
+		l.reporting.Go(func() { l.set.observer.Lost(l.keys, cause) })
 	}
 }
 
-// end cancels the context with the cause and reports whether it was this call that ended the lease.
+// end cancels the context with the cause and reports whether it was this call that ended the lease. It needs mu.
 func (l *Lease) end(cause error) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.timer.Stop()
 	if l.ctx.Err() != nil {
 		return false

@@ -217,19 +217,11 @@ func TestRedlock_DeleteFollowsItsSet(t *testing.T) {
 	t.Parallel()
 	n, _ := ownNodes(t, 3)
 	slow := &holdOne{reached: make(chan struct{}), resume: make(chan struct{})}
-	clients := make([]redis.UniversalClient, len(n))
-	for i, s := range n {
-		clients[i] = lock.NewClient([]string{s.addr})
-		t.Cleanup(func() { _ = clients[i].Close() })
-	}
+	clients := newClients(n.addrs())
 	clients[1].AddHook(slow)
-	opts := []lock.Option{lock.WithPrefix(n[0].prefix)}
+	var opts []lock.Option
 	long(&opts)
-	l, err := lock.NewRedlock(clients, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
+	l := n.lockerOn(t, clients, opts...)
 	lease := acquire(t, l, "k")
 	<-slow.reached
 	release(t, lease)
@@ -241,12 +233,11 @@ func TestRedlock_DeleteFollowsItsSet(t *testing.T) {
 
 // holdOne holds the first command of a client until it may go on.
 type holdOne struct {
+	passing
 	reached, resume chan struct{}
 	held            atomic.Bool
 	done            atomic.Int64
 }
-
-func (*holdOne) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (h *holdOne) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
@@ -257,10 +248,6 @@ func (h *holdOne) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		defer h.done.Add(1)
 		return next(ctx, cmd)
 	}
-}
-
-func (*holdOne) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }
 
 // Redlock's promise ends where a node forgets. Two majorities of three share one node; if that node gives its vote away

@@ -41,3 +41,4 @@ package lock_test
 //	    nor failFast                        TestRedlock_LateVoteIsGivenBack  {its late answers are waited for in round anyway}
 //	11  exclusive, not reentrant            locktest NotReentrant  [owner by process]
 //	    the observer hears of all           TestObserver  [a call left out]
+//	    and of nothing after Release        TestObserver_ReleaseWaitsForIt  [no wait]

@@ -186,18 +186,24 @@ func lostWith(t testing.TB, lease *lock.Lease, cause error) {
 	}
 }
 
-// attempts counts the commands of a client.
-type attempts struct{ n atomic.Int64 }
+// passing is what a hook for single commands does with everything else.
+type passing struct{}
 
-func (*attempts) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (passing) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (passing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// attempts counts the commands of a client.
+type attempts struct {
+	passing
+	n atomic.Int64
+}
 
 func (a *attempts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		defer a.n.Add(1)
 		return next(ctx, cmd)
 	}
-}
-
-func (*attempts) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }
