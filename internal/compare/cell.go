@@ -41,7 +41,6 @@ type load struct {
 // strategy is measured.
 type sample struct {
 	mu      sync.Mutex
-	orders  int
 	latency *hdrhistogram.Histogram // microseconds
 }
 
@@ -50,7 +49,6 @@ func newSample() *sample { return &sample{latency: hdrhistogram.New(1, histogram
 func (s *sample) add(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orders++
 	_ = s.latency.RecordValue(min(max(d.Microseconds(), 1), histogram)) // bounded, so it is in range
 }
 

@@ -133,7 +133,8 @@ func measure(ctx context.Context, admin *admin, l *load, period time.Duration, c
 		return err
 	}
 	ms := func(quantile float64) float64 { return float64(s.latency.ValueAtQuantile(quantile)) / 1000 }
-	c.Orders, c.Throughput = s.orders, float64(s.orders)/took.Seconds()
+	c.Orders = int(s.latency.TotalCount())
+	c.Throughput = float64(c.Orders) / took.Seconds()
 	c.P50, c.P95, c.P99 = ms(50), ms(95), ms(99)
 	c.Contended = int(l.contended.Load())
 	c.LockWaits, c.LockWaitMS = after.waits-before.waits, after.ms-before.ms

@@ -127,8 +127,8 @@ func beginSale(ctx context.Context, s *shelf, locker *lock.Redis) (_ *sale, err 
 func (one *sale) finish(ctx context.Context, early bool) error {
 	unlock := func() error { return one.lease.Release(ctx) }
 	commit := func() error {
-		_, err := one.tx.ExecContext(ctx, `INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
-			VALUES (?, 'reserved', '', 'lesson', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))`, ulid.Make().String())
+		_, err := one.tx.ExecContext(ctx, `INSERT INTO reservations (order_no, status, request_hash, strategy)
+			VALUES (?, 'reserved', '', 'lesson')`, ulid.Make().String())
 		if err != nil {
 			return errors.Join(err, one.tx.Rollback())
 		}

@@ -31,19 +31,14 @@ func TestClient_Do_goesRoundTheURLs(t *testing.T) {
 		t.Errorf("the URLs got %d and %d calls, want 10 each", first.Load(), second.Load())
 	}
 	a.Close()
-	lost := 0
+	c.Close() // its idle connections: a request that meets the closing of one has an unknown outcome, which is not the matter here
 	for range 20 {
-		err := c.Do(t.Context(), "POST", "/", nil, nil)
-		if err != nil && !fault.Ambiguous(err) {
+		if err := c.Do(t.Context(), "POST", "/", nil, nil); err != nil {
 			t.Fatalf("one replica is down: %v", err)
 		}
-		if err != nil {
-			lost++
-		}
 	}
-	// A request may meet the closing of its connection, and then nobody knows what became of it. The next one goes elsewhere.
-	if lost > 1 || int(second.Load()) != 30-lost {
-		t.Errorf("%d calls without an answer, and the replica that is left got %d, want 30 in all", lost, second.Load())
+	if second.Load() != 30 {
+		t.Errorf("the replica that is left got %d calls, want 30", second.Load())
 	}
 }
 

@@ -25,8 +25,8 @@ func newSnapshotLoop(d Deps) Reserver { return &snapshotLoop{d} }
 // Reserve implements Reserver. It writes the ledger by hand, as the shared one would choose a better isolation level.
 func (f *snapshotLoop) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	err := f.deps.DB.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		err := tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy, created_at, updated_at)
-			VALUES (?, 'reserved', ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))`, r.OrderNo, r.Hash(), r.Strategy).Error
+		err := tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy)
+			VALUES (?, 'reserved', ?, ?)`, r.OrderNo, r.Hash(), r.Strategy).Error
 		if err != nil {
 			return fmt.Errorf("insert the header: %w", err)
 		}

@@ -42,9 +42,9 @@ func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error)
 }
 
 const (
-	// keyChunk is how many keys a statement names: fewer than the 1,000 from which MariaDB makes a table of an IN list and
+	// KeyChunk is how many keys a statement names: fewer than the 1,000 from which MariaDB makes a table of an IN list and
 	// may scan the other one.
-	keyChunk = 500
+	KeyChunk = 500
 	// caseChunk is how many SKUs one UPDATE moves: for each of its rows the server tries half of the cases.
 	caseChunk = 100
 )
@@ -59,7 +59,7 @@ func (b Bulk) LockHeaders(orderNos []string) (map[string]Header, error) {
 
 func (b Bulk) headers(orderNos []string, locking string) (map[string]Header, error) {
 	known := make(map[string]Header, len(orderNos))
-	for chunk := range slices.Chunk(once(orderNos), keyChunk) {
+	for chunk := range slices.Chunk(once(orderNos), KeyChunk) {
 		var found []Header
 		err := newStatement(len(chunk), keySize, `SELECT order_no, status, request_hash, strategy
 			FROM reservations FORCE INDEX (PRIMARY) WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no"+locking).query(b.tx, &found)
@@ -81,7 +81,7 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 		receipts[h.OrderNo] = stock.Receipt{OrderNo: h.OrderNo, Strategy: h.Strategy}
 		orderNos = append(orderNos, h.OrderNo)
 	}
-	for chunk := range slices.Chunk(once(orderNos), keyChunk) {
+	for chunk := range slices.Chunk(once(orderNos), KeyChunk) {
 		var lines []struct {
 			OrderNo           string
 			stock.ReceiptLine `gorm:"embedded"`
@@ -104,7 +104,7 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 // Lines returns the lines of each order, in SKU order.
 func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
 	lines := make(map[string][]stock.Line, len(orderNos))
-	for chunk := range slices.Chunk(once(orderNos), keyChunk) {
+	for chunk := range slices.Chunk(once(orderNos), KeyChunk) {
 		var found []struct {
 			OrderNo    string
 			stock.Line `gorm:"embedded"`
@@ -161,7 +161,7 @@ func (b Bulk) Bury(orderNos []string) error {
 
 // End gives reserved headers, which the caller has locked, their final status. No order may be named twice.
 func (b Bulk) End(orderNos []string, status stock.Status) error {
-	for chunk := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), keyChunk) {
+	for chunk := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), KeyChunk) {
 		ended, err := newStatement(len(chunk), keySize, "UPDATE reservations FORCE INDEX (PRIMARY) SET status = ").text(string(status)).
 			add(", updated_at = UTC_TIMESTAMP(6) WHERE status = 'reserved' AND order_no IN (").texts(chunk).add(")").exec(b.tx)
 		if err != nil {

@@ -31,15 +31,11 @@ func (cs counters) want(lines []stock.Line) {
 	}
 }
 
-// lockChunk is how many keys a locking read names: fewer than the 1,000 from which MariaDB makes a table of an IN list
-// and may scan the other one.
-const lockChunk = 500
-
 // lock reads the wanted rows and locks them in SKU order until the transaction ends. Titles and prices come along as
 // subqueries, which a locking read does not lock: a price may change at any time, so it is read each time, and it costs
 // no round trip. Without the forced index the server may scan, and lock, the whole table.
 func (cs counters) lock(tx *gorm.DB) error {
-	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), lockChunk) {
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), store.KeyChunk) {
 		var found []*counter
 		err := tx.Raw(`SELECT s.sku, s.layout, s.available,
 				(SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
