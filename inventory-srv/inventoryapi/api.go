@@ -22,6 +22,8 @@ var (
 	ErrLabOnly      = stock.ErrLabOnly
 
 	ErrLabNotAllowed = stock.ErrLabNotAllowed
+	ErrWrongLayout   = stock.ErrWrongLayout
+	ErrInvalidLayout = stock.ErrInvalidLayout
 )
 
 // MaxOrdersPerCall bounds ReserveRequest and MaxStates StatesRequest.
@@ -124,6 +126,7 @@ type Product struct {
 	Title      string `json:"title"`
 	PriceCents int64  `json:"price_cents"`
 	Available  int64  `json:"available"`
+	Layout     string `json:"layout"` // how its stock is stored: row, buckets, units
 	Lab        bool   `json:"lab,omitempty"`
 }
 
@@ -148,6 +151,13 @@ type InboundRequest struct {
 	Reference string `json:"reference"`
 	Reason    string `json:"reason"`
 	Actor     string `json:"actor"`
+}
+
+// LayoutRequest is PUT /v1/products/{sku}/layout: store its stock in another way, while it is being sold. Buckets that are
+// buckets already are dealt out anew.
+type LayoutRequest struct {
+	Layout  string `json:"layout"`            // row, buckets, units
+	Buckets int    `json:"buckets,omitempty"` // of buckets: how many, 1 to 256; default 16
 }
 
 // Strategies is GET /v1/strategies.

@@ -83,6 +83,13 @@ func (c *Client) Inbound(ctx context.Context, sku string, in InboundRequest) (Pr
 	return out, err
 }
 
+// SetLayout stores a product's stock in another way.
+func (c *Client) SetLayout(ctx context.Context, sku string, in LayoutRequest) (Product, error) {
+	var out Product
+	err := c.rest.Do(ctx, http.MethodPut, "/v1/products/"+url.PathEscape(sku)+"/layout", in, &out)
+	return out, err
+}
+
 // Strategies lists what the service can do.
 func (c *Client) Strategies(ctx context.Context) (Strategies, error) {
 	var out Strategies

@@ -37,6 +37,7 @@ type Config struct {
 // two replicas of the service are.
 type Lab struct {
 	name     string
+	layout   string
 	store    *store.Store
 	reserver stock.Reserver
 	close    []func() error
@@ -71,6 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	lab.close = append(lab.close, nodes.Close)
 	for _, s := range strategy.List() {
 		if s.Name == cfg.Strategy {
+			lab.layout = s.Layout
 			lab.reserver = s.New(strategy.Deps{Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Log: cfg.Log})
 			if c, ok := lab.reserver.(io.Closer); ok {
 				lab.close = append(lab.close, c.Close)
@@ -162,9 +164,13 @@ func (l *Lab) Release(ctx context.Context, orderNo string) error {
 	return l.reserver.Release(ctx, orderNo)
 }
 
-// Stock creates a product for the lab, unless it is there, and adds units to it, once for each reference.
+// Stock creates a product for the lab, unless it is there, in the layout of this lab's strategy, and adds units to it, once for
+// each reference.
 func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference string) error {
 	if _, err := l.store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
+		return err
+	}
+	if _, err := l.store.SetLayout(ctx, sku, store.Shape{Layout: l.layout}); err != nil {
 		return err
 	}
 	_, err := l.store.Receive(ctx, store.Inbound{SKU: sku, Quantity: units, Reference: reference, Reason: "lab", Actor: "lab"})

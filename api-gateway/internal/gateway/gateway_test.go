@@ -178,12 +178,16 @@ func TestAdmin(t *testing.T) {
 	report := check.Report{Orders: map[string]int{"PAID": 1}, Violations: []check.Violation{}, Unsettled: []check.Violation{}}
 	d := open(t, options{},
 		map[string]any{"GET /v1/audit": report},
-		map[string]any{"POST /v1/products": product, "POST /v1/products/A/inbound": product, "GET /v1/strategies": strategies})
+		map[string]any{"POST /v1/products": product, "POST /v1/products/A/inbound": product, "PUT /v1/products/A/layout": product, "GET /v1/strategies": strategies})
 	root := d.token("root", "admin")
 	wantBody(t, d.do("POST", "/v1/admin/products", `{"sku":"A","title":"Thing","price_cents":250}`, root), 201, product)
 	wantBody(t, d.do("POST", "/v1/admin/products/A/inbound", `{"quantity":5,"reference":"d1","reason":"delivery"}`, root), 200, product)
 	wantBody(t, d.do("GET", "/v1/admin/strategies", "", root), 200, strategies)
 	wantBody(t, d.do("GET", "/v1/admin/audit", "", root), 200, report)
+	wantBody(t, d.do("PUT", "/v1/admin/products/A/layout", `{"layout":"buckets","buckets":8}`, root), 200, product)
+	if got, want := d.inventory.seen()[3].body, `{"layout":"buckets","buckets":8}`; got != want {
+		t.Errorf("the change of layout sent %s, want %s", got, want)
+	}
 	if got, want := d.inventory.seen()[1].body, `{"quantity":5,"reference":"d1","reason":"delivery","actor":"root"}`; got != want {
 		t.Errorf("inbound sent %s, want %s", got, want)
 	}

@@ -61,6 +61,19 @@ func (g *gateway) inbound(c *gin.Context) (int, any, error) {
 	return http.StatusOK, product, err
 }
 
+func (g *gateway) setLayout(c *gin.Context) (int, any, error) {
+	sku, err := sku(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	var in inventoryapi.LayoutRequest
+	if err := web.Decode(c, &in); err != nil {
+		return 0, nil, err
+	}
+	product, err := g.inventory.SetLayout(c.Request.Context(), sku, in)
+	return http.StatusOK, product, err
+}
+
 func (g *gateway) strategies(c *gin.Context) (int, any, error) {
 	found, err := g.inventory.Strategies(c.Request.Context())
 	return http.StatusOK, found, err

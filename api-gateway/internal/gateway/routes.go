@@ -29,6 +29,7 @@ func New(cfg Config) *gin.Engine {
 	admin := v1.Group("/admin", g.authenticate, g.requireRole(orderapi.RoleAdmin))
 	admin.POST("/products", web.Handle(g.createProduct))
 	admin.POST("/products/:sku/inbound", web.Handle(g.inbound))
+	admin.PUT("/products/:sku/layout", web.Handle(g.setLayout))
 	admin.GET("/audit", web.Handle(g.audit))
 	admin.GET("/strategies", web.Handle(g.strategies))
 	return e

@@ -63,6 +63,15 @@ func (a *api) inbound(c *gin.Context) (int, any, error) {
 	return http.StatusOK, inventoryapi.Product(p), err
 }
 
+func (a *api) setLayout(c *gin.Context) (int, any, error) {
+	var in inventoryapi.LayoutRequest
+	if err := web.Decode(c, &in); err != nil {
+		return 0, nil, err
+	}
+	p, err := a.store.SetLayout(c.Request.Context(), c.Param("sku"), store.Shape(in))
+	return http.StatusOK, inventoryapi.Product(p), err
+}
+
 func (a *api) audit(c *gin.Context) (int, any, error) {
 	found, err := a.store.Audit(c.Request.Context())
 	if err != nil {

@@ -65,6 +65,7 @@ func (a *api) routes(r gin.IRoutes) {
 	r.GET("/products/:sku", web.Handle(a.product))
 	r.POST("/products", web.Handle(a.createProduct))
 	r.POST("/products/:sku/inbound", web.Handle(a.inbound))
+	r.PUT("/products/:sku/layout", web.Handle(a.setLayout))
 
 	r.GET("/audit", web.Handle(a.audit))
 	r.GET("/strategies", web.Handle(a.strategies))

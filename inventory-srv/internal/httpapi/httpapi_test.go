@@ -250,7 +250,7 @@ func TestAPI_Catalogue(t *testing.T) {
 		t.Fatal(err)
 	}
 	entry := func(sku string) inventoryapi.Product {
-		return inventoryapi.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250, Available: 5}
+		return inventoryapi.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250, Available: 5, Layout: "row"}
 	}
 	want := []inventoryapi.ProductPage{
 		{Products: []inventoryapi.Product{entry("A"), entry("B")}, NextCursor: "B"},
@@ -258,6 +258,17 @@ func TestAPI_Catalogue(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, []inventoryapi.ProductPage{first, second}); diff != "" {
 		t.Errorf("pages (-want +got):\n%s", diff)
+	}
+	moved, err := s.SetLayout(ctx, "B", inventoryapi.LayoutRequest{Layout: "buckets", Buckets: 4})
+	if err != nil || moved.Layout != "buckets" || moved.Available != 5 {
+		t.Errorf("B in buckets: %+v, error %v", moved, err)
+	}
+	if _, err := s.SetLayout(ctx, "B", inventoryapi.LayoutRequest{Layout: "heap"}); !errors.Is(err, inventoryapi.ErrInvalidLayout) {
+		t.Errorf("an unknown layout: %v", err)
+	}
+	results, err := s.Reserve(ctx, []inventoryapi.ReserveOrder{order("ELSEWHERE", "B", 1)})
+	if err != nil || results[0].Problem == nil || results[0].Problem.Code != "wrong_layout" || results[0].Problem.Status != http.StatusConflict {
+		t.Errorf("a strategy of the row on buckets: %+v, error %v", results, err)
 	}
 	if _, err := s.Product(ctx, "NOTHING"); !errors.Is(err, inventoryapi.ErrUnknownSKU) {
 		t.Errorf("an unknown product: %v", err)

@@ -23,6 +23,7 @@ var (
 	ErrReferenceMismatch = fault.New(fault.Mismatch, "reference_mismatch", "this reference was used before for another inbound")
 	ErrInvalidProduct    = fault.New(fault.Invalid, "invalid_product", "the product is not valid")
 	ErrInvalidInbound    = fault.New(fault.Invalid, "invalid_inbound", "the inbound is not valid")
+	ErrInvalidLayout     = fault.New(fault.Invalid, "invalid_layout", "stock cannot be stored that way")
 	ErrUnknownStrategy   = fault.New(fault.Invalid, "unknown_strategy", "no such strategy")
 )
 

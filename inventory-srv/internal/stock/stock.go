@@ -17,6 +17,19 @@ const (
 	MaxQuantity = 10_000
 )
 
+// Layouts: how a SKU's stock is stored. A strategy works on one of them.
+const (
+	LayoutRow     = "row"     // counters on the one stock row
+	LayoutBuckets = "buckets" // counters split over several rows
+	LayoutUnits   = "units"   // a row for each unit
+)
+
+// The buckets of layout "buckets".
+const (
+	MaxBuckets     = 256
+	DefaultBuckets = 16
+)
+
 // ValidSKU reports whether sku can name a product. Lower case is refused: it would be another row in Go than in many a
 // database. It has 1 to 64 of A-Z, 0-9, dot, hyphen and underscore.
 func ValidSKU(sku string) bool {

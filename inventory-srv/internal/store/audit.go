@@ -51,7 +51,7 @@ func readAudit(tx *gorm.DB) (Audit, error) {
 		return Audit{}, fmt.Errorf("read the clock: %w", err)
 	}
 	if err := tx.Raw("SELECT sku, layout, available, reserved, sold FROM stock ORDER BY sku").Scan(&out.Entries).Error; err != nil {
-		return Audit{}, fmt.Errorf("read the counters: %w", err)
+		return Audit{}, fmt.Errorf("read the stock rows: %w", err)
 	}
 	place := make(map[string]int, len(out.Entries))
 	for i, e := range out.Entries {
@@ -66,6 +66,9 @@ func readAudit(tx *gorm.DB) (Audit, error) {
 		}
 		return &out.Entries[i]
 	}
+	if err := addPlaces(tx, entry); err != nil {
+		return Audit{}, err
+	}
 	if err := addInbound(tx, entry); err != nil {
 		return Audit{}, err
 	}
@@ -74,6 +77,30 @@ func readAudit(tx *gorm.DB) (Audit, error) {
 	}
 	slices.SortFunc(out.Entries, func(a, b Entry) int { return strings.Compare(a.SKU, b.SKU) })
 	return out, nil
+}
+
+// addPlaces adds what is not on the stock rows. A SKU may have units in other places than its layout's: sold ones stay where
+// they were sold.
+func addPlaces(tx *gorm.DB, entry func(sku string) *Entry) error {
+	for what, query := range map[string]string{
+		"buckets": `SELECT sku, CAST(SUM(available) AS SIGNED) AS available, CAST(SUM(reserved) AS SIGNED) AS reserved, CAST(SUM(sold) AS SIGNED) AS sold
+			FROM stock_buckets GROUP BY sku`,
+		"units": `SELECT sku, CAST(SUM(order_no IS NULL) AS SIGNED) AS available, CAST(SUM(order_no IS NOT NULL AND sold = 0) AS SIGNED) AS reserved,
+			CAST(SUM(sold) AS SIGNED) AS sold
+			FROM stock_units GROUP BY sku`,
+	} {
+		var sums []Entry
+		if err := tx.Raw(query).Scan(&sums).Error; err != nil {
+			return fmt.Errorf("sum up the %s: %w", what, err)
+		}
+		for _, s := range sums {
+			e := entry(s.SKU)
+			e.Available += s.Available
+			e.Reserved += s.Reserved
+			e.Sold += s.Sold
+		}
+	}
+	return nil
 }
 
 func addInbound(tx *gorm.DB, entry func(sku string) *Entry) error {

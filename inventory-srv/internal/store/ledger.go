@@ -25,6 +25,9 @@ func (s *Store) Ledger() *Ledger { return &Ledger{db: s.db} }
 // called several times, each time in a new transaction, when the database asks for a repetition.
 type Move func(tx *gorm.DB, lines []stock.Line) error
 
+// End is a Move at the end of a reservation, which was made by the named strategy.
+type End func(tx *gorm.DB, strategy string, lines []stock.Line) error
+
 // Reserve writes a reservation of r, whose units deduct takes. An order that is known already is answered from the
 // ledger without a call of deduct: with an equal receipt, stock.ErrMismatch or stock.ErrClosed. Every other error has
 // left nothing behind, except one that fault.Ambiguous reports.

@@ -17,7 +17,8 @@ type Product struct {
 	Title      string
 	PriceCents int64
 	Available  int64
-	Lab        bool // the strategies that lose updates may sell it
+	Layout     string // how its stock is stored, see SetLayout
+	Lab        bool   // the strategies that lose updates may sell it
 }
 
 // Inbound is a delivery of units. Reference is the sender's name for it; sent twice it counts once.
@@ -168,7 +169,11 @@ func (s *Store) Products(ctx context.Context, after string, limit int) ([]Produc
 	return page, nil
 }
 
-const selectProduct = "SELECT p.sku, p.title, p.price_cents, s.available, s.lab FROM products p JOIN stock s ON s.sku = p.sku"
+// selectProduct adds up the free units of all places, at one moment.
+const selectProduct = `SELECT p.sku, p.title, p.price_cents, s.layout, s.lab, s.available
+		+ COALESCE((SELECT CAST(SUM(b.available) AS SIGNED) FROM stock_buckets b WHERE b.sku = s.sku), 0)
+		+ (SELECT COUNT(*) FROM stock_units u WHERE u.sku = s.sku AND u.order_no IS NULL) AS available
+	FROM products p JOIN stock s ON s.sku = p.sku`
 
 func readProduct(tx *gorm.DB, sku string) (Product, error) {
 	var found []Product

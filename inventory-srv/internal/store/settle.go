@@ -12,7 +12,7 @@ import (
 
 // Confirm ends a reservation as sold; sell moves its units from reserved to sold. A repeat changes nothing and succeeds.
 // stock.ErrClosed when the order was released, stock.ErrUnknownOrder when it was never reserved.
-func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell Move) error {
+func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell End) error {
 	if err := CheckOrderNo(orderNo); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell Move) error {
 		case h.Status != stock.Reserved:
 			return stock.ErrClosed
 		}
-		return end(tx, orderNo, stock.Confirmed, sell)
+		return end(tx, h, stock.Confirmed, sell)
 	}, database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND status = 'confirmed' FOR UPDATE", orderNo))
 	if err != nil {
 		return notExecuted(ctx, fmt.Errorf("confirm %s: %w", orderNo, err))
@@ -39,7 +39,7 @@ func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell Move) error {
 // Release ends a reservation as released; giveBack moves its units from reserved to available. A repeat changes nothing
 // and succeeds. Of an order that was never reserved it writes the tombstone, by which a reserve that is still on its way
 // is refused. stock.ErrConfirmed when the order was confirmed.
-func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack Move) error {
+func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack End) error {
 	if err := CheckOrderNo(orderNo); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack Move) err
 		case h.Status == stock.Confirmed:
 			return stock.ErrConfirmed
 		}
-		return end(tx, orderNo, stock.Released, giveBack)
+		return end(tx, h, stock.Released, giveBack)
 	}, database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND status IN ('released', 'void') FOR UPDATE", orderNo))
 	if err != nil {
 		return notExecuted(ctx, fmt.Errorf("release %s: %w", orderNo, err))
@@ -80,17 +80,17 @@ func lockOrBury(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
 }
 
 // end gives a reserved header its final status and moves the units. The caller holds the header's lock.
-func end(tx *gorm.DB, orderNo string, status stock.Status, move Move) error {
-	res := tx.Exec("UPDATE reservations SET status = ?, updated_at = UTC_TIMESTAMP(6) WHERE order_no = ? AND status = 'reserved'", status, orderNo)
+func end(tx *gorm.DB, h header, status stock.Status, move End) error {
+	res := tx.Exec("UPDATE reservations SET status = ?, updated_at = UTC_TIMESTAMP(6) WHERE order_no = ? AND status = 'reserved'", status, h.OrderNo)
 	if res.Error != nil {
 		return fmt.Errorf("mark %s: %w", status, res.Error)
 	}
 	if res.RowsAffected != 1 {
-		return fmt.Errorf("%w: %s left its status under our lock", errLedger, orderNo)
+		return fmt.Errorf("%w: %s left its status under our lock", errLedger, h.OrderNo)
 	}
-	lines, err := readLines(tx, orderNo)
+	lines, err := readLines(tx, h.OrderNo)
 	if err != nil {
 		return err
 	}
-	return move(tx, lines)
+	return move(tx, h.Strategy, lines)
 }

@@ -24,7 +24,9 @@ func newStore(t *testing.T) (*store.Store, *gorm.DB) {
 	return store.New(db), db
 }
 
-func mug() store.Product { return store.Product{SKU: "MUG", Title: "Mug, gr\u00fcn", PriceCents: 1290} }
+func mug() store.Product {
+	return store.Product{SKU: "MUG", Title: "Mug, gr\u00fcn", PriceCents: 1290, Layout: stock.LayoutRow}
+}
 
 func delivery(reference string, quantity int64) store.Inbound {
 	return store.Inbound{SKU: "MUG", Quantity: quantity, Reference: reference, Reason: "test", Actor: "test"}
@@ -173,7 +175,7 @@ func TestStore_Reservations(t *testing.T) {
 	for i := range 7 {
 		reserve(t, s, fmt.Sprintf("ORDER-%d", i), int64(i+1))
 	}
-	if err := s.Ledger().Release(t.Context(), "ORDER-9", nothing); err != nil {
+	if err := s.Ledger().Release(t.Context(), "ORDER-9", func(*gorm.DB, string, []stock.Line) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -215,7 +217,7 @@ func TestStore_Audit(t *testing.T) {
 	mustStock(t, s, 10)
 	reserve(t, s, "HELD", 2)
 	reserve(t, s, "SOLD", 3)
-	sell := func(tx *gorm.DB, lines []stock.Line) error {
+	sell := func(tx *gorm.DB, _ string, lines []stock.Line) error {
 		return tx.Exec("UPDATE stock SET reserved = reserved - ?, sold = sold + ? WHERE sku = ?", lines[0].Quantity, lines[0].Quantity, lines[0].SKU).Error
 	}
 	if err := s.Ledger().Confirm(t.Context(), "SOLD", sell); err != nil {
@@ -249,7 +251,7 @@ func TestLedger_Undone(t *testing.T) {
 	mustStock(t, s, 10)
 	reserve(t, s, "HELD", 2)
 	broken := errors.New("broken")
-	fail := func(*gorm.DB, []stock.Line) error { return broken }
+	fail := func(*gorm.DB, string, []stock.Line) error { return broken }
 	if err := s.Ledger().Confirm(t.Context(), "HELD", fail); !errors.Is(err, broken) {
 		t.Errorf("confirm: got %v", err)
 	}
@@ -257,7 +259,7 @@ func TestLedger_Undone(t *testing.T) {
 		t.Errorf("release: got %v", err)
 	}
 	r := stock.Request{OrderNo: "NEW", Strategy: "test", Lines: []stock.Line{{SKU: "MUG", Quantity: 1}}}
-	if _, err := s.Ledger().Reserve(t.Context(), r, fail); !errors.Is(err, broken) {
+	if _, err := s.Ledger().Reserve(t.Context(), r, func(*gorm.DB, []stock.Line) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("reserve: got %v", err)
 	}
 	states, err := s.States(t.Context(), []string{"HELD", "NEW"})

@@ -108,9 +108,3 @@ func unitsOf(orderNos []string, lines map[string][]stock.Line) map[string]int64 
 	}
 	return units
 }
-
-// reservedBy is an order of another strategy, by which it has to be ended.
-type reservedBy struct{ strategy string }
-
-// Error implements error.
-func (e *reservedBy) Error() string { return "the order was reserved by the strategy " + e.strategy }

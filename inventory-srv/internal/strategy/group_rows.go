@@ -61,7 +61,7 @@ func (cs counters) take(lines []stock.Line) ([]stock.ReceiptLine, error) {
 		switch {
 		case c == nil || c.Title == nil:
 			return nil, store.UnknownSKU(l.SKU)
-		case c.Layout != LayoutRow && elsewhere == "":
+		case c.Layout != stock.LayoutRow && elsewhere == "":
 			elsewhere = l.SKU
 		case c.Available < l.Quantity:
 			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: c.Available})

@@ -117,11 +117,11 @@ func TestSet_Reserve(t *testing.T) {
 	}
 }
 
-// safeNames are the strategies that may work beside one another.
+// safeNames are the strategies of the row that may work beside one another.
 func safeNames() []string {
 	var names []string
 	for _, s := range strategy.List() {
-		if s.Safe {
+		if s.Safe && s.Layout == stock.LayoutRow {
 			names = append(names, s.Name)
 		}
 	}

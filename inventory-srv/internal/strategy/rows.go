@@ -16,24 +16,36 @@ import (
 var errCounters = errors.New("a stock counter does not agree with the ledger")
 
 // rowStock is what all strategies of the row layout share: confirm and release. Both change counters relatively, under
-// the row's own lock, and are therefore right beside any way of reserving.
+// the row's own lock, and are therefore right beside any way of reserving. They ask for no layout: what is reserved on the row
+// stays there, and units that come back to it are free for whatever layout the SKU has by then.
 type rowStock struct{ ledger *store.Ledger }
 
 // Confirm implements stock.Reserver.
 func (s rowStock) Confirm(ctx context.Context, orderNo string) error {
-	return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, lines []stock.Line) error {
-		return move(tx, lines, `UPDATE stock SET reserved = reserved - ?, sold = sold + ?,
-			version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ? AND reserved >= ?`)
+	return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
+		if err := madeIn(stock.LayoutRow, by); err != nil {
+			return err
+		}
+		return move(tx, lines, sellOnRow)
 	})
 }
 
 // Release implements stock.Reserver.
 func (s rowStock) Release(ctx context.Context, orderNo string) error {
-	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, lines []stock.Line) error {
-		return move(tx, lines, `UPDATE stock SET reserved = reserved - ?, available = available + ?,
-			version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ? AND reserved >= ?`)
+	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
+		if err := madeIn(stock.LayoutRow, by); err != nil {
+			return err
+		}
+		return move(tx, lines, giveBackOnRow)
 	})
 }
+
+const (
+	sellOnRow = `UPDATE stock SET reserved = reserved - ?, sold = sold + ?,
+		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ? AND reserved >= ?`
+	giveBackOnRow = `UPDATE stock SET reserved = reserved - ?, available = available + ?,
+		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ? AND reserved >= ?`
+)
 
 // move runs query for each line, in SKU order. A line that changes no row would leave the ledger and the counters apart,
 // so it undoes the transaction.
@@ -63,9 +75,14 @@ type row struct {
 // rows are an order's stock rows, line by line.
 type rows []row
 
-// readRows reads the rows of lines in SKU order; tx says whether they are locked. The primary key is forced because over
-// a small table the optimizer may prefer to scan, and a scan FOR UPDATE waits for the rows of other orders too.
+// readRows reads the rows of lines in SKU order; tx says whether they are locked. stock.ErrUnknownSKU, stock.ErrWrongLayout.
 func readRows(tx *gorm.DB, lines []stock.Line) (rows, error) {
+	return readRowsOf(tx, stock.LayoutRow, lines)
+}
+
+// readRowsOf is readRows for SKUs of another layout. The primary key is forced because over a small table the optimizer may
+// prefer to scan, and a scan FOR UPDATE waits for the rows of other orders too.
+func readRowsOf(tx *gorm.DB, layout string, lines []stock.Line) (rows, error) {
 	skus := stock.Request{Lines: lines}.SKUs()
 	var found rows
 	err := tx.Table("stock FORCE INDEX (PRIMARY)").Select("sku, layout, lab, available, reserved, version").
@@ -77,7 +94,7 @@ func readRows(tx *gorm.DB, lines []stock.Line) (rows, error) {
 		switch {
 		case i >= len(found) || found[i].SKU != sku:
 			return nil, store.UnknownSKU(sku)
-		case found[i].Layout != LayoutRow:
+		case found[i].Layout != layout:
 			return nil, stock.ErrWrongLayout.With("sku", sku)
 		}
 	}

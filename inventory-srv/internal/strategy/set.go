@@ -66,16 +66,21 @@ func (s *Set) Release(ctx context.Context, orderNo string) error {
 }
 
 // end confirms or releases. GroupCommit as the default strategy is asked without a query for each order before it: it
-// reads the headers of a whole flush anyway, and says so if an order was reserved by another strategy.
+// reads the headers of a whole flush anyway. An order that is ended while it is being reserved may turn out to be another
+// strategy's than it was a moment ago, when it was nobody's; that strategy is asked then.
 func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error) error {
-	if gathers(s.reserver[s.def]) {
-		err := op(s.reserver[s.def], ctx, orderNo)
-		if _, another := errors.AsType[*reservedBy](err); !another {
+	chosen := s.reserver[s.def]
+	if !gathers(chosen) {
+		var err error
+		if chosen, err = s.of(ctx, orderNo); err != nil {
 			return err
 		}
 	}
-	chosen, err := s.of(ctx, orderNo)
-	if err != nil {
+	err := op(chosen, ctx, orderNo)
+	if _, another := errors.AsType[*reservedBy](err); !another {
+		return err
+	}
+	if chosen, err = s.of(ctx, orderNo); err != nil {
 		return err
 	}
 	return op(chosen, ctx, orderNo)

@@ -1,4 +1,4 @@
-// Package strategy holds the ways of keeping concurrent orders from harming one stock row, one file each, made to be laid
+// Package strategy holds the ways of keeping concurrent orders from harming a SKU's stock, one file each, made to be laid
 // side by side. They share the ledger (package store) and, on the row layout, confirm and release; what is left in a
 // file is what makes its strategy different.
 //
@@ -14,9 +14,6 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 )
-
-// LayoutRow keeps a SKU's stock as counters on its one stock row.
-const LayoutRow = "row"
 
 // Default is the strategy of a service that is not told another.
 const Default = "redis-lock"
@@ -44,16 +41,35 @@ type Deps struct {
 // List returns the strategies in the order in which a learner should read them.
 func List() []Strategy {
 	return []Strategy{
-		{Name: "naive", Layout: LayoutRow, Idea: "read, subtract in Go, write back: loses updates", New: newNaive},
-		{Name: "mutex", Layout: LayoutRow, Idea: "the same under one lock of the process: right with one replica", SafeAlone: true, New: newMutex},
-		{Name: "for-update", Layout: LayoutRow, Idea: "SELECT … FOR UPDATE in SKU order, subtract, commit", Safe: true, New: newForUpdate},
-		{Name: "conditional", Layout: LayoutRow, Idea: "UPDATE … WHERE available >= ?, and check the affected rows", Safe: true, New: newConditional},
-		{Name: "optimistic", Layout: LayoutRow, Idea: "write only if the version is still the one that was read, else try again", Safe: true, New: newOptimistic},
-		{Name: "redis-lock", Layout: LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
-		{Name: "redlock", Layout: LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
-		{Name: groupCommit, Layout: LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
+		{Name: "naive", Layout: stock.LayoutRow, Idea: "read, subtract in Go, write back: loses updates", New: newNaive},
+		{Name: "mutex", Layout: stock.LayoutRow, Idea: "the same under one lock of the process: right with one replica", SafeAlone: true, New: newMutex},
+		{Name: "for-update", Layout: stock.LayoutRow, Idea: "SELECT … FOR UPDATE in SKU order, subtract, commit", Safe: true, New: newForUpdate},
+		{Name: "conditional", Layout: stock.LayoutRow, Idea: "UPDATE … WHERE available >= ?, and check the affected rows", Safe: true, New: newConditional},
+		{Name: "optimistic", Layout: stock.LayoutRow, Idea: "write only if the version is still the one that was read, else try again", Safe: true, New: newOptimistic},
+		{Name: "redis-lock", Layout: stock.LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
+		{Name: "redlock", Layout: stock.LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
+		{Name: groupCommit, Layout: stock.LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
+		{Name: "buckets", Layout: stock.LayoutBuckets, Idea: "a hot SKU's counter is split over K rows; an order takes whole from one", Safe: true, New: newBuckets},
+		{Name: "skip-locked", Layout: stock.LayoutUnits, Idea: "a row for each unit; an order skips those that others have locked", Safe: true, New: newSkipLocked},
 	}
 }
+
+// madeIn returns a *reservedBy for an order whose strategy works on another layout than this one. Whoever ends an order looks for
+// its strategy first; it may be reserved just after that look.
+func madeIn(layout, by string) error {
+	for _, s := range List() {
+		if s.Name == by && s.Layout != layout {
+			return &reservedBy{by}
+		}
+	}
+	return nil
+}
+
+// reservedBy is an order of another strategy, by which it has to be ended.
+type reservedBy struct{ strategy string }
+
+// Error implements error.
+func (e *reservedBy) Error() string { return "the order was reserved by the strategy " + e.strategy }
 
 // Names returns the names of List, the allowed values of STOCK_STRATEGY.
 func Names() []string {

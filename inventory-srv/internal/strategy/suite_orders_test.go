@@ -371,7 +371,7 @@ func testHundredLines(t *testing.T, s shop) {
 
 func testWrongLayout(t *testing.T, s shop) {
 	s.has(t, "ELSEWHERE", 10)
-	if err := s.one.db.Exec("UPDATE stock SET layout = 'units' WHERE sku = 'ELSEWHERE'").Error; err != nil {
+	if err := s.one.db.Exec("UPDATE stock SET layout = 'elsewhere' WHERE sku = 'ELSEWHERE'").Error; err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.of(0).Reserve(soon(t), order("ORDER", s.by, line("ELSEWHERE", 1))); !errors.Is(err, stock.ErrWrongLayout) {

@@ -79,7 +79,7 @@ func TestSuite(t *testing.T) {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
 					w := worlds.take(t)
-					w.lab = !s.Safe
+					w.lab, w.layout = !s.Safe, s.Layout
 					sh := shop{world: w, by: s.Name, at: [2]*strategy.Set{w.one.set(t), w.two.set(t)}}
 					if s.SafeAlone {
 						sh.at[1] = sh.at[0]
@@ -223,7 +223,7 @@ func shortLines(err error) []stock.ShortLine {
 	return short
 }
 
-// testWaits has somebody else sit on the stock row for longer than anybody waits. The answer is contention, which is
+// testWaits has somebody else sit on the stock, wherever it is, for longer than anybody waits. The answer is contention, which is
 // certainly not executed, and never that the shop is sold out.
 func testWaits(t *testing.T, s shop) {
 	s.has(t, "A", 10)
@@ -232,8 +232,14 @@ func testWaits(t *testing.T, s shop) {
 	}
 	sitting := s.one.db.Begin()
 	defer sitting.Rollback()
-	if err := sitting.Exec("UPDATE stock SET version = version + 1 WHERE sku = 'A'").Error; err != nil {
-		t.Fatal(err)
+	for _, query := range []string{
+		"UPDATE stock SET version = version + 1 WHERE sku = 'A'",
+		"UPDATE stock_buckets SET version = version + 1 WHERE sku = 'A'",
+		"SELECT unit FROM stock_units WHERE sku = 'A' FOR UPDATE",
+	} {
+		if err := sitting.Exec(query).Error; err != nil {
+			t.Fatal(err)
+		}
 	}
 	operations := map[string]func(context.Context) error{
 		"reserve": func(ctx context.Context) error {

@@ -50,6 +50,7 @@ type world struct {
 	redis    redis.UniversalClient
 	prefix   string // of the locks
 	lab      bool   // its products may be harmed
+	layout   string // of its products; "" is the row
 	spoilt   bool   // not fit for another test
 }
 
@@ -106,12 +107,14 @@ func (ws *worlds) take(t *testing.T) *world {
 
 func (w *world) clear(t *testing.T) {
 	t.Helper()
-	for _, table := range []string{"reservation_lines", "reservations", "stock_inbound", "stock", "products"} {
+	for _, table := range []string{
+		"reservation_allocations", "stock_buckets", "stock_units", "reservation_lines", "reservations", "stock_inbound", "stock", "products",
+	} {
 		if err := w.one.db.Exec("DELETE FROM " + table).Error; err != nil {
 			t.Fatalf("clear the world: %v", err)
 		}
 	}
-	w.lab = false
+	w.lab, w.layout = false, ""
 	for _, i := range []*instance{&w.one, &w.two} {
 		i.registry = prometheus.NewRegistry()
 		i.deadlocks.Store(0)
@@ -191,6 +194,9 @@ func (w *world) has(t *testing.T, sku string, units int64) {
 // bring is has for those who may have to try again.
 func (w *world) bring(ctx context.Context, sku string, units int64) error {
 	_, err := w.one.store.CreateProduct(ctx, store.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250, Lab: w.lab})
+	if err == nil && w.layout != "" {
+		_, err = w.one.store.SetLayout(ctx, sku, store.Shape{Layout: w.layout})
+	}
 	if err != nil || units == 0 {
 		return err
 	}

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/database"
+)
+
+// Shape says how a SKU's stock is to be stored.
+type Shape struct {
+	Layout  string // stock.LayoutRow and so on
+	Buckets int    // for stock.LayoutBuckets: over how many rows; 0 is stock.DefaultBuckets
+}
+
+// place is a stock row as a change of layout sees it.
+type place struct {
+	Layout    string
+	Available int64
+	Places    int64
+}
+
+// SetLayout stores a SKU's stock in another way, while it is being sold, and returns the product. Buckets that are
+// buckets already are dealt out anew, over another number of them if that is asked for. stock.ErrUnknownSKU,
+// stock.ErrInvalidLayout.
+//
+// It is one transaction that holds the stock row's lock, the gate: whoever wants to refuse an order, or to put units into a
+// place, takes it first and reads the layout under it. So an order that races the change is told that the layout is
+// another, and never that an empty old place is sold out.
+//
+// Only free units move out of the stock row. What open orders hold there stays there, and so does what was sold: confirm and
+// release find an order's units where its allocation says, and on the stock row if there is none.
+func (s *Store) SetLayout(ctx context.Context, sku string, to Shape) (Product, error) {
+	if err := checkShape(sku, &to); err != nil {
+		return Product{}, err
+	}
+	var out Product
+	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		if err := setLayout(tx, sku, to); err != nil {
+			return err
+		}
+		var err error
+		out, err = readProduct(tx, sku)
+		return err
+	})
+	if err != nil {
+		return Product{}, notExecuted(ctx, fmt.Errorf("set the layout of %s: %w", sku, err))
+	}
+	return out, nil
+}
+
+func checkShape(sku string, to *Shape) error {
+	switch {
+	case !stock.ValidSKU(sku):
+		return UnknownSKU(sku)
+	case to.Layout != stock.LayoutRow && to.Layout != stock.LayoutBuckets && to.Layout != stock.LayoutUnits:
+		return stock.ErrInvalidLayout.WithText("a layout is %s, %s or %s", stock.LayoutRow, stock.LayoutBuckets, stock.LayoutUnits)
+	case to.Layout != stock.LayoutBuckets && to.Buckets != 0:
+		return stock.ErrInvalidLayout.WithText("only the layout %s has buckets", stock.LayoutBuckets)
+	case to.Buckets < 0 || to.Buckets > stock.MaxBuckets:
+		return stock.ErrInvalidLayout.WithText("there are 1 to %d buckets", stock.MaxBuckets)
+	}
+	if to.Layout == stock.LayoutBuckets && to.Buckets == 0 {
+		to.Buckets = stock.DefaultBuckets
+	}
+	return nil
+}
+
+func setLayout(tx *gorm.DB, sku string, to Shape) error {
+	var found []place
+	if err := tx.Raw("SELECT layout, available, places FROM stock WHERE sku = ? FOR UPDATE", sku).Scan(&found).Error; err != nil {
+		return fmt.Errorf("lock the stock row: %w", err)
+	}
+	if len(found) == 0 {
+		return UnknownSKU(sku)
+	}
+	now := found[0]
+	if now.Layout == to.Layout && to.Layout != stock.LayoutBuckets {
+		return nil
+	}
+	back, err := collect(tx, sku, now.Layout)
+	if err != nil {
+		return err
+	}
+	available, places := now.Available+back.Available, now.Places
+	if to.Layout == stock.LayoutBuckets {
+		if err := dealOut(tx, sku, places, available, int64(to.Buckets)); err != nil {
+			return err
+		}
+		available, places = 0, places+int64(to.Buckets)
+	}
+	// The version grows, so that an optimistic writer who read the row before this learns of it.
+	err = tx.Exec(`UPDATE stock SET layout = ?, available = ?, reserved = reserved + ?, sold = sold + ?, places = ?,
+		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?`, to.Layout, available, back.Reserved, back.Sold, places, sku).Error
+	if err != nil {
+		return fmt.Errorf("write the stock row: %w", err)
+	}
+	return nil
+}
+
+// gathered is what came back from a SKU's places.
+type gathered struct{ Available, Reserved, Sold int64 }
+
+// collect empties the places of a layout for the stock row. The caller holds the gate.
+func collect(tx *gorm.DB, sku, from string) (gathered, error) {
+	switch from {
+	case stock.LayoutBuckets:
+		return collectBuckets(tx, sku)
+	case stock.LayoutUnits:
+		return collectUnits(tx, sku)
+	}
+	return gathered{}, nil
+}
+
+// collectBuckets takes all counters back and ends the allocations: from now on the units of open orders are reserved on the
+// stock row. Every write of an allocation is made under the lock of its bucket, so none can be missed.
+func collectBuckets(tx *gorm.DB, sku string) (gathered, error) {
+	var buckets []gathered
+	err := tx.Raw("SELECT available, reserved, sold FROM stock_buckets FORCE INDEX (PRIMARY) WHERE sku = ? ORDER BY bucket FOR UPDATE", sku).
+		Scan(&buckets).Error
+	if err != nil {
+		return gathered{}, fmt.Errorf("lock the buckets: %w", err)
+	}
+	for _, table := range []string{"reservation_allocations", "stock_buckets"} {
+		if err := tx.Exec("DELETE FROM "+table+" WHERE sku = ?", sku).Error; err != nil {
+			return gathered{}, fmt.Errorf("empty %s: %w", table, err)
+		}
+	}
+	var sum gathered
+	for _, b := range buckets {
+		sum.Available += b.Available
+		sum.Reserved += b.Reserved
+		sum.Sold += b.Sold
+	}
+	return sum, nil
+}
+
+// collectUnits removes the free units, waiting for the orders that are taking some of them. Units that name an order stay: they
+// are sold, or sold or released by their order.
+func collectUnits(tx *gorm.DB, sku string) (gathered, error) {
+	res := tx.Exec("DELETE u FROM stock_units AS u FORCE INDEX (stock_units_order) WHERE u.sku = ? AND u.order_no IS NULL", sku)
+	if res.Error != nil {
+		return gathered{}, fmt.Errorf("remove the free units: %w", res.Error)
+	}
+	return gathered{Available: res.RowsAffected}, nil
+}
+
+// dealOut spreads units evenly over new buckets, whose numbers follow after.
+func dealOut(tx *gorm.DB, sku string, after, units, buckets int64) error {
+	s := newStatement(int(buckets), keySize, "INSERT INTO stock_buckets (sku, bucket, available) VALUES ")
+	for i := range buckets {
+		share := units / buckets
+		if i < units%buckets {
+			share++
+		}
+		s.comma(int(i)).add("(").text(sku).add(",").number(after + i + 1).add(",").number(share).add(")")
+	}
+	if _, err := s.exec(tx); err != nil {
+		return fmt.Errorf("insert %d buckets: %w", buckets, err)
+	}
+	return nil
+}

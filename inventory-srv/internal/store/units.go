@@ -1,0 +1,81 @@
+package store
+
+import (
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+)
+
+// unitChunk is how many unit rows one INSERT makes.
+const unitChunk = 1000
+
+// MakeUnits makes rows for units of the store room: some for an order and some that are free. The caller holds the gate and
+// has seen that there are so many.
+func MakeUnits(tx *gorm.DB, sku, orderNo string, ordered, free int64) error {
+	var places []int64
+	if err := tx.Raw("SELECT places FROM stock WHERE sku = ?", sku).Scan(&places).Error; err != nil {
+		return fmt.Errorf("read the last place of %s: %w", sku, err)
+	}
+	if len(places) == 0 {
+		return UnknownSKU(sku)
+	}
+	number, all := places[0], ordered+free
+	for made := int64(0); made < all; {
+		n := min(unitChunk, all-made)
+		s := newStatement(int(n), lineSize, "INSERT INTO stock_units (sku, unit, order_no) VALUES ")
+		for i := range n {
+			s.comma(int(i)).add("(").text(sku).add(",").number(number + made + i + 1).add(",")
+			if made+i < ordered {
+				s.text(orderNo).add(")")
+			} else {
+				s.add("NULL)")
+			}
+		}
+		if _, err := s.exec(tx); err != nil {
+			return fmt.Errorf("make %d units of %s: %w", n, sku, err)
+		}
+		made += n
+	}
+	res := tx.Exec(`UPDATE stock SET available = available - ?, places = places + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+		WHERE sku = ? AND available >= ?`, all, all, sku, all)
+	if res.Error != nil {
+		return fmt.Errorf("take %d units of %s from the store room: %w", all, sku, res.Error)
+	}
+	if res.RowsAffected != 1 {
+		return fmt.Errorf("%w: the store room of %s had fewer than %d units", errLedger, sku, all)
+	}
+	return nil
+}
+
+// ReturnUnits makes the units of an order free again, under the gate: as units, or, if the SKU has another layout by now, in
+// the store room.
+func ReturnUnits(tx *gorm.DB, l stock.Line, orderNo string) error {
+	var layout []string
+	if err := tx.Raw("SELECT layout FROM stock WHERE sku = ? FOR UPDATE", l.SKU).Scan(&layout).Error; err != nil {
+		return fmt.Errorf("lock the stock row of %s: %w", l.SKU, err)
+	}
+	if len(layout) == 0 {
+		return UnknownSKU(l.SKU)
+	}
+	query := "UPDATE stock_units FORCE INDEX (stock_units_order) SET order_no = NULL WHERE sku = ? AND order_no = ? AND sold = 0"
+	if layout[0] != stock.LayoutUnits {
+		query = "DELETE u FROM stock_units AS u FORCE INDEX (stock_units_order) WHERE u.sku = ? AND u.order_no = ? AND u.sold = 0"
+	}
+	res := tx.Exec(query, l.SKU, orderNo)
+	if res.Error != nil {
+		return fmt.Errorf("return the units of %s: %w", l.SKU, res.Error)
+	}
+	if res.RowsAffected != l.Quantity {
+		return fmt.Errorf("%w: %s has %d units of %s, not %d", errLedger, orderNo, res.RowsAffected, l.SKU, l.Quantity)
+	}
+	if layout[0] == stock.LayoutUnits {
+		return nil
+	}
+	err := tx.Exec("UPDATE stock SET available = available + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", l.Quantity, l.SKU).Error
+	if err != nil {
+		return fmt.Errorf("bring the units of %s back to the store room: %w", l.SKU, err)
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package strategy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
+)
+
+// seller is a layout with one of its strategies.
+type seller struct{ layout, by string }
+
+func sellers() []seller {
+	return []seller{{stock.LayoutRow, "conditional"}, {stock.LayoutRow, groupCommit}, {stock.LayoutBuckets, "buckets"}, {stock.LayoutUnits, "skip-locked"}}
+}
+
+// pairs calls test for each two sellers whose layouts differ, both ways.
+func pairs(t *testing.T, test func(*testing.T, *world, seller, seller)) {
+	t.Helper()
+	t.Parallel()
+	worlds := newWorlds(t)
+	for _, from := range sellers() {
+		for _, to := range sellers() {
+			if from.layout == to.layout {
+				continue
+			}
+			t.Run(from.by+" to "+to.by, func(t *testing.T) {
+				t.Parallel()
+				w := worlds.take(t)
+				w.layout = from.layout
+				test(t, w, from, to)
+			})
+		}
+	}
+}
+
+func (w *world) relay(t *testing.T, sku, layout string) {
+	t.Helper()
+	if _, err := w.two.store.SetLayout(soon(t), sku, store.Shape{Layout: layout}); err != nil {
+		t.Fatalf("to %s: %v", layout, err)
+	}
+}
+
+// TestLayout_OpenOrders changes the layout while orders are open: they are confirmed and released as ever, and what is left is
+// sold to the last unit in the new way.
+func TestLayout_OpenOrders(t *testing.T) { // parallel in pairs
+	pairs(t, func(t *testing.T, w *world, from, to seller) {
+		w.has(t, "A", 20)
+		one, two := w.one.set(t), w.two.set(t)
+		ctx := soon(t)
+		for i := range 6 {
+			if _, err := buy(ctx, one, order(fmt.Sprintf("OLD-%d", i), from.by, line("A", 2))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(two.Confirm(ctx, "OLD-0"), two.Release(ctx, "OLD-1")); err != nil {
+			t.Fatal(err)
+		}
+		w.wantLedger(t, "A", 10, 8, 2)
+		w.relay(t, "A", to.layout)
+		w.wantLedger(t, "A", 10, 8, 2)
+		if _, err := one.Reserve(ctx, order("LATE", from.by, line("A", 1))); !errors.Is(err, stock.ErrWrongLayout) {
+			t.Errorf("by the old strategy: got %v, want a wrong layout", err)
+		}
+		if err := errors.Join(one.Confirm(ctx, "OLD-2"), two.Release(ctx, "OLD-3")); err != nil {
+			t.Fatal(err)
+		}
+		w.wantLedger(t, "A", 12, 4, 4)
+		for i := range 4 {
+			if _, err := buy(ctx, two, order(fmt.Sprintf("NEW-%d", i), to.by, line("A", 3))); err != nil {
+				t.Fatalf("order %d by %s: %v", i, to.by, err)
+			}
+		}
+		if _, err := two.Reserve(ctx, order("ONE-MORE", to.by, line("A", 1))); !errors.Is(err, stock.ErrOutOfStock) {
+			t.Errorf("one more than there is: %v", err)
+		}
+		w.wantLedger(t, "A", 0, 16, 4)
+		w.relay(t, "A", from.layout)
+		if err := errors.Join(one.Confirm(ctx, "OLD-4"), one.Release(ctx, "OLD-5"), two.Confirm(ctx, "NEW-0"), one.Release(ctx, "NEW-1")); err != nil {
+			t.Fatal(err)
+		}
+		w.wantLedger(t, "A", 5, 6, 9)
+		if _, err := buy(ctx, one, order("LAST", from.by, line("A", 5))); err != nil {
+			t.Errorf("what came back, by the first strategy again: %v", err)
+		}
+		w.wantLedger(t, "A", 0, 11, 9)
+	})
+}
+
+// TestLayout_UnderLoad changes the layout to and fro while exactly as many buyers as there are units buy, confirm, and give back
+// and buy again. Each must get a unit in the end: a refusal would be a lie.
+func TestLayout_UnderLoad(t *testing.T) { // parallel in pairs
+	pairs(t, func(t *testing.T, w *world, from, to seller) {
+		const buyers, leastChanges = 40, 6
+		w.has(t, "A", buyers)
+		at := [2]*strategy.Set{w.one.set(t), w.two.set(t)}
+		ctx, stop := context.WithCancel(soon(t))
+		defer stop()
+		var changes, wrong, done atomic.Int64
+		var changing sync.WaitGroup
+		changing.Go(func() {
+			for ctx.Err() == nil && (changes.Load() < leastChanges || done.Load() < buyers) {
+				for _, layout := range []string{to.layout, from.layout} {
+					if _, err := w.two.store.SetLayout(ctx, "A", store.Shape{Layout: layout}); err != nil && !errors.Is(err, stock.ErrContended) {
+						t.Errorf("to %s: %v", layout, err)
+						return
+					}
+					changes.Add(1)
+				}
+			}
+		})
+		atOnce(buyers, func(i int) {
+			defer done.Add(1)
+			for round := 0; ctx.Err() == nil; round++ {
+				no := fmt.Sprintf("ORDER-%d-%d", i, round)
+				if err := buyInEither(ctx, at[i%2], no, &wrong, from, to); err != nil {
+					t.Errorf("buyer %d: %v", i, err)
+					return
+				}
+				if round == 0 || changes.Load() < leastChanges { // something to come back while the layout changes
+					if err := settle(ctx, at[(i+1)%2].Release, no); err != nil {
+						t.Errorf("release %s: %v", no, err)
+					}
+					continue
+				}
+				if err := settle(ctx, at[(i+1)%2].Confirm, no); err != nil {
+					t.Errorf("confirm %s: %v", no, err)
+				}
+				return
+			}
+		})
+		changing.Wait()
+		t.Logf("%d changes of layout, %d answers \"wrong layout\"", changes.Load(), wrong.Load())
+		if faults := w.faults(t); faults != nil {
+			t.Errorf("the ledger is broken: %s", strings.Join(faults, "; "))
+		}
+		w.wantLedger(t, "A", 0, 0, buyers)
+	})
+}
+
+// buyInEither asks by one strategy, and by the other when the layout is wrong, until the answer is another one.
+func buyInEither(ctx context.Context, s stock.Reserver, no string, wrong *atomic.Int64, sellers ...seller) error {
+	for i := 0; ; i++ {
+		_, err := buy(ctx, s, order(no, sellers[i%len(sellers)].by, line("A", 1)))
+		if !errors.Is(err, stock.ErrWrongLayout) || ctx.Err() != nil {
+			return err
+		}
+		wrong.Add(1)
+	}
+}
+
+// TestPlaces_NoFalseRefusal: somebody has locked the last unit and has not committed. Whoever wants it too must wait for the
+// outcome, and gets it when there was none.
+func TestPlaces_NoFalseRefusal(t *testing.T) {
+	t.Parallel()
+	for _, s := range sellers() {
+		if s.layout == stock.LayoutRow {
+			continue
+		}
+		t.Run(s.by, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.layout = s.layout
+			w.has(t, "A", 1)
+			two := w.two.set(t)
+			ctx := soon(t)
+			if _, err := two.Reserve(ctx, order("FIRST", s.by, line("A", 1))); err != nil { // lays the unit out
+				t.Fatal(err)
+			}
+			if err := two.Release(ctx, "FIRST"); err != nil {
+				t.Fatal(err)
+			}
+			stopped := stallAt(t, w.one, "INSERT INTO reservation_lines")
+			holding, giveUp := context.WithCancel(ctx)
+			defer giveUp()
+			holder := goReserve(holding, w.one.set(t), order("HOLDER", s.by, line("A", 1)))
+			stopped.await(t, holder)
+			second := goReserve(ctx, two, order("SECOND", s.by, line("A", 1)))
+			eventually(t, "the second one's wait", func() bool {
+				select {
+				case err := <-second:
+					t.Fatalf("the last unit may come back, and the second order was answered: %v", err)
+				default:
+				}
+				return w.waiting(t)
+			})
+			giveUp()
+			close(stopped.resume)
+			if err := <-holder; err == nil {
+				t.Fatal("the holder was not cut: this run has shown nothing")
+			}
+			if err := <-second; err != nil {
+				t.Errorf("the unit came back, and the second order got %v", err)
+			}
+			w.wantLedger(t, "A", 0, 1, 0)
+		})
+	}
+}
+
+// TestSkipLocked_ManyUnits: a delivery of a million costs no million rows. Rows are made when they are needed.
+func TestSkipLocked_ManyUnits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.layout = stock.LayoutUnits
+	w.has(t, "A", 1_000_000)
+	set := w.one.set(t)
+	ctx := soon(t)
+	for i := range 3 {
+		if _, err := set.Reserve(ctx, order(fmt.Sprintf("ORDER-%d", i), "skip-locked", line("A", 1000))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wantLedger(t, "A", 997_000, 3000, 0)
+	var rows int64
+	if err := w.one.db.Raw("SELECT COUNT(*) FROM stock_units").Scan(&rows).Error; err != nil {
+		t.Fatal(err)
+	}
+	if rows > 4000 {
+		t.Errorf("%d unit rows for 3,000 units", rows)
+	}
+}

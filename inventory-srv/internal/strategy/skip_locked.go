@@ -1,0 +1,150 @@
+package strategy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+)
+
+// SkipLocked takes rows of single units, passing over those that other orders have locked.
+//
+// Idea:        let each order lock units of its own, so that none waits for another.
+// Statements:  SELECT unit … WHERE order_no IS NULL LIMIT ? FOR UPDATE SKIP LOCKED; UPDATE stock_units SET order_no = ?. On a
+// shortage ROLLBACK, then SELECT … FOR UPDATE of the stock rows; the same SELECT without SKIP LOCKED; new unit rows from the
+// store room; and if that is not enough, a refusal.
+// Goes wrong:  fewer free units than asked for, with SKIP LOCKED, means "others are looking at them", not "sold out": their
+// transactions may still roll back. Refusing there leaves units unsold.
+// Cost:        rows: an order for a thousand units writes a thousand. The index of free units is rewritten with each sale.
+// Choose it:   the units are things: seats, rooms, serial numbers. For a mere number it is a lot of rows.
+type SkipLocked struct{ ledger *store.Ledger }
+
+var _ stock.Reserver = (*SkipLocked)(nil)
+
+// unitBatch is how many free unit rows are made at a time, beside those of the order that found too few. More make that order
+// wait; fewer let the next one come to the gate sooner.
+const unitBatch = 256
+
+func newSkipLocked(d Deps) stock.Reserver { return &SkipLocked{ledger: d.Ledger} }
+
+// Reserve implements stock.Reserver.
+func (s *SkipLocked) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	return takeOrGate(ctx, s.ledger, r,
+		func(tx *gorm.DB, lines []stock.Line) error { return takeUnlocked(tx, r.OrderNo, lines) },
+		func(tx *gorm.DB, lines []stock.Line) error { return takeAtGate(tx, r.OrderNo, lines) })
+}
+
+// takeUnlocked takes units that nobody else is looking at, or returns errMiss.
+func takeUnlocked(tx *gorm.DB, orderNo string, lines []stock.Line) error {
+	for _, l := range lines {
+		units, err := freeUnits(tx, l, " SKIP LOCKED")
+		if err != nil {
+			return err
+		}
+		if int64(len(units)) < l.Quantity {
+			return errMiss
+		}
+		if err := assign(tx, orderNo, l.SKU, units); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeAtGate holds the gate, so that no units come back or are made meanwhile, and waits for everybody who has locked free
+// units: what it counts is what there is.
+func takeAtGate(tx *gorm.DB, orderNo string, lines []stock.Line) error {
+	rows, err := gate(tx, stock.LayoutUnits, lines)
+	if err != nil {
+		return err
+	}
+	var short []stock.ShortLine
+	units := make([][]int64, len(lines))
+	for i, l := range lines {
+		if units[i], err = freeUnits(tx, l, ""); err != nil {
+			return err
+		}
+		if free := int64(len(units[i])) + rows[i].Available; free < l.Quantity {
+			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: free})
+		}
+	}
+	if short != nil {
+		return stock.OutOfStock(short)
+	}
+	for i, l := range lines {
+		if err := assign(tx, orderNo, l.SKU, units[i]); err != nil {
+			return err
+		}
+		missing := l.Quantity - int64(len(units[i]))
+		if missing == 0 {
+			continue
+		}
+		if err := store.MakeUnits(tx, l.SKU, orderNo, missing, min(unitBatch, rows[i].Available-missing)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeUnits locks up to the line's quantity of free units.
+func freeUnits(tx *gorm.DB, l stock.Line, locking string) (units []int64, err error) {
+	err = tx.Raw("SELECT unit FROM stock_units FORCE INDEX (stock_units_order) WHERE sku = ? AND order_no IS NULL LIMIT ? FOR UPDATE"+locking,
+		l.SKU, l.Quantity).Scan(&units).Error
+	if err != nil {
+		return nil, fmt.Errorf("lock free units of %s: %w", l.SKU, err)
+	}
+	return units, nil
+}
+
+// assign gives free units, which are locked, to an order.
+func assign(tx *gorm.DB, orderNo, sku string, units []int64) error {
+	for chunk := range slices.Chunk(units, store.KeyChunk) {
+		res := tx.Exec("UPDATE stock_units FORCE INDEX (PRIMARY) SET order_no = ? WHERE sku = ? AND unit IN ? AND order_no IS NULL", orderNo, sku, chunk)
+		if res.Error != nil {
+			return fmt.Errorf("assign %d units of %s: %w", len(chunk), sku, res.Error)
+		}
+		if res.RowsAffected != int64(len(chunk)) {
+			return fmt.Errorf("assign %d units of %s: %w", len(chunk), sku, errCounters)
+		}
+	}
+	return nil
+}
+
+// Confirm implements stock.Reserver. Units stay with the order that bought them.
+func (s *SkipLocked) Confirm(ctx context.Context, orderNo string) error {
+	return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
+		if err := madeIn(stock.LayoutUnits, by); err != nil {
+			return err
+		}
+		for _, l := range lines {
+			res := tx.Exec("UPDATE stock_units FORCE INDEX (stock_units_order) SET sold = 1 WHERE sku = ? AND order_no = ? AND sold = 0", l.SKU, orderNo)
+			if res.Error != nil {
+				return fmt.Errorf("sell units of %s: %w", l.SKU, res.Error)
+			}
+			if res.RowsAffected != l.Quantity {
+				return fmt.Errorf("sell %d units of %s, which has %d: %w", l.Quantity, l.SKU, res.RowsAffected, errCounters)
+			}
+		}
+		return nil
+	})
+}
+
+// Release implements stock.Reserver. It takes the gate, because an order that is about to be refused counts under it; and because
+// units of a SKU that has another layout by now go back to its store room.
+func (s *SkipLocked) Release(ctx context.Context, orderNo string) error {
+	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
+		if err := madeIn(stock.LayoutUnits, by); err != nil {
+			return err
+		}
+		for _, l := range lines {
+			if err := store.ReturnUnits(tx, l, orderNo); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
