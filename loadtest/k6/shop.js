@@ -40,9 +40,18 @@ export function product(admin, prefix, units) {
   const sku = `${prefix}-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6)}`.toUpperCase();
   const made = { sku, title: 'Load test', price_cents: 100, lab: true };
   must(http.post(`${URL}/admin/products`, JSON.stringify(made), json(admin)), 201);
+  must(http.put(`${URL}/admin/products/${sku}/layout`, JSON.stringify({ layout: layout(admin) }), json(admin)), 200);
   const inbound = { quantity: units, reference: `load-${sku}`, reason: 'load test' };
   must(http.post(`${URL}/admin/products/${sku}/inbound`, JSON.stringify(inbound), json(admin)), 200);
   return sku;
+}
+
+// layout is how stock has to be stored for the strategy that will sell it.
+function layout(admin) {
+  const known = must(http.get(`${URL}/admin/strategies`, json(admin)), 200);
+  const found = known.strategies.find((s) => s.name === (STRATEGY || known.default));
+  if (!found) throw new Error(`there is no strategy ${STRATEGY}`);
+  return found.layout;
 }
 
 // order sends one order of one unit once. The same key may be sent again: nothing is bought twice.

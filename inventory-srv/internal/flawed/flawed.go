@@ -40,7 +40,7 @@ type Deps struct {
 }
 
 // List returns the gallery in the order in which one meets the mistakes: with the lock, with several locks, with the
-// database.
+// database, with stock in several places.
 func List() []Flaw {
 	return []Flaw{
 		{"unlock-before-commit", "the next one reads before the first has committed", "redis-lock", newUnlockBeforeCommit},
@@ -53,5 +53,7 @@ func List() []Flaw {
 		{"above-zero", "enough for one is taken for enough", "conditional", newAboveZero},
 		{"unchecked-rows", "an UPDATE that changed nothing is taken for a sale", "conditional", newUncheckedRows},
 		{"snapshot-loop", "the retry looks at the same old snapshot for ever", "optimistic", newSnapshotLoop},
+		{"one-bucket", "an empty bucket is taken for an empty shop", "buckets", newOneBucket},
+		{"skip-and-refuse", "units that others are looking at are taken for sold", "skip-locked", newSkipAndRefuse},
 	}
 }

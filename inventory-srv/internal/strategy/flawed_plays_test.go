@@ -231,6 +231,64 @@ func playUncheckedRows(t *testing.T, s scene) damage {
 	return s.damageTo(t, "A")
 }
 
+// lay has all units of a new SKU laid out where its layout has them: an order of the right strategy does it, and goes.
+func (w *world) lay(t *testing.T, sku string) {
+	t.Helper()
+	if w.layout == stock.LayoutRow {
+		return
+	}
+	by := map[string]string{stock.LayoutBuckets: "buckets", stock.LayoutUnits: "skip-locked"}[w.layout]
+	r := named(t, by, w.two)
+	if _, err := r.Reserve(soon(t), order("LAY-"+sku, by, line(sku, 1))); err != nil {
+		t.Fatalf("lay out %s: %v", sku, err)
+	}
+	if err := r.Release(soon(t), "LAY-"+sku); err != nil {
+		t.Fatalf("lay out %s: %v", sku, err)
+	}
+}
+
+// playOneBucket: as many buyers as there are units, one after the other. Whoever is refused has been told a lie.
+func playOneBucket(t *testing.T, s scene) (d damage) {
+	const units = 10
+	s.has(t, "A", units)
+	s.lay(t, "A")
+	r := s.at(t, s.one)
+	for i := range units {
+		switch _, err := r.Reserve(soon(t), s.order(fmt.Sprintf("BUYER-%d", i), line("A", 1))); {
+		case errors.Is(err, stock.ErrOutOfStock):
+			d.refused++
+		case err != nil:
+			t.Errorf("%s: buyer %d: %v", s.by, i, err)
+		}
+	}
+	return d
+}
+
+// playSkipAndRefuse: the first has the last unit and goes without it.
+func playSkipAndRefuse(t *testing.T, s scene) (d damage) {
+	s.has(t, "A", 1)
+	s.lay(t, "A")
+	holding, giveUp := context.WithCancel(soon(t))
+	defer giveUp()
+	_, goOn := stopAt(holding, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1)), "INSERT INTO reservation_lines")
+	second := goReserve(soon(t), s.at(t, s.two), s.order("SECOND", line("A", 1)))
+	err, done := s.turn(t, second)
+	giveUp()
+	if goOn() == nil {
+		t.Error("the first was not cut: this run has shown nothing")
+	}
+	if !done {
+		err = <-second
+	}
+	switch {
+	case errors.Is(err, stock.ErrOutOfStock):
+		d.refused++
+	case err != nil:
+		t.Errorf("%s: the second: %v", s.by, err)
+	}
+	return d
+}
+
 // playSnapshotLoop: another one sells between the first read and its write, once. The first has a second to get over it.
 func playSnapshotLoop(t *testing.T, s scene) (d damage) {
 	s.has(t, "A", 10)

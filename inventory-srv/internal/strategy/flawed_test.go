@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"holdfast/inventory-srv/internal/flawed"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/strategy"
 )
 
 // damage is what a flaw has done, counted.
@@ -16,10 +18,11 @@ type damage struct {
 	oversold int64 // units promised that never came in
 	lost     int64 // sales of which the counters know nothing
 	stuck    int64 // buyers who got no answer, although nothing stood in the way of one
+	refused  int64 // buyers who were told "sold out" by a shop that had what they wanted
 }
 
 func (d damage) String() string {
-	return fmt.Sprintf("oversold %d, lost updates %d, stuck %d", d.oversold, d.lost, d.stuck)
+	return fmt.Sprintf("oversold %d, lost updates %d, stuck %d, falsely refused %d", d.oversold, d.lost, d.stuck, d.refused)
 }
 
 // scene is a world in which a flaw, or its cure, is played. Every instance has a reserver of its own.
@@ -60,6 +63,8 @@ func exhibits() []exhibit {
 		{"above-zero", damage{oversold: 1, stuck: 1}, playAboveZero},
 		{"unchecked-rows", damage{oversold: 1, lost: 1}, playUncheckedRows},
 		{"snapshot-loop", damage{stuck: 1}, playSnapshotLoop},
+		{"one-bucket", damage{refused: 1}, playOneBucket},
+		{"skip-and-refuse", damage{refused: 1}, playSkipAndRefuse},
 	}
 }
 
@@ -92,7 +97,7 @@ func TestFlawed(t *testing.T) {
 			t.Logf("%s: %s", f.Name, f.Fault)
 			t.Logf("%-22s %s", f.Name, bad)
 			t.Logf("%-22s %s", f.Cure, good)
-			if bad.oversold < e.want.oversold || bad.lost < e.want.lost || bad.stuck < e.want.stuck {
+			if bad.oversold < e.want.oversold || bad.lost < e.want.lost || bad.stuck < e.want.stuck || bad.refused < e.want.refused {
 				t.Errorf("%s did not do its harm: %s; want some of %s", f.Name, bad, e.want)
 			}
 			if good != (damage{}) {
@@ -116,8 +121,20 @@ func sceneWorld(t *testing.T, f flawed.Flaw) *world {
 		lease = slept().lease
 	}
 	w := newWorld(t, lease...)
-	w.lab = true
+	w.lab, w.layout = true, layoutOf(t, f.Cure)
 	return w
+}
+
+// layoutOf is where a strategy of that name works, and so do the flaws that it cures.
+func layoutOf(t *testing.T, name string) string {
+	t.Helper()
+	for _, s := range strategy.List() {
+		if s.Name == name {
+			return s.Layout
+		}
+	}
+	t.Fatalf("there is no %s", name)
+	return ""
 }
 
 // TestFlawed_Plausible: alone, every flaw sells as if nothing were wrong, which is how it got through the review; and none
@@ -127,13 +144,20 @@ func TestFlawed_Plausible(t *testing.T) {
 	w := newWorld(t)
 	w.has(t, "REAL", 10)
 	w.lab = true
-	w.has(t, "LAB", 20)
-	var sold int64
+	const units = 400 // some in each bucket
+	sold := map[string]int64{}
 	for _, f := range flawed.List() {
+		layout := layoutOf(t, f.Cure)
+		sku := "LAB-" + strings.ToUpper(layout)
+		if _, known := sold[sku]; !known {
+			w.layout = layout
+			w.has(t, sku, units)
+			w.lay(t, sku)
+		}
 		r := makeFlaw(f, w.prefix)(t, w.one)
 		for range 2 {
-			sold++
-			if _, err := r.Reserve(soon(t), order(fmt.Sprintf("ORDER-%d", sold), "flaw", line("LAB", 1))); err != nil {
+			sold[sku]++
+			if _, err := r.Reserve(soon(t), order(fmt.Sprintf("%s-%d", layout, sold[sku]), "flaw", line(sku, 1))); err != nil {
 				t.Errorf("%s: %v", f.Name, err)
 			}
 		}
@@ -144,7 +168,9 @@ func TestFlawed_Plausible(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.wantLedger(t, "LAB", 20-sold, sold, 0)
+	for sku, n := range sold {
+		w.wantLedger(t, sku, units-n, n, 0)
+	}
 	w.wantLedger(t, "REAL", 10, 0, 0)
 }
 
