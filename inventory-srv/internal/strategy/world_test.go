@@ -220,7 +220,16 @@ func (w *world) faults(t *testing.T) []string {
 			faults = append(faults, fmt.Sprintf("%s: reserved %d, lines %d; sold %d, lines %d", e.SKU, e.Reserved, e.LinesReserved, e.Sold, e.LinesConfirmed))
 		}
 	}
-	return faults
+	var strayed []string // buckets whose reserved units are not those of their open orders
+	err = w.one.db.WithContext(soon(t)).Raw(`SELECT CONCAT(b.sku, ' bucket ', b.bucket, ': reserved ', b.reserved, ', allocations ', COALESCE(SUM(a.quantity), 0))
+		FROM stock_buckets b LEFT JOIN reservation_allocations a ON a.sku = b.sku AND a.bucket = b.bucket
+		GROUP BY b.sku, b.bucket, b.reserved HAVING b.reserved <> COALESCE(SUM(a.quantity), 0)
+		UNION ALL SELECT CONCAT(a.sku, ' bucket ', a.bucket, ': there is none, but ', a.order_no, ' is allocated to it')
+		FROM reservation_allocations a WHERE NOT EXISTS (SELECT 1 FROM stock_buckets b WHERE b.sku = a.sku AND b.bucket = a.bucket)`).Scan(&strayed).Error
+	if err != nil {
+		t.Fatalf("compare the allocations: %v", err)
+	}
+	return append(faults, strayed...)
 }
 
 // entry returns one SKU's side of the ledger.
