@@ -32,7 +32,7 @@ func whatNext(dir, armed string, stdout io.Writer) error {
 		for name, value := range p.Env {
 			fmt.Fprintf(stdout, " %s is %s meanwhile.", name, value)
 		}
-		fmt.Fprintf(stdout, "\nThe order must end as %s.\nThen: bin/holdfast up, and bin/holdfast audit --wait 60s\n", p.Ends)
+		fmt.Fprintf(stdout, "\nThe order must end as %s.\nThen: %s, and bin/holdfast audit --wait 60s\n", p.Ends, state.Again())
 	}
 	return nil
 }
@@ -52,9 +52,9 @@ func explain(ctx context.Context, dir string, err error) error {
 	if p, reached, ok := state.CrashPoint(dir); ok && !reached.IsZero() {
 		return fmt.Errorf("%w\n\n%s died at crash point %s, as asked: %s.\n"+
 			"An order that was on its way is decided without you; it must end as %s.\n"+
-			"Next: bin/holdfast up starts %s again, and bin/holdfast audit --wait 60s says what healed the order", err, who, p.Point, p.Dies, p.Ends, who)
+			"Next: %s starts %s again, and bin/holdfast audit --wait 60s says what healed the order", err, who, p.Point, p.Dies, p.Ends, state.Again(), who)
 	}
-	return fmt.Errorf("%w\n\n%s does not run: bin/holdfast up starts it again", err, who)
+	return fmt.Errorf("%w\n\n%s does not run: %s starts it again", err, who, state.Again())
 }
 
 // healerAwaited reports, of a report, whether the healer of a crash point has not been there yet. A half message of an

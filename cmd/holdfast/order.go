@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -38,15 +40,15 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		}
 	}
 	fmt.Fprintf(stdout, "order %s is %s\n", placed.OrderNo, placed.Status)
-	for _, it := range placed.Items {
+	if placed.Status != orderapi.StatusPlaced && placed.Status != orderapi.StatusPaid {
+		return explain(ctx, c.Dir, errors.New(strings.TrimSpace(fmt.Sprintf("the order ended as %s %s", placed.Status, placed.Reason))))
+	}
+	for _, it := range placed.Items { // titles and prices are known as soon as it holds something
 		fmt.Fprintf(stdout, "  %d x %s (%s) at %s\n", it.Quantity, it.SKU, it.Title, money(it.UnitPriceCents))
 	}
 	fmt.Fprintf(stdout, "  total %s\n", money(placed.AmountCents))
 	if placed.Status == orderapi.StatusPlaced && placed.ExpiresAt != nil {
 		fmt.Fprintf(stdout, "  to be paid until %s\n", placed.ExpiresAt.Local().Format(time.DateTime))
-	}
-	if placed.Status != orderapi.StatusPlaced && placed.Status != orderapi.StatusPaid {
-		return explain(ctx, c.Dir, fmt.Errorf("the order ended as %s %s", placed.Status, placed.Reason))
 	}
 	return nil
 }

@@ -135,8 +135,12 @@ func (u *upper) disarm(ctx context.Context) error {
 		}
 		service, what := programOf(c.Name), "came to no crash point"
 		for _, q := range p.Points() {
-			if q.Service() == service && crash.Reached(crashMarks(u.Dir), q) {
-				what = "died at " + string(q) + " as it was asked to"
+			if q.Service() != service || !crash.Reached(crashMarks(u.Dir), q) {
+				continue
+			}
+			what = "died at " + string(q) + " as it was asked to"
+			if Running(ctx, c.PID, c.Marker) {
+				what = "outlived the replica that died at " + string(q)
 			}
 		}
 		u.report(c.Name, what+", starts again", time.Now())

@@ -59,6 +59,20 @@ func (s State) Up(ctx context.Context) bool {
 	})
 }
 
+// Again is the command that starts what is missing of this stack.
+func (s State) Again() string {
+	n := 0
+	for _, c := range s.Components {
+		if programOf(c.Name) == nameOrder {
+			n++
+		}
+	}
+	if n < 2 {
+		return "bin/holdfast up"
+	}
+	return fmt.Sprintf("bin/holdfast up --replicas %d", n) // without the number it would go back to one
+}
+
 func (s *State) find(name string) (Component, bool) {
 	i := slices.IndexFunc(s.Components, func(c Component) bool { return c.Name == name })
 	if i < 0 {
