@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 
 	"gorm.io/gorm"
 
@@ -100,56 +99,6 @@ func (s *Buckets) takeAfterDealing(tx *gorm.DB, orderNo string, lines []stock.Li
 	return store.Allocate(tx, orderNo, lines, chosen)
 }
 
-// shelf is all buckets of a SKU.
-type shelf struct {
-	numbers   []int64 // one after the other without a gap
-	available int64
-}
-
-// lockBuckets locks all buckets of the lines' SKUs, in order, and returns them line by line.
-func lockBuckets(tx *gorm.DB, lines []stock.Line) ([]shelf, error) {
-	var found []struct {
-		SKU       string
-		Bucket    int64
-		Available int64
-	}
-	err := tx.Raw("SELECT sku, bucket, available FROM stock_buckets FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku, bucket FOR UPDATE",
-		stock.Request{Lines: lines}.SKUs()).Scan(&found).Error
-	if err != nil {
-		return nil, fmt.Errorf("lock the buckets: %w", err)
-	}
-	shelves := make([]shelf, len(lines))
-	for i, l := range lines {
-		for len(found) > 0 && found[0].SKU == l.SKU {
-			shelves[i].numbers = append(shelves[i].numbers, found[0].Bucket)
-			shelves[i].available += found[0].Available
-			found = found[1:]
-		}
-	}
-	return shelves, nil
-}
-
-// deal reserves the line's units in the chosen bucket and spreads what is left evenly over all, the store room's units too.
-func deal(tx *gorm.DB, l stock.Line, stored int64, s shelf, chosen int64) error {
-	left, k, first := stored+s.available-l.Quantity, int64(len(s.numbers)), s.numbers[0]
-	res := tx.Exec(`UPDATE stock_buckets SET available = ? + IF(bucket < ?, 1, 0), reserved = reserved + IF(bucket = ?, ?, 0),
-		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?`, left/k, first+left%k, chosen, l.Quantity, l.SKU)
-	if res.Error != nil {
-		return fmt.Errorf("deal out %d units of %s: %w", left, l.SKU, res.Error)
-	}
-	if res.RowsAffected != k {
-		return fmt.Errorf("deal out %d units of %s: %w", left, l.SKU, errCounters)
-	}
-	if stored == 0 {
-		return nil
-	}
-	err := tx.Exec("UPDATE stock SET available = 0, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", l.SKU).Error
-	if err != nil {
-		return fmt.Errorf("empty the store room of %s: %w", l.SKU, err)
-	}
-	return nil
-}
-
 // Confirm implements stock.Reserver.
 func (s *Buckets) Confirm(ctx context.Context, orderNo string) error {
 	return untilFound(ctx, func() error {
@@ -203,33 +152,4 @@ func endInBuckets(tx *gorm.DB, orderNo string, lines []stock.Line, onRow, to str
 		}
 	}
 	return store.Deallocate(tx, orderNo, lines)
-}
-
-// bucketNumbers remembers which buckets a SKU has. What it says may be old: a bucket that is gone is a miss, after which it is
-// told the new ones.
-type bucketNumbers struct {
-	mu sync.Mutex
-	of map[string][]int64
-}
-
-func (b *bucketNumbers) set(sku string, numbers []int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.of[sku] = numbers
-}
-
-func (b *bucketNumbers) read(tx *gorm.DB, sku string) ([]int64, error) {
-	b.mu.Lock()
-	numbers := b.of[sku]
-	b.mu.Unlock()
-	if numbers != nil {
-		return numbers, nil
-	}
-	if err := tx.Raw("SELECT bucket FROM stock_buckets WHERE sku = ? ORDER BY bucket", sku).Scan(&numbers).Error; err != nil {
-		return nil, fmt.Errorf("look up the buckets of %s: %w", sku, err)
-	}
-	if len(numbers) > 0 {
-		b.set(sku, numbers)
-	}
-	return numbers, nil
 }

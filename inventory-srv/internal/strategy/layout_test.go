@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,6 +202,45 @@ func TestPlaces_NoFalseRefusal(t *testing.T) {
 			}
 			w.wantLedger(t, "A", 0, 1, 0)
 		})
+	}
+}
+
+// TestBuckets_Starved: one bucket has everything. The order that finds another one empty deals the units out again, with a delivery
+// that waits in the store room.
+func TestBuckets_Starved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.layout = stock.LayoutBuckets
+	w.has(t, "A", 70)
+	set := w.one.set(t)
+	ctx := soon(t)
+	if _, err := set.Reserve(ctx, order("FIRST", "buckets", line("A", 6))); err != nil {
+		t.Fatal(err)
+	}
+	buckets := func() (n []int64) {
+		t.Helper()
+		if err := w.one.db.Raw("SELECT available FROM stock_buckets WHERE sku = 'A' ORDER BY bucket").Scan(&n).Error; err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if err := w.one.db.Exec("UPDATE stock_buckets SET available = IF(bucket = 1, 64, 0) WHERE sku = 'A'").Error; err != nil {
+		t.Fatal(err)
+	}
+	in := store.Inbound{SKU: "A", Quantity: 16, Reference: "second-A", Reason: "test", Actor: "test"}
+	if _, err := w.two.store.Receive(ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; slices.Max(buckets()) > 6; i++ { // until one has come to an empty bucket; one in sixteen does not
+		if _, err := set.Reserve(ctx, order(fmt.Sprintf("ORDER-%d", i), "buckets", line("A", 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := buckets(); slices.Max(n)-slices.Min(n) > 1 {
+		t.Errorf("dealt out as %v", n)
+	}
+	if faults := w.faults(t); faults != nil {
+		t.Error(faults)
 	}
 }
 
