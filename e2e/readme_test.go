@@ -51,8 +51,8 @@ func TestReadmeCommands(t *testing.T) {
 	if strings.Contains(string(out), `"code":`) {
 		t.Error("a problem was answered")
 	}
-	if len(answers) != 13 {
-		t.Errorf("%d answers, want 13", len(answers))
+	if len(answers) != 15 {
+		t.Errorf("%d answers, want 15", len(answers))
 	}
 	if t.Failed() {
 		t.Logf("%s", out)
