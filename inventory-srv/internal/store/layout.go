@@ -25,7 +25,7 @@ type place struct {
 
 // SetLayout stores a SKU's stock in another way, while it is being sold, and returns the product. Buckets that are
 // buckets already are dealt out anew, over another number of them if that is asked for. stock.ErrUnknownSKU,
-// stock.ErrInvalidLayout.
+// stock.ErrInvalidLayout. After an unknown outcome it may be called again: twice is as good as once.
 //
 // It is one transaction that holds the stock row's lock, the gate: whoever wants to refuse an order, or to put units into a
 // place, takes it first and reads the layout under it. So an order that races the change is told that the layout is
