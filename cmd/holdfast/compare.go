@@ -13,7 +13,7 @@ import (
 )
 
 type compareCmd struct {
-	Preset     string   `help:"quick (three to four minutes), standard (about twenty minutes) or long." default:"quick"`
+	Preset     string   `help:"quick (about three minutes), standard (about twenty minutes) or long." default:"quick"`
 	Strategies []string `help:"Only these, by name; for-update is what the others are compared with."`
 	Out        string   `help:"Where compare.json and compare.html are written." default:"compare" type:"path"`
 	Pool       int      `help:"Database connections of one replica at most." default:"64"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -237,7 +238,7 @@ func (w *world) lay(t *testing.T, sku string) {
 	if w.layout == stock.LayoutRow {
 		return
 	}
-	by := map[string]string{stock.LayoutBuckets: "buckets", stock.LayoutUnits: "skip-locked"}[w.layout]
+	by := sellers()[slices.IndexFunc(sellers(), func(s seller) bool { return s.layout == w.layout })].by
 	r := named(t, by, w.two)
 	if _, err := r.Reserve(soon(t), order("LAY-"+sku, by, line(sku, 1))); err != nil {
 		t.Fatalf("lay out %s: %v", sku, err)
