@@ -34,7 +34,7 @@ func RedisCluster(tb testing.TB) []*stack.Redis {
 	servers := make([]*stack.Redis, masters)
 	clients := make([]*redis.Client, masters)
 	for i := range servers {
-		servers[i] = OwnRedis(tb, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
+		servers[i] = clusterNode(tb)
 		client := redis.NewClient(&redis.Options{Addr: servers[i].Addr})
 		defer client.Close() //nolint:errcheck // nothing is left to write
 		clients[i] = client
@@ -55,6 +55,24 @@ func RedisCluster(tb testing.TB) []*stack.Redis {
 		})
 	}
 	return servers
+}
+
+// busTries is how often a node is started again elsewhere because its second port was taken.
+const busTries = 5
+
+// clusterNode starts a server that may join a cluster. Such a one listens on its port plus 10000 too, which lies among the
+// ports that the system gives to outgoing connections: it may be somebody's just now.
+func clusterNode(tb testing.TB) *stack.Redis {
+	tb.Helper()
+	return start(tb, func(ctx context.Context) (r *stack.Redis, err error) {
+		for range busTries {
+			r, err = stack.StartRedis(ctx, stack.Options{Tie: true}, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
+			if err == nil || !strings.Contains(err.Error(), "(cluster)") {
+				return r, err
+			}
+		}
+		return nil, err
+	})
 }
 
 // RedisSentinel is a master with a replica and three sentinels that watch it under the name Master.
