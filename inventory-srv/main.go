@@ -13,11 +13,13 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/events"
 	"holdfast/inventory-srv/internal/httpapi"
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/config"
@@ -93,8 +95,10 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	defer func() { err = errors.Join(err, nodes.Close()) }()
 
 	inventory := store.New(db)
+	counters, stopCounters := startCounters(ctx, cfg, inventory, locker, log, registry)
+	defer func() { err = errors.Join(err, stopCounters()) }()
 	set, err := strategy.NewSet(cfg.StockStrategy, cfg.LabMode, strategy.Deps{
-		Ledger: inventory.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Log: log, Registry: registry,
+		Ledger: inventory.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Redis: counters, Log: log, Registry: registry,
 	})
 	if err != nil {
 		return err
@@ -117,14 +121,26 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
-			Stock: set, Store: inventory,
+			Stock: set, Store: inventory, Redis: counters,
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
 		}),
 		Checks: []server.Check{
 			{Name: "mysql", Probe: database.Probe(db)},
 			{Name: "redis", Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }},
 			{Name: "redlock", Probe: nodes.Probe, Optional: cfg.StockStrategy != "redlock"},
+			{Name: "redis-lua", Probe: counters.Probe, Optional: cfg.StockStrategy != redisstock.Strategy},
 			{Name: "broker", Probe: bus.Probe},
 		},
 	})
+}
+
+// startCounters makes the counters in Redis, on a client of their own, and has this replica take part in keeping Redis and MySQL
+// together. stop ends that.
+func startCounters(ctx context.Context, cfg settings, inventory *store.Store, locker redisstock.Locker, log *slog.Logger,
+	registry prometheus.Registerer,
+) (counters *redisstock.Counters, stop func() error) {
+	client := lock.NewClient(cfg.RedisAddrs)
+	counters = redisstock.New(redisstock.Config{Client: client, Store: inventory, Locker: locker, Log: log, Registry: registry})
+	stopRunning := counters.RunInBackground(ctx)
+	return counters, func() error { return errors.Join(stopRunning(), counters.Close(), client.Close()) }
 }

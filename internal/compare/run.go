@@ -94,6 +94,7 @@ func runCell(ctx context.Context, admin *admin, o Options, s Strategy, shape Sha
 			return c, err
 		}
 		defer func() { err = errors.Join(err, lab.Close()) }()
+		defer func() { err = errors.Join(err, lab.Forget(context.WithoutCancel(ctx))) }()
 		l.labs = append(l.labs, lab)
 	}
 	for i := range shape.SKUs {

@@ -18,6 +18,7 @@ var (
 	ErrClosed       = stock.ErrClosed
 	ErrConfirmed    = stock.ErrConfirmed
 	ErrUnknownOrder = stock.ErrUnknownOrder
+	ErrStockLost    = stock.ErrStockLost
 	ErrContended    = stock.ErrContended
 	ErrLabOnly      = stock.ErrLabOnly
 
@@ -126,7 +127,7 @@ type Product struct {
 	Title      string `json:"title"`
 	PriceCents int64  `json:"price_cents"`
 	Available  int64  `json:"available"`
-	Layout     string `json:"layout"` // how its stock is stored: row, buckets, units
+	Layout     string `json:"layout"` // how its stock is stored: row, buckets, units, redis; moving for a moment
 	Lab        bool   `json:"lab,omitempty"`
 }
 
@@ -156,7 +157,7 @@ type InboundRequest struct {
 // LayoutRequest is PUT /v1/products/{sku}/layout: store its stock in another way, while it is being sold. Buckets that are
 // buckets already are dealt out anew.
 type LayoutRequest struct {
-	Layout  string `json:"layout"`            // row, buckets, units
+	Layout  string `json:"layout"`            // row, buckets, units, redis
 	Buckets int    `json:"buckets,omitempty"` // of buckets: how many, 1 to 256; default 16
 }
 

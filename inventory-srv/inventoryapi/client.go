@@ -29,7 +29,8 @@ func (c *Client) Reserve(ctx context.Context, orders []ReserveOrder) ([]ReserveR
 	return out.Results, nil
 }
 
-// Confirm turns an order's reserved units into sold ones. ErrClosed when it was released, ErrUnknownOrder when absent.
+// Confirm turns an order's reserved units into sold ones. ErrClosed when it was released, ErrUnknownOrder when
+// absent, and ErrStockLost when it may have been in Redis and lost there.
 func (c *Client) Confirm(ctx context.Context, orderNo string) error {
 	return c.rest.Do(ctx, http.MethodPost, "/v1/reservations/"+url.PathEscape(orderNo)+"/confirmation", nil, nil)
 }

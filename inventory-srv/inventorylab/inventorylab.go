@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"time"
 
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
@@ -39,6 +40,7 @@ type Lab struct {
 	name     string
 	layout   string
 	store    *store.Store
+	redis    *redisstock.Counters // nil unless the strategy is redis-lua
 	reserver stock.Reserver
 	close    []func() error
 }
@@ -65,6 +67,9 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Strategy == redisstock.Strategy {
+		lab.openCounters(ctx, cfg, locker)
+	}
 	nodes, err := strategy.OpenNodes(cfg.RedlockAddrs, cfg.lockOptions()...)
 	if err != nil {
 		return nil, err
@@ -73,7 +78,9 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	for _, s := range strategy.List() {
 		if s.Name == cfg.Strategy {
 			lab.layout = s.Layout
-			lab.reserver = s.New(strategy.Deps{Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Log: cfg.Log})
+			lab.reserver = s.New(strategy.Deps{
+				Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Redis: lab.redis, Log: cfg.Log,
+			})
 			if c, ok := lab.reserver.(io.Closer); ok {
 				lab.close = append(lab.close, c.Close)
 			}
@@ -116,6 +123,26 @@ func (l *Lab) openLocker(cfg Config) (strategy.Locker, error) {
 	}
 	l.close = append(l.close, locker.Close)
 	return locker, nil
+}
+
+// openCounters makes the counters and has this lab take part in keeping Redis and MySQL together.
+func (l *Lab) openCounters(ctx context.Context, cfg Config, locker strategy.Locker) {
+	client := lock.NewClient(cfg.RedisAddrs)
+	l.close = append(l.close, client.Close)
+	prefix := ""
+	if cfg.LockPrefix != "" {
+		prefix = "{" + cfg.LockPrefix + "stock}:"
+	}
+	l.redis = redisstock.New(redisstock.Config{Client: client, Store: l.store, Locker: locker, Log: cfg.Log, Prefix: prefix})
+	l.close = append(l.close, l.redis.Close, l.redis.RunInBackground(context.WithoutCancel(ctx)))
+}
+
+// Forget removes what the lab has in Redis, for labs whose database is thrown away.
+func (l *Lab) Forget(ctx context.Context) error {
+	if l.redis == nil {
+		return nil
+	}
+	return l.redis.Drop(ctx)
 }
 
 // Close gives the connections back.
@@ -170,15 +197,29 @@ func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference stri
 	if _, err := l.store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
 		return err
 	}
-	if _, err := l.store.SetLayout(ctx, sku, store.Shape{Layout: l.layout}); err != nil {
+	if err := l.setLayout(ctx, sku); err != nil {
 		return err
 	}
 	_, err := l.store.Receive(ctx, store.Inbound{SKU: sku, Quantity: units, Reference: reference, Reason: "lab", Actor: "lab"})
 	return err
 }
 
-// Ledger exports counters and sums of one consistent snapshot, for the checker.
+func (l *Lab) setLayout(ctx context.Context, sku string) (err error) {
+	if l.redis != nil {
+		_, err = l.redis.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
+		return err
+	}
+	_, err = l.store.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
+	return err
+}
+
+// Ledger exports counters and sums of one consistent snapshot, for the checker; with redis-lua after MySQL has followed.
 func (l *Lab) Ledger(ctx context.Context) (inventoryapi.Ledger, error) {
+	if l.redis != nil {
+		if err := l.redis.Settled(ctx); err != nil {
+			return inventoryapi.Ledger{}, err
+		}
+	}
 	found, err := l.store.Audit(ctx)
 	if err != nil {
 		return inventoryapi.Ledger{}, err

@@ -118,7 +118,7 @@ func (c *Consumers) verdict(ctx context.Context, event, orderNo string, err erro
 		return nil
 	case errors.Is(err, stock.ErrInvalidOrderNo):
 		return mq.Discard(fmt.Errorf("%s %q: %w", event, orderNo, err))
-	case errors.Is(err, stock.ErrClosed), errors.Is(err, stock.ErrUnknownOrder), errors.Is(err, stock.ErrConfirmed):
+	case errors.Is(err, stock.ErrClosed), errors.Is(err, stock.ErrUnknownOrder), errors.Is(err, stock.ErrStockLost), errors.Is(err, stock.ErrConfirmed):
 		c.alarms.WithLabelValues(event, fault.From(err).Code).Inc()
 		c.log.ErrorContext(ctx, "event contradicts the ledger", "event", event, "order_no", orderNo, "err", err)
 		return nil

@@ -68,7 +68,7 @@ func (a *api) setLayout(c *gin.Context) (int, any, error) {
 	if err := web.Decode(c, &in); err != nil {
 		return 0, nil, err
 	}
-	p, err := a.store.SetLayout(c.Request.Context(), c.Param("sku"), store.Shape(in))
+	p, err := a.redis.SetLayout(c.Request.Context(), c.Param("sku"), store.Shape(in))
 	return http.StatusOK, inventoryapi.Product(p), err
 }
 

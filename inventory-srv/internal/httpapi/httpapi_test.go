@@ -20,6 +20,7 @@ import (
 
 	"holdfast/internal/stack/stacktest"
 	"holdfast/inventory-srv/internal/httpapi"
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
@@ -56,13 +57,18 @@ func newServiceOf(t *testing.T, def string, lab bool, registry prometheus.Regist
 		_ = locker.Close()
 		_ = redis.Close()
 	})
-	set, err := strategy.NewSet(def, lab, strategy.Deps{Ledger: s.Ledger(), Locker: locker, Log: log, Registry: registry})
+	counters := redisstock.New(redisstock.Config{
+		Client: redis, Store: s, Locker: locker, Log: log, Registry: registry, Prefix: fmt.Sprintf("{httpapi-%d}:", rand.Uint64()),
+	})
+	stop := counters.RunInBackground(context.Background())
+	t.Cleanup(func() { _, _ = stop(), counters.Close() })
+	set, err := strategy.NewSet(def, lab, strategy.Deps{Ledger: s.Ledger(), Locker: locker, Redis: counters, Log: log, Registry: registry})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = set.Close() })
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
-		Stock: set, Store: s, Engine: web.EngineConfig{Log: log, Timeout: 30 * time.Second},
+		Stock: set, Store: s, Redis: counters, Engine: web.EngineConfig{Log: log, Timeout: 30 * time.Second},
 	}))
 	t.Cleanup(server.Close)
 	client, err := rest.New(rest.Config{URLs: []string{server.URL}, Timeout: 30 * time.Second, Name: "inventory-srv", Log: log})

@@ -142,6 +142,12 @@ func (a *api) reservations(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	// Whoever has read orders before reads all their reservations here: what Redis has answered so far comes first.
+	if after := c.Query("after"); after == "" {
+		if err := a.redis.Settled(c.Request.Context()); err != nil {
+			return 0, nil, err
+		}
+	}
 	// One more than asked for tells whether this page is the last.
 	found, err := a.store.Reservations(c.Request.Context(), c.Query("after"), limit+1)
 	if err != nil {

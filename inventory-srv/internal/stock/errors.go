@@ -12,6 +12,7 @@ var (
 	ErrClosed         = fault.New(fault.Closed, "closed", "the order was released and cannot be reserved or confirmed any more")
 	ErrConfirmed      = fault.New(fault.Conflict, "confirmed", "the order was confirmed and cannot be released any more")
 	ErrUnknownOrder   = fault.New(fault.NotFound, "unknown_order", "no such reservation")
+	ErrStockLost      = fault.New(fault.NotFound, "stock_lost", "no such reservation; Redis has lost some that it had promised")
 	ErrContended      = fault.New(fault.Contended, "contended", "too much contention on this stock, ask again")
 	ErrStaleFence     = fault.New(fault.Contended, "stale_fence", "a newer holder of the lock was here, ask again")
 	ErrWrongLayout    = fault.New(fault.Conflict, "wrong_layout", "this strategy does not fit the way the stock is stored")

@@ -22,6 +22,9 @@ const (
 	LayoutRow     = "row"     // counters on the one stock row
 	LayoutBuckets = "buckets" // counters split over several rows
 	LayoutUnits   = "units"   // a row for each unit
+	LayoutRedis   = "redis"   // counters in Redis, which MySQL follows
+
+	LayoutMoving = "moving" // on the way out of Redis: no strategy's, for a moment
 )
 
 // The buckets of layout "buckets".

@@ -88,6 +88,7 @@ func addPlaces(tx *gorm.DB, entry func(sku string) *Entry) error {
 		"units": `SELECT sku, CAST(SUM(order_no IS NULL) AS SIGNED) AS available, CAST(SUM(order_no IS NOT NULL AND sold = 0) AS SIGNED) AS reserved,
 			CAST(SUM(sold) AS SIGNED) AS sold
 			FROM stock_units GROUP BY sku`,
+		"counters of Redis": "SELECT sku, available, reserved, sold FROM stock_redis",
 	} {
 		var sums []Entry
 		if err := tx.Raw(query).Scan(&sums).Error; err != nil {

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -21,11 +23,17 @@ type place struct {
 	Layout    string
 	Available int64
 	Places    int64
+
+	MovesTo        string
+	MovesToBuckets int
 }
 
 // SetLayout stores a SKU's stock in another way, while it is being sold, and returns the product. Buckets that are
 // buckets already are dealt out anew, over another number of them if that is asked for. stock.ErrUnknownSKU,
 // stock.ErrInvalidLayout. After an unknown outcome it may be called again: twice is as good as once.
+//
+// ErrInRedis: the SKU leaves Redis. It is closed now, its layout is stock.LayoutMoving, and when its units are back EndMove does
+// the rest.
 //
 // It is one transaction that holds the stock row's lock, the gate: whoever wants to refuse an order, or to put units into a
 // place, takes it first and reads the layout under it. So an order that races the change is told that the layout is
@@ -38,16 +46,19 @@ func (s *Store) SetLayout(ctx context.Context, sku string, to Shape) (Product, e
 		return Product{}, err
 	}
 	var out Product
-	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		if err := setLayout(tx, sku, to); err != nil {
+	var moving bool
+	err := database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
+		if moving, err = setLayout(tx, sku, to); err != nil {
 			return err
 		}
-		var err error
 		out, err = readProduct(tx, sku)
 		return err
 	})
 	if err != nil {
 		return Product{}, notExecuted(ctx, fmt.Errorf("set the layout of %s: %w", sku, err))
+	}
+	if moving {
+		return out, ErrInRedis
 	}
 	return out, nil
 }
@@ -56,8 +67,8 @@ func checkShape(sku string, to *Shape) error {
 	switch {
 	case !stock.ValidSKU(sku):
 		return UnknownSKU(sku)
-	case to.Layout != stock.LayoutRow && to.Layout != stock.LayoutBuckets && to.Layout != stock.LayoutUnits:
-		return stock.ErrInvalidLayout.WithText("a layout is %s, %s or %s", stock.LayoutRow, stock.LayoutBuckets, stock.LayoutUnits)
+	case !slices.Contains(layouts(), to.Layout):
+		return stock.ErrInvalidLayout.WithText("a layout is one of %s", strings.Join(layouts(), ", "))
 	case to.Layout != stock.LayoutBuckets && to.Buckets != 0:
 		return stock.ErrInvalidLayout.WithText("only the layout %s has buckets", stock.LayoutBuckets)
 	case to.Buckets < 0 || to.Buckets > stock.MaxBuckets:
@@ -69,18 +80,39 @@ func checkShape(sku string, to *Shape) error {
 	return nil
 }
 
-func setLayout(tx *gorm.DB, sku string, to Shape) error {
+func layouts() []string {
+	return []string{stock.LayoutRow, stock.LayoutBuckets, stock.LayoutUnits, stock.LayoutRedis}
+}
+
+func lockPlace(tx *gorm.DB, sku string) (place, error) {
 	var found []place
-	if err := tx.Raw("SELECT layout, available, places FROM stock WHERE sku = ? FOR UPDATE", sku).Scan(&found).Error; err != nil {
-		return fmt.Errorf("lock the stock row: %w", err)
+	err := tx.Raw("SELECT layout, available, places, moves_to, moves_to_buckets FROM stock WHERE sku = ? FOR UPDATE", sku).Scan(&found).Error
+	if err != nil {
+		return place{}, fmt.Errorf("lock the stock row: %w", err)
 	}
 	if len(found) == 0 {
-		return UnknownSKU(sku)
+		return place{}, UnknownSKU(sku)
 	}
-	now := found[0]
+	return found[0], nil
+}
+
+// setLayout reports whether the SKU has to be brought out of Redis first.
+func setLayout(tx *gorm.DB, sku string, to Shape) (moving bool, err error) {
+	now, err := lockPlace(tx, sku)
+	if err != nil {
+		return false, err
+	}
+	if now.Layout == stock.LayoutMoving || now.Layout == stock.LayoutRedis && to.Layout != stock.LayoutRedis {
+		return true, beginMove(tx, sku, to)
+	}
 	if now.Layout == to.Layout && to.Layout != stock.LayoutBuckets {
-		return nil
+		return false, nil
 	}
+	return false, arrange(tx, sku, now, to)
+}
+
+// arrange stores the units in their new places. The caller holds the gate.
+func arrange(tx *gorm.DB, sku string, now place, to Shape) error {
 	back, err := collect(tx, sku, now.Layout)
 	if err != nil {
 		return err
@@ -91,6 +123,11 @@ func setLayout(tx *gorm.DB, sku string, to Shape) error {
 			return err
 		}
 		available, places = 0, places+int64(to.Buckets)
+	}
+	if to.Layout == stock.LayoutRedis {
+		if err := tx.Exec("INSERT INTO stock_redis (sku) VALUES (?) ON DUPLICATE KEY UPDATE sku = sku", sku).Error; err != nil {
+			return fmt.Errorf("insert the row of Redis: %w", err)
+		}
 	}
 	// The version grows, so that an optimistic writer who read the row before this learns of it.
 	err = tx.Exec(`UPDATE stock SET layout = ?, available = ?, reserved = reserved + ?, sold = sold + ?, places = ?,

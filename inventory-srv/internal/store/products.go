@@ -169,9 +169,10 @@ func (s *Store) Products(ctx context.Context, after string, limit int) ([]Produc
 	return page, nil
 }
 
-// selectProduct adds up the free units of all places, at one moment.
+// selectProduct adds up the free units of all places, at one moment; of those in Redis as far as MySQL has followed.
 const selectProduct = `SELECT p.sku, p.title, p.price_cents, s.layout, s.lab, s.available
 		+ COALESCE((SELECT CAST(SUM(b.available) AS SIGNED) FROM stock_buckets b WHERE b.sku = s.sku), 0)
+		+ COALESCE((SELECT r.available FROM stock_redis r WHERE r.sku = s.sku), 0)
 		+ (SELECT COUNT(*) FROM stock_units u WHERE u.sku = s.sku AND u.order_no IS NULL) AS available
 	FROM products p JOIN stock s ON s.sku = p.sku`
 

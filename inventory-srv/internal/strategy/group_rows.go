@@ -55,21 +55,21 @@ func (cs counters) lock(tx *gorm.DB) error {
 // stock.ErrUnknownSKU, stock.ErrWrongLayout, or stock.ErrOutOfStock with all the lines that do not fit.
 func (cs counters) take(lines []stock.Line) ([]stock.ReceiptLine, error) {
 	var short []stock.ShortLine
-	var elsewhere string
+	var elsewhere *counter
 	for _, l := range lines {
 		c := cs[l.SKU]
 		switch {
 		case c == nil || c.Title == nil:
 			return nil, store.UnknownSKU(l.SKU)
-		case c.Layout != stock.LayoutRow && elsewhere == "":
-			elsewhere = l.SKU
+		case c.Layout != stock.LayoutRow && elsewhere == nil:
+			elsewhere = c
 		case c.Available < l.Quantity:
 			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: c.Available})
 		}
 	}
 	switch {
-	case elsewhere != "":
-		return nil, stock.ErrWrongLayout.With("sku", elsewhere)
+	case elsewhere != nil:
+		return nil, store.WrongLayout(elsewhere.SKU, elsewhere.Layout)
 	case short != nil:
 		return nil, stock.OutOfStock(short)
 	}

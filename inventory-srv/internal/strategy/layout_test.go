@@ -19,7 +19,7 @@ import (
 type seller struct{ layout, by string }
 
 func sellers() []seller {
-	return []seller{{stock.LayoutRow, "conditional"}, {stock.LayoutRow, groupCommit}, {stock.LayoutBuckets, "buckets"}, {stock.LayoutUnits, "skip-locked"}}
+	return []seller{{stock.LayoutRow, "conditional"}, {stock.LayoutRow, groupCommit}, {stock.LayoutBuckets, "buckets"}, {stock.LayoutUnits, "skip-locked"}, {stock.LayoutRedis, "redis-lua"}}
 }
 
 // pairs calls test for each two sellers whose layouts differ, both ways.
@@ -35,6 +35,9 @@ func pairs(t *testing.T, test func(*testing.T, *world, seller, seller)) {
 			t.Run(from.by+" to "+to.by, func(t *testing.T) {
 				t.Parallel()
 				w := worlds.take(t)
+				if from.layout == stock.LayoutRedis || to.layout == stock.LayoutRedis {
+					w.open(t)
+				}
 				w.layout = from.layout
 				test(t, w, from, to)
 			})
@@ -44,7 +47,7 @@ func pairs(t *testing.T, test func(*testing.T, *world, seller, seller)) {
 
 func (w *world) relay(t *testing.T, sku, layout string) {
 	t.Helper()
-	if _, err := w.two.store.SetLayout(soon(t), sku, store.Shape{Layout: layout}); err != nil {
+	if _, err := w.two.redis.SetLayout(soon(t), sku, store.Shape{Layout: layout}); err != nil {
 		t.Fatalf("to %s: %v", layout, err)
 	}
 }
@@ -109,7 +112,7 @@ func TestLayout_UnderLoad(t *testing.T) { // parallel in pairs
 		changing.Go(func() {
 			for ctx.Err() == nil && (changes.Load() < leastChanges || done.Load() < buyers) {
 				for _, layout := range []string{to.layout, from.layout} {
-					if _, err := w.two.store.SetLayout(ctx, "A", store.Shape{Layout: layout}); err != nil && !errors.Is(err, stock.ErrContended) {
+					if _, err := w.two.redis.SetLayout(ctx, "A", store.Shape{Layout: layout}); err != nil && !errors.Is(err, stock.ErrContended) {
 						t.Errorf("to %s: %v", layout, err)
 						return
 					}
@@ -162,7 +165,7 @@ func buyInEither(ctx context.Context, s stock.Reserver, no string, wrong *atomic
 func TestPlaces_NoFalseRefusal(t *testing.T) {
 	t.Parallel()
 	for _, s := range sellers() {
-		if s.layout == stock.LayoutRow {
+		if s.layout == stock.LayoutRow || s.layout == stock.LayoutRedis {
 			continue
 		}
 		t.Run(s.by, func(t *testing.T) {

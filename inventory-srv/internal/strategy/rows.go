@@ -95,7 +95,7 @@ func readRowsOf(tx *gorm.DB, layout string, lines []stock.Line) (rows, error) {
 		case i >= len(found) || found[i].SKU != sku:
 			return nil, store.UnknownSKU(sku)
 		case found[i].Layout != layout:
-			return nil, stock.ErrWrongLayout.With("sku", sku)
+			return nil, store.WrongLayout(sku, found[i].Layout)
 		}
 	}
 	return found, nil

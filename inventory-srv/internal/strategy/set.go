@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 )
@@ -14,6 +15,7 @@ import (
 // and confirmed and released by the one that reserved it, whatever the configuration has become since.
 type Set struct {
 	ledger   *store.Ledger
+	redis    *redisstock.Counters
 	reserver map[string]stock.Reserver
 	def      string
 	lab      bool
@@ -24,7 +26,7 @@ var _ stock.Reserver = (*Set)(nil)
 // NewSet makes every strategy of List. An order may name another than def only if lab is true. stock.ErrUnknownStrategy
 // when there is no def.
 func NewSet(def string, lab bool, d Deps) (*Set, error) {
-	s := &Set{ledger: d.Ledger, reserver: map[string]stock.Reserver{}, def: def, lab: lab}
+	s := &Set{ledger: d.Ledger, redis: d.Redis, reserver: map[string]stock.Reserver{}, def: def, lab: lab}
 	for _, one := range List() {
 		s.reserver[one.Name] = one.New(d)
 	}
@@ -67,23 +69,38 @@ func (s *Set) Release(ctx context.Context, orderNo string) error {
 
 // end confirms or releases. GroupCommit as the default strategy is asked without a query for each order before it: it
 // reads the headers of a whole flush anyway. An order that is ended while it is being reserved may turn out to be another
-// strategy's than it was a moment ago, when it was nobody's; that strategy is asked then.
+// strategy's than it was a moment ago, when it was nobody's; that strategy is asked then. What Redis has reserved is not known
+// to MySQL at once, so where orders may be of Redis, an order that is nobody's is asked for there.
 func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error) error {
-	chosen := s.reserver[s.def]
-	if !gathers(chosen) {
-		var err error
-		if chosen, err = s.of(ctx, orderNo); err != nil {
+	nobodys, err := s.nobodys(ctx)
+	if err != nil {
+		return err
+	}
+	chosen := nobodys
+	if !gathers(nobodys) {
+		if chosen, err = s.of(ctx, orderNo, nobodys); err != nil {
 			return err
 		}
 	}
-	err := op(chosen, ctx, orderNo)
+	err = op(chosen, ctx, orderNo)
 	if _, another := errors.AsType[*reservedBy](err); !another {
 		return err
 	}
-	if chosen, err = s.of(ctx, orderNo); err != nil {
+	if chosen, err = s.of(ctx, orderNo, nobodys); err != nil {
 		return err
 	}
 	return op(chosen, ctx, orderNo)
+}
+
+// nobodys returns who ends an order that MySQL does not know.
+func (s *Set) nobodys(ctx context.Context) (stock.Reserver, error) {
+	if s.redis == nil || s.def != redisLua && !s.lab {
+		return s.reserver[s.def], nil
+	}
+	if inUse, err := s.redis.InUse(ctx); err != nil || !inUse {
+		return s.reserver[s.def], err
+	}
+	return s.reserver[redisLua], nil
 }
 
 // Gathers reports whether the strategy of an order ("" is the default) makes one transaction of all orders that come at
@@ -92,7 +109,7 @@ func (s *Set) Gathers(strategy string) bool {
 	if strategy == "" {
 		strategy = s.def
 	}
-	return gathers(s.reserver[strategy])
+	return strategy == redisLua || gathers(s.reserver[strategy])
 }
 
 func gathers(r stock.Reserver) bool {
@@ -111,15 +128,14 @@ func (s *Set) Close() error {
 	return errors.Join(faults...)
 }
 
-// of returns the strategy that reserved the order; the default one for an order that is not known, of which there is
-// nothing to confirm and only a tombstone to write.
-func (s *Set) of(ctx context.Context, orderNo string) (stock.Reserver, error) {
+// of returns the strategy that reserved the order, or for an order that is not known, nobodys.
+func (s *Set) of(ctx context.Context, orderNo string, nobodys stock.Reserver) (stock.Reserver, error) {
 	name, err := s.ledger.StrategyOf(ctx, orderNo)
 	if err != nil {
 		return nil, err
 	}
 	if name == "" {
-		name = s.def
+		return nobodys, nil
 	}
 	chosen := s.reserver[name]
 	if chosen == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 )
@@ -33,7 +34,8 @@ type Strategy struct {
 type Deps struct {
 	Ledger   *store.Ledger
 	Locker   Locker
-	Redlock  Acquirer // nil: redlock answers unavailable
+	Redlock  Acquirer             // nil: redlock answers unavailable
+	Redis    *redisstock.Counters // nil: redis-lua answers unavailable
 	Log      *slog.Logger
 	Registry prometheus.Registerer // nil: nothing is registered
 }
@@ -48,6 +50,7 @@ func List() []Strategy {
 		{Name: "optimistic", Layout: stock.LayoutRow, Idea: "write only if the version is still the one that was read, else try again", Safe: true, New: newOptimistic},
 		{Name: "redis-lock", Layout: stock.LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
 		{Name: "redlock", Layout: stock.LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
+		{Name: redisLua, Layout: stock.LayoutRedis, Idea: "one Lua script decides in Redis and writes to a stream; MySQL follows", Safe: true, New: newRedisLua},
 		{Name: groupCommit, Layout: stock.LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
 		{Name: "buckets", Layout: stock.LayoutBuckets, Idea: "a hot SKU's counter is split over K rows; an order takes whole from one", Safe: true, New: newBuckets},
 		{Name: "skip-locked", Layout: stock.LayoutUnits, Idea: "a row for each unit; an order skips those that others have locked", Safe: true, New: newSkipLocked},

@@ -129,6 +129,7 @@ func (m *model) cancelled(rt *rapid.T) {
 	ctx, cancel := context.WithTimeout(m.ctx, time.Duration(rapid.IntRange(0, 6000).Draw(rt, "micros"))*time.Microsecond)
 	defer cancel()
 	_, err := m.at(rt).Reserve(ctx, order(no, m.by, lines...))
+	m.settled(rt)
 	states, lookErr := m.one.store.States(m.ctx, []string{no})
 	if lookErr != nil {
 		rt.Fatal(lookErr)
@@ -192,8 +193,19 @@ func (m *model) deliver(rt *rapid.T) {
 	}
 }
 
+// settled waits until MySQL knows all.
+func (m *model) settled(rt *rapid.T) {
+	if !m.one.inRedis {
+		return
+	}
+	if err := m.one.redis.Settled(m.ctx); err != nil {
+		rt.Fatal(err)
+	}
+}
+
 // check compares the counters after every step.
 func (m *model) check(rt *rapid.T) {
+	m.settled(rt)
 	for _, sku := range m.skus {
 		p, err := m.one.store.Product(m.ctx, sku)
 		if err != nil || p.Available != m.available[sku] {

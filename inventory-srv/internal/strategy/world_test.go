@@ -18,6 +18,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/stack/stacktest"
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
@@ -38,20 +39,23 @@ type instance struct {
 	client    redis.UniversalClient // the locker's
 	locker    strategy.Locker
 	nodes     *strategy.Nodes
+	redis     *redisstock.Counters
 	registry  *prometheus.Registry
+	inRedis   bool // it works with stock in Redis, see world.open
 }
 
 // world is one inventory that two instances share: one database, one Redis.
 type world struct {
 	one, two instance
 	dsn      string
-	addr     string // of Redis
 	options  []lock.Option
 	redis    redis.UniversalClient
 	prefix   string // of the locks
 	lab      bool   // its products may be harmed
 	layout   string // of its products; "" is the row
 	spoilt   bool   // not fit for another test
+	counters string // the prefix of the counters in Redis
+	dial     func() redis.UniversalClient
 }
 
 func newWorld(t *testing.T, options ...lock.Option) *world {
@@ -61,10 +65,16 @@ func newWorld(t *testing.T, options ...lock.Option) *world {
 
 func newWorldOn(t *testing.T, addr string, options ...lock.Option) *world {
 	t.Helper()
+	return newWorldBy(t, func() redis.UniversalClient { return lock.NewClient([]string{addr}) }, options...)
+}
+
+// newWorldBy is newWorldOn for whatever dial connects to.
+func newWorldBy(t *testing.T, dial func() redis.UniversalClient, options ...lock.Option) *world {
+	t.Helper()
 	dsn := dbtest.NewDSN(t, sql.Inventory())
-	w := &world{dsn: dsn, addr: addr, prefix: fmt.Sprintf("suite-%d:", rand.Uint64()), redis: redis.NewClient(&redis.Options{Addr: addr})}
+	w := &world{dsn: dsn, dial: dial, prefix: fmt.Sprintf("suite-%d:", rand.Uint64()), redis: dial()}
 	t.Cleanup(func() { _ = w.redis.Close() })
-	w.options = append(options, lock.WithPrefix(w.prefix))
+	w.options, w.counters = append(options, lock.WithPrefix(w.prefix)), "{"+w.prefix+"}:"
 	w.one, w.two = w.instance(t, dsn), w.instance(t, dsn)
 	return w
 }
@@ -72,7 +82,52 @@ func newWorldOn(t *testing.T, addr string, options ...lock.Option) *world {
 // instance makes another one, on this world's database by way of dsn.
 func (w *world) instance(t *testing.T, dsn string) instance {
 	t.Helper()
-	return newInstance(t, dsn, w.addr, w.options)
+	i := newInstance(t, dsn, w.dial(), w.options)
+	i.redis = w.newCounters(t, i, redisstock.Config{})
+	return i
+}
+
+// newCounters makes the counters of an instance; cfg may say what the default is not to be.
+func (w *world) newCounters(t *testing.T, i instance, cfg redisstock.Config) *redisstock.Counters {
+	t.Helper()
+	cfg.Client, cfg.Store, cfg.Locker, cfg.Log, cfg.Prefix = i.client, i.store, i.locker, quiet(), w.counters
+	counters := redisstock.New(cfg)
+	t.Cleanup(func() { _ = counters.Close() })
+	return counters
+}
+
+// open has the instances work with stock in Redis from now on. The world is not fit for another test then.
+func (w *world) open(t *testing.T) {
+	t.Helper()
+	w.toRedis()
+	w.one.follow(t)
+	w.two.follow(t)
+}
+
+// toRedis is open without anybody who follows Redis.
+func (w *world) toRedis() {
+	w.spoilt = true
+	w.layout = stock.LayoutRedis
+	w.one.inRedis, w.two.inRedis = true, true
+}
+
+// follow runs the part of a replica that has MySQL follow Redis, until the test ends or the returned function is called.
+func (i instance) follow(t *testing.T) (stop func() error) {
+	t.Helper()
+	stop = i.redis.RunInBackground(context.Background())
+	t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
+// settle waits until MySQL knows what Redis knows.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	if !w.one.inRedis {
+		return
+	}
+	if err := w.one.redis.Settled(soon(t)); err != nil {
+		t.Fatalf("MySQL does not follow Redis: %v", err)
+	}
 }
 
 // worlds lends worlds to the subtests of one test: to empty one is quicker than to make one.
@@ -139,10 +194,9 @@ func countDeadlocks(t *testing.T, db *gorm.DB) *atomic.Int64 {
 	return n
 }
 
-func newInstance(t *testing.T, dsn, addr string, options []lock.Option) instance {
+func newInstance(t *testing.T, dsn string, client redis.UniversalClient, options []lock.Option) instance {
 	t.Helper()
 	db := dbtest.Open(t, dsn, database.Options{MaxOpen: 32})
-	client := lock.NewClient([]string{addr})
 	locker, err := lock.NewRedis(client, options...)
 	if err != nil {
 		t.Fatalf("make a locker: %v", err)
@@ -165,7 +219,11 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // deps are what one instance's strategies are made of.
 func (i instance) deps() strategy.Deps {
-	return strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Redlock: i.nodes.Acquirer(), Log: quiet(), Registry: i.registry}
+	d := strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Redlock: i.nodes.Acquirer(), Log: quiet(), Registry: i.registry}
+	if i.inRedis {
+		d.Redis = i.redis
+	}
+	return d
 }
 
 // set makes the strategies of one instance; orders may choose.
@@ -195,7 +253,7 @@ func (w *world) has(t *testing.T, sku string, units int64) {
 func (w *world) bring(ctx context.Context, sku string, units int64) error {
 	_, err := w.one.store.CreateProduct(ctx, store.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250, Lab: w.lab})
 	if err == nil && w.layout != "" {
-		_, err = w.one.store.SetLayout(ctx, sku, store.Shape{Layout: w.layout})
+		_, err = w.one.redis.SetLayout(ctx, sku, store.Shape{Layout: w.layout})
 	}
 	if err != nil || units == 0 {
 		return err
@@ -207,6 +265,7 @@ func (w *world) bring(ctx context.Context, sku string, units int64) error {
 // faults checks the ledger identity and returns what is wrong.
 func (w *world) faults(t *testing.T) []string {
 	t.Helper()
+	w.settle(t)
 	audit, err := w.one.store.Audit(soon(t))
 	if err != nil {
 		t.Fatalf("audit: %v", err)
@@ -229,7 +288,33 @@ func (w *world) faults(t *testing.T) []string {
 	if err != nil {
 		t.Fatalf("compare the allocations: %v", err)
 	}
-	return append(faults, strayed...)
+	return append(append(faults, strayed...), w.redisFaults(t)...)
+}
+
+// redisFaults compares the counters in Redis with MySQL's, which has followed.
+func (w *world) redisFaults(t *testing.T) (faults []string) {
+	t.Helper()
+	if !w.one.inRedis {
+		return nil
+	}
+	rows, err := w.one.store.RedisRows(soon(t))
+	if err != nil {
+		t.Fatalf("read MySQL's counters: %v", err)
+	}
+	p, err := w.one.store.Position(soon(t))
+	if err != nil {
+		t.Fatalf("read the position: %v", err)
+	}
+	for _, r := range rows {
+		n, err := w.redis.HGet(soon(t), fmt.Sprintf("%s%d:stock:%s", w.counters, p.Epoch, r.SKU), "a").Int64()
+		if errors.Is(err, redis.Nil) && r.Fresh() {
+			continue // it was never laid out
+		}
+		if err != nil || n != r.Available {
+			faults = append(faults, fmt.Sprintf("%s: %d available in Redis (error %v), %d in MySQL", r.SKU, n, err, r.Available))
+		}
+	}
+	return faults
 }
 
 // entry returns one SKU's side of the ledger.
@@ -263,6 +348,7 @@ func (w *world) wantLedger(t *testing.T, sku string, available, reserved, sold i
 // state returns the status of one reservation, "" when there is none.
 func (w *world) state(t *testing.T, orderNo string) stock.Status {
 	t.Helper()
+	w.settle(t)
 	states, err := w.one.store.States(t.Context(), []string{orderNo})
 	if err != nil {
 		t.Fatalf("states: %v", err)

@@ -169,7 +169,7 @@ func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
 	switch {
 	case err == nil:
 		return h.told(ctx, o)
-	case errors.Is(err, inventoryapi.ErrClosed), errors.Is(err, inventoryapi.ErrUnknownOrder):
+	case errors.Is(err, inventoryapi.ErrClosed), errors.Is(err, inventoryapi.ErrUnknownOrder), errors.Is(err, inventoryapi.ErrStockLost):
 		won, dbErr := h.store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
 		if won {
 			h.reconcile.Inc()

@@ -1,0 +1,210 @@
+package redisstock
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+)
+
+// Reservation is an order as Redis is asked for it.
+type Reservation struct {
+	OrderNo string
+	Hash    string
+	Lines   []store.PricedLine // in SKU order
+	Checked bool               // MySQL was asked and does not know the order
+}
+
+// Outcome is what became of an operation.
+type Outcome int
+
+// The outcomes.
+const (
+	Done      Outcome = iota // now or before
+	Closed                   // the order was released
+	Confirmed                // and cannot be released any more
+	Mismatch                 // the order number is another order's
+	Short                    // Redis has not enough. It is a refusal only at the gate
+	Away                     // a SKU is not in Redis, or not yet
+	Unknown                  // Redis does not know the order: ask MySQL
+	Buried                   // a tombstone was written; MySQL's is to follow
+	Busy                     // MySQL is too far behind
+)
+
+// Answer is the answer to an operation.
+type Answer struct {
+	Outcome Outcome
+	Lines   []store.PricedLine // Done: what a reserve holds
+	Short   []stock.ShortLine
+	EntryID string // of an end whose units are on their way to the store room: they are there when MySQL has followed it
+	Epoch   int64  // in which it was asked
+}
+
+func (c *Counters) reserveCall(r Reservation) call {
+	args := make([]any, 0, 5+2*len(r.Lines))
+	args = append(args, r.OrderNo, r.Hash, c.cfg.MaxWaiting, flag(r.Checked), store.FormatLines(r.Lines))
+	for _, l := range r.Lines {
+		args = append(args, l.SKU, l.Quantity)
+	}
+	return call{script: c.scripts.reserve, args: args}
+}
+
+func flag(on bool) string {
+	if on {
+		return "1"
+	}
+	return "0"
+}
+
+// Reserve takes all lines or none.
+func (c *Counters) Reserve(ctx context.Context, r Reservation) (Answer, error) {
+	answer, err := c.do(ctx, c.reserveCall(r))
+	if err != nil {
+		return Answer{}, err
+	}
+	return reserved(r, answer)
+}
+
+// reserved reads the answer to a reserve.
+func reserved(r Reservation, answer []string) (Answer, error) {
+	switch answer[0] {
+	case verdictOK:
+		lines, err := store.ParseLines(answer[3])
+		return Answer{Outcome: Done, Lines: lines}, err
+	case verdictClosed:
+		return Answer{Outcome: Closed}, nil
+	case verdictMismatch:
+		return Answer{Outcome: Mismatch}, nil
+	case verdictAway:
+		return Answer{Outcome: Away}, nil
+	case verdictUnknown:
+		return Answer{Outcome: Unknown}, nil
+	case verdictBusy:
+		return Answer{Outcome: Busy}, nil
+	case verdictShort:
+		short := make([]stock.ShortLine, 0, len(answer)/2)
+		for i := 1; i+1 < len(answer); i += 2 {
+			available, err := strconv.ParseInt(answer[i+1], 10, 64)
+			if err != nil {
+				return Answer{}, fmt.Errorf("the counter of %s: %w", answer[i], err)
+			}
+			short = append(short, stock.ShortLine{SKU: answer[i], Requested: r.requested(answer[i]), Available: max(0, available)})
+		}
+		return Answer{Outcome: Short, Short: short}, nil
+	}
+	return Answer{}, fmt.Errorf("reserve %s: Redis answered %q", r.OrderNo, answer)
+}
+
+func (r Reservation) requested(sku string) int64 {
+	for _, l := range r.Lines {
+		if l.SKU == sku {
+			return l.Quantity
+		}
+	}
+	return 0
+}
+
+// Confirm makes a reservation a sale, Release gives it back. checked says that MySQL was asked and does not know the order: a
+// release writes a tombstone then.
+func (c *Counters) Confirm(ctx context.Context, orderNo string) (Answer, error) {
+	return c.end(ctx, "confirm", orderNo, false)
+}
+
+// Release is described at Confirm.
+func (c *Counters) Release(ctx context.Context, orderNo string, checked bool) (Answer, error) {
+	return c.end(ctx, "release", orderNo, checked)
+}
+
+func (c *Counters) end(ctx context.Context, operation, orderNo string, checked bool) (Answer, error) {
+	answer, err := c.do(ctx, call{script: c.scripts.end, args: []any{operation, orderNo, flag(checked), c.life()}})
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Epoch: c.Epoch()}
+	switch answer[0] {
+	case verdictOK:
+		if answer[4] == "1" {
+			a.EntryID = answer[3]
+		}
+	case verdictClosed:
+		a.Outcome = Closed
+	case verdictConfirmed:
+		a.Outcome = Confirmed
+	case verdictUnknown:
+		a.Outcome = Unknown
+	case verdictBuried:
+		a.Outcome = Buried
+	default:
+		return Answer{}, fmt.Errorf("%s %s: Redis answered %q", operation, orderNo, answer)
+	}
+	return a, nil
+}
+
+func (c *Counters) life() int64 { return int64(c.cfg.OrderLife.Seconds()) }
+
+// Remember brings an order to Redis that only MySQL knows, in the epoch in which MySQL was asked: what it said may be old in another.
+func (c *Counters) Remember(ctx context.Context, epoch int64, orderNo string, k store.Known) error {
+	_, err := c.do(ctx, call{
+		script: c.scripts.remember, epoch: epoch,
+		args: []any{orderNo, string(k.Status), k.Hash, store.FormatLines(k.Lines), c.life()},
+	})
+	return err
+}
+
+// Epoch returns the current one, for Remember.
+func (c *Counters) Epoch() int64 {
+	epoch, _ := c.state()
+	return epoch
+}
+
+// AtGate lays out what MySQL says was laid out and then reserves, while the caller holds the gates of all SKUs: what is short then
+// is short. The answers come in the order of the reservations; none of them is Short because Redis was not told of units.
+func (c *Counters) AtGate(ctx context.Context, rows map[string]store.RedisRow, reservations []Reservation) ([]Answer, []error) {
+	var lays, calls []call
+	for _, row := range rows {
+		lays = append(lays, c.layCall(row, true))
+	}
+	for _, r := range reservations {
+		calls = append(calls, c.reserveCall(r))
+	}
+	answers, errs := make([]Answer, len(reservations)), make([]error, len(reservations))
+	for _, r := range c.pipeline(ctx, lays) {
+		if err := laid(r); err != nil { // short of units of which Redis was not told is not short
+			for i := range errs {
+				errs[i] = err
+			}
+			return answers, errs
+		}
+	}
+	results := c.pipeline(ctx, calls)
+	for i, r := range results {
+		switch {
+		case r.err != nil:
+			errs[i] = errRedis.Wrap(r.err)
+		case shut(r.answer) != nil:
+			errs[i] = shut(r.answer)
+		default:
+			answers[i], errs[i] = reserved(reservations[i], r.answer)
+		}
+	}
+	return answers, errs
+}
+
+// laid reads the answer to a lay.
+func laid(r result) error {
+	switch {
+	case r.err != nil:
+		return errRedis.NotExecuted().Wrap(r.err)
+	case shut(r.answer) != nil:
+		return shut(r.answer)
+	case r.answer[0] == verdictOld:
+		return stock.ErrContended.WithText("the stock is being moved, ask again")
+	}
+	return nil
+}
+
+func (c *Counters) layCall(row store.RedisRow, open bool) call {
+	return call{script: c.scripts.lay, args: []any{row.SKU, row.Laid, row.Opening, flag(open), flag(row.Fresh())}}
+}

@@ -1,0 +1,165 @@
+package redisstock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+)
+
+// fillChunk is how many counters one script writes.
+const fillChunk = 500
+
+// rebuild begins a new epoch from what MySQL knows. In the order of its steps: what the log of the old epoch still has is saved;
+// MySQL numbers the new epoch, and no older writer applies anything any more; Redis is shut under the new number, and no caller of
+// the old one changes anything any more; now the counters in MySQL stand still and are copied; MySQL and then Redis open.
+// Whoever dies in between leaves an epoch that is not open, and the next writer begins another one.
+func (w *writer) rebuild(ctx context.Context, loss *store.Loss) error {
+	start := time.Now()
+	if loss != nil {
+		w.save(ctx)
+	}
+	inRedis, err := w.redisEpoch(ctx)
+	if err != nil {
+		return err
+	}
+	was := w.position.Epoch
+	w.position = store.Position{Fence: w.token, Epoch: max(was, inRedis) + 1}
+	if err := w.cfg.Store.BeginEpoch(ctx, w.token, w.position.Epoch, loss); err != nil {
+		return fmt.Errorf("begin epoch %d: %w", w.position.Epoch, err)
+	}
+	id, err := w.begin(ctx, was > 0)
+	if err != nil {
+		return err
+	}
+	counters, err := w.fill(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.cfg.Store.OpenEpoch(ctx, w.token, w.position.Epoch, id); err != nil {
+		return fmt.Errorf("open epoch %d: %w", w.position.Epoch, err)
+	}
+	w.position.AppliedID, w.position.Open = id, true
+	if err := w.granted(ctx, w.scripts.open); err != nil {
+		return err
+	}
+	w.metrics.rebuilds.WithLabelValues(strconv.FormatBool(loss != nil)).Inc()
+	w.cfg.Log.WarnContext(ctx, "stock in Redis is open", "epoch", w.position.Epoch, "counters", counters, "loss", loss != nil, "took", time.Since(start))
+	if err := w.refresh(ctx); err != nil {
+		return err
+	}
+	return w.sweep(ctx, was)
+}
+
+// save applies what the log has, if it is the one that MySQL has followed so far: these entries are no part of the loss.
+func (w *writer) save(ctx context.Context) {
+	for {
+		n, err := w.follow(ctx, true)
+		if err != nil {
+			w.cfg.Log.WarnContext(ctx, "the rest of the log is lost", "err", err)
+			return
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+// redisEpoch returns the epoch that Redis believes to be in, 0 for none. It is more than MySQL's after MySQL was restored from an
+// older backup.
+func (w *writer) redisEpoch(ctx context.Context) (int64, error) {
+	epoch, err := w.cfg.Client.HGet(ctx, w.keys[0], "epoch").Int64()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the epoch of Redis: %w", err)
+	}
+	return epoch, nil
+}
+
+// begin shuts Redis under the new number and returns the entry with which the log begins. Orders of earlier epochs are known to
+// MySQL alone for as long as they may be asked for again.
+func (w *writer) begin(ctx context.Context, check bool) (string, error) {
+	checkFor := int64(0)
+	if check {
+		checkFor = w.life()
+	}
+	answer, err := w.ask(ctx, w.scripts.begin, checkFor)
+	if err != nil {
+		return "", fmt.Errorf("begin epoch %d in Redis: %w", w.position.Epoch, err)
+	}
+	if answer[0] != verdictOK {
+		return "", fmt.Errorf("begin epoch %d in Redis: it answered %q", w.position.Epoch, answer)
+	}
+	return answer[1], nil
+}
+
+// fill copies MySQL's counters. Nobody changes them: the old epoch's entries are not applied any more, and the new one has none.
+// Only units that are laid out meanwhile come on top, and they are told again.
+func (w *writer) fill(ctx context.Context) (int, error) {
+	rows, err := w.cfg.Store.RedisRows(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for first := 0; first < len(rows); first += fillChunk {
+		var args []any
+		for _, r := range rows[first:min(len(rows), first+fillChunk)] {
+			args = append(args, r.SKU, r.Available, r.Laid, r.Opening, flag(r.Layout != stock.LayoutRedis))
+		}
+		if err := w.granted(ctx, w.scripts.fill, args...); err != nil {
+			return 0, err
+		}
+	}
+	return len(rows), nil
+}
+
+// granted is ask for scripts that answer ok or have failed.
+func (w *writer) granted(ctx context.Context, script *redis.Script, args ...any) error {
+	answer, err := w.ask(ctx, script, args...)
+	if err == nil && answer[0] != verdictOK {
+		err = fmt.Errorf("rebuild epoch %d: Redis answered %q", w.position.Epoch, answer)
+	}
+	return err
+}
+
+// sweep removes the keys of an epoch that has ended. Nobody reads them.
+func (w *writer) sweep(ctx context.Context, epoch int64) error {
+	if epoch == 0 {
+		return nil
+	}
+	return w.remove(ctx, w.prefix(epoch))
+}
+
+// Drop removes everything from Redis, for tests and comparisons whose database is thrown away as well.
+func (c *Counters) Drop(ctx context.Context) error { return c.remove(ctx, c.cfg.Prefix) }
+
+func (c *Counters) remove(ctx context.Context, prefix string) error {
+	client := c.cfg.Client
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		node, err := cluster.MasterForKey(ctx, c.keys[0])
+		if err != nil {
+			return fmt.Errorf("find the node of the stock: %w", err)
+		}
+		client = node
+	}
+	for cursor := uint64(0); ; {
+		keys, next, err := client.Scan(ctx, cursor, prefix+"*", fillChunk).Result()
+		if err == nil && len(keys) > 0 {
+			err = client.Unlink(ctx, keys...).Err()
+		}
+		if err != nil {
+			return fmt.Errorf("remove the keys %s*: %w", prefix, err)
+		}
+		if next == 0 {
+			return nil
+		}
+		cursor = next
+	}
+}

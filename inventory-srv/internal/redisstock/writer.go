@@ -1,0 +1,382 @@
+package redisstock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/pkg/lock"
+)
+
+// Locker is what the election needs of pkg/lock.
+type Locker interface {
+	Acquire(ctx context.Context, keys ...string) (*lock.Lease, error)
+	Raise(ctx context.Context, key string, atLeast int64) error
+}
+
+// WriterKey is the lock of the replica that writes.
+const WriterKey = "redis-stock-writer"
+
+const (
+	// look is how often the writer looks for losses while there is nothing to do, and every replica for a new epoch.
+	look = time.Second
+	// readEntries is how many entries one transaction applies.
+	readEntries = 1000
+	// again is the pause after a fault.
+	again = 200 * time.Millisecond
+	// readTimeout is for one read of the stream, on top of the time it waits there.
+	readTimeout = 2 * time.Second
+)
+
+// errNotOpen is an epoch that has to be followed by another one.
+type errNotOpen struct {
+	loss *store.Loss // nil: it was never opened to the end
+}
+
+// Error implements error.
+func (e *errNotOpen) Error() string {
+	if e.loss == nil {
+		return "the epoch was never opened"
+	}
+	return "Redis has lost entries: " + e.loss.Reason
+}
+
+// Run keeps Redis and MySQL together until ctx ends: in every replica it learns of new epochs, and in the one that is elected it
+// follows the stream, undoes what MySQL refuses, ends moves that were begun, and rebuilds what Redis has lost. It does nothing
+// before the first SKU is stored in Redis.
+func (c *Counters) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { c.watch(ctx) })
+	for c.needed(ctx) {
+		if err := c.write(ctx); err != nil && ctx.Err() == nil {
+			c.cfg.Log.WarnContext(ctx, "the writer of the Redis stream starts again", "err", err)
+			pause(ctx, again)
+		}
+	}
+}
+
+// RunInBackground starts Run and returns the function that ends it and waits for its end.
+func (c *Counters) RunInBackground(ctx context.Context) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { c.Run(ctx) })
+	return func() error {
+		cancel()
+		running.Wait()
+		return nil
+	}
+}
+
+// needed returns true as soon as a SKU is stored in Redis or is to be, and false when ctx ends.
+func (c *Counters) needed(ctx context.Context) bool {
+	for {
+		if in, err := c.cfg.Store.InRedis(ctx); err == nil && in {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-c.nudge:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-time.After(look):
+		}
+	}
+}
+
+// watch learns of new epochs, so that a replica without orders reports what it knows of a loss too.
+func (c *Counters) watch(ctx context.Context) {
+	for pause(ctx, look) {
+		if epoch, _ := c.state(); epoch == 0 {
+			continue
+		}
+		if err := c.refresh(ctx); err != nil && ctx.Err() == nil {
+			c.cfg.Log.WarnContext(ctx, "the position is not known", "err", err)
+		}
+	}
+}
+
+// pause returns false when ctx ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// write is one term of office. It ends when the lease does, which a healthy holder gives back now and then.
+func (c *Counters) write(ctx context.Context) (err error) {
+	lease, err := c.cfg.Locker.Acquire(ctx, WriterKey)
+	if err != nil {
+		return fmt.Errorf("election: %w", err)
+	}
+	defer func() {
+		if e := lease.Release(ctx); e != nil && ctx.Err() == nil {
+			c.cfg.Log.WarnContext(ctx, "the writer's lease is not released, it ends by itself", "err", e)
+		}
+	}()
+	w := &writer{Counters: c, token: lease.Token(WriterKey)}
+	work := lease.Context()
+	err = w.serve(work)                             //nolint:contextcheck // the lease derives its context from ctx
+	if cause := context.Cause(work); cause != nil { //nolint:contextcheck // as above
+		err = cause // whatever failed after that failed because of it
+	}
+	if errors.Is(err, lock.ErrMaxHold) {
+		return nil // the next term begins at once, here or elsewhere
+	}
+	return err
+}
+
+// writer is the elected replica. Every transaction of its own claims the fence again.
+type writer struct {
+	*Counters
+	token    int64
+	position store.Position
+}
+
+func (w *writer) serve(ctx context.Context) error {
+	if err := w.checkServer(ctx); err != nil {
+		return err
+	}
+	if err := w.claim(ctx); err != nil {
+		return err
+	}
+	if err := w.ready(ctx); err != nil {
+		return err
+	}
+	var looked time.Time
+	for ctx.Err() == nil {
+		if time.Since(looked) > look {
+			if err := w.tidy(ctx); err != nil {
+				return err
+			}
+			looked = time.Now()
+		}
+		n, err := w.follow(ctx, false)
+		if broken, ok := errors.AsType[*errNotOpen](err); ok {
+			err = w.rebuild(ctx, broken.loss)
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			w.wait(ctx)
+		}
+	}
+	return nil
+}
+
+// claim makes this lease's token the newest that MySQL has seen. A Redis that has lost its counters gives old tokens: its counter
+// is raised, and the next lease has a token that is new.
+func (w *writer) claim(ctx context.Context) error {
+	p, err := w.cfg.Store.ClaimWriting(ctx, w.token)
+	if !errors.Is(err, store.ErrStaleWriter) {
+		w.position = p
+		return err
+	}
+	was, readErr := w.cfg.Store.Position(ctx)
+	if readErr != nil {
+		return readErr
+	}
+	if was.Fence > w.token {
+		err = errors.Join(err, w.cfg.Locker.Raise(ctx, WriterKey, was.Fence))
+	}
+	return err
+}
+
+// ready makes sure that there is an epoch to work in.
+func (w *writer) ready(ctx context.Context) error {
+	if w.position.Epoch == 0 || !w.position.Open {
+		return w.rebuild(ctx, nil)
+	}
+	if err := w.forgetRest(ctx); err != nil {
+		return err
+	}
+	return w.refresh(ctx)
+}
+
+// forgetRest lets Redis forget what a writer had applied who died before saying so.
+func (w *writer) forgetRest(ctx context.Context) error {
+	for {
+		rest, err := w.cfg.Client.XRangeN(ctx, w.keys[1], "-", w.position.AppliedID, readEntries).Result()
+		if err != nil {
+			return fmt.Errorf("read the rest of the log: %w", err)
+		}
+		if len(rest) < 2 { // the last applied entry itself stays
+			return nil
+		}
+		if err := w.forget(ctx, rest[len(rest)-1].ID, orderEntries(rest)); err != nil {
+			return err
+		}
+	}
+}
+
+// orderEntries returns the orders of entries.
+func orderEntries(of []redis.XMessage) []store.StreamEntry {
+	entries := make([]store.StreamEntry, len(of))
+	for i, m := range of {
+		no, _ := m.Values["n"].(string)
+		entries[i] = store.StreamEntry{ID: m.ID, OrderNo: no}
+	}
+	return entries
+}
+
+// checkServer refuses a Redis that throws keys away when its memory is full: a counter that was evicted looks like one that was lost,
+// and an order that was evicted like one that never was.
+func (c *Counters) checkServer(ctx context.Context) error {
+	info, err := c.cfg.Client.Info(ctx, "memory").Result()
+	if err != nil {
+		return fmt.Errorf("ask Redis for its memory policy: %w", err)
+	}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "maxmemory_policy" && value != "noeviction" {
+			return fmt.Errorf("redis has maxmemory-policy %s: it would throw stock away, set it to noeviction", value)
+		}
+	}
+	return nil
+}
+
+// follow applies the entries that have come and returns how many there were. An *errNotOpen asks for a new epoch. forced reads a
+// log that is shut, to save what is in it.
+func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
+	answer, err := w.ask(ctx, w.scripts.read, w.position.AppliedID, readEntries, flag(forced))
+	if err != nil {
+		return 0, err
+	}
+	switch answer[0] {
+	case verdictOK:
+	case verdictShut:
+		return 0, &errNotOpen{}
+	default:
+		return 0, &errNotOpen{loss: &store.Loss{Reason: strings.Join(answer, " ")}}
+	}
+	entries, err := readEntriesOf(answer[1:])
+	if err != nil || len(entries) == 0 {
+		return 0, err
+	}
+	err = w.cfg.Store.Follow(ctx, w.token, w.position.Epoch, w.position.AppliedID, Strategy, entries)
+	if errors.Is(err, store.ErrDrift) {
+		w.cfg.Log.ErrorContext(ctx, "the stream took more than there was, the ledger is right", "err", err)
+		return 0, &errNotOpen{loss: &store.Loss{Reason: "the stream took more than there was"}}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("apply %d entries: %w", len(entries), err)
+	}
+	w.position.AppliedID = entries[len(entries)-1].ID
+	w.metrics.followed.Add(float64(len(entries)))
+	w.metrics.batch.Observe(float64(len(entries)))
+	return len(entries), w.forget(ctx, w.position.AppliedID, entries)
+}
+
+// forget lets Redis forget what MySQL has, up to an entry, which stays.
+func (w *writer) forget(ctx context.Context, upTo string, entries []store.StreamEntry) error {
+	args := []any{upTo, w.life()}
+	for _, e := range entries {
+		if e.OrderNo != "" {
+			args = append(args, e.OrderNo, e.ID)
+		}
+	}
+	_, err := w.ask(ctx, w.scripts.followed, args...)
+	return err
+}
+
+// entryFields is how many strings an entry has in the answer to a read.
+const entryFields = 8
+
+func readEntriesOf(flat []string) ([]store.StreamEntry, error) {
+	entries := make([]store.StreamEntry, 0, len(flat)/entryFields)
+	for ; len(flat) >= entryFields; flat = flat[entryFields:] {
+		e := store.StreamEntry{ID: flat[0], Operation: store.Operation(flat[1]), OrderNo: flat[2], Hash: flat[3]}
+		var err error
+		if e.Lines, err = store.ParseLines(flat[4]); err != nil {
+			return nil, err
+		}
+		if flat[5] != "" {
+			e.Rooms = strings.Split(flat[5], ";")
+		}
+		if _, err := fmt.Sscan(flat[6]+" "+flat[7], &e.Seq, &e.Net); err != nil {
+			return nil, fmt.Errorf("entry %s: %w", e.ID, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// ask executes a script of the writer's alone, in the writer's epoch.
+func (w *writer) ask(ctx context.Context, script *redis.Script, args ...any) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	all := append([]any{w.prefix(w.position.Epoch), w.position.Epoch, 0}, args...)
+	answer, err := script.Run(ctx, w.cfg.Client, w.keys, all...).StringSlice()
+	if err == nil && len(answer) == 0 {
+		err = errors.New("a script gave no answer")
+	}
+	return answer, err
+}
+
+// wait returns when something has come, or when it is time to look around.
+func (w *writer) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, look+readTimeout)
+	defer cancel()
+	err := w.cfg.Client.XRead(ctx, &redis.XReadArgs{Streams: []string{w.keys[1], w.position.AppliedID}, Count: 1, Block: look}).Err()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		pause(ctx, again) // the next read will say what is wrong
+	}
+}
+
+// tidy does what does not hurry.
+func (w *writer) tidy(ctx context.Context) error {
+	if err := w.checkServer(ctx); err != nil {
+		return err
+	}
+	if err := w.undo(ctx); err != nil {
+		return err
+	}
+	moving, err := w.cfg.Store.Moving(ctx)
+	if err != nil {
+		return err
+	}
+	for _, sku := range moving {
+		if err := w.closeSKU(ctx, sku); err != nil {
+			return err
+		}
+		if _, err := w.cfg.Store.EndMove(ctx, sku); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo tells Redis of the entries that MySQL has refused.
+func (w *writer) undo(ctx context.Context) error {
+	refused, err := w.cfg.Store.ToUndo(ctx, w.position.Epoch)
+	if err != nil {
+		return err
+	}
+	for _, r := range refused {
+		answer, err := w.ask(ctx, w.scripts.compensate, r.OrderNo, store.FormatLines(r.Lines), r.Sign)
+		if err != nil {
+			return err
+		}
+		if err := shut(answer); err != nil {
+			return err
+		}
+		w.metrics.refused.Inc()
+		w.cfg.Log.WarnContext(ctx, "the ledger refused what the stream had granted, undone", "order_no", r.OrderNo, "entry", r.EntryID)
+		if err := w.cfg.Store.Undone(ctx, w.position.Epoch, r.EntryID); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,275 @@
+package strategy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/pkg/batch"
+	"holdfast/pkg/fault"
+)
+
+// RedisLua counts in Redis, where one Lua script decides, and has MySQL follow.
+//
+// Idea:        decide where nothing can come in between and nothing is written to a disk.
+// Statements:  EVALSHA of one script: look at the order's key, compare the counters, subtract, append to a stream. No SQL at all,
+// except at the gate: what Redis has not enough of is looked for in the store room, under the stock row's lock, for all orders of
+// that moment together. Only there an order may be refused.
+// Goes wrong:  Redis forgets. Without the order's own key a repeat sells twice; a release that only Redis knows comes back with the
+// next warm-up; a warm-up that writes a number undoes the sales since it was read; a counter that is gone looks sold out.
+// Cost:        what Redis had answered and MySQL had not heard of when Redis was lost. It is bounded, counted, refunded, never oversold.
+// Choose it:   the database must not see the rush, and a refund now and then is cheaper than a faster database.
+type RedisLua struct {
+	ledger *store.Ledger
+	redis  *redisstock.Counters
+	goods  *catalogue
+	gate   *batch.Batcher[redisstock.Reservation, redisstock.Answer]
+}
+
+var _ stock.Reserver = (*RedisLua)(nil)
+
+const redisLua = redisstock.Strategy
+
+const (
+	// gateBatch is how many lines one visit at the gate decides, fewer than store.KeyChunk.
+	gateBatch = 400
+	// behind is the longest pause of an order that waits because MySQL is too far behind.
+	behind = 20 * time.Millisecond
+)
+
+func newRedisLua(d Deps) stock.Reserver {
+	if d.Redis == nil {
+		return noRedis{}
+	}
+	s := &RedisLua{ledger: d.Ledger, redis: d.Redis, goods: &catalogue{ledger: d.Ledger, known: map[string]stock.ReceiptLine{}}}
+	s.gate = batch.New(s.atGate, batch.WithMaxWeight(gateBatch), batch.WithTimeout(flushTimeout), batch.WithPatience(answerGrace))
+	return s
+}
+
+// Reserve implements stock.Reserver.
+func (s *RedisLua) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	if err := s.ledger.Check(r); err != nil {
+		return stock.Receipt{}, err
+	}
+	r = r.Sorted()
+	lines, err := s.goods.price(ctx, r)
+	if err != nil {
+		return stock.Receipt{}, err
+	}
+	ask := redisstock.Reservation{OrderNo: r.OrderNo, Hash: r.Hash(), Lines: lines}
+	reserve := s.redis.Reserve
+	for ctx.Err() == nil {
+		a, err := reserve(ctx, ask)
+		if err != nil {
+			return stock.Receipt{}, err
+		}
+		switch a.Outcome {
+		case redisstock.Done:
+			return s.goods.receipt(r, a.Lines), nil
+		case redisstock.Closed:
+			return stock.Receipt{}, stock.ErrClosed
+		case redisstock.Mismatch:
+			return stock.Receipt{}, stock.ErrMismatch
+		case redisstock.Unknown:
+			if ask.Checked, err = s.remember(ctx, r.OrderNo); err != nil {
+				return s.elsewhere(ctx, r, err)
+			}
+		case redisstock.Short, redisstock.Away:
+			reserve = s.visitGate
+		case redisstock.Busy:
+			pauseUpTo(ctx, behind)
+		}
+	}
+	return stock.Receipt{}, stock.ErrContended.Wrap(ctx.Err())
+}
+
+// elsewhere answers for an order that another strategy has reserved: the ledger replays or refuses it.
+func (s *RedisLua) elsewhere(ctx context.Context, r stock.Request, err error) (stock.Receipt, error) {
+	if _, ok := errors.AsType[*reservedBy](err); !ok {
+		return stock.Receipt{}, err
+	}
+	return s.ledger.Reserve(ctx, r, func(*gorm.DB, []stock.Line) error { return stock.ErrContended.Wrap(err) })
+}
+
+// visitGate is asked when Redis has not enough. Its refusals are final.
+func (s *RedisLua) visitGate(ctx context.Context, r redisstock.Reservation) (redisstock.Answer, error) {
+	a, err := s.gate.Do(ctx, r, len(r.Lines))
+	switch {
+	case err != nil:
+		return a, explainGate(err)
+	case a.Outcome == redisstock.Short:
+		return a, stock.OutOfStock(a.Short)
+	case a.Outcome == redisstock.Away:
+		return a, stock.ErrContended.WithText("the stock is being moved, ask again")
+	}
+	return a, nil
+}
+
+// atGate decides the orders that have come while the gate was last held. The stock rows are locked, so that no delivery comes in
+// and no layout changes while Redis decides.
+func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reservation, redisstock.Answer]) {
+	calls := b.Open(b.Calls()) // until Redis is asked, whoever leaves has certainly not been served
+	var skus []string
+	for _, c := range calls {
+		for _, l := range c.Item.Lines {
+			skus = append(skus, l.SKU)
+		}
+	}
+	err := s.ledger.AtGate(ctx, skus, func(inRedis map[string]store.RedisRow, refused map[string]error) error {
+		var asked []redisstock.Reservation
+		var of []*batch.Call[redisstock.Reservation, redisstock.Answer]
+		for _, c := range b.Seal(calls) {
+			if err := firstRefusal(c.Item.Lines, refused); err != nil {
+				c.Answer(redisstock.Answer{}, err)
+				continue
+			}
+			asked, of = append(asked, c.Item), append(of, c)
+		}
+		answers, errs := s.redis.AtGate(ctx, inRedis, asked)
+		for i, c := range of {
+			c.Answer(answers[i], errs[i])
+		}
+		return nil
+	})
+	if err != nil {
+		for _, c := range calls {
+			c.Answer(redisstock.Answer{}, err)
+		}
+	}
+}
+
+func firstRefusal(lines []store.PricedLine, refused map[string]error) error {
+	for _, l := range lines {
+		if err := refused[l.SKU]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remember brings an order to Redis that MySQL knows and Redis does not, or returns that MySQL does not know it either. A
+// *reservedBy is an order of another strategy.
+func (s *RedisLua) remember(ctx context.Context, orderNo string) (unknown bool, err error) {
+	epoch := s.redis.Epoch()
+	known, ok, err := s.ledger.Known(ctx, orderNo)
+	switch {
+	case err != nil || !ok:
+		return err == nil, err
+	case known.Strategy != redisLua && known.Strategy != "":
+		return false, &reservedBy{known.Strategy}
+	}
+	return false, s.redis.Remember(ctx, epoch, orderNo, known)
+}
+
+// Confirm implements stock.Reserver. stock.ErrStockLost instead of stock.ErrUnknownOrder when Redis has ever lost something: the
+// order may have been reserved.
+func (s *RedisLua) Confirm(ctx context.Context, orderNo string) error {
+	if err := store.CheckOrderNo(orderNo); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		a, err := s.redis.Confirm(ctx, orderNo)
+		switch {
+		case err != nil:
+			return err
+		case a.Outcome == redisstock.Done:
+			return nil
+		case a.Outcome == redisstock.Closed:
+			return stock.ErrClosed
+		}
+		nobody, err := s.remember(ctx, orderNo)
+		if err != nil {
+			return err
+		}
+		if nobody {
+			return s.unknown(ctx)
+		}
+	}
+	return stock.ErrContended.Wrap(ctx.Err())
+}
+
+func (s *RedisLua) unknown(ctx context.Context) error {
+	lost, err := s.redis.HasLost(ctx)
+	switch {
+	case err != nil:
+		return err
+	case lost:
+		return stock.ErrStockLost
+	}
+	return stock.ErrUnknownOrder
+}
+
+// Release implements stock.Reserver. When it returns, units that have gone to the store room are there.
+func (s *RedisLua) Release(ctx context.Context, orderNo string) error {
+	if err := store.CheckOrderNo(orderNo); err != nil {
+		return err
+	}
+	checked := false
+	for ctx.Err() == nil {
+		a, err := s.redis.Release(ctx, orderNo, checked)
+		switch {
+		case err != nil:
+			return err
+		case a.Outcome == redisstock.Done && a.EntryID != "":
+			return s.redis.AwaitFollowed(ctx, a.Epoch, a.EntryID)
+		case a.Outcome == redisstock.Done:
+			return nil
+		case a.Outcome == redisstock.Confirmed:
+			return stock.ErrConfirmed
+		case a.Outcome == redisstock.Buried:
+			return s.bury(ctx, orderNo)
+		}
+		if checked, err = s.remember(ctx, orderNo); err != nil {
+			return err
+		}
+	}
+	return stock.ErrContended.Wrap(ctx.Err())
+}
+
+// bury writes MySQL's tombstone, after that of Redis: in the other order a reserve could come in between and be granted.
+func (s *RedisLua) bury(ctx context.Context, orderNo string) error {
+	return s.ledger.Release(ctx, orderNo, func(_ *gorm.DB, by string, _ []stock.Line) error { return &reservedBy{by} })
+}
+
+// Close waits for the orders that are at the gate.
+func (s *RedisLua) Close() error { return s.gate.Close() }
+
+func explainGate(err error) error {
+	switch {
+	case errors.Is(err, batch.ErrClosed):
+		return errStopping.Wrap(err)
+	case errors.Is(err, batch.ErrWithdrawn) && errors.Is(err, context.DeadlineExceeded):
+		return stock.ErrContended.Wrap(err)
+	case errors.Is(err, batch.ErrWithdrawn):
+		return fault.ErrCanceled.NotExecuted().Wrap(err)
+	case errors.Is(err, batch.ErrUnanswered):
+		return fault.ErrTimeout.Wrap(err)
+	}
+	return err
+}
+
+func pauseUpTo(ctx context.Context, longest time.Duration) {
+	timer := time.NewTimer(rand.N(longest))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// noRedis is the strategy without counters in Redis.
+type noRedis struct{}
+
+var errNoRedis = fault.New(fault.Unavailable, "no_redis_stock", "this service has no stock in Redis").NotExecuted()
+
+func (noRedis) Reserve(context.Context, stock.Request) (stock.Receipt, error) {
+	return stock.Receipt{}, errNoRedis
+}
+func (noRedis) Confirm(context.Context, string) error { return errNoRedis }
+func (noRedis) Release(context.Context, string) error { return errNoRedis }

@@ -1,0 +1,440 @@
+package strategy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/internal/stack/stacktest"
+	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/lock"
+)
+
+const redisLua = "redis-lua"
+
+// shortTerm has an election that was lost with its Redis be won again soon.
+func shortTerm() lock.Option { return lock.WithTTL(time.Second) }
+
+// opened puts units of A into a shop with stock in Redis and returns how to end the following of Redis.
+func (w *world) opened(t *testing.T, units int64) (stop func() error) {
+	t.Helper()
+	w.toRedis()
+	stop = w.one.follow(t)
+	w.has(t, "A", units)
+	return stop
+}
+
+func reserve(ctx context.Context, t *testing.T, s stock.Reserver, no string, quantity int64) {
+	t.Helper()
+	if _, err := s.Reserve(ctx, order(no, redisLua, line("A", quantity))); err != nil {
+		t.Fatalf("reserve %s: %v", no, err)
+	}
+}
+
+// TestRedisLua_BeforeMySQL ends orders of which MySQL has not heard yet, and then MySQL hears everything at once.
+func TestRedisLua_BeforeMySQL(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.opened(t, 20)
+	one, two := w.one.set(t), w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, one, "FIRST", 1) // lays the units out
+	w.settle(t)
+	_ = stop()
+	for _, no := range []string{"SOLD", "BACK", "HELD"} {
+		reserve(ctx, t, one, no, 2)
+	}
+	if err := errors.Join(two.Confirm(ctx, "SOLD"), two.Release(ctx, "BACK"), two.Release(ctx, "NEVER"), one.Release(ctx, "FIRST")); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Confirm(ctx, "BACK"); !errors.Is(err, stock.ErrClosed) {
+		t.Errorf("confirm what was released: got %v", err)
+	}
+	if err := one.Release(ctx, "SOLD"); !errors.Is(err, stock.ErrConfirmed) {
+		t.Errorf("release what was confirmed: got %v", err)
+	}
+	if err := one.Confirm(ctx, "NOBODY"); !errors.Is(err, stock.ErrUnknownOrder) {
+		t.Errorf("confirm what was never reserved: got %v", err)
+	}
+	known, err := w.one.store.States(ctx, []string{"SOLD", "BACK", "HELD"})
+	if err != nil || len(known) != 0 {
+		t.Errorf("MySQL knows %v (error %v) although nobody follows Redis: this run has shown nothing", known, err)
+	}
+	w.two.follow(t)
+	w.wantLedger(t, "A", 16, 2, 2)
+	for no, want := range map[string]stock.Status{"SOLD": stock.Confirmed, "BACK": stock.Released, "HELD": stock.Reserved, "NEVER": stock.Void, "FIRST": stock.Released} {
+		if got := w.state(t, no); got != want {
+			t.Errorf("%s is %q, want %q", no, got, want)
+		}
+	}
+}
+
+// TestRedisLua_WriterKilled ends the writer in COMMIT, before the server has seen it and before its answer has come back. The next one
+// applies what was not applied, and nothing twice.
+func TestRedisLua_WriterKilled(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]dbtest.CommitFault{"before COMMIT": dbtest.LoseCommit, "after COMMIT": dbtest.LoseAnswer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, shortTerm())
+			w.toRedis()
+			proxy := dbtest.NewProxy(t, w.dsn)
+			victim := w.instance(t, proxy.DSN)
+			ctx, kill := context.WithCancel(context.Background())
+			defer kill()
+			ended := make(chan struct{})
+			go func() { defer close(ended); victim.redis.Run(ctx) }()
+			if _, err := victim.store.CreateProduct(ctx, store.Product{SKU: "A", Title: "Title of A", PriceCents: 250}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := victim.redis.SetLayout(ctx, "A", store.Shape{Layout: stock.LayoutRedis}); err != nil {
+				t.Fatal(err)
+			}
+			w.has(t, "A", 20)
+			set := w.two.set(t)
+			reserve(soon(t), t, set, "FIRST", 1)
+			w.settle(t)
+			dead := make(chan struct{})
+			proxy.Then(func() { kill(); close(dead) })
+			proxy.Fail(fault)
+			reserve(soon(t), t, set, "ORDER", 3)
+			<-dead
+			<-ended
+			w.two.follow(t)
+			if err := set.Confirm(soon(t), "ORDER"); err != nil {
+				t.Errorf("confirm: %v", err)
+			}
+			w.wantLedger(t, "A", 16, 1, 3)
+			if losses, err := w.one.store.Losses(t.Context()); err != nil || len(losses) != 0 {
+				t.Errorf("losses %+v, error %v", losses, err)
+			}
+		})
+	}
+}
+
+// TestRedisLua_WriterStopped stops a writer with entries in its hand, has Redis lose everything and another writer rebuild it, and lets
+// the first one go on: what it holds is of an epoch that is over.
+func TestRedisLua_WriterStopped(t *testing.T) {
+	t.Parallel()
+	w := newWorldOn(t, stacktest.OwnRedis(t).Addr, shortTerm())
+	w.opened(t, 20)
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "FIRST", 1)
+	w.settle(t)
+	hold := holdFollow(t, w)
+	reserve(ctx, t, set, "GONE", 5)
+	<-hold.reached
+	if err := w.redis.FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.two.follow(t)
+	eventually(t, "the second one rebuilds", func() bool {
+		p, err := w.two.store.Position(ctx)
+		return err == nil && p.Epoch == 2 && p.Open
+	})
+	reserveWhenOpen(ctx, t, set, "AFTER", 4)
+	close(hold.resume)
+	w.wantLedger(t, "A", 15, 5, 0)
+	if state := w.state(t, "GONE"); state != "" {
+		t.Errorf("the lost order is %q: a writer of the past has written", state)
+	}
+	if err := set.Confirm(ctx, "GONE"); !errors.Is(err, stock.ErrStockLost) {
+		t.Errorf("confirm the lost order: got %v", err)
+	}
+	if err := set.Confirm(ctx, "FIRST"); err != nil {
+		t.Errorf("confirm an order from before: %v", err)
+	}
+	w.wantLedger(t, "A", 15, 4, 1)
+	w.wantLosses(t, 1, 5)
+}
+
+// holdFollow stops the first instance's writer when it is about to apply entries.
+func holdFollow(t *testing.T, w *world) *hold {
+	t.Helper()
+	return watch(t, w.one.db).holdNext("SELECT fence, epoch, open, applied_id, applied_seq, applied_net FROM redis_stream WHERE id = 1 FOR UPDATE")
+}
+
+// reserveWhenOpen asks again for as long as Redis is shut.
+func reserveWhenOpen(ctx context.Context, t *testing.T, s stock.Reserver, no string, quantity int64) {
+	t.Helper()
+	if _, err := buyWhenOpen(ctx, s, order(no, redisLua, line("A", quantity))); err != nil {
+		t.Fatalf("reserve %s: %v", no, err)
+	}
+}
+
+func buyWhenOpen(ctx context.Context, s stock.Reserver, r stock.Request) (stock.Receipt, error) {
+	for {
+		receipt, err := buy(ctx, s, r)
+		if fault.KindOf(err) != fault.Unavailable && fault.KindOf(err) != fault.Timeout || ctx.Err() != nil {
+			return receipt, err
+		}
+		time.Sleep(time.Millisecond) // between two questions
+	}
+}
+
+// wantLosses waits until the replicas have reported what they had been answered and MySQL had not.
+func (w *world) wantLosses(t *testing.T, operations, units int64) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d operations and %d units are recorded as lost", operations, units), func() bool {
+		got, gotUnits := w.lost(t)
+		return got == operations && gotUnits == units
+	})
+}
+
+func (w *world) lost(t *testing.T) (operations, units int64) {
+	t.Helper()
+	losses, err := w.one.store.Losses(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range losses {
+		operations += l.Operations
+		units += l.Units
+	}
+	return operations, units
+}
+
+// TestRedisLua_FlushAll empties Redis while orders come in, twice. Whoever is told to wait asks again. In the end MySQL has sold as
+// many units as there are, and not one more; what buyers were told beyond that is what was recorded as lost.
+func TestRedisLua_FlushAll(t *testing.T) {
+	t.Parallel()
+	const buyers, units = 300, 150
+	w := newWorldOn(t, stacktest.OwnRedis(t).Addr, shortTerm())
+	w.open(t)
+	w.has(t, "A", units)
+	at := [2]*strategy.Set{w.one.set(t), w.two.set(t)}
+	ctx := soon(t)
+	var told, asked atomic.Int64
+	atOnce(30, func(i int) {
+		for n := asked.Add(1); n <= buyers; n = asked.Add(1) {
+			if n == 40 || n == 100 {
+				if err := w.redis.FlushAll(ctx).Err(); err != nil {
+					t.Error(err)
+				}
+			}
+			_, err := buyWhenOpen(ctx, at[i%2], order(fmt.Sprintf("ORDER-%d", n), redisLua, line("A", 1)))
+			switch {
+			case err == nil:
+				told.Add(1)
+			case !errors.Is(err, stock.ErrOutOfStock):
+				t.Errorf("order %d: %v", n, err)
+			}
+		}
+	})
+	w.wantLedger(t, "A", 0, units, 0)
+	w.wantLosses(t, told.Load()-units, told.Load()-units)
+	losses, err := w.one.store.Losses(ctx)
+	if err != nil || len(losses) == 0 {
+		t.Errorf("%d losses, error %v: this run has shown nothing", len(losses), err)
+	}
+	t.Logf("%d losses, %d orders were told of a unit that was lost", len(losses), told.Load()-units)
+}
+
+// TestRedisLua_Restart kills Redis. With a file that is written before each answer nothing is lost; without one, what MySQL had not
+// heard.
+func TestRedisLua_Restart(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		settings []string
+		lost     int64
+	}{
+		"append-only file": {[]string{"--appendonly", "yes", "--appendfsync", "always"}, 0},
+		"empty memory":     {nil, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := stacktest.OwnRedis(t, c.settings...)
+			w := newWorldOn(t, server.Addr, shortTerm())
+			stop := w.opened(t, 20)
+			set := w.two.set(t)
+			ctx := soon(t)
+			reserve(ctx, t, set, "FIRST", 1)
+			w.settle(t)
+			_ = stop()
+			reserve(ctx, t, set, "LATE", 3)
+			if err := server.Restart(ctx); err != nil {
+				t.Fatal(err)
+			}
+			w.one.follow(t)
+			w.two.follow(t)
+			reserveWhenOpen(ctx, t, set, "AFTER", 2)
+			w.wantLedger(t, "A", 14+c.lost, 6-c.lost, 0)
+			want := error(nil)
+			if c.lost > 0 {
+				want = stock.ErrStockLost
+				w.wantLosses(t, 1, c.lost)
+			}
+			if err := set.Confirm(ctx, "LATE"); !errors.Is(err, want) {
+				t.Errorf("confirm the last order: got %v, want %v", err, want)
+			}
+		})
+	}
+}
+
+// TestRedisLua_Failover promotes a replica that is behind. It has counters and an epoch, and would sell on, with units that are sold.
+func TestRedisLua_Failover(t *testing.T) {
+	t.Parallel()
+	s := stacktest.NewRedisSentinel(t)
+	w := newWorldBy(t, func() redis.UniversalClient { return lock.NewSentinelClient(s.Master, s.Sentinels) }, shortTerm())
+	stop := w.opened(t, 20)
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "FIRST", 1)
+	w.settle(t)
+	replica := redis.NewClient(&redis.Options{Addr: s.Second.Addr})
+	t.Cleanup(func() { _ = replica.Close() })
+	eventually(t, "the replica has the order", func() bool {
+		return replica.Exists(ctx, w.counters+"1:order:FIRST").Val() == 1
+	})
+	for _, err := range []error{ // it gets nothing more
+		replica.ConfigSet(ctx, "masterauth", "wrong").Err(),
+		replica.Do(ctx, "CLIENT", "KILL", "TYPE", "master").Err(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	reserve(ctx, t, set, "APPLIED", 2)
+	w.settle(t)
+	_ = stop()
+	reserve(ctx, t, set, "LOST", 3)
+	if err := s.First.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	w.two.follow(t)
+	reserveWhenOpen(ctx, t, set, "AFTER", 4)
+	w.wantLedger(t, "A", 13, 7, 0)
+	w.wantLosses(t, 1, 3)
+	if err := set.Confirm(ctx, "APPLIED"); err != nil {
+		t.Errorf("confirm what MySQL had heard of: %v", err)
+	}
+	if err := set.Confirm(ctx, "LOST"); !errors.Is(err, stock.ErrStockLost) {
+		t.Errorf("confirm what was lost: got %v", err)
+	}
+}
+
+// TestRedisLua_Refused has Redis grant what MySQL must refuse: an order number that another strategy has used. The units come back.
+func TestRedisLua_Refused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.opened(t, 20)
+	w.layout = stock.LayoutRow
+	w.has(t, "ROW", 5)
+	set := w.two.set(t)
+	ctx := soon(t)
+	for _, r := range []stock.Request{order("TWICE", "conditional", line("ROW", 2)), order("TWICE", redisLua, line("A", 3))} {
+		if _, err := set.Reserve(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the units come back", func() bool {
+		return w.redis.HGet(ctx, w.counters+"1:stock:A", "a").Val() == "20"
+	})
+	w.wantLedger(t, "A", 20, 0, 0)
+	if err := set.Confirm(ctx, "TWICE"); err != nil {
+		t.Errorf("confirm: %v", err)
+	}
+	w.wantLedger(t, "ROW", 3, 0, 2)
+	w.wantLedger(t, "A", 20, 0, 0)
+}
+
+// TestRedisLua_CounterGone removes one counter. It is not taken for zero.
+func TestRedisLua_CounterGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.opened(t, 20)
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "FIRST", 1)
+	w.settle(t)
+	if err := w.redis.Del(ctx, w.counters+"1:stock:A").Err(); err != nil {
+		t.Fatal(err)
+	}
+	reserveWhenOpen(ctx, t, set, "AFTER", 19)
+	w.wantLedger(t, "A", 0, 20, 0)
+}
+
+// TestRedisLua_Busy: how far MySQL may be behind is bounded. Confirm and release go on.
+func TestRedisLua_Busy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.opened(t, 20)
+	w.two.redis = w.newCounters(t, w.two, redisstock.Config{MaxWaiting: 3})
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "ORDER-0", 1)
+	w.settle(t)
+	_ = stop()
+	for i := range 3 {
+		reserve(ctx, t, set, fmt.Sprintf("ORDER-%d", i+1), 1)
+	}
+	hurry, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	_, err := set.Reserve(hurry, order("ORDER-4", redisLua, line("A", 1)))
+	if !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
+		t.Errorf("beyond the bound: got %v, want contended", err)
+	}
+	if err := set.Confirm(ctx, "ORDER-3"); err != nil {
+		t.Errorf("confirm beyond the bound: %v", err)
+	}
+	w.one.follow(t)
+	reserve(ctx, t, set, "ORDER-4", 1)
+	w.wantLedger(t, "A", 15, 4, 1)
+}
+
+// TestRedisLua_Gate: somebody sits on the stock row. Redis sells on, and what it has not enough of is contended, not refused.
+func TestRedisLua_Gate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.opened(t, 5)
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "FIRST", 1)
+	sitting := w.one.db.Begin()
+	defer sitting.Rollback()
+	if err := sitting.Exec("UPDATE stock SET version = version + 1 WHERE sku = 'A'").Error; err != nil {
+		t.Fatal(err)
+	}
+	reserve(ctx, t, set, "SECOND", 1)
+	hurry, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if _, err := set.Reserve(hurry, order("MORE", redisLua, line("A", 9))); !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
+		t.Errorf("more than Redis has: got %v, want contended", err)
+	}
+	if err := sitting.Rollback().Error; err != nil {
+		t.Fatal(err)
+	}
+	in := store.Inbound{SKU: "A", Quantity: 6, Reference: "second-A", Reason: "test", Actor: "test"}
+	if _, err := w.one.store.Receive(ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	reserve(ctx, t, set, "MORE", 9)
+	w.wantLedger(t, "A", 0, 11, 0)
+}
+
+// TestRedisLua_Eviction: a Redis that throws keys away when it is full gets no stock.
+func TestRedisLua_Eviction(t *testing.T) {
+	t.Parallel()
+	w := newWorldOn(t, stacktest.OwnRedis(t, "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru").Addr)
+	w.toRedis()
+	w.one.follow(t)
+	ctx, cancel := context.WithTimeout(soon(t), 500*time.Millisecond)
+	defer cancel()
+	if err := w.bring(ctx, "A", 5); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("stock for a Redis that evicts: got %v, want unavailable", err)
+	}
+	if err := w.one.redis.Probe(soon(t)); err == nil {
+		t.Error("it says that it is ready")
+	}
+}
