@@ -68,6 +68,18 @@ func BenchmarkForUpdate_Pool(b *testing.B) {
 	}
 }
 
+// BenchmarkRedisLua prints what redis-lua sells while MySQL follows, beside group-commit, which has it all in MySQL.
+func BenchmarkRedisLua(b *testing.B) {
+	for _, callers := range []int{64, 256, 1024} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			speeds := measure(b, []rival{{"redis-lua", defaultPool}, {"group-commit", defaultPool}}, 1, callers)
+			b.ReportMetric(speeds[0], "redis-lua/s")
+			b.ReportMetric(speeds[1], "group-commit/s")
+			b.ReportMetric(speeds[1]/speeds[0], "ratio")
+		})
+	}
+}
+
 // measure returns the median orders per second of each rival.
 func measure(b *testing.B, rivals []rival, skus, callers int) []float64 {
 	b.Helper()
@@ -77,9 +89,11 @@ func measure(b *testing.B, rivals []rival, skus, callers int) []float64 {
 		cfg.Strategy, cfg.MaxOpen = r.strategy, r.pool
 		labs[i] = open(b, cfg)
 	}
-	for i := range skus {
-		if err := labs[0].Stock(b.Context(), sku(i), 1_000_000_000, sku(i)); err != nil {
-			b.Fatal(err)
+	for rival, lab := range labs { // each has its own, in the layout that it works on
+		for i := range skus {
+			if err := lab.Stock(b.Context(), sku(rival, i), 1_000_000_000, sku(rival, i)); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 	b.ReportMetric(0, "ns/op") // of a turn, which says nothing
@@ -87,7 +101,7 @@ func measure(b *testing.B, rivals []rival, skus, callers int) []float64 {
 	var orders atomic.Int64
 	for b.Loop() {
 		for i, lab := range labs {
-			speeds[i] = append(speeds[i], sell(b, lab, &orders, skus, callers))
+			speeds[i] = append(speeds[i], sell(b, lab, &orders, func(n int) string { return sku(i, n%skus) }, callers))
 		}
 	}
 	medians := make([]float64, len(rivals))
@@ -98,10 +112,10 @@ func measure(b *testing.B, rivals []rival, skus, callers int) []float64 {
 	return medians
 }
 
-func sku(i int) string { return fmt.Sprintf("SKU-%03d", i) }
+func sku(rival, i int) string { return fmt.Sprintf("R%d-SKU-%03d", rival, i) }
 
-// sell runs one cell and returns the orders per second.
-func sell(b testing.TB, lab *inventorylab.Lab, orders *atomic.Int64, skus, callers int) float64 {
+// sell runs one cell and returns the orders per second. sku names the product of the nth order.
+func sell(b testing.TB, lab *inventorylab.Lab, orders *atomic.Int64, sku func(n int) string, callers int) float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 	defer cancel()
@@ -112,7 +126,7 @@ func sell(b testing.TB, lab *inventorylab.Lab, orders *atomic.Int64, skus, calle
 		wg.Go(func() {
 			for time.Since(began) < cellTime {
 				no := orders.Add(1)
-				_, err := lab.Reserve(ctx, fmt.Sprintf("%026d", no), []inventoryapi.Line{{SKU: sku(int(no) % skus), Quantity: 1}})
+				_, err := lab.Reserve(ctx, fmt.Sprintf("%026d", no), []inventoryapi.Line{{SKU: sku(int(no)), Quantity: 1}})
 				if err != nil && !errors.Is(err, inventoryapi.ErrContended) {
 					b.Errorf("order %d: %v", no, err)
 					return

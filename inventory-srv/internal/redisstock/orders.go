@@ -42,13 +42,13 @@ type Answer struct {
 	Epoch   int64  // in which it was asked
 }
 
-func (c *Counters) reserveCall(r Reservation) call {
-	args := make([]any, 0, 5+2*len(r.Lines))
-	args = append(args, r.OrderNo, r.Hash, c.cfg.MaxWaiting, flag(r.Checked), store.FormatLines(r.Lines))
+// args are the part of the script's arguments that belongs to this order.
+func (r Reservation) args(args []any) []any {
+	args = append(args, r.OrderNo, r.Hash, flag(r.Checked), store.FormatLines(r.Lines), len(r.Lines))
 	for _, l := range r.Lines {
 		args = append(args, l.SKU, l.Quantity)
 	}
-	return call{script: c.scripts.reserve, args: args}
+	return args
 }
 
 func flag(on bool) string {
@@ -60,7 +60,7 @@ func flag(on bool) string {
 
 // Reserve takes all lines or none.
 func (c *Counters) Reserve(ctx context.Context, r Reservation) (Answer, error) {
-	answer, err := c.do(ctx, c.reserveCall(r))
+	answer, err := c.do(ctx, call{reserve: &r})
 	if err != nil {
 		return Answer{}, err
 	}
@@ -166,8 +166,8 @@ func (c *Counters) AtGate(ctx context.Context, rows map[string]store.RedisRow, r
 	for _, row := range rows {
 		lays = append(lays, c.layCall(row, true))
 	}
-	for _, r := range reservations {
-		calls = append(calls, c.reserveCall(r))
+	for i := range reservations {
+		calls = append(calls, call{reserve: &reservations[i]})
 	}
 	answers, errs := make([]Answer, len(reservations)), make([]error, len(reservations))
 	for _, r := range c.pipeline(ctx, lays) {

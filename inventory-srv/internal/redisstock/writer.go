@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -148,6 +149,9 @@ func (w *writer) serve(ctx context.Context) error {
 	if err := w.checkServer(ctx); err != nil {
 		return err
 	}
+	if err := w.scripts.read.Load(ctx, w.cfg.Client).Err(); err != nil { // a server that forgets it ends this term
+		return fmt.Errorf("load a script: %w", err)
+	}
 	if err := w.claim(ctx); err != nil {
 		return err
 	}
@@ -215,20 +219,14 @@ func (w *writer) forgetRest(ctx context.Context) error {
 		if len(rest) < 2 { // the last applied entry itself stays
 			return nil
 		}
-		if err := w.forget(ctx, rest[len(rest)-1].ID, orderEntries(rest)); err != nil {
+		entries, err := parseEntries(rest)
+		if err != nil {
+			return err
+		}
+		if err := w.forget(ctx, rest[len(rest)-1].ID, entries); err != nil {
 			return err
 		}
 	}
-}
-
-// orderEntries returns the orders of entries.
-func orderEntries(of []redis.XMessage) []store.StreamEntry {
-	entries := make([]store.StreamEntry, len(of))
-	for i, m := range of {
-		no, _ := m.Values["n"].(string)
-		entries[i] = store.StreamEntry{ID: m.ID, OrderNo: no}
-	}
-	return entries
 }
 
 // checkServer refuses a Redis that throws keys away when its memory is full: a counter that was evicted looks like one that was lost,
@@ -250,18 +248,7 @@ func (c *Counters) checkServer(ctx context.Context) error {
 // follow applies the entries that have come and returns how many there were. An *errNotOpen asks for a new epoch. forced reads a
 // log that is shut, to save what is in it.
 func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
-	answer, err := w.ask(ctx, w.scripts.read, w.position.AppliedID, readEntries, flag(forced))
-	if err != nil {
-		return 0, err
-	}
-	switch answer[0] {
-	case verdictOK:
-	case verdictShut:
-		return 0, &errNotOpen{}
-	default:
-		return 0, &errNotOpen{loss: &store.Loss{Reason: strings.Join(answer, " ")}}
-	}
-	entries, err := readEntriesOf(answer[1:])
+	entries, err := w.read(ctx, forced)
 	if err != nil || len(entries) == 0 {
 		return 0, err
 	}
@@ -291,24 +278,53 @@ func (w *writer) forget(ctx context.Context, upTo string, entries []store.Stream
 	return err
 }
 
-// entryFields is how many strings an entry has in the answer to a read.
-const entryFields = 8
+// read returns the entries that follow the last one that was applied. In one transaction with the look at that one: a log without
+// it is not the log from which it came.
+func (w *writer) read(ctx context.Context, forced bool) ([]store.StreamEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	var verdict *redis.Cmd
+	var found *redis.XMessageSliceCmd
+	_, err := w.cfg.Client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		verdict = tx.EvalSha(ctx, w.scripts.read.Hash(), w.keys, w.prefix(w.position.Epoch), w.position.Epoch, 0, w.position.AppliedID, flag(forced))
+		found = tx.XRangeN(ctx, w.keys[1], "("+w.position.AppliedID, "+", readEntries)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	answer, err := verdict.StringSlice()
+	switch {
+	case err != nil || len(answer) == 0:
+		return nil, fmt.Errorf("read the log: Redis answered %q: %w", answer, err)
+	case answer[0] == verdictShut:
+		return nil, &errNotOpen{}
+	case answer[0] != verdictOK:
+		return nil, &errNotOpen{loss: &store.Loss{Reason: strings.Join(answer, " ")}}
+	}
+	return parseEntries(found.Val())
+}
 
-func readEntriesOf(flat []string) ([]store.StreamEntry, error) {
-	entries := make([]store.StreamEntry, 0, len(flat)/entryFields)
-	for ; len(flat) >= entryFields; flat = flat[entryFields:] {
-		e := store.StreamEntry{ID: flat[0], Operation: store.Operation(flat[1]), OrderNo: flat[2], Hash: flat[3]}
-		var err error
-		if e.Lines, err = store.ParseLines(flat[4]); err != nil {
-			return nil, err
+// parseEntries reads entries as the scripts have written them.
+func parseEntries(messages []redis.XMessage) ([]store.StreamEntry, error) {
+	entries := make([]store.StreamEntry, len(messages))
+	for i, m := range messages {
+		field := func(name string) string {
+			text, _ := m.Values[name].(string)
+			return text
 		}
-		if flat[5] != "" {
-			e.Rooms = strings.Split(flat[5], ";")
+		e := store.StreamEntry{ID: m.ID, Operation: store.Operation(field("o")), OrderNo: field("n"), Hash: field("h")}
+		var faults [3]error
+		e.Lines, faults[0] = store.ParseLines(field("l"))
+		e.Seq, faults[1] = strconv.ParseInt(field("q"), 10, 64)
+		e.Net, faults[2] = strconv.ParseInt(field("u"), 10, 64)
+		if err := errors.Join(faults[:]...); err != nil {
+			return nil, fmt.Errorf("entry %s: %w", m.ID, err)
 		}
-		if _, err := fmt.Sscan(flat[6]+" "+flat[7], &e.Seq, &e.Net); err != nil {
-			return nil, fmt.Errorf("entry %s: %w", e.ID, err)
+		if rooms := field("m"); rooms != "" {
+			e.Rooms = strings.Split(rooms, ";")
 		}
-		entries = append(entries, e)
+		entries[i] = e
 	}
 	return entries, nil
 }

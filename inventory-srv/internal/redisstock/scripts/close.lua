@@ -9,5 +9,5 @@ if not a then return lost('no counter for ' .. ARGV[4]) end
 redis.call('HSET', key, 'closed', '1', 'opening', ARGV[5])
 if a == '0' then return {'ok', '0', '0', ''} end
 redis.call('HSET', key, 'a', '0')
-local id, seq, net = append('close', '', '', ARGV[4] .. ' ' .. a .. ' 0', ARGV[4], 0)
+local id = append('close', '', '', ARGV[4] .. ' ' .. a .. ' 0', ARGV[4], 0)
 return {'ok', tostring(seq), tostring(net), id}

@@ -9,6 +9,7 @@
 -- order:<no>: hash. s status, h hash of the request, l lines, e id of its last entry, m 1 if units went to the store room
 -- Every answer begins with a verdict. A script that changed something goes on with seq and net.
 local meta, log, prefix = KEYS[1], KEYS[2], ARGV[1]
+local seq, net, check_until -- of meta, once refusal has read it
 
 -- lost shuts everything until somebody has rebuilt it: a counter that is gone must not be taken for one that is zero.
 local function lost(why)
@@ -18,18 +19,18 @@ end
 
 -- refusal returns an answer when this epoch must not be worked with, else nothing.
 local function refusal()
-  local m = redis.call('HMGET', meta, 'epoch', 'open', 'seq')
+  local m = redis.call('HMGET', meta, 'epoch', 'open', 'seq', 'net', 'check_until')
   if not m[1] then return {'lost', 'no epoch'} end
   if m[1] ~= ARGV[2] then return {'epoch', m[1]} end
   if m[2] ~= '1' then return {'shut'} end
   -- A replica that was promoted while it was behind knows less than it has told.
   if tonumber(m[3]) < tonumber(ARGV[3]) then return lost('entry ' .. m[3] .. ' is the last, and ' .. ARGV[3] .. ' was answered') end
+  seq, net, check_until = tonumber(m[3]), tonumber(m[4]), tonumber(m[5] or '0')
 end
 
--- append writes an entry, counts it and returns id, seq and net.
+-- append writes an entry, counts it and returns its id.
 local function append(op, no, hash, lines, rooms, units)
-  local seq = redis.call('HINCRBY', meta, 'seq', 1)
-  local net = redis.call('HINCRBY', meta, 'net', units)
-  local id = redis.call('XADD', log, '*', 'o', op, 'n', no, 'h', hash, 'l', lines, 'm', rooms, 'q', seq, 'u', net)
-  return id, seq, net
+  seq, net = seq + 1, net + units
+  redis.call('HSET', meta, 'seq', seq, 'net', net)
+  return redis.call('XADD', log, '*', 'o', op, 'n', no, 'h', hash, 'l', lines, 'm', rooms, 'q', seq, 'u', net)
 end

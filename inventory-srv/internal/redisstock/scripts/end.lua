@@ -19,7 +19,7 @@ end
 if ARGV[4] == 'confirm' then
   if status == 'confirmed' then return {'ok', '0', '0', '', '0'} end
   if status ~= 'reserved' then return {'closed'} end
-  local id, seq, net = append('confirm', ARGV[5], o[3], lines, '', 0)
+  local id = append('confirm', ARGV[5], o[3], lines, '', 0)
   redis.call('HSET', key, 's', 'confirmed', 'e', id)
   redis.call('PERSIST', key) -- until MySQL has followed, nobody else knows
   return {'ok', tostring(seq), tostring(net), id, '0'}
@@ -39,7 +39,7 @@ for sku, quantity in string.gmatch(lines, '([^ ;]+) (%d+) %d+') do
   units = units + tonumber(quantity)
 end
 local m = #rooms > 0 and '1' or '0'
-local id, seq, net = append('release', ARGV[5], o[3], lines, table.concat(rooms, ';'), -units)
+local id = append('release', ARGV[5], o[3], lines, table.concat(rooms, ';'), -units)
 redis.call('HSET', key, 's', 'released', 'e', id, 'm', m)
 redis.call('PERSIST', key)
 return {'ok', tostring(seq), tostring(net), id, m}

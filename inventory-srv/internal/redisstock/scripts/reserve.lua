@@ -1,38 +1,62 @@
--- Takes all lines of an order or none.
--- ARGV[4] order number  ARGV[5] hash of the request  ARGV[6] how many entries may wait for MySQL
--- ARGV[7] 1: the caller has asked MySQL, which does not know the order
--- ARGV[8] lines "SKU quantity price;…"  ARGV[9…] SKU, quantity for each of them
--- returns ok seq net lines | closed | mismatch | short SKU available … | away SKU (no counter here) | unknown (ask MySQL first)
---         | busy | lost | epoch | shut
+-- Takes all lines of an order or none, for many orders one after the other: what they have in common is looked at once.
+-- ARGV[4] how many entries may wait for MySQL  ARGV[5] how many orders
+-- and for each of them: order number, hash of the request, 1 if the caller has asked MySQL, which does not know the order, lines
+-- "SKU quantity price;…", how many, then SKU and quantity for each of them
+-- returns an answer for each order: ok seq net lines | closed | mismatch | short SKU available … | away SKU (no counter here)
+--         | unknown (ask MySQL first) | busy; or one for all: lost | epoch | shut
 local no = refusal()
-if no then return no end
-local key = prefix .. 'order:' .. ARGV[4]
-local o = redis.call('HMGET', key, 's', 'h', 'l')
-if o[1] then
-  if o[1] == 'released' or o[1] == 'void' then return {'closed'} end
-  if o[2] ~= ARGV[5] then return {'mismatch'} end
-  return {'ok', '0', '0', o[3]}
-end
-if ARGV[7] == '0' then
-  local till = redis.call('HGET', meta, 'check_until')
-  if till and tonumber(till) > tonumber(redis.call('TIME')[1]) then return {'unknown'} end
-end
-if redis.call('XLEN', log) > tonumber(ARGV[6]) then return {'busy'} end
-local short, units = {'short'}, 0
-for i = 9, #ARGV, 2 do
-  local c = redis.call('HMGET', prefix .. 'stock:' .. ARGV[i], 'a', 'closed')
-  if not c[1] or c[2] == '1' then return {'away', ARGV[i]} end
-  local quantity = tonumber(ARGV[i + 1])
-  if tonumber(c[1]) < quantity then
-    short[#short + 1] = ARGV[i]
-    short[#short + 1] = c[1]
+if no then return {no} end
+local waiting = redis.call('XLEN', log)
+local checking = check_until > 0 and check_until > tonumber(redis.call('TIME')[1])
+
+local counters = {} -- by SKU, false for one that is not here
+local function counter(sku)
+  local c = counters[sku]
+  if c == nil then
+    local read = redis.call('HMGET', prefix .. 'stock:' .. sku, 'a', 'closed')
+    c = read[1] and read[2] ~= '1' and {available = tonumber(read[1])} or false
+    counters[sku] = c
   end
-  units = units + quantity
+  return c
 end
-if #short > 1 then return short end
-for i = 9, #ARGV, 2 do
-  redis.call('HINCRBY', prefix .. 'stock:' .. ARGV[i], 'a', -tonumber(ARGV[i + 1]))
+
+local function reserve(at, lines)
+  local number, hash = ARGV[at], ARGV[at + 1]
+  local key = prefix .. 'order:' .. number
+  local o = redis.call('HMGET', key, 's', 'h', 'l')
+  if o[1] then
+    if o[1] == 'released' or o[1] == 'void' then return {'closed'} end
+    if o[2] ~= hash then return {'mismatch'} end
+    return {'ok', '0', '0', o[3]}
+  end
+  if checking and ARGV[at + 2] == '0' then return {'unknown'} end
+  if waiting > tonumber(ARGV[4]) then return {'busy'} end
+  local short, units = {'short'}, 0
+  for i = at + 5, at + 3 + 2 * lines, 2 do
+    local c, quantity = counter(ARGV[i]), tonumber(ARGV[i + 1])
+    if not c then return {'away', ARGV[i]} end
+    if c.available < quantity then
+      short[#short + 1] = ARGV[i]
+      short[#short + 1] = tostring(c.available)
+    end
+    units = units + quantity
+  end
+  if #short > 1 then return short end
+  for i = at + 5, at + 3 + 2 * lines, 2 do
+    local c, quantity = counters[ARGV[i]], tonumber(ARGV[i + 1])
+    c.available = c.available - quantity
+    redis.call('HINCRBY', prefix .. 'stock:' .. ARGV[i], 'a', -quantity)
+  end
+  local id = append('reserve', number, hash, ARGV[at + 3], '', units)
+  redis.call('HSET', key, 's', 'reserved', 'h', hash, 'l', ARGV[at + 3], 'e', id)
+  waiting = waiting + 1
+  return {'ok', tostring(seq), tostring(net), ARGV[at + 3]}
 end
-local id, seq, net = append('reserve', ARGV[4], ARGV[5], ARGV[8], '', units)
-redis.call('HSET', key, 's', 'reserved', 'h', ARGV[5], 'l', ARGV[8], 'e', id)
-return {'ok', tostring(seq), tostring(net), ARGV[8]}
+
+local answers, at = {}, 6
+for i = 1, tonumber(ARGV[5]) do
+  local lines = tonumber(ARGV[at + 4])
+  answers[i] = reserve(at, lines)
+  at = at + 5 + 2 * lines
+end
+return answers
