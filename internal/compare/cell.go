@@ -52,14 +52,14 @@ func (s *sample) add(d time.Duration) {
 	_ = s.latency.RecordValue(min(max(d.Microseconds(), 1), histogram)) // bounded, so it is in range
 }
 
-// order reserves one unit and asks again for as long as the answer is that there was too much contention. ctx bounds it: a
+// order reserves units and asks again for as long as the answer is that there was too much contention. ctx bounds it: a
 // deadline of each order's own would be a part of what is measured.
-func (l *load) order(ctx context.Context, sku string) error {
+func (l *load) order(ctx context.Context, sku string, units int64) error {
 	n := l.next.Add(1)
 	no := fmt.Sprintf("C-%020d", n)
 	lab := l.labs[int(n)%len(l.labs)]
 	for {
-		_, err := lab.Reserve(ctx, no, []inventoryapi.Line{{SKU: sku, Quantity: 1}})
+		_, err := lab.Reserve(ctx, no, []inventoryapi.Line{{SKU: sku, Quantity: units}})
 		if !errors.Is(err, inventoryapi.ErrContended) || ctx.Err() != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (l *load) closed(ctx context.Context, period time.Duration) (*sample, time.
 		callers.Go(func() {
 			for time.Since(begin) < period && ctx.Err() == nil {
 				began := time.Now()
-				l.note(ctx, began, l.order(ctx, l.sku()), total)
+				l.note(ctx, began, l.order(ctx, l.sku(), l.shape.units()), total)
 			}
 		})
 	}
@@ -132,7 +132,7 @@ func (l *load) open(ctx context.Context, period time.Duration) (*sample, time.Du
 			defer flight.Add(-1)
 			patient, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
-			l.note(ctx, due, l.order(patient, l.sku()), total)
+			l.note(ctx, due, l.order(patient, l.sku(), l.shape.units()), total)
 		})
 	}
 	orders.Wait()
@@ -149,7 +149,7 @@ func (l *load) sellOut(ctx context.Context, sku string) {
 	for range min(max(l.shape.Callers, 16), 64) { // enough to race, and no thousand refusals to wait for
 		callers.Go(func() {
 			for sold.Load() < 2*lastUnits { // a strategy that sells what is not there may never find the end
-				err := l.order(ctx, sku)
+				err := l.order(ctx, sku, 1)
 				if errors.Is(err, inventoryapi.ErrOutOfStock) {
 					return
 				}

@@ -19,6 +19,7 @@ type Shape struct {
 	Replicas int     `json:"replicas"`             // instances of the strategy, each with its own pool and locker
 	Loop     string  `json:"loop"`                 // Closed or Open
 	Rate     float64 `json:"rate_per_s,omitempty"` // open loop: orders that arrive each second
+	Units    int64   `json:"units,omitempty"`      // of each order; 0 is one
 }
 
 // String says for people what the load is.
@@ -38,8 +39,15 @@ func (s Shape) String() string {
 	if s.Replicas > 1 {
 		replica = fmt.Sprintf(", %d replicas", s.Replicas)
 	}
-	return load + ", " + product + replica + ", " + s.Loop + " loop"
+	units := ""
+	if s.Units > 1 {
+		units = fmt.Sprintf(", %d units an order", s.Units)
+	}
+	return load + ", " + product + replica + units + ", " + s.Loop + " loop"
 }
+
+// units returns how many each order is for.
+func (s Shape) units() int64 { return max(1, s.Units) }
 
 // Preset is what to run.
 type Preset struct {
@@ -54,12 +62,13 @@ func Presets() []Preset {
 	hot := func(callers int) Shape { return Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: Closed} }
 	many := func(callers int) Shape { return Shape{Callers: callers, SKUs: 100, Replicas: 1, Loop: Closed} }
 	two := func(callers int) Shape { return Shape{Callers: callers, SKUs: 1, Replicas: 2, Loop: Closed} }
+	large := func(units int64) Shape { return Shape{Callers: 64, SKUs: 1, Replicas: 1, Loop: Closed, Units: units} }
 	open := func(rate float64, skus int) Shape { return Shape{SKUs: skus, Replicas: 1, Loop: Open, Rate: rate} }
 	quick := []Shape{hot(1), hot(64), hot(256), hot(1024)}
 	standard := []Shape{
 		hot(1), hot(16), hot(64), hot(256), hot(1024),
 		many(1), many(64), many(256), many(1024),
-		two(64), two(256), open(200, 1), open(200, 100),
+		two(64), two(256), large(10), large(100), open(200, 1), open(200, 100),
 	}
 	long := append(standard, hot(4), many(16), two(1024), open(50, 1), open(500, 1), open(500, 100))
 	return []Preset{

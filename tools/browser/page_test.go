@@ -55,8 +55,8 @@ func TestComparePage(t *testing.T) {
 	if exceptions != nil {
 		t.Errorf("the page's script failed: %v", exceptions)
 	}
-	if drawn == "" || drawn == "0" || drawn == "1" {
-		t.Errorf("%q charts are drawn, want throughput and latency at least", drawn)
+	if drawn != "3" {
+		t.Errorf("%q charts are drawn, want throughput and latency against callers, and throughput against units", drawn)
 	}
 	if !strings.Contains(verdicts, "for-update") || !strings.Contains(verdicts, "held") {
 		t.Errorf("the verdicts: %s", verdicts)
@@ -75,9 +75,12 @@ func sample() compare.Report {
 	r := compare.Report{Preset: "sample", Strategies: []compare.Strategy{
 		{Name: "naive", Layout: "row"}, {Name: "for-update", Layout: "row", Safe: true},
 	}}
-	for _, callers := range []int{1, 64, 1024} {
+	shape := func(callers int, units int64) compare.Shape {
+		return compare.Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: compare.Closed, Units: units}
+	}
+	for _, shape := range []compare.Shape{shape(1, 0), shape(64, 0), shape(1024, 0), shape(64, 10)} {
+		callers := shape.Callers
 		for i, s := range r.Strategies {
-			shape := compare.Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: compare.Closed}
 			r.Cells = append(r.Cells, compare.Cell{
 				Strategy: s.Name, Shape: shape, Repetition: 1, Throughput: float64(100 * (i + callers)), P99: float64(callers),
 			})

@@ -1,5 +1,5 @@
 'use strict';
-// Draws one chart for each kind of closed-loop load: the number of callers runs along x, one curve a strategy.
+// Draws one chart for each kind of closed-loop load, one curve a strategy: the number of callers runs along x, or the units of an order.
 (() => {
   const report = JSON.parse(document.getElementById('data').textContent);
   // Colours that also differ for people who do not tell red from green.
@@ -10,23 +10,29 @@
     return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
   }
 
-  // kinds groups the closed-loop cells by what stays the same along a curve.
-  const kinds = new Map();
-  for (const cell of report.cells) {
-    if (cell.loop !== 'closed') continue;
-    const kind = `${cell.skus === 1 ? 'one SKU' : cell.skus + ' SKUs'}, ${cell.replicas === 1 ? 'one replica' : cell.replicas + ' replicas'}`;
-    if (!kinds.has(kind)) kinds.set(kind, []);
-    kinds.get(kind).push(cell);
+  const units = (cell) => cell.units || 1;
+  const goods = (cell) => `${cell.skus === 1 ? 'one SKU' : cell.skus + ' SKUs'}, ${cell.replicas === 1 ? 'one replica' : cell.replicas + ' replicas'}`;
+
+  // groupBy groups the closed-loop cells by what stays the same along a curve.
+  function groupBy(name) {
+    const groups = new Map();
+    for (const cell of report.cells) {
+      const group = cell.loop === 'closed' ? name(cell) : null;
+      if (group === null) continue;
+      if (!groups.has(group)) groups.set(group, []);
+      groups.get(group).push(cell);
+    }
+    return groups;
   }
 
-  function chart(target, title, cells, field, unit) {
-    const callers = [...new Set(cells.map((c) => c.callers))].sort((a, b) => a - b);
-    if (callers.length < 2) return; // a curve of one point says nothing that the table does not
-    const data = [callers];
-    const series = [{ label: 'callers' }];
+  function chart(target, title, cells, x, along, field, unit) {
+    const ticksAt = [...new Set(cells.map(x))].sort((a, b) => a - b);
+    if (ticksAt.length < 2) return; // a curve of one point says nothing that the table does not
+    const data = [ticksAt];
+    const series = [{ label: along }];
     report.strategies.forEach((s, i) => {
-      data.push(callers.map((n) => {
-        const values = cells.filter((c) => c.strategy === s.name && c.callers === n).map((c) => c[field]);
+      data.push(ticksAt.map((n) => {
+        const values = cells.filter((c) => c.strategy === s.name && x(c) === n).map((c) => c[field]);
         return values.length ? median(values) : null;
       }));
       series.push({
@@ -40,13 +46,17 @@
     new uPlot({
       title: `${title}: ${unit}`, width: Math.max(420, Math.min(580, target.clientWidth || 580)), height: 340, series,
       scales: { x: { time: false, distr: 3, log: 2 }, y: { distr: 3 } },
-      axes: [{ values: (_, ticks) => ticks.map((t) => (callers.includes(t) ? t : '')) }, { size: 70 }],
+      axes: [{ values: (_, ticks) => ticks.map((t) => (ticksAt.includes(t) ? t : '')) }, { size: 70 }],
     }, data, place);
   }
 
-  for (const [kind, cells] of kinds) {
-    chart(document.getElementById('throughput'), kind, cells, 'throughput_per_s', 'reservations a second');
-    chart(document.getElementById('latency'), kind, cells, 'p99_ms', 'ms');
+  const throughput = document.getElementById('throughput');
+  for (const [kind, cells] of groupBy((c) => (units(c) === 1 ? goods(c) : null))) {
+    chart(throughput, kind, cells, (c) => c.callers, 'callers', 'throughput_per_s', 'reservations a second');
+    chart(document.getElementById('latency'), kind, cells, (c) => c.callers, 'callers', 'p99_ms', 'ms');
+  }
+  for (const [kind, cells] of groupBy((c) => `${goods(c)}, ${c.callers} callers, units an order`)) {
+    chart(throughput, kind, cells, units, 'units an order', 'throughput_per_s', 'reservations a second');
   }
   document.body.dataset.drawn = document.querySelectorAll('.uplot').length;
 })();
