@@ -85,7 +85,26 @@ func printReport(stdout io.Writer, r check.Report) error {
 	for _, v := range r.Unsettled {
 		fmt.Fprintf(stdout, "unsettled %s\n", v)
 	}
+	printLosses(stdout, r)
 	return nil
+}
+
+// toldLost is how many lost orders are named.
+const toldLost = 10
+
+// printLosses says what Redis has lost, which is no finding: redis-lua does not promise to prevent it.
+func printLosses(stdout io.Writer, r check.Report) {
+	for _, l := range r.Losses {
+		fmt.Fprintf(stdout, "Redis lost %d operations (%d units) of which MySQL had not heard, noticed at %s: %s\n",
+			l.Operations, l.Units, l.NoticedAt.Format(time.RFC3339), l.Reason)
+	}
+	for i, v := range r.Lost {
+		if i == toldLost {
+			fmt.Fprintf(stdout, "lost: and %d more\n", len(r.Lost)-i)
+			break
+		}
+		fmt.Fprintf(stdout, "lost %s; it is REFUND_DUE as soon as it is paid\n", v)
+	}
 }
 
 func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {

@@ -47,6 +47,30 @@ func code(err error) int {
 	return 1
 }
 
+// TestAudit_lost: what Redis has lost is told and is no finding.
+func TestAudit_lost(t *testing.T) {
+	t.Parallel()
+	r := check.Report{
+		SKUs:   []check.SKU{{SKU: "A", Inbound: 5, Available: 5}},
+		Losses: []check.Loss{{Reason: "no epoch", Operations: 12, Units: 14}},
+	}
+	for i := range 12 {
+		r.Lost = append(r.Lost, check.Violation{Invariant: 5, Subject: fmt.Sprintf("o%02d", i), Text: "is PLACED, but Redis has lost it"})
+	}
+	var out bytes.Buffer
+	if err := printReport(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&auditCmd{}).judge(r, &out); err != nil {
+		t.Errorf("a loss of Redis is a finding: %v", err)
+	}
+	for _, want := range []string{"Redis lost 12 operations (14 units)", "lost invariant 5: o00", "lost: and 2 more"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}
+
 func TestAudit_exitCodes(t *testing.T) {
 	t.Parallel()
 	untouched := &check.Report{SKUs: []check.SKU{{SKU: "A", Inbound: 5, Available: 5}}}

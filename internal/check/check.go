@@ -8,7 +8,8 @@
 //     different statements, so this is what catches a lost update.
 //  3. No oversell: Σ lines reserved or confirmed ≤ inbound, and Σ items of PLACED and PAID orders ≤ inbound.
 //  5. Orders and reservations agree: PLACED has a reserved reservation with the same lines, PAID a confirmed one, an
-//     order that ended holds nothing, and no reservation is without its order.
+//     order that ended holds nothing, and no reservation is without its order. After a loss of Redis an order that inventory does not
+//     know is reported as lost.
 //  7. At rest: no pending order, no final order that inventory has not settled, no unsent message.
 //
 // Invariants 4 and 6 need the clients' own history of answers: package history checks them.
@@ -71,9 +72,23 @@ type Input struct {
 	Started      time.Time // by the services' clock, before the first order was read
 	Orders       iter.Seq2[Order, error]
 	Reservations iter.Seq2[Reservation, error]
-	Ledger       func() ([]SKU, error) // one consistent snapshot, taken last
-	Unsent       int                   // messages that the outbox still holds
-	Healed       []Healing             // what the backstops did, newest first; passed on
+	Ledger       func() (Ledger, error) // taken last
+	Unsent       int                    // messages that the outbox still holds
+	Healed       []Healing              // what the backstops did, newest first; passed on
+}
+
+// Ledger is inventory's side of the stock.
+type Ledger struct {
+	SKUs   []SKU  // one consistent snapshot
+	Losses []Loss // what Redis has lost, ever
+}
+
+// Loss is Redis having lost what it had promised for the strategy redis-lua: the one way in which this shop may lose an order.
+type Loss struct {
+	Reason     string    `json:"reason"`
+	Operations int64     `json:"operations"` // answered by Redis and never heard of by MySQL
+	Units      int64     `json:"units"`      // that those had taken, less what they had given back
+	NoticedAt  time.Time `json:"noticed_at"`
 }
 
 // Report is the outcome of an audit.
@@ -82,6 +97,8 @@ type Report struct {
 	Orders     map[string]int `json:"orders"`     // number of orders by status
 	Violations []Violation    `json:"violations"` // something is wrong, and waiting will not mend it
 	Unsettled  []Violation    `json:"unsettled"`  // work in flight explains it; a fault if it stays
+	Lost       []Violation    `json:"lost"`       // orders without a reservation since Redis has lost some: refunded when they are paid
+	Losses     []Loss         `json:"losses"`     // those accidents
 	Unsent     int            `json:"unsent"`
 	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
 }
@@ -104,7 +121,7 @@ const graceForOrphans = 10 * time.Second
 
 // Run reads both sides and checks them. Its error is a failure to look, never a violation.
 func Run(in Input) (Report, error) {
-	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Unsent: in.Unsent, Healed: in.Healed}
+	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Lost: []Violation{}, Losses: []Loss{}, Unsent: in.Unsent, Healed: in.Healed}
 	promised := map[string]int64{}
 	orders := map[string]Order{}
 	for o, err := range in.Orders {
@@ -132,15 +149,19 @@ func Run(in Input) (Report, error) {
 			r.orphan(res, in.Started)
 		}
 	}
-	for _, o := range orders {
-		r.withoutReservation(o)
-	}
 	ledger, err := in.Ledger()
 	if err != nil {
 		return Report{}, fmt.Errorf("read the ledger: %w", err)
 	}
-	r.SKUs = ledger
-	for i, s := range ledger {
+	r.SKUs, r.Losses = ledger.SKUs, append(r.Losses, ledger.Losses...)
+	for _, o := range orders {
+		if r.withoutReservation(o) {
+			for sku, n := range o.Lines { // nothing is promised any more
+				promised[sku] -= n
+			}
+		}
+	}
+	for i, s := range ledger.SKUs {
 		lines := s.LinesReserved + s.LinesConfirmed
 		r.SKUs[i].Oversold = max(0, max(lines, promised[s.SKU])-s.Inbound)
 		r.SKUs[i].Missing = max(0, s.Inbound-s.Available-lines)
@@ -151,6 +172,9 @@ func Run(in Input) (Report, error) {
 		delete(promised, s.SKU)
 	}
 	for sku, n := range promised {
+		if n == 0 {
+			continue
+		}
 		r.violation(3, sku, "orders promise %d units of a SKU that inventory does not have", n)
 	}
 	if in.Unsent > 0 {
@@ -158,6 +182,7 @@ func Run(in Input) (Report, error) {
 	}
 	Sort(r.Violations)
 	Sort(r.Unsettled)
+	Sort(r.Lost)
 	return r, nil
 }
 
@@ -230,10 +255,18 @@ func (r *Report) orphan(res Reservation, started time.Time) {
 	r.violation(5, res.OrderNo, "holds units without an order")
 }
 
-func (r *Report) withoutReservation(o Order) {
-	if o.Status == placed || o.Status == paid {
+// withoutReservation judges an order that inventory does not know. lost: Redis may have lost it, which the strategy redis-lua does
+// not promise to prevent, and it holds nothing.
+func (r *Report) withoutReservation(o Order) (lost bool) {
+	switch {
+	case o.Status != placed && o.Status != paid:
+		return false
+	case len(r.Losses) == 0:
 		r.violation(5, o.OrderNo, "is %s, but inventory has no reservation", o.Status)
+		return false
 	}
+	r.Lost = append(r.Lost, Violation{5, o.OrderNo, fmt.Sprintf("is %s, but Redis has lost its reservation of %v", o.Status, o.Lines)})
+	return true
 }
 
 func (r *Report) violation(invariant int, subject, format string, args ...any) {

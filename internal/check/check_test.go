@@ -3,6 +3,7 @@ package check_test
 import (
 	"errors"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func run(t *testing.T, ledger []check.SKU, orders []check.Order, reservations []
 	t.Helper()
 	r, err := check.Run(check.Input{
 		Started: started, Orders: seq(orders, nil), Reservations: seq(reservations, nil), Unsent: unsent,
-		Ledger: func() ([]check.SKU, error) { return ledger, nil },
+		Ledger: func() (check.Ledger, error) { return check.Ledger{SKUs: ledger}, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -162,15 +163,43 @@ func found(r check.Report) string {
 	return strings.Join(names, ",")
 }
 
+// TestRun_lost: after a loss of Redis an order without a reservation is lost, and its units are nobody's. Before one it is a fault.
+func TestRun_lost(t *testing.T) {
+	t.Parallel()
+	ledger := []check.SKU{{SKU: "A", Inbound: 3, Reserved: 3, LinesReserved: 3}}
+	lines := func(n int64) map[string]int64 { return map[string]int64{"A": n} }
+	orders := []check.Order{{OrderNo: "1", Status: "PLACED", Lines: lines(2)}, {OrderNo: "2", Status: "PLACED", Lines: lines(3)}}
+	reservations := []check.Reservation{{OrderNo: "2", Status: "reserved", Lines: lines(3)}}
+	for _, tt := range []struct {
+		losses                      []check.Loss
+		lost, violations, unsettled int
+		oversold                    int64
+	}{
+		{nil, 0, 1, 1, 2},
+		{[]check.Loss{{Reason: "no epoch", Operations: 1, Units: 2}}, 1, 0, 0, 0},
+	} {
+		r, err := check.Run(check.Input{
+			Started: started, Orders: seq(orders, nil), Reservations: seq(reservations, nil),
+			Ledger: func() (check.Ledger, error) { return check.Ledger{SKUs: slices.Clone(ledger), Losses: tt.losses}, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Lost) != tt.lost || len(r.Violations) != tt.violations || len(r.Unsettled) != tt.unsettled || r.SKUs[0].Oversold != tt.oversold {
+			t.Errorf("after %d losses: %+v", len(tt.losses), r)
+		}
+	}
+}
+
 func TestRun_failureToLookIsNoReport(t *testing.T) {
 	t.Parallel()
 	l, o, res := shop()
 	boom := errors.New("boom")
-	ok := func() ([]check.SKU, error) { return l, nil }
+	ok := func() (check.Ledger, error) { return check.Ledger{SKUs: l}, nil }
 	for name, in := range map[string]check.Input{
 		"orders":       {Orders: seq(o, boom), Reservations: seq(res, nil), Ledger: ok},
 		"reservations": {Orders: seq(o, nil), Reservations: seq(res, boom), Ledger: ok},
-		"ledger":       {Orders: seq(o, nil), Reservations: seq(res, nil), Ledger: func() ([]check.SKU, error) { return nil, boom }},
+		"ledger":       {Orders: seq(o, nil), Reservations: seq(res, nil), Ledger: func() (check.Ledger, error) { return check.Ledger{}, boom }},
 	} {
 		if _, err := check.Run(in); !errors.Is(err, boom) {
 			t.Errorf("%s: err = %v, want boom", name, err)

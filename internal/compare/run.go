@@ -152,7 +152,7 @@ func judge(ctx context.Context, lab *inventorylab.Lab, c *Cell) error {
 		Started:      ledger.TakenAt,
 		Orders:       func(func(check.Order, error) bool) {}, // in process there are none
 		Reservations: func(func(check.Reservation, error) bool) {},
-		Ledger:       func() ([]check.SKU, error) { return skus(ledger), nil },
+		Ledger:       func() (check.Ledger, error) { return check.Ledger{SKUs: skus(ledger)}, nil },
 	})
 	if err != nil {
 		return err

@@ -41,6 +41,9 @@ func All() []Lesson {
 		redlock(),
 		unlockBeforeCommit(),
 		fence(),
+		emptyBucket(),
+		skippedUnits(),
+		luaLosesMemory(),
 	}
 }
 

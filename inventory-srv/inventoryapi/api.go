@@ -182,6 +182,15 @@ type Strategy struct {
 type Ledger struct {
 	TakenAt time.Time     `json:"taken_at"`
 	SKUs    []LedgerEntry `json:"skus"`
+	Losses  []Loss        `json:"losses"`
+}
+
+// Loss is Redis having lost what it had answered and MySQL had not heard of, with the strategy redis-lua.
+type Loss struct {
+	Reason     string    `json:"reason"`
+	Operations int64     `json:"operations"`
+	Units      int64     `json:"units"` // taken by those operations, less what they gave back
+	NoticedAt  time.Time `json:"noticed_at"`
 }
 
 // LedgerEntry is one SKU's side of the equations inbound = available + reserved + sold, reserved = Σ reserved lines and

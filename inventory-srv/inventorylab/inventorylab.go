@@ -32,6 +32,7 @@ type Config struct {
 	LockTTL    time.Duration // default that of pkg/lock
 	LockPrefix string        // keeps the locks of several labs on one Redis apart; default that of pkg/lock
 	Log        *slog.Logger  // default slog.Default
+	Idle       bool          // with redis-lua: this lab does not have MySQL follow Redis, another one may
 }
 
 // Lab is one instance of one strategy: a connection pool and a locker of its own. Two labs on the same servers are what
@@ -134,7 +135,21 @@ func (l *Lab) openCounters(ctx context.Context, cfg Config, locker strategy.Lock
 		prefix = "{" + cfg.LockPrefix + "stock}:"
 	}
 	l.redis = redisstock.New(redisstock.Config{Client: client, Store: l.store, Locker: locker, Log: cfg.Log, Prefix: prefix})
-	l.close = append(l.close, l.redis.Close, l.redis.RunInBackground(context.WithoutCancel(ctx)))
+	l.close = append(l.close, l.redis.Close)
+	if !cfg.Idle {
+		l.close = append(l.close, l.redis.RunInBackground(context.WithoutCancel(ctx)))
+	}
+}
+
+// Lost returns what Redis had answered and lost before MySQL heard of it, as far as labs have found out: operations, and the units
+// that they had taken, less those given back.
+func (l *Lab) Lost(ctx context.Context) (operations, units int64, err error) {
+	losses, err := l.store.Losses(ctx)
+	for _, loss := range losses {
+		operations += loss.Operations
+		units += loss.Units
+	}
+	return operations, units, err
 }
 
 // Forget removes what the lab has in Redis, for labs whose database is thrown away.

@@ -54,7 +54,7 @@ export default function ({ sku }) {
 }
 
 export function teardown({ admin, sku }) {
-  const { entry, pending } = audit(admin, sku, PATIENCE);
+  const { entry, pending, losses, lost } = audit(admin, sku, PATIENCE);
   const found = judge(entry);
   // Nobody gave anything back, so with more buyers than units every unit must be gone.
   const left = Math.max(0, Math.min(BUYERS, STOCK) - found.promised);
@@ -64,4 +64,8 @@ export function teardown({ admin, sku }) {
   audited.add(pending === 0 ? 1 : 0);
   console.log(`${STRATEGY || 'the configured strategy'}: ${BUYERS} buyers, ${STOCK} units of ${sku}: `
     + `${found.promised} promised, ${found.oversold} oversold, ${left} undersold, counters off by ${found.mismatch}`);
+  for (const loss of losses) {
+    console.log(`Redis lost ${loss.operations} operations (${loss.units} units) of which MySQL had not heard: ${loss.reason}`);
+  }
+  if (lost > 0) console.log(`${lost} orders are without stock since then; whoever pays for one is owed a refund`);
 }

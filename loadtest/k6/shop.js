@@ -106,7 +106,7 @@ function follow(token, orderNo, end) {
   return 'undecided';
 }
 
-// audit returns the ledger entry of one SKU once no order is in flight, or after a while as it then is. Other SKUs do not
+// audit returns the ledger entry of one SKU, and what Redis has lost for redis-lua, once no order is in flight, or after a while as it then is. Other SKUs do not
 // count: a run with a strategy that oversells must not spoil the next one.
 export function audit(admin, sku, seconds) {
   const end = Date.now() + seconds * 1000;
@@ -115,7 +115,7 @@ export function audit(admin, sku, seconds) {
     const entry = report.skus.find((s) => s.sku === sku);
     if (!entry) throw new Error(`the audit knows nothing of ${sku}`);
     const pending = report.orders.PENDING || 0;
-    if ((pending === 0 && report.unsent === 0) || Date.now() > end) return { entry, pending };
+    if ((pending === 0 && report.unsent === 0) || Date.now() > end) return { entry, pending, losses: report.losses || [], lost: (report.lost || []).length };
     sleep(0.5);
   }
 }

@@ -40,7 +40,7 @@ type Deps struct {
 }
 
 // List returns the gallery in the order in which one meets the mistakes: with the lock, with several locks, with the
-// database, with stock in several places.
+// database, with stock in several places, with stock in Redis.
 func List() []Flaw {
 	return []Flaw{
 		{"unlock-before-commit", "the next one reads before the first has committed", "redis-lock", newUnlockBeforeCommit},
@@ -55,5 +55,8 @@ func List() []Flaw {
 		{"snapshot-loop", "the retry looks at the same old snapshot for ever", "optimistic", newSnapshotLoop},
 		{"one-bucket", "an empty bucket is taken for an empty shop", "buckets", newOneBucket},
 		{"skip-and-refuse", "units that others are looking at are taken for sold", "skip-locked", newSkipAndRefuse},
+		{"lua-twice", "a repeated order takes a second time", "redis-lua", newLuaTwice},
+		{"release-in-redis", "Redis is told of a release, and MySQL is not", "redis-lua", newReleaseInRedis},
+		{"warm-up", "a warm-up writes an old number over a counter that sells", "redis-lua", newWarmUp},
 	}
 }

@@ -77,7 +77,16 @@ func (a *api) audit(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	out := inventoryapi.Ledger{TakenAt: found.TakenAt, SKUs: make([]inventoryapi.LedgerEntry, len(found.Entries))}
+	losses, err := a.store.Losses(c.Request.Context())
+	if err != nil {
+		return 0, nil, err
+	}
+	out := inventoryapi.Ledger{
+		TakenAt: found.TakenAt, SKUs: make([]inventoryapi.LedgerEntry, len(found.Entries)), Losses: make([]inventoryapi.Loss, len(losses)),
+	}
+	for i, l := range losses {
+		out.Losses[i] = inventoryapi.Loss{Reason: l.Reason, Operations: l.Operations, Units: l.Units, NoticedAt: l.NoticedAt}
+	}
 	for i, e := range found.Entries {
 		out.SKUs[i] = inventoryapi.LedgerEntry(e)
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,6 +54,7 @@ const (
 // Faults of stock in Redis. Nothing was executed.
 var (
 	errShut     = fault.New(fault.Unavailable, "redis_stock_shut", "the stock in Redis is not open: it is being rebuilt, ask again").NotExecuted()
+	errEvicts   = fault.New(fault.Unavailable, "redis_evicts", "Redis may throw keys away when it is full, stock too: set maxmemory-policy noeviction").NotExecuted()
 	errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopping").NotExecuted()
 )
 
@@ -67,6 +69,7 @@ type Counters struct {
 	calls   *batch.Batcher[call, []string]
 	nudge   chan struct{} // has this replica stand for election before the first SKU is in Redis
 	metrics *metrics
+	inUse   atomic.Bool
 
 	mu    sync.Mutex
 	epoch int64

@@ -23,6 +23,9 @@ const openTime = 5 * time.Second
 // they are. If that does not come to its end here, the writer ends it.
 func (c *Counters) SetLayout(ctx context.Context, sku string, to store.Shape) (store.Product, error) {
 	if to.Layout == stock.LayoutRedis {
+		if err := c.checkServer(ctx); err != nil {
+			return store.Product{}, err
+		}
 		if err := c.awaitOpen(ctx); err != nil {
 			return store.Product{}, err
 		}
@@ -147,20 +150,29 @@ func (c *Counters) lastEntry(ctx context.Context) (string, error) {
 	return last[0].ID, nil
 }
 
-// Probe is a readiness check: Redis is open, or was never asked to be.
+// Probe is a readiness check: Redis is open, or was never asked to be. That MySQL answers is another check's business.
 func (c *Counters) Probe(ctx context.Context) error {
 	p, err := c.cfg.Store.Position(ctx)
-	if err != nil {
-		return err
-	}
-	if p.Epoch > 0 && !p.Open {
+	switch {
+	case err != nil || p.Epoch == 0:
+		return nil //nolint:nilerr // see above
+	case !p.Open:
 		return errShut
 	}
 	return c.checkServer(ctx)
 }
 
-// InUse reports whether any SKU was ever stored in Redis.
-func (c *Counters) InUse(ctx context.Context) (bool, error) { return c.cfg.Store.InRedis(ctx) }
+// InUse reports whether any SKU was ever stored in Redis. Once true it stays so.
+func (c *Counters) InUse(ctx context.Context) (bool, error) {
+	if c.inUse.Load() {
+		return true, nil
+	}
+	found, err := c.cfg.Store.InRedis(ctx)
+	if found {
+		c.inUse.Store(true)
+	}
+	return found, err
+}
 
 // HasLost reports whether Redis has ever lost something.
 func (c *Counters) HasLost(ctx context.Context) (bool, error) {

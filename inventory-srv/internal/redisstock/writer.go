@@ -192,7 +192,7 @@ func (w *writer) claim(ctx context.Context) error {
 	if readErr != nil {
 		return readErr
 	}
-	if was.Fence > w.token {
+	if was.Fence >= w.token {
 		err = errors.Join(err, w.cfg.Locker.Raise(ctx, WriterKey, was.Fence))
 	}
 	return err
@@ -234,12 +234,12 @@ func (w *writer) forgetRest(ctx context.Context) error {
 func (c *Counters) checkServer(ctx context.Context) error {
 	info, err := c.cfg.Client.Info(ctx, "memory").Result()
 	if err != nil {
-		return fmt.Errorf("ask Redis for its memory policy: %w", err)
+		return errRedis.NotExecuted().Wrap(err)
 	}
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		if name == "maxmemory_policy" && value != "noeviction" {
-			return fmt.Errorf("redis has maxmemory-policy %s: it would throw stock away, set it to noeviction", value)
+			return errEvicts.With("maxmemory_policy", value)
 		}
 	}
 	return nil

@@ -337,7 +337,7 @@ func ParseLines(text string) ([]PricedLine, error) {
 			l.UnitPriceCents, err = strconv.ParseInt(price, 10, 64)
 		}
 		if err != nil || !stock.ValidSKU(sku) {
-			return nil, fmt.Errorf("the line %q of a stream entry: %w", part, err)
+			return nil, fmt.Errorf("the line %q of a stream entry: %w", part, errors.Join(errLedger, err))
 		}
 		lines = append(lines, l)
 	}

@@ -51,13 +51,18 @@ func lockPosition(tx *gorm.DB, token int64) (Position, error) {
 	return p[0], nil
 }
 
-// ClaimWriting makes the holder of token the one that may write: every transaction of an older one fails from now on.
-// ErrStaleWriter when a newer token was here. It returns the position of that moment.
+// ClaimWriting makes the holder of token the one that may write: every transaction of an older one fails from now on. ErrStaleWriter
+// when this token or a newer one was here: a Redis that has lost its counter gives tokens a second time. It returns the position
+// of that moment.
 func (s *Store) ClaimWriting(ctx context.Context, token int64) (Position, error) {
 	var p Position
 	err := database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
-		if err := tx.Exec("UPDATE redis_stream SET fence = ? WHERE id = 1 AND fence <= ?", token, token).Error; err != nil {
-			return fmt.Errorf("claim the writing: %w", err)
+		res := tx.Exec("UPDATE redis_stream SET fence = ? WHERE id = 1 AND fence < ?", token, token)
+		if res.Error != nil {
+			return fmt.Errorf("claim the writing: %w", res.Error)
+		}
+		if res.RowsAffected == 0 {
+			return ErrStaleWriter
 		}
 		p, err = lockPosition(tx, token)
 		return err

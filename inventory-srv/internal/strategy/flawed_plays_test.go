@@ -307,3 +307,69 @@ func playSnapshotLoop(t *testing.T, s scene) (d damage) {
 	t.Logf("%s: tried to write %d times", s.by, stopped.seen.Load())
 	return d
 }
+
+// playLuaTwice: two units, and the first buyer's answer is lost on its way. The second one wants the other unit.
+func playLuaTwice(t *testing.T, s scene) (d damage) {
+	s.has(t, "A", 2)
+	r := s.at(t, s.one)
+	for _, no := range []string{"FIRST", "FIRST", "SECOND"} {
+		switch _, err := r.Reserve(soon(t), s.order(no, line("A", 1))); {
+		case errors.Is(err, stock.ErrOutOfStock):
+			d.refused++
+		case err != nil:
+			t.Errorf("%s: %s: %v", s.by, no, err)
+		}
+	}
+	return d
+}
+
+// playReleaseInRedis: one unit is reserved, given back and reserved again.
+func playReleaseInRedis(t *testing.T, s scene) damage {
+	s.has(t, "A", 1)
+	r := s.at(t, s.one)
+	releaser, ok := r.(interface {
+		Release(ctx context.Context, orderNo string) error
+	})
+	if !ok {
+		t.Fatalf("%s cannot release", s.by)
+	}
+	for _, no := range []string{"FIRST", "SECOND"} {
+		if _, err := r.Reserve(soon(t), s.order(no, line("A", 1))); err != nil {
+			t.Errorf("%s: %s: %v", s.by, no, err)
+		}
+		if no == "SECOND" {
+			continue
+		}
+		if err := releaser.Release(soon(t), no); err != nil {
+			t.Errorf("%s: release: %v", s.by, err)
+		}
+	}
+	return s.damageTo(t, "A")
+}
+
+// playWarmUp: ten units, four are sold while a warm-up has read and not yet written, and then everybody comes.
+func playWarmUp(t *testing.T, s scene) damage {
+	const units, early, all = 10, 4, 20
+	s.has(t, "A", units)
+	r := s.at(t, s.one)
+	write := func() error { return nil }
+	if w, ok := r.(interface {
+		WarmUp(ctx context.Context, sku string) (func() error, error)
+	}); ok {
+		var err error
+		if write, err = w.WarmUp(soon(t), "A"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range all {
+		if i == early {
+			if err := write(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := r.Reserve(soon(t), s.order(fmt.Sprintf("BUYER-%d", i), line("A", 1))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+			t.Errorf("%s: buyer %d: %v", s.by, i, err)
+		}
+	}
+	return s.damageTo(t, "A")
+}

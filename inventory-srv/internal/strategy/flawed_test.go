@@ -65,6 +65,9 @@ func exhibits() []exhibit {
 		{"snapshot-loop", damage{stuck: 1}, playSnapshotLoop},
 		{"one-bucket", damage{refused: 1}, playOneBucket},
 		{"skip-and-refuse", damage{refused: 1}, playSkipAndRefuse},
+		{"lua-twice", damage{refused: 1}, playLuaTwice},
+		{"release-in-redis", damage{oversold: 1}, playReleaseInRedis},
+		{"warm-up", damage{oversold: 1}, playWarmUp},
 	}
 }
 
@@ -90,9 +93,9 @@ func TestFlawed(t *testing.T) {
 		delete(flaws, e.flaw)
 		t.Run(e.flaw, func(t *testing.T) {
 			t.Parallel()
-			w := sceneWorld(t, f)
+			w := sceneWorld(t, f, flawLayout(t, f))
 			bad := e.play(t, scene{w, f.Name, makeFlaw(f, w.prefix), false})
-			w = sceneWorld(t, f)
+			w = sceneWorld(t, f, layoutOf(t, f.Cure))
 			good := e.play(t, scene{w, f.Cure, func(t *testing.T, i instance) reserver { return named(t, f.Cure, i) }, true})
 			t.Logf("%s: %s", f.Name, f.Fault)
 			t.Logf("%-22s %s", f.Name, bad)
@@ -114,18 +117,30 @@ func TestFlawed(t *testing.T) {
 }
 
 // sceneWorld has short leases where the play is about their end, and else long ones.
-func sceneWorld(t *testing.T, f flawed.Flaw) *world {
+func sceneWorld(t *testing.T, f flawed.Flaw, layout string) *world {
 	t.Helper()
 	lease := overtaken().lease
 	if f.Name == "save-after-expiry" || f.Name == "endless-renewal" {
 		lease = slept().lease
 	}
 	w := newWorld(t, lease...)
-	w.lab, w.layout = true, layoutOf(t, f.Cure)
+	if layout == stock.LayoutRedis {
+		w.open(t)
+	}
+	w.lab, w.layout = true, layout
 	return w
 }
 
-// layoutOf is where a strategy of that name works, and so do the flaws that it cures.
+// flawLayout is where a flaw works: where its cure does, or, with a counter in Redis of its own, on the row.
+func flawLayout(t *testing.T, f flawed.Flaw) string {
+	t.Helper()
+	if layout := layoutOf(t, f.Cure); layout != stock.LayoutRedis {
+		return layout
+	}
+	return stock.LayoutRow
+}
+
+// layoutOf is where a strategy of that name works.
 func layoutOf(t *testing.T, name string) string {
 	t.Helper()
 	for _, s := range strategy.List() {
@@ -147,7 +162,7 @@ func TestFlawed_Plausible(t *testing.T) {
 	const units = 400 // some in each bucket
 	sold := map[string]int64{}
 	for _, f := range flawed.List() {
-		layout := layoutOf(t, f.Cure)
+		layout := flawLayout(t, f)
 		sku := "LAB-" + strings.ToUpper(layout)
 		if _, known := sold[sku]; !known {
 			w.layout = layout

@@ -9,7 +9,6 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
-	"holdfast/pkg/fault"
 )
 
 const groupCommit = "group-commit"
@@ -98,26 +97,10 @@ func (s *GroupCommit) Close() error {
 	return errors.Join(s.reserves.Close(), s.confirms.Close(), s.releases.Close())
 }
 
-// errStopping is a call after Close.
-var errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopping").NotExecuted()
-
-// explain turns what the batcher says into faults. A caller whose time ran out before its order was executed has met
-// contention; one who left after that moment cannot know.
+// explain turns what the batcher says into faults, and puts a panic of the flush into the log.
 func (s *GroupCommit) explain(ctx context.Context, orderNo string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, batch.ErrClosed):
-		return errStopping.Wrap(err)
-	case errors.Is(err, batch.ErrWithdrawn) && errors.Is(err, context.DeadlineExceeded):
-		return stock.ErrContended.Wrap(err)
-	case errors.Is(err, batch.ErrWithdrawn):
-		return fault.ErrCanceled.NotExecuted().Wrap(err)
-	case errors.Is(err, batch.ErrUnanswered):
-		return fault.ErrTimeout.Wrap(err)
-	}
 	if p, ok := errors.AsType[*batch.PanicError](err); ok {
 		s.log.ErrorContext(ctx, "flush panicked", "order_no", orderNo, "panic", p.Value, "stack", string(p.Stack))
 	}
-	return err
+	return explainBatch(err)
 }

@@ -84,6 +84,7 @@ func (s *RedisLua) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 			reserve = s.visitGate
 		case redisstock.Busy:
 			pauseUpTo(ctx, behind)
+			reserve = s.redis.Reserve
 		}
 	}
 	return stock.Receipt{}, stock.ErrContended.Wrap(ctx.Err())
@@ -102,7 +103,7 @@ func (s *RedisLua) visitGate(ctx context.Context, r redisstock.Reservation) (red
 	a, err := s.gate.Do(ctx, r, len(r.Lines))
 	switch {
 	case err != nil:
-		return a, explainGate(err)
+		return a, explainBatch(err)
 	case a.Outcome == redisstock.Short:
 		return a, stock.OutOfStock(a.Short)
 	case a.Outcome == redisstock.Away:
@@ -239,20 +240,6 @@ func (s *RedisLua) bury(ctx context.Context, orderNo string) error {
 
 // Close waits for the orders that are at the gate.
 func (s *RedisLua) Close() error { return s.gate.Close() }
-
-func explainGate(err error) error {
-	switch {
-	case errors.Is(err, batch.ErrClosed):
-		return errStopping.Wrap(err)
-	case errors.Is(err, batch.ErrWithdrawn) && errors.Is(err, context.DeadlineExceeded):
-		return stock.ErrContended.Wrap(err)
-	case errors.Is(err, batch.ErrWithdrawn):
-		return fault.ErrCanceled.NotExecuted().Wrap(err)
-	case errors.Is(err, batch.ErrUnanswered):
-		return fault.ErrTimeout.Wrap(err)
-	}
-	return err
-}
 
 func pauseUpTo(ctx context.Context, longest time.Duration) {
 	timer := time.NewTimer(rand.N(longest))

@@ -429,12 +429,10 @@ func TestRedisLua_Eviction(t *testing.T) {
 	w := newWorldOn(t, stacktest.OwnRedis(t, "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru").Addr)
 	w.toRedis()
 	w.one.follow(t)
-	ctx, cancel := context.WithTimeout(soon(t), 500*time.Millisecond)
-	defer cancel()
-	if err := w.bring(ctx, "A", 5); fault.KindOf(err) != fault.Unavailable {
-		t.Errorf("stock for a Redis that evicts: got %v, want unavailable", err)
+	if err := w.bring(soon(t), "A", 5); fault.From(err).Code != "redis_evicts" || fault.Ambiguous(err) {
+		t.Errorf("stock for a Redis that evicts: got %v", err)
 	}
-	if err := w.one.redis.Probe(soon(t)); err == nil {
-		t.Error("it says that it is ready")
+	if p, err := w.one.store.Position(soon(t)); err != nil || p.Epoch != 0 {
+		t.Errorf("position %+v, error %v: it was opened", p, err)
 	}
 }

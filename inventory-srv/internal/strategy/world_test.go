@@ -320,6 +320,7 @@ func (w *world) redisFaults(t *testing.T) (faults []string) {
 // entry returns one SKU's side of the ledger.
 func (w *world) entry(t *testing.T, sku string) store.Entry {
 	t.Helper()
+	w.settle(t)
 	audit, err := w.one.store.Audit(soon(t))
 	if err != nil {
 		t.Fatalf("audit: %v", err)

@@ -41,7 +41,7 @@ func Run(ctx context.Context, s *store.Store, inventory Inventory) (check.Report
 		Started: started, Unsent: unsent, Healed: healings,
 		Orders:       orders(ctx, s),
 		Reservations: reservations(ctx, inventory),
-		Ledger:       func() ([]check.SKU, error) { return ledger(ctx, inventory) },
+		Ledger:       func() (check.Ledger, error) { return ledger(ctx, inventory) },
 	})
 }
 
@@ -111,17 +111,20 @@ func reservations(ctx context.Context, inventory Inventory) iter.Seq2[check.Rese
 	}
 }
 
-func ledger(ctx context.Context, inventory Inventory) ([]check.SKU, error) {
+func ledger(ctx context.Context, inventory Inventory) (check.Ledger, error) {
 	l, err := inventory.Audit(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("inventory's ledger: %w", err)
+		return check.Ledger{}, fmt.Errorf("inventory's ledger: %w", err)
 	}
-	skus := make([]check.SKU, len(l.SKUs))
+	out := check.Ledger{SKUs: make([]check.SKU, len(l.SKUs))}
 	for i, e := range l.SKUs {
-		skus[i] = check.SKU{
+		out.SKUs[i] = check.SKU{
 			SKU: e.SKU, Inbound: e.Inbound, Available: e.Available, Reserved: e.Reserved, Sold: e.Sold,
 			LinesReserved: e.LinesReserved, LinesConfirmed: e.LinesConfirmed,
 		}
 	}
-	return skus, nil
+	for _, loss := range l.Losses {
+		out.Losses = append(out.Losses, check.Loss(loss))
+	}
+	return out, nil
 }

@@ -1,0 +1,129 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/internal/stack/stacktest"
+	"holdfast/order-srv/orderapi"
+)
+
+// TestRedisForgets empties Redis under a shop that counts there, once with orders of which MySQL has not heard. The shop shuts,
+// fills Redis again and sells every unit once; whoever was promised one of the lost ones and pays gets the money back.
+func TestRedisForgets(t *testing.T) {
+	t.Parallel()
+	const sku, units, unheard, buyers = "HOT", 60, 5, 20
+	server := stacktest.OwnRedis(t)
+	sh := newShop(t, setup{
+		strategy: "redis-lua", redis: server.Addr, replicas: 2,
+		env: map[string]string{"LOCK_TTL": "1s", "PENDING_GRACE": "6s", "SWEEP_AFTER": "8s", "SETTLE_AFTER": "1s", "RECONCILE_AFTER": "10s"},
+	})
+	sh.product(sku, units)
+	sh.must(http.StatusOK, http.MethodPut, "/v1/admin/products/"+sku+"/layout", sh.admin, `{"layout":"redis"}`)
+	ann := sh.login("ann", "buyer")
+	heard := sh.mustPlace(ann, "heard", sku)
+	sh.audit(30 * time.Second) // MySQL has followed
+
+	// Nobody can follow while somebody sits on the position. The writer who had these orders in hand has lost its lease when it goes on.
+	sitting, err := sh.stockDB.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sitting.Rollback() //nolint:errcheck // the second time there is nothing to undo
+	if _, err := sitting.Exec("UPDATE redis_stream SET open = open WHERE id = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sitting.Exec("SELECT id FROM redis_stream FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	var lost []orderapi.Order
+	for i := range unheard {
+		lost = append(lost, sh.mustPlace(ann, fmt.Sprintf("unheard-%d", i), sku))
+	}
+	client := redis.NewClient(&redis.Options{Addr: server.Addr})
+	defer client.Close()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	sh.eventually(30*time.Second, "the writer gives up", func() error {
+		for _, s := range sh.inventories {
+			if strings.Contains(s.log.String(), "the writer of the Redis stream starts again") {
+				return nil
+			}
+		}
+		return fmt.Errorf("nobody has")
+	})
+	if err := sitting.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	placed := sh.buyAll(t, sku, buyers)
+	r := sh.audit(60 * time.Second)
+	if placed != units-1 || len(r.SKUs) != 1 || r.SKUs[0].LinesReserved != units || r.SKUs[0].Oversold != 0 {
+		t.Errorf("%d orders were placed after the loss, the ledger: %+v", placed, r.SKUs)
+	}
+	if len(r.Lost) != unheard || len(r.Losses) == 0 {
+		t.Errorf("%d orders are lost, want %d: %v", len(r.Lost), unheard, r.Lost)
+	}
+	operations, inUnits := int64(0), int64(0)
+	for _, l := range r.Losses {
+		operations += l.Operations
+		inUnits += l.Units
+	}
+	if operations != unheard || inUnits != unheard {
+		t.Errorf("recorded as lost: %d operations, %d units; want %d", operations, inUnits, unheard)
+	}
+	sh.must(http.StatusOK, http.MethodPost, "/v1/orders/"+lost[0].OrderNo+"/payment", ann, "")
+	sh.must(http.StatusOK, http.MethodPost, "/v1/orders/"+heard.OrderNo+"/payment", ann, "")
+	sh.eventually(60*time.Second, "the lost order is owed a refund", func() error {
+		var status, reason string
+		err := sh.ordersDB.QueryRow("SELECT status, COALESCE(reason, '') FROM orders WHERE order_no = ?", lost[0].OrderNo).Scan(&status, &reason)
+		if err != nil || status != orderapi.StatusRefundDue || reason != "stock_lost" {
+			return fmt.Errorf("it is %s %q, error %w", status, reason, err)
+		}
+		return nil
+	})
+	if r := sh.audit(60 * time.Second); len(r.Lost) != unheard-1 || r.SKUs[0].Sold != 1 {
+		t.Errorf("after the payments: %d lost, %+v", len(r.Lost), r.SKUs)
+	}
+}
+
+// buyAll has buyers order until they are told that it is sold out, and returns how many orders were placed. Whoever is asked to come
+// again does.
+func (sh *shop) buyAll(t *testing.T, sku string, buyers int) int64 {
+	t.Helper()
+	end := time.Now().Add(60 * time.Second)
+	var placed atomic.Int64
+	var wg sync.WaitGroup
+	for b := range buyers {
+		token := sh.login(fmt.Sprintf("buyer-%d", b), "buyer")
+		wg.Go(func() {
+			for n := 0; time.Now().Before(end); {
+				a, err := sh.place(token, fmt.Sprintf("order-%d", n), sku)
+				switch {
+				case err != nil:
+					t.Errorf("place: %v", err)
+					return
+				case a.Status == http.StatusCreated:
+					placed.Add(1)
+					n++
+				case a.code() == "out_of_stock":
+					return
+				case a.code() == "order_ended":
+					n++
+				case a.Status != http.StatusServiceUnavailable && a.Status != http.StatusAccepted && a.Status != http.StatusConflict:
+					t.Errorf("place: %d %s", a.Status, a.Body)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return placed.Load()
+}

@@ -1,0 +1,136 @@
+package lesson
+
+import (
+	"context"
+	stdsql "database/sql"
+	"errors"
+)
+
+func skippedUnits() Lesson {
+	return Lesson{
+		Name:  "skipped-units",
+		Title: "locked is not sold",
+		Run:   runSkippedUnits,
+	}
+}
+
+func runSkippedUnits(ctx context.Context, e *Env) error {
+	s, err := e.shelf(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.db.ExecContext(ctx, "INSERT INTO stock_units (sku, unit) VALUES (?, 1)", sku); err != nil {
+		return err
+	}
+	if err := skipAndRefuse(ctx, e, s); err != nil {
+		return err
+	}
+	if err := waitAndSee(ctx, e, s); err != nil {
+		return err
+	}
+	e.Step("The strategy skip-locked does both: it skips while there is plenty, and waits before it refuses. As a rush, with two replicas.")
+	one, err := e.lab(ctx, s.dsn, "skip-locked")
+	if err != nil {
+		return err
+	}
+	two, err := e.lab(ctx, s.dsn, "skip-locked")
+	if err != nil {
+		return err
+	}
+	exact, err := sellOut(ctx, "UNITS", one, two)
+	if err != nil {
+		return err
+	}
+	e.Table(rushHead(), exact.row("skip-locked"))
+	e.Check(exact.sold == rushUnits && exact.lost == 0, "%d of %d sold, the last unit too", exact.sold, rushUnits)
+	return nil
+}
+
+// takeUnit locks a free unit and returns its number, 0 when it sees none.
+func takeUnit(ctx context.Context, tx *stdsql.Tx, locking string) (unit int64, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT unit FROM stock_units WHERE sku = ? AND order_no IS NULL LIMIT 1 FOR UPDATE"+locking, sku).Scan(&unit)
+	if errors.Is(err, stdsql.ErrNoRows) {
+		return 0, nil
+	}
+	return unit, err
+}
+
+// skipAndRefuse: A looks at the last unit and does not buy it. B was refused meanwhile.
+func skipAndRefuse(ctx context.Context, e *Env, s *shelf) error {
+	e.Step("By hand: one unit, two buyers, SKIP LOCKED.")
+	a, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer a.Rollback() //nolint:errcheck // the second time there is nothing to undo
+	b, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer b.Rollback() //nolint:errcheck // it only reads
+	unitA, err := takeUnit(ctx, a, " SKIP LOCKED")
+	if err != nil {
+		return err
+	}
+	e.Show("A: BEGIN, SELECT unit … FOR UPDATE SKIP LOCKED -> %d", unitA)
+	unitB, err := takeUnit(ctx, b, " SKIP LOCKED")
+	if err != nil {
+		return err
+	}
+	e.Show("B: BEGIN, the same -> nothing: \"sold out\", B goes")
+	if err := a.Rollback(); err != nil {
+		return err
+	}
+	e.Show("A: the card is refused, ROLLBACK")
+	var free int64
+	if err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM stock_units WHERE sku = ? AND order_no IS NULL", sku).Scan(&free); err != nil {
+		return err
+	}
+	e.Check(unitA == 1 && unitB == 0 && free == 1, "B was told that it is sold out, and the unit is still there")
+	return nil
+}
+
+// waitAndSee: before it refuses, B looks without SKIP LOCKED, and waits for what becomes of A.
+func waitAndSee(ctx context.Context, e *Env, s *shelf) error {
+	e.Step("The same, and before B refuses it looks again without SKIP LOCKED.")
+	a, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer a.Rollback() //nolint:errcheck // the second time there is nothing to undo
+	if _, err := takeUnit(ctx, a, " SKIP LOCKED"); err != nil {
+		return err
+	}
+	b, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer b.Rollback() //nolint:errcheck // after Commit there is nothing to undo
+	if skipped, err := takeUnit(ctx, b, " SKIP LOCKED"); err != nil || skipped != 0 {
+		return errors.Join(errors.New("the unit was not locked"), err)
+	}
+	type answer struct {
+		unit int64
+		err  error
+	}
+	waiting := make(chan answer, 1)
+	go func() {
+		unit, err := takeUnit(ctx, b, "")
+		waiting <- answer{unit, err}
+	}()
+	e.Show("A has the unit locked; B: SELECT unit … FOR UPDATE waits")
+	if err := a.Rollback(); err != nil {
+		return err
+	}
+	got := <-waiting
+	if got.err != nil {
+		return got.err
+	}
+	e.Show("A: ROLLBACK; B -> %d", got.unit)
+	sold, err := affected(b.ExecContext(ctx, "UPDATE stock_units SET order_no = 'B' WHERE sku = ? AND unit = ?", sku, got.unit))
+	if err := errors.Join(err, b.Commit()); err != nil {
+		return err
+	}
+	e.Check(got.unit == 1 && sold == 1, "B has the unit")
+	return nil
+}
