@@ -161,7 +161,19 @@ func Run(in Input) (Report, error) {
 			}
 		}
 	}
-	for i, s := range ledger.SKUs {
+	r.stock(promised)
+	if in.Unsent > 0 {
+		r.unsettled(7, "outbox", "%d messages are not sent", in.Unsent)
+	}
+	Sort(r.Violations)
+	Sort(r.Unsettled)
+	Sort(r.Lost)
+	return r, nil
+}
+
+// stock checks the SKUs, of which orders promise so many units.
+func (r *Report) stock(promised map[string]int64) {
+	for i, s := range r.SKUs {
 		lines := s.LinesReserved + s.LinesConfirmed
 		r.SKUs[i].Oversold = max(0, max(lines, promised[s.SKU])-s.Inbound)
 		r.SKUs[i].Missing = max(0, s.Inbound-s.Available-lines)
@@ -177,13 +189,6 @@ func Run(in Input) (Report, error) {
 		}
 		r.violation(3, sku, "orders promise %d units of a SKU that inventory does not have", n)
 	}
-	if in.Unsent > 0 {
-		r.unsettled(7, "outbox", "%d messages are not sent", in.Unsent)
-	}
-	Sort(r.Violations)
-	Sort(r.Unsettled)
-	Sort(r.Lost)
-	return r, nil
 }
 
 // ledger checks invariants 1 to 3 from inventory's side: one snapshot, so nothing here can be in flight.

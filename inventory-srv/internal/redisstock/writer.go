@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -209,26 +208,6 @@ func (w *writer) ready(ctx context.Context) error {
 	return w.refresh(ctx)
 }
 
-// forgetRest lets Redis forget what a writer had applied who died before saying so.
-func (w *writer) forgetRest(ctx context.Context) error {
-	for {
-		rest, err := w.cfg.Client.XRangeN(ctx, w.keys[1], "-", w.position.AppliedID, readEntries).Result()
-		if err != nil {
-			return fmt.Errorf("read the rest of the log: %w", err)
-		}
-		if len(rest) < 2 { // the last applied entry itself stays
-			return nil
-		}
-		entries, err := parseEntries(rest)
-		if err != nil {
-			return err
-		}
-		if err := w.forget(ctx, rest[len(rest)-1].ID, entries); err != nil {
-			return err
-		}
-	}
-}
-
 // checkServer refuses a Redis that throws keys away when its memory is full: a counter that was evicted looks like one that was lost,
 // and an order that was evicted like one that never was.
 func (c *Counters) checkServer(ctx context.Context) error {
@@ -243,102 +222,6 @@ func (c *Counters) checkServer(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// follow applies the entries that have come and returns how many there were. An *errNotOpen asks for a new epoch. forced reads a
-// log that is shut, to save what is in it.
-func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
-	entries, err := w.read(ctx, forced)
-	if err != nil || len(entries) == 0 {
-		return 0, err
-	}
-	err = w.cfg.Store.Follow(ctx, w.token, w.position.Epoch, w.position.AppliedID, Strategy, entries)
-	if errors.Is(err, store.ErrDrift) {
-		w.cfg.Log.ErrorContext(ctx, "the stream took more than there was, the ledger is right", "err", err)
-		return 0, &errNotOpen{loss: &store.Loss{Reason: "the stream took more than there was"}}
-	}
-	if err != nil {
-		return 0, fmt.Errorf("apply %d entries: %w", len(entries), err)
-	}
-	w.position.AppliedID = entries[len(entries)-1].ID
-	w.metrics.followed.Add(float64(len(entries)))
-	w.metrics.batch.Observe(float64(len(entries)))
-	return len(entries), w.forget(ctx, w.position.AppliedID, entries)
-}
-
-// forget lets Redis forget what MySQL has, up to an entry, which stays.
-func (w *writer) forget(ctx context.Context, upTo string, entries []store.StreamEntry) error {
-	args := []any{upTo, w.life()}
-	for _, e := range entries {
-		if e.OrderNo != "" {
-			args = append(args, e.OrderNo, e.ID)
-		}
-	}
-	_, err := w.ask(ctx, w.scripts.followed, args...)
-	return err
-}
-
-// read returns the entries that follow the last one that was applied. In one transaction with the look at that one: a log without
-// it is not the log from which it came.
-func (w *writer) read(ctx context.Context, forced bool) ([]store.StreamEntry, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	var verdict *redis.Cmd
-	var found *redis.XMessageSliceCmd
-	_, err := w.cfg.Client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-		verdict = tx.EvalSha(ctx, w.scripts.read.Hash(), w.keys, w.prefix(w.position.Epoch), w.position.Epoch, 0, w.position.AppliedID, flag(forced))
-		found = tx.XRangeN(ctx, w.keys[1], "("+w.position.AppliedID, "+", readEntries)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
-	answer, err := verdict.StringSlice()
-	switch {
-	case err != nil || len(answer) == 0:
-		return nil, fmt.Errorf("read the log: Redis answered %q: %w", answer, err)
-	case answer[0] == verdictShut:
-		return nil, &errNotOpen{}
-	case answer[0] != verdictOK:
-		return nil, &errNotOpen{loss: &store.Loss{Reason: strings.Join(answer, " ")}}
-	}
-	return parseEntries(found.Val())
-}
-
-// parseEntries reads entries as the scripts have written them.
-func parseEntries(messages []redis.XMessage) ([]store.StreamEntry, error) {
-	entries := make([]store.StreamEntry, len(messages))
-	for i, m := range messages {
-		field := func(name string) string {
-			text, _ := m.Values[name].(string)
-			return text
-		}
-		e := store.StreamEntry{ID: m.ID, Operation: store.Operation(field("o")), OrderNo: field("n"), Hash: field("h")}
-		var faults [3]error
-		e.Lines, faults[0] = store.ParseLines(field("l"))
-		e.Seq, faults[1] = strconv.ParseInt(field("q"), 10, 64)
-		e.Net, faults[2] = strconv.ParseInt(field("u"), 10, 64)
-		if err := errors.Join(faults[:]...); err != nil {
-			return nil, fmt.Errorf("entry %s: %w", m.ID, err)
-		}
-		if rooms := field("m"); rooms != "" {
-			e.Rooms = strings.Split(rooms, ";")
-		}
-		entries[i] = e
-	}
-	return entries, nil
-}
-
-// ask executes a script of the writer's alone, in the writer's epoch.
-func (w *writer) ask(ctx context.Context, script *redis.Script, args ...any) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	all := append([]any{w.prefix(w.position.Epoch), w.position.Epoch, 0}, args...)
-	answer, err := script.Run(ctx, w.cfg.Client, w.keys, all...).StringSlice()
-	if err == nil && len(answer) == 0 {
-		err = errors.New("a script gave no answer")
-	}
-	return answer, err
 }
 
 // wait returns when something has come, or when it is time to look around.

@@ -1,0 +1,145 @@
+package redisstock
+
+import (
+	"context"
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/pkg/batch"
+)
+
+// flush sends the calls in one pipeline.
+func (c *Counters) flush(ctx context.Context, b *batch.Batch[call, []string]) {
+	calls := b.Calls()
+	items := make([]call, len(calls))
+	for i, one := range calls {
+		items[i] = one.Item
+	}
+	for i, r := range c.pipeline(ctx, items) {
+		calls[i].Answer(r.answer, r.err)
+	}
+}
+
+type result struct {
+	answer []string
+	err    error
+}
+
+// pipeline executes the calls in their order. Those that got no answer are sent once more: as every script is idempotent, that
+// settles what a broken connection has left open. A server that was restarted has forgotten the scripts and is given them.
+func (c *Counters) pipeline(ctx context.Context, calls []call) []result {
+	results := make([]result, len(calls))
+	left := make([]int, len(calls))
+	for i := range calls {
+		left[i] = i
+	}
+	for range 2 {
+		if left = c.send(ctx, calls, left, results); len(left) == 0 {
+			break
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if err := c.load(ctx, calls, left); err != nil {
+			break // the results say what is wrong
+		}
+	}
+	return results
+}
+
+// packet is one script on its way, for one call or for many reservations.
+type packet struct {
+	script *redis.Script
+	epoch  int64
+	args   []any
+	of     []int // indexes of the calls
+	many   bool  // it answers each of them
+	cmd    *redis.Cmd
+}
+
+// packets puts the calls of which the indexes are left into packets.
+func (c *Counters) packets(calls []call, left []int, epoch int64) []*packet {
+	var packets []*packet
+	var open *packet // for reservations
+	for _, i := range left {
+		one := calls[i]
+		if one.reserve == nil {
+			in := epoch
+			if one.epoch != 0 {
+				in = one.epoch
+			}
+			packets = append(packets, &packet{script: one.script, epoch: in, args: one.args, of: []int{i}})
+			continue
+		}
+		if open == nil || len(open.args) > maxArgs {
+			open = &packet{script: c.scripts.reserve, epoch: epoch, args: []any{c.cfg.MaxWaiting, 0}, many: true}
+			packets = append(packets, open)
+		}
+		open.of = append(open.of, i)
+		open.args = one.reserve.args(open.args)
+		open.args[1] = len(open.of)
+	}
+	return packets
+}
+
+// send sends those calls of which the indexes are left and returns the indexes of those without an answer.
+func (c *Counters) send(ctx context.Context, calls []call, left []int, results []result) (unanswered []int) {
+	epoch, seen := c.state()
+	packets := c.packets(calls, left, epoch)
+	pipe := c.cfg.Client.Pipeline()
+	for _, p := range packets {
+		p.cmd = pipe.EvalSha(ctx, p.script.Hash(), c.keys, append([]any{c.prefix(p.epoch), p.epoch, seen}, p.args...)...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for _, p := range packets {
+		for n, i := range p.of {
+			answer, err := p.answer(n)
+			results[i] = result{answer, err}
+			if err != nil {
+				unanswered = append(unanswered, i)
+			} else if answer[0] == verdictOK && len(answer) > 2 {
+				c.saw(epoch, answer[1], answer[2])
+			}
+		}
+	}
+	return unanswered
+}
+
+// answer returns the answer to the nth of the packet's calls.
+func (p *packet) answer(n int) ([]string, error) {
+	reply, err := p.cmd.Slice()
+	if err != nil {
+		return nil, err
+	}
+	if p.many && len(reply) > 0 {
+		reply, _ = reply[min(n, len(reply)-1)].([]any) // one answer may be for all
+	}
+	answer := make([]string, len(reply))
+	for i, field := range reply {
+		answer[i], _ = field.(string)
+	}
+	if len(answer) == 0 {
+		return nil, errors.New("a script gave no answer")
+	}
+	return answer, nil
+}
+
+// load brings scripts to a server that does not know them.
+func (c *Counters) load(ctx context.Context, calls []call, left []int) error {
+	loaded := map[string]bool{}
+	for _, i := range left {
+		s := calls[i].script
+		if calls[i].reserve != nil {
+			s = c.scripts.reserve
+		}
+		if loaded[s.Hash()] {
+			continue
+		}
+		if err := s.Load(ctx, c.cfg.Client).Err(); err != nil {
+			return err
+		}
+		loaded[s.Hash()] = true
+	}
+	return nil
+}
