@@ -135,7 +135,8 @@ func TestFollow_Refused(t *testing.T) {
 		return []store.PricedLine{{SKU: "MUG", Quantity: n, UnitPriceCents: 1290}}
 	}
 	want := []store.Refused{
-		{EntryID: "2-1", OrderNo: "VOID", Lines: lines(2), Sign: 1}, {EntryID: "2-4", OrderNo: "A", Lines: lines(3), Sign: -1},
+		{EntryID: "2-1", OrderNo: "VOID", Lines: lines(2), Sign: 1},
+		{EntryID: "2-4", OrderNo: "A", Lines: lines(3), Sign: -1},
 		{EntryID: "2-5", OrderNo: "NOBODY", Lines: lines(1)},
 	}
 	got, err := s.ToUndo(ctx, 1)
