@@ -436,3 +436,52 @@ func TestRedisLua_Eviction(t *testing.T) {
 		t.Errorf("position %+v, error %v: it was opened", p, err)
 	}
 }
+
+// TestRedisLua_Fork removes the entry that MySQL applied last, as a replica has it that was promoted while it was behind and has gone
+// on since. No caller can notice, only the writer.
+func TestRedisLua_Fork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.opened(t, 20)
+	ctx := soon(t)
+	reserve(ctx, t, w.two.set(t), "FIRST", 1)
+	w.settle(t)
+	p, err := w.one.store.Position(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.redis.XDel(ctx, w.counters+"log", p.AppliedID).Result(); err != nil || n != 1 {
+		t.Fatalf("removed %d entries, error %v", n, err)
+	}
+	eventually(t, "a new epoch", func() bool {
+		now, err := w.one.store.Position(ctx)
+		return err == nil && now.Epoch == 2 && now.Open
+	})
+	w.wantLedger(t, "A", 19, 1, 0)
+}
+
+// TestRedisLua_ReleaseToTheRow gives an order's units back after its SKU has left Redis, while nobody follows: the release is not done
+// before the units are on the row.
+func TestRedisLua_ReleaseToTheRow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.opened(t, 20)
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "ORDER", 4)
+	w.relay(t, "A", stock.LayoutRow)
+	_ = stop()
+	hurry, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if err := set.Release(hurry, "ORDER"); fault.KindOf(err) != fault.Timeout {
+		t.Errorf("a release that is not followed: got %v, want a timeout", err)
+	}
+	w.one.follow(t)
+	if err := set.Release(ctx, "ORDER"); err != nil {
+		t.Fatal(err)
+	}
+	e, err := w.one.store.Product(ctx, "A")
+	if err != nil || e.Available != 20 {
+		t.Errorf("%d available when the release was done, error %v", e.Available, err)
+	}
+}
