@@ -52,15 +52,7 @@ func runEmptyBucket(ctx context.Context, e *Env) error {
 	e.Check(refused > 0 && left == refused, "%d of %d buyers were refused, and %d units are left over: each refusal was a lie", refused, lastUnits, left)
 
 	e.Step("The strategy buckets: on a miss it lets go, locks all buckets in order, and only then may it refuse. As a rush, with two replicas.")
-	one, err := e.lab(ctx, s.dsn, "buckets")
-	if err != nil {
-		return err
-	}
-	two, err := e.lab(ctx, s.dsn, "buckets")
-	if err != nil {
-		return err
-	}
-	exact, err := sellOut(ctx, "BUCKETS", one, two)
+	exact, err := e.rushAtTwo(ctx, s.dsn, "buckets", "BUCKETS")
 	if err != nil {
 		return err
 	}

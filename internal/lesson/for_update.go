@@ -28,15 +28,7 @@ func runForUpdate(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Step("As a rush, with two replicas.")
-	one, err := e.lab(ctx, s.dsn, "for-update")
-	if err != nil {
-		return err
-	}
-	two, err := e.lab(ctx, s.dsn, "for-update")
-	if err != nil {
-		return err
-	}
-	exact, err := sellOut(ctx, "FOR-UPDATE", one, two)
+	exact, err := e.rushAtTwo(ctx, s.dsn, "for-update", "FOR-UPDATE")
 	if err != nil {
 		return err
 	}

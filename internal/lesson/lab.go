@@ -79,6 +79,19 @@ func sellOut(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, 
 	return rush{}, fmt.Errorf("the ledger does not know %s", sku)
 }
 
+// rushAtTwo has the rush at two replicas of a strategy.
+func (e *Env) rushAtTwo(ctx context.Context, dsn, strategy, sku string) (rush, error) {
+	one, err := e.lab(ctx, dsn, strategy)
+	if err != nil {
+		return rush{}, err
+	}
+	two, err := e.lab(ctx, dsn, strategy)
+	if err != nil {
+		return rush{}, err
+	}
+	return sellOut(ctx, sku, one, two)
+}
+
 // buyOne asks again for as long as it is told to; false is "sold out".
 func buyOne(ctx context.Context, lab *inventorylab.Lab, sku, orderNo string) (bool, error) {
 	for {

@@ -37,15 +37,7 @@ func runOptimistic(ctx context.Context, e *Env) error {
 	}
 	e.Check(tries == maxTries || last != nil, "%d tries, and each has read the same old version: it would never end", tries)
 	e.Step("As a rush, with two replicas: every try in a transaction of its own, with a pause, twelve at most.")
-	one, err := e.lab(ctx, s.dsn, "optimistic")
-	if err != nil {
-		return err
-	}
-	two, err := e.lab(ctx, s.dsn, "optimistic")
-	if err != nil {
-		return err
-	}
-	exact, err := sellOut(ctx, "OPTIMISTIC", one, two)
+	exact, err := e.rushAtTwo(ctx, s.dsn, "optimistic", "OPTIMISTIC")
 	if err != nil {
 		return err
 	}

@@ -29,15 +29,7 @@ func runSkippedUnits(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Step("The strategy skip-locked does both: it skips while there is plenty, and waits before it refuses. As a rush, with two replicas.")
-	one, err := e.lab(ctx, s.dsn, "skip-locked")
-	if err != nil {
-		return err
-	}
-	two, err := e.lab(ctx, s.dsn, "skip-locked")
-	if err != nil {
-		return err
-	}
-	exact, err := sellOut(ctx, "UNITS", one, two)
+	exact, err := e.rushAtTwo(ctx, s.dsn, "skip-locked", "UNITS")
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package redisstock
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -14,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/batchfault"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
 	"holdfast/pkg/fault"
@@ -53,9 +52,8 @@ const (
 
 // Faults of stock in Redis. Nothing was executed.
 var (
-	errShut     = fault.New(fault.Unavailable, "redis_stock_shut", "the stock in Redis is not open: it is being rebuilt, ask again").NotExecuted()
-	errEvicts   = fault.New(fault.Unavailable, "redis_evicts", "Redis may throw keys away when it is full, stock too: set maxmemory-policy noeviction").NotExecuted()
-	errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopping").NotExecuted()
+	errShut   = fault.New(fault.Unavailable, "redis_stock_shut", "the stock in Redis is not open: it is being rebuilt, ask again").NotExecuted()
+	errEvicts = fault.New(fault.Unavailable, "redis_evicts", "Redis may throw keys away when it is full, stock too: set maxmemory-policy noeviction").NotExecuted()
 )
 
 // errRedis is a call of which nobody knows whether it was executed. Asked again, it answers as the first time.
@@ -73,17 +71,16 @@ type Counters struct {
 
 	mu    sync.Mutex
 	epoch int64
-	open  bool
 	seen  int64 // the highest seq that was answered in this epoch
 	net   int64 // and the net with it
 }
 
-// call is one question: a reservation, or another script.
+// call is one question. Those that are to travel in company, as reservations are, share one execution of their script.
 type call struct {
-	reserve *Reservation
 	script  *redis.Script
 	epoch   int64 // 0: the current one
 	args    []any
+	company bool
 }
 
 // New makes the counters and asks nothing yet.
@@ -165,8 +162,11 @@ func (c *Counters) do(ctx context.Context, one call) ([]string, error) {
 			}
 		}
 		answer, err := c.calls.Do(ctx, one, 1)
+		if own := batchfault.Of(err); own != nil {
+			return nil, own
+		}
 		if err != nil {
-			return nil, explain(err)
+			return nil, errRedis.Wrap(err)
 		}
 		err = shut(answer)
 		if err == nil {
@@ -190,20 +190,6 @@ func shut(answer []string) error {
 	return nil
 }
 
-func explain(err error) error {
-	switch {
-	case errors.Is(err, batch.ErrClosed):
-		return errStopping.Wrap(err)
-	case errors.Is(err, batch.ErrWithdrawn) && errors.Is(err, context.DeadlineExceeded):
-		return stock.ErrContended.Wrap(err)
-	case errors.Is(err, batch.ErrWithdrawn):
-		return fault.ErrCanceled.NotExecuted().Wrap(err)
-	case errors.Is(err, batch.ErrUnanswered):
-		return fault.ErrTimeout.Wrap(err)
-	}
-	return errRedis.Wrap(err)
-}
-
 // refresh reads from MySQL which epoch it is. That Redis says it would prove nothing: it may be an old replica. Whoever comes
 // from an epoch that ended with a loss reports what it had been answered.
 func (c *Counters) refresh(ctx context.Context) error {
@@ -213,7 +199,6 @@ func (c *Counters) refresh(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	was, seen, net := c.epoch, c.seen, c.net
-	c.open = p.Open
 	if p.Epoch != was {
 		c.epoch, c.seen, c.net = p.Epoch, 0, 0
 	}

@@ -42,13 +42,14 @@ type Answer struct {
 	Epoch   int64  // in which it was asked
 }
 
-// args are the part of the script's arguments that belongs to this order.
-func (r Reservation) args(args []any) []any {
+// reserveCall is made by the callers side by side, and not in the flush, which they would all wait for.
+func (c *Counters) reserveCall(r Reservation) call {
+	args := make([]any, 0, 5+2*len(r.Lines))
 	args = append(args, r.OrderNo, r.Hash, flag(r.Checked), store.FormatLines(r.Lines), len(r.Lines))
 	for _, l := range r.Lines {
 		args = append(args, l.SKU, l.Quantity)
 	}
-	return args
+	return call{script: c.scripts.reserve, args: args, company: true}
 }
 
 func flag(on bool) string {
@@ -60,7 +61,7 @@ func flag(on bool) string {
 
 // Reserve takes all lines or none.
 func (c *Counters) Reserve(ctx context.Context, r Reservation) (Answer, error) {
-	answer, err := c.do(ctx, call{reserve: &r})
+	answer, err := c.do(ctx, c.reserveCall(r))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -166,8 +167,8 @@ func (c *Counters) AtGate(ctx context.Context, rows map[string]store.RedisRow, r
 	for _, row := range rows {
 		lays = append(lays, c.layCall(row, true))
 	}
-	for i := range reservations {
-		calls = append(calls, call{reserve: &reservations[i]})
+	for _, r := range reservations {
+		calls = append(calls, c.reserveCall(r))
 	}
 	answers, errs := make([]Answer, len(reservations)), make([]error, len(reservations))
 	for _, r := range c.pipeline(ctx, lays) {

@@ -64,7 +64,7 @@ func (c *Counters) packets(calls []call, left []int, epoch int64) []*packet {
 	var open *packet // for reservations
 	for _, i := range left {
 		one := calls[i]
-		if one.reserve == nil {
+		if !one.company {
 			in := epoch
 			if one.epoch != 0 {
 				in = one.epoch
@@ -73,11 +73,11 @@ func (c *Counters) packets(calls []call, left []int, epoch int64) []*packet {
 			continue
 		}
 		if open == nil || len(open.args) > maxArgs {
-			open = &packet{script: c.scripts.reserve, epoch: epoch, args: []any{c.cfg.MaxWaiting, 0}, many: true}
+			open = &packet{script: one.script, epoch: epoch, args: []any{c.cfg.MaxWaiting, 0}, many: true}
 			packets = append(packets, open)
 		}
 		open.of = append(open.of, i)
-		open.args = one.reserve.args(open.args)
+		open.args = append(open.args, one.args...)
 		open.args[1] = len(open.of)
 	}
 	return packets
@@ -130,9 +130,6 @@ func (c *Counters) load(ctx context.Context, calls []call, left []int) error {
 	loaded := map[string]bool{}
 	for _, i := range left {
 		s := calls[i].script
-		if calls[i].reserve != nil {
-			s = c.scripts.reserve
-		}
 		if loaded[s.Hash()] {
 			continue
 		}

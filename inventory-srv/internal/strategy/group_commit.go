@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"holdfast/inventory-srv/internal/batchfault"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
@@ -102,5 +103,8 @@ func (s *GroupCommit) explain(ctx context.Context, orderNo string, err error) er
 	if p, ok := errors.AsType[*batch.PanicError](err); ok {
 		s.log.ErrorContext(ctx, "flush panicked", "order_no", orderNo, "panic", p.Value, "stack", string(p.Stack))
 	}
-	return explainBatch(err)
+	if own := batchfault.Of(err); own != nil {
+		return own
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/batchfault"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -101,9 +102,12 @@ func (s *RedisLua) elsewhere(ctx context.Context, r stock.Request, err error) (s
 // visitGate is asked when Redis has not enough. Its refusals are final.
 func (s *RedisLua) visitGate(ctx context.Context, r redisstock.Reservation) (redisstock.Answer, error) {
 	a, err := s.gate.Do(ctx, r, len(r.Lines))
+	if own := batchfault.Of(err); own != nil {
+		return a, own
+	}
 	switch {
 	case err != nil:
-		return a, explainBatch(err)
+		return a, err
 	case a.Outcome == redisstock.Short:
 		return a, stock.OutOfStock(a.Short)
 	case a.Outcome == redisstock.Away:

@@ -67,32 +67,36 @@ func (s *Set) Release(ctx context.Context, orderNo string) error {
 	return s.end(ctx, orderNo, stock.Reserver.Release)
 }
 
-// end confirms or releases. GroupCommit as the default strategy is asked without a query for each order before it: it
-// reads the headers of a whole flush anyway. An order that is ended while it is being reserved may turn out to be another
-// strategy's than it was a moment ago, when it was nobody's; that strategy is asked then. What Redis has reserved is not known
-// to MySQL at once, so where orders may be of Redis, an order that is nobody's is asked for there.
+// end confirms or releases. An order that is ended while it is being reserved may turn out to be another strategy's than it was
+// a moment ago, when it was nobody's; that strategy is asked then.
 func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error) error {
-	nobodys, err := s.nobodys(ctx)
+	chosen, err := s.first(ctx, orderNo)
 	if err != nil {
 		return err
-	}
-	chosen := nobodys
-	if !gathers(nobodys) {
-		if chosen, err = s.of(ctx, orderNo, nobodys); err != nil {
-			return err
-		}
 	}
 	err = op(chosen, ctx, orderNo)
 	if _, another := errors.AsType[*reservedBy](err); !another {
 		return err
 	}
-	if chosen, err = s.of(ctx, orderNo, nobodys); err != nil {
+	if chosen, err = s.of(ctx, orderNo); err != nil {
 		return err
 	}
 	return op(chosen, ctx, orderNo)
 }
 
-// nobodys returns who ends an order that MySQL does not know.
+// first returns whom to ask first. GroupCommit as the default strategy is asked without a query for each order before it: it reads
+// the headers of a whole flush anyway. Not so where an order that it does not find may be of Redis.
+func (s *Set) first(ctx context.Context, orderNo string) (stock.Reserver, error) {
+	if def := s.reserver[s.def]; gathers(def) {
+		if nobodys, err := s.nobodys(ctx); err != nil || nobodys == def {
+			return nobodys, err
+		}
+	}
+	return s.of(ctx, orderNo)
+}
+
+// nobodys returns who ends an order that MySQL does not know: it hears of what Redis has reserved a moment later, so where orders may
+// be of Redis, they are asked for there.
 func (s *Set) nobodys(ctx context.Context) (stock.Reserver, error) {
 	if s.redis == nil || s.def != redisLua && !s.lab {
 		return s.reserver[s.def], nil
@@ -129,13 +133,13 @@ func (s *Set) Close() error {
 }
 
 // of returns the strategy that reserved the order, or for an order that is not known, nobodys.
-func (s *Set) of(ctx context.Context, orderNo string, nobodys stock.Reserver) (stock.Reserver, error) {
+func (s *Set) of(ctx context.Context, orderNo string) (stock.Reserver, error) {
 	name, err := s.ledger.StrategyOf(ctx, orderNo)
 	if err != nil {
 		return nil, err
 	}
 	if name == "" {
-		return nobodys, nil
+		return s.nobodys(ctx)
 	}
 	chosen := s.reserver[name]
 	if chosen == nil {

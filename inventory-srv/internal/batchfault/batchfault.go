@@ -1,4 +1,5 @@
-package strategy
+// Package batchfault says in the service's faults what pkg/batch, which knows no business, says in errors of its own.
+package batchfault
 
 import (
 	"context"
@@ -9,12 +10,12 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// errStopping is a call after Close.
+// errStopping is a call after the batcher was closed.
 var errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopping").NotExecuted()
 
-// explainBatch turns what a batcher says into faults. A caller whose time ran out before its order was executed has met
-// contention; one who left after that moment cannot know.
-func explainBatch(err error) error {
+// Of returns the fault that a batcher's own word stands for, or nil when err is somebody else's. A caller whose time ran
+// out before its order was executed has met contention; one who left after that moment cannot know.
+func Of(err error) error {
 	switch {
 	case errors.Is(err, batch.ErrClosed):
 		return errStopping.Wrap(err)
@@ -25,5 +26,5 @@ func explainBatch(err error) error {
 	case errors.Is(err, batch.ErrUnanswered):
 		return fault.ErrTimeout.Wrap(err)
 	}
-	return err
+	return nil
 }
