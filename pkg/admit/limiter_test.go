@@ -1,0 +1,344 @@
+package admit_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"holdfast/pkg/admit"
+	"holdfast/pkg/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func acquire(tb testing.TB, l *admit.Limiter) admit.Slot {
+	tb.Helper()
+	s, err := l.Acquire(context.Background())
+	if err != nil {
+		tb.Fatalf("acquire: %v", err)
+	}
+	return s
+}
+
+func wantOverloaded(tb testing.TB, err error) {
+	tb.Helper()
+	f := fault.From(err)
+	if !errors.Is(err, admit.ErrOverloaded) || f.Kind != fault.Limited || f.Ambiguous {
+		tb.Errorf("got %v, want overloaded, kind limited, not executed", err)
+	}
+}
+
+func TestLimiter_nilAdmitsEverything(t *testing.T) {
+	t.Parallel()
+	var l *admit.Limiter
+	s := acquire(t, l)
+	s.Release(admit.Served)
+}
+
+func TestLimiter_Acquire_waitsForASlot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 1})
+		first := acquire(t, l)
+		var got atomic.Bool
+		go func() {
+			s := acquire(t, l)
+			got.Store(true)
+			s.Release(admit.Served)
+		}()
+		synctest.Wait()
+		if got.Load() {
+			t.Fatal("two requests hold the only slot")
+		}
+		time.Sleep(20 * time.Millisecond)
+		first.Release(admit.Served)
+		synctest.Wait()
+		if !got.Load() {
+			t.Error("the slot was returned and nobody got it")
+		}
+	})
+}
+
+func TestLimiter_Acquire_firstComeFirstServed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 4})
+		var held []admit.Slot
+		for range 4 {
+			held = append(held, acquire(t, l))
+		}
+		var mu sync.Mutex
+		var order []int
+		for i := range 3 {
+			go func() {
+				s := acquire(t, l)
+				mu.Lock()
+				order = append(order, i)
+				mu.Unlock()
+				s.Release(admit.Served)
+			}()
+			synctest.Wait()
+		}
+		for _, s := range held {
+			s.Release(admit.Served)
+			synctest.Wait()
+		}
+		if len(order) != 3 || order[0] != 0 || order[1] != 1 || order[2] != 2 {
+			t.Errorf("served in the order %v", order)
+		}
+	})
+}
+
+// A request that finds the slots stuck waits for MaxWait, and newcomers behind it are refused at once.
+func TestLimiter_Acquire_nothingEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 1, Target: 50 * time.Millisecond})
+		held := acquire(t, l)
+		defer held.Release(admit.Served)
+		begin := time.Now()
+		_, err := l.Acquire(t.Context())
+		wantOverloaded(t, err)
+		if took := time.Since(begin); took != 200*time.Millisecond {
+			t.Errorf("refused after %v, want MaxWait", took)
+		}
+	})
+}
+
+func TestLimiter_Acquire_queueIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 3})
+		for range 3 {
+			acquire(t, l)
+		}
+		for range 3 {
+			go func() { _, _ = l.Acquire(t.Context()) }()
+		}
+		synctest.Wait()
+		begin := time.Now()
+		_, err := l.Acquire(t.Context())
+		wantOverloaded(t, err)
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("refused after %v, want at once", took)
+		}
+		time.Sleep(time.Second)
+	})
+}
+
+func TestLimiter_Acquire_callerGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 1})
+		held := acquire(t, l)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_, err := l.Acquire(ctx)
+		if f := fault.From(err); f == nil || f.Kind != fault.Timeout || f.Ambiguous {
+			t.Errorf("got %v, want a timeout that was not executed", err)
+		}
+		held.Release(admit.Served)
+		acquire(t, l).Release(admit.Served) // the slot did not go to the waiter that left
+	})
+}
+
+// A deadline that is nearer than the recent service time is refused at once, while something is in flight; an idle
+// limiter tries, or it would judge by an old measurement for ever.
+func TestLimiter_Acquire_deadlineCannotBeMet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 4})
+		for range 10 {
+			s := acquire(t, l)
+			time.Sleep(100 * time.Millisecond)
+			s.Release(admit.Served)
+		}
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		probe, err := l.Acquire(short)
+		if err != nil {
+			t.Fatalf("an idle limiter refused: %v", err)
+		}
+		_, err = l.Acquire(short)
+		wantOverloaded(t, err)
+		long, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		defer cancel()
+		other, err := l.Acquire(long)
+		if err != nil {
+			t.Fatalf("there was time enough: %v", err)
+		}
+		other.Release(admit.Served)
+		probe.Release(admit.Served)
+	})
+}
+
+// shop is a service that completes rate requests a second, however many are in flight: what each of them takes longer
+// is their number.
+type shop struct {
+	mu   sync.Mutex
+	free time.Time
+	rate int
+}
+
+func (s *shop) serve() {
+	s.mu.Lock()
+	now := time.Now()
+	if s.free.Before(now) {
+		s.free = now
+	}
+	s.free = s.free.Add(time.Second / time.Duration(s.rate))
+	end := s.free
+	s.mu.Unlock()
+	time.Sleep(time.Until(end))
+}
+
+type tally struct {
+	served, refused, late atomic.Int64
+
+	mu    sync.Mutex
+	worst time.Duration // wait and service
+	sum   time.Duration // of all that got a slot
+}
+
+// offer sends requests at a constant rate for d, with a deadline each.
+func offer(t *testing.T, l *admit.Limiter, s *shop, rate int, d, deadline time.Duration) *tally {
+	t.Helper()
+	var out tally
+	var running sync.WaitGroup
+	for range int(d.Seconds() * float64(rate)) {
+		running.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), deadline)
+			defer cancel()
+			begin := time.Now()
+			slot, err := l.Acquire(ctx)
+			if err != nil {
+				out.refused.Add(1)
+				return
+			}
+			s.serve()
+			slot.Release(admit.Served)
+			took := time.Since(begin)
+			out.mu.Lock()
+			out.worst = max(out.worst, took)
+			out.sum += took
+			out.mu.Unlock()
+			if took > deadline {
+				out.late.Add(1)
+				return
+			}
+			out.served.Add(1)
+		})
+		time.Sleep(time.Second / time.Duration(rate))
+	}
+	running.Wait()
+	return &out
+}
+
+// TestLimiter_overload offers ten times of what a service can do, to a slow service and to a fast one, with the same
+// settings: nearly all of its capacity is still used, and what is served is served in time.
+func TestLimiter_overload(t *testing.T) {
+	t.Parallel()
+	for name, capacity := range map[string]int{"slow": 60, "of two cores": 700, "fast": 3000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const seconds = 10
+				l := admit.New(admit.Config{})
+				got := offer(t, l, &shop{rate: capacity}, 10*capacity, seconds*time.Second, 4*time.Second)
+				if want := int64(capacity * seconds * 9 / 10); got.served.Load() < want {
+					t.Errorf("served %d of a capacity of %d", got.served.Load(), capacity*seconds)
+				}
+				// The first requests find all of Max free; on the slow service they are too many, until the limit has followed.
+				if late := got.late.Load(); late > 64 {
+					t.Errorf("%d requests were late", late)
+				}
+				t.Logf("served %d, refused %d, late %d, worst %v", got.served.Load(), got.refused.Load(), got.late.Load(), got.worst)
+			})
+		})
+	}
+}
+
+// After the limit has followed a slow service, what is served takes the target's time and a short wait, not the
+// deadline's.
+func TestLimiter_limitFollowsTheServiceTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := prometheus.NewRegistry()
+		l := admit.New(admit.Config{Kind: "placing", Metrics: admit.NewMetrics(r)})
+		s := &shop{rate: 200}
+		offer(t, l, s, 2000, 10*time.Second, 4*time.Second)
+		got := offer(t, l, s, 2000, 5*time.Second, 4*time.Second)
+		if worst := got.worst; worst > 600*time.Millisecond || got.late.Load() > 0 {
+			t.Errorf("the slowest took %v, %d were late", worst, got.late.Load())
+		}
+		time.Sleep(time.Second)
+		s.rate = 5000
+		if got := offer(t, l, s, 1000, 5*time.Second, 4*time.Second); got.refused.Load() > 0 {
+			t.Errorf("the service is fast again, and %d were refused", got.refused.Load())
+		}
+	})
+}
+
+// A burst waits; what waits all the time is a queue that adds delay and absorbs nothing, and is not let in.
+func TestLimiter_standingQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 40})
+		s := &shop{rate: 200} // 200 ms with 40 in flight
+		offer(t, l, s, 600, 5*time.Second, 4*time.Second)
+		got := offer(t, l, s, 600, 5*time.Second, 4*time.Second)
+		if mean := got.sum / time.Duration(got.served.Load()); mean > 300*time.Millisecond {
+			t.Errorf("mean time %v, want the service time of 200ms and a wait of little more than Target, 50ms", mean)
+		}
+		t.Logf("mean %v", got.sum/time.Duration(got.served.Load()))
+	})
+}
+
+// What a service behind this one refuses makes the limit fall: it knows its own load better.
+func TestLimiter_Release_overloadBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := prometheus.NewRegistry()
+		l := admit.New(admit.Config{Kind: "placing", Max: 100, Metrics: admit.NewMetrics(r)})
+		for range 5 {
+			s := acquire(t, l)
+			time.Sleep(250 * time.Millisecond)
+			s.Release(admit.Overload)
+		}
+		want := "# HELP admit_limit Slots there are now.\n# TYPE admit_limit gauge\nadmit_limit{kind=\"placing\"} 59\n"
+		if err := testutil.GatherAndCompare(r, strings.NewReader(want), "admit_limit"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A malformed request is answered at once. Its time must not have the limiter believe that orders are fast.
+func TestLimiter_Release_malformed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 4})
+		for range 5 {
+			s := acquire(t, l)
+			time.Sleep(100 * time.Millisecond)
+			s.Release(admit.Served)
+		}
+		held := acquire(t, l)
+		for range 1000 {
+			acquire(t, l).Release(admit.Malformed)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := l.Acquire(ctx)
+		wantOverloaded(t, err)
+		held.Release(admit.Served)
+	})
+}
