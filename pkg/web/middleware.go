@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -68,8 +69,10 @@ func (m metrics) measure(c *gin.Context) {
 }
 
 // logAccess writes one line for each request, when it is over. A failed one shows its fault with its cause, so nobody
-// else needs to log it.
+// else needs to log it. Of the requests that are refused because there are too many, one in limitedEvery has a line, which
+// counts the others: a log that grows with the load fills the disk when the load is highest.
 func logAccess(log *slog.Logger) gin.HandlerFunc {
+	limited := &sampler{every: limitedEvery}
 	return func(c *gin.Context) {
 		begin := time.Now()
 		defer func() {
@@ -83,11 +86,42 @@ func logAccess(log *slog.Logger) gin.HandlerFunc {
 				f := fault.From(last.Err)
 				level = faultLevel(f.Kind)
 				attrs = append(attrs, slog.String("code", f.Code), slog.Any("err", f))
+				if f.Kind == fault.Limited {
+					skipped, due := limited.due(begin)
+					if !due {
+						return
+					}
+					attrs = append(attrs, slog.Int("not_logged", skipped))
+				}
 			}
 			log.LogAttrs(c.Request.Context(), level, "request", attrs...)
 		}()
 		c.Next()
 	}
+}
+
+// limitedEvery is the time between two access lines of requests that were refused because there are too many.
+const limitedEvery = time.Second
+
+// sampler lets one of many events through in each period, and counts the others.
+type sampler struct {
+	every time.Duration
+
+	mu      sync.Mutex
+	next    time.Time
+	skipped int
+}
+
+// due reports whether an event at now is let through, and how many were not since the last one.
+func (s *sampler) due(now time.Time) (skipped int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Before(s.next) {
+		s.skipped++
+		return 0, false
+	}
+	skipped, s.skipped, s.next = s.skipped, 0, now.Add(s.every)
+	return skipped, true
 }
 
 // faultLevel: refusals are everyday, a dependency that fails is handled but odd, a bug needs someone.

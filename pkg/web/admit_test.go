@@ -1,0 +1,262 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"holdfast/pkg/admit"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
+)
+
+// work is a handler whose requests wait until the test lets one end.
+type work struct {
+	begun, end chan struct{}
+	calls      atomic.Int32
+}
+
+func newWork() *work { return &work{begun: make(chan struct{}, 16), end: make(chan struct{})} }
+
+func (w *work) handle(c *gin.Context) {
+	w.calls.Add(1)
+	w.begun <- struct{}{}
+	select {
+	case <-w.end: // and not the request's context: a decision ends although its client has gone
+	case <-time.After(5 * time.Second): // a slot too many: the test says so
+	}
+	c.String(200, "done")
+}
+
+// one admits one request at a time and lets none wait for long.
+func one() *admit.Limiter { return admit.New(admit.Config{Max: 1, MaxWait: time.Millisecond}) }
+
+// start sends a request that nobody waits for; its context ends it.
+func start(ctx context.Context, tb testing.TB, url string) <-chan int {
+	tb.Helper()
+	status := make(chan int, 1)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{}`))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go func() {
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			status <- 0
+			return
+		}
+		_ = res.Body.Close()
+		status <- res.StatusCode
+	}()
+	return status
+}
+
+func TestAdmit_refusesWhatItHasNoSlotFor(t *testing.T) {
+	t.Parallel()
+	w := newWork()
+	url := serve(t, web.EngineConfig{}, func(e *gin.Engine) { e.POST("/", web.Admit(one()), w.handle) })
+	first := start(t.Context(), t, url)
+	<-w.begun
+	res, body := do(t, "POST", url, `{}`)
+	p := problemOf(t, res, body)
+	if res.StatusCode != 429 || p.Code != "overloaded" || p.Ambiguous || res.Header.Get("Retry-After") != "1" {
+		t.Errorf("got %+v, Retry-After %q", p, res.Header.Get("Retry-After"))
+	}
+	if !strings.Contains(p.Detail, "not execute") || !strings.Contains(p.Detail, "retry") {
+		t.Errorf("the text does not say what happened and what to do: %q", p.Detail)
+	}
+	if n := w.calls.Load(); n != 1 {
+		t.Errorf("the handler ran %d times", n)
+	}
+	close(w.end)
+	if status := <-first; status != 200 {
+		t.Errorf("the first was answered %d", status)
+	}
+}
+
+func TestAdmit_slotIsHeldUntilTheHandlerReturns(t *testing.T) {
+	t.Parallel()
+	w := newWork()
+	url := serve(t, web.EngineConfig{}, func(e *gin.Engine) { e.POST("/", web.Admit(one()), w.handle) })
+	ctx, hangUp := context.WithCancel(t.Context())
+	first := start(ctx, t, url)
+	<-w.begun
+	hangUp()
+	<-first
+	if res, _ := do(t, "POST", url, `{}`); res.StatusCode != 429 {
+		t.Errorf("the client has gone, its decision has not ended, and the next was answered %d", res.StatusCode)
+	}
+	close(w.end)
+	eventually(t, "the slot is free again", func() bool {
+		res, _ := do(t, "POST", url, `{}`)
+		return res.StatusCode == 200
+	})
+}
+
+func eventually(tb testing.TB, what string, condition func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if condition() {
+			return
+		}
+	}
+	tb.Errorf("never: %s", what)
+}
+
+func TestAdmit_panicReturnsTheSlot(t *testing.T) {
+	t.Parallel()
+	url := serve(t, web.EngineConfig{}, func(e *gin.Engine) {
+		e.POST("/", web.Admit(one()), func(*gin.Context) { panic("kaboom") })
+	})
+	for range 3 {
+		if res, _ := do(t, "POST", url, `{}`); res.StatusCode != 500 {
+			t.Fatalf("got %d, want the panic's 500 each time", res.StatusCode)
+		}
+	}
+}
+
+func TestAdmit_kindsAreApart(t *testing.T) {
+	t.Parallel()
+	w := newWork()
+	ok := func(c *gin.Context) { c.String(200, "ok") }
+	url := serve(t, web.EngineConfig{}, func(e *gin.Engine) {
+		e.POST("/place", web.Admit(one()), w.handle)
+		e.POST("/pay", web.Admit(one()), ok)
+		e.GET("/read", web.Admit(one()), ok)
+	})
+	first := start(t.Context(), t, url+"/place")
+	<-w.begun
+	for _, tt := range []struct {
+		method, path string
+		status       int
+	}{{"POST", "/place", 429}, {"POST", "/pay", 200}, {"GET", "/read", 200}} {
+		if res, _ := do(t, tt.method, url+tt.path, ""); res.StatusCode != tt.status {
+			t.Errorf("%s: got %d, want %d", tt.path, res.StatusCode, tt.status)
+		}
+	}
+	close(w.end)
+	<-first
+}
+
+// dialAndSend opens a connection and sends text, which is a part of a request.
+func dialAndSend(tb testing.TB, url, text string) net.Conn {
+	tb.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	if _, err := io.WriteString(c, text); err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+func header(length int) string {
+	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", length)
+}
+
+func answerOf(tb testing.TB, c net.Conn) int {
+	tb.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	return res.StatusCode
+}
+
+func TestAdmit_slowBodyHoldsNoSlot(t *testing.T) {
+	t.Parallel()
+	url := serve(t, web.EngineConfig{}, func(e *gin.Engine) {
+		e.POST("/", web.Admit(one()), web.Handle(func(c *gin.Context) (int, any, error) {
+			var in order
+			return 200, &in, web.Decode(c, &in)
+		}))
+	})
+	slow := dialAndSend(t, url, header(14)+`{"note"`)
+	for range 3 {
+		if res, body := do(t, "POST", url, `{"note":"b"}`, "Content-Type", "application/json"); res.StatusCode != 200 {
+			t.Fatalf("a body that does not come blocks others: %d %s", res.StatusCode, body)
+		}
+	}
+	if _, err := io.WriteString(slow, `:"ok!"}`); err != nil {
+		t.Fatal(err)
+	}
+	if status := answerOf(t, slow); status != 200 {
+		t.Errorf("the slow one was answered %d", status)
+	}
+}
+
+// Large bodies that wait are bounded together; small ones do not count, so that they cannot be kept out.
+func TestAdmit_largeBodiesAreBounded(t *testing.T) {
+	t.Parallel()
+	const large = 1 << 20
+	url := serve(t, web.EngineConfig{}, func(e *gin.Engine) {
+		e.POST("/", web.Admit(one()), func(c *gin.Context) { c.String(200, "ok") })
+	})
+	var held []net.Conn
+	for range 16 {
+		held = append(held, dialAndSend(t, url, header(large)))
+	}
+	eventually(t, "a seventeenth is refused", func() bool {
+		c := dialAndSend(t, url, header(large))
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		_ = c.Close()
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == 429
+	})
+	if res, _ := do(t, "POST", url, `{}`); res.StatusCode != 200 {
+		t.Errorf("a small one got %d", res.StatusCode)
+	}
+	for _, c := range held {
+		_ = c.Close()
+	}
+	eventually(t, "a large one is taken again", func() bool {
+		res, _ := do(t, "POST", url, strings.Repeat(" ", large))
+		return res.StatusCode == 200
+	})
+}
+
+func TestEngine_refusalsOfOverloadAreSampledInTheLog(t *testing.T) {
+	t.Parallel()
+	var log logBuffer
+	url := serve(t, web.EngineConfig{Log: telemetry.NewLogger(&log, "test")}, func(e *gin.Engine) {
+		e.GET("/busy", web.Handle(func(*gin.Context) (int, any, error) { return 0, nil, admit.ErrOverloaded }))
+		e.GET("/other", web.Handle(func(*gin.Context) (int, any, error) { return 0, nil, fault.New(fault.Conflict, "c", "c") }))
+	})
+	const n = 50
+	for range n {
+		do(t, "GET", url+"/busy", "")
+		do(t, "GET", url+"/other", "")
+	}
+	eventually(t, "all of the others are logged", func() bool { return log.count(`"code":"c"`) == n })
+	if got := log.count("overloaded: "); got < 1 || got > 10 {
+		t.Errorf("%d refusals have %d lines", n, got)
+	}
+	eventually(t, "a later line counts the others", func() bool {
+		do(t, "GET", url+"/busy", "")
+		return log.count(`"not_logged":`) > log.count(`"not_logged":0`)
+	})
+}
+
+func (l *logBuffer) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), text)
+}
