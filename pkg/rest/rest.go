@@ -30,6 +30,10 @@ type Config struct {
 	Name    string        // of the service called; its faults are <name>_unavailable and <name>_timeout
 	Log     *slog.Logger  // default: slog.Default
 
+	// MaxConns bounds the connections to each address; default 256. A call beyond it waits for one, and as nothing is sent
+	// meanwhile, it was not executed when its time ends.
+	MaxConns int
+
 	// Lookup finds a host's addresses; nil asks the system's resolver. Tests give their own.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
@@ -46,8 +50,9 @@ type Client struct {
 }
 
 const (
-	defaultTimeout = 5 * time.Second
-	dialTimeout    = time.Second
+	defaultTimeout  = 5 * time.Second
+	defaultMaxConns = 256
+	dialTimeout     = time.Second
 
 	// idleTimeout is shorter than pkg/server's, so that it is we who close an idle connection. Where the server closes it
 	// at the moment we send on it, the outcome is ambiguous for nothing.
@@ -58,6 +63,9 @@ const (
 func New(cfg Config) (*Client, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = defaultMaxConns
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -72,7 +80,8 @@ func New(cfg Config) (*Client, error) {
 		http: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         dialer.DialContext,
-				MaxIdleConnsPerHost: 256, // the default of 2 would open and close connections all the time
+				MaxConnsPerHost:     cfg.MaxConns,
+				MaxIdleConnsPerHost: cfg.MaxConns, // the default of 2 would open and close connections all the time
 				IdleConnTimeout:     idleTimeout,
 				DisableCompression:  true, // small bodies, near neighbours
 			},
