@@ -30,6 +30,11 @@ type settings struct {
 
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"5s"` // more than order-srv's
 
+	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
+	MaxPlacing  int `env:"MAX_PLACING" envDefault:"256"`
+	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
+	MaxReading  int `env:"MAX_READING" envDefault:"128"`
+
 	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
 	// than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
@@ -45,9 +50,14 @@ func (s *settings) Validate() error {
 		config.Check(len(s.JWTSecret) >= minSecret, "JWT_SECRET", "needs at least 32 bytes"),
 		config.Check(s.JWTSecret != demoSecret || s.DemoLogin, "JWT_SECRET", "is required: the demo secret works only with DEMO_LOGIN=true"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
+		config.Check(inRange(s.MaxPlacing), "MAX_PLACING", "is 1 to 10000"),
+		config.Check(inRange(s.MaxChanging), "MAX_CHANGING", "is 1 to 10000"),
+		config.Check(inRange(s.MaxReading), "MAX_READING", "is 1 to 10000"),
 		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
 	)
 }
+
+func inRange(limit int) bool { return limit >= 1 && limit <= 10_000 }
 
 // LogValue implements slog.LogValuer with what one wants to see in the first log line.
 func (s *settings) LogValue() slog.Value {

@@ -14,6 +14,7 @@ import (
 	"holdfast/api-gateway/internal/gateway"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
@@ -23,6 +24,9 @@ import (
 )
 
 const service = "api-gateway"
+
+// adminConns are the connections to a service for administrators and readiness checks.
+const adminConns = 16
 
 func main() { server.Main(run) }
 
@@ -43,14 +47,20 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	log.InfoContext(ctx, "starting", "settings", &cfg)
 	registry := telemetry.NewRegistry()
 
-	orders, ordersErr := rest.New(rest.Config{Name: "order", URLs: cfg.OrderURLs, Timeout: cfg.RequestTimeout, Log: log})
-	inventory, inventoryErr := rest.New(rest.Config{Name: "inventory", URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Log: log})
+	orders, ordersErr := rest.New(rest.Config{
+		Name: "order", URLs: cfg.OrderURLs, Timeout: cfg.RequestTimeout, Log: log,
+		MaxConns: cfg.MaxPlacing + cfg.MaxChanging + cfg.MaxReading + adminConns, // no kind waits for another's connection
+	})
+	inventory, inventoryErr := rest.New(rest.Config{
+		Name: "inventory", URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Log: log, MaxConns: cfg.MaxReading + adminConns,
+	})
 	if err := errors.Join(ordersErr, inventoryErr); err != nil {
 		return err
 	}
 	defer orders.Close()
 	defer inventory.Close()
 
+	limits := admit.NewMetrics(registry)
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
@@ -60,6 +70,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 			Tokens:    gateway.NewTokens(cfg.JWTSecret.Reveal(), time.Now),
 			DemoLogin: cfg.DemoLogin,
 			Lab:       cfg.LabMode,
+			Placing:   admit.New(admit.Config{Kind: "placing", Max: cfg.MaxPlacing, Metrics: limits}),
+			Changing:  admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Metrics: limits}),
+			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Metrics: limits}),
 			Engine:    web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, MaxBody: gateway.MaxBody},
 		}),
 		// Optional: a gateway that were taken out of service for a dead back end could not even say so.

@@ -6,6 +6,7 @@ package gateway
 import (
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/web"
 )
@@ -18,6 +19,10 @@ type Config struct {
 	DemoLogin bool // POST /v1/login exists and gives anybody any role
 	Lab       bool // an order may choose its strategy
 	Engine    web.EngineConfig
+
+	// Limiters of the requests in flight, one for each kind, so that a rush of one kind leaves the others their slots; nil
+	// admits everything. Paying and cancelling are Changing. Administrators are not limited.
+	Placing, Changing, Reading *admit.Limiter
 }
 
 // MaxBody is the largest body the gateway takes, in bytes: an order of 100 lines has less than a quarter of it.

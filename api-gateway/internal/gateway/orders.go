@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"regexp"
 
@@ -32,13 +33,25 @@ func (g *gateway) session(c *gin.Context) *orderapi.Session {
 	return g.orders.As(caller.User, caller.Role)
 }
 
+// toTheEnd is the request's context without the client's hanging up, but with the deadline. A decision that has begun is
+// waited for, so that its slot counts the work that is done and not the clients that are left.
+func toTheEnd(c *gin.Context) (context.Context, context.CancelFunc) {
+	ctx := context.WithoutCancel(c.Request.Context())
+	if deadline, ok := c.Request.Context().Deadline(); ok {
+		return context.WithDeadline(ctx, deadline)
+	}
+	return context.WithCancel(ctx) // the client of order-srv has a timeout of its own
+}
+
 // placeOrder answers 201 for a placed order and 202 for one that is still being decided; Location says where to look.
 func (g *gateway) placeOrder(c *gin.Context) (int, any, error) {
 	request, err := g.readOrder(c)
 	if err != nil {
 		return 0, nil, err
 	}
-	order, placed, err := g.session(c).Place(c.Request.Context(), request)
+	ctx, cancel := toTheEnd(c)
+	defer cancel()
+	order, placed, err := g.session(c).Place(ctx, request)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -108,7 +121,9 @@ func (g *gateway) payOrder(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	order, err := g.session(c).Pay(c.Request.Context(), orderNo)
+	ctx, cancel := toTheEnd(c)
+	defer cancel()
+	order, err := g.session(c).Pay(ctx, orderNo)
 	return http.StatusOK, order, err
 }
 
@@ -117,7 +132,9 @@ func (g *gateway) cancelOrder(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	order, err := g.session(c).Cancel(c.Request.Context(), orderNo)
+	ctx, cancel := toTheEnd(c)
+	defer cancel()
+	order, err := g.session(c).Cancel(ctx, orderNo)
 	return http.StatusOK, order, err
 }
 
