@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"holdfast/order-srv/internal/order"
 	"holdfast/pkg/database"
 	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/sql"
 )
@@ -24,6 +26,7 @@ import (
 type commits struct {
 	target   string
 	armed    atomic.Bool // the next COMMIT is lost
+	onCommit func()      // unless nil, called when a COMMIT is on its way
 	deliver  bool        // the server gets it, only the answer is lost
 	staysOff bool        // nobody can connect from then on
 	off      atomic.Bool
@@ -82,7 +85,11 @@ func (c *commits) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
-		if bytes.HasSuffix(buf[:n], []byte("\x03COMMIT")) && c.armed.CompareAndSwap(true, false) {
+		isCommit := bytes.HasSuffix(buf[:n], []byte("\x03COMMIT"))
+		if isCommit && c.onCommit != nil {
+			c.onCommit()
+		}
+		if isCommit && c.armed.CompareAndSwap(true, false) {
 			c.off.Store(c.staysOff)
 			mute.Store(true)
 			if c.deliver {
@@ -137,6 +144,46 @@ func TestTxMessage_Place_commitLost(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.events, w.events()); diff != "" {
 				t.Errorf("outbox (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDesk_Place_callerGoneInCommit has the caller give up while the COMMIT of the order's insert is on its way, which may
+// succeed or be lost. The order exists in both cases where it was committed, and is then decided.
+func TestDesk_Place_callerGoneInCommit(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		lose, deliver bool
+		want          []order.Status
+	}{
+		"the COMMIT succeeds":                 {false, false, []order.Status{order.Placed}},
+		"its answer is lost":                  {true, true, []order.Status{order.Placed}},
+		"the COMMIT is lost, nothing is left": {true, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy, through := newCommits(t, dbtest.NewDSN(t, sql.Orders()))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			proxy.deliver = tt.deliver
+			proxy.armed.Store(tt.lose)
+			proxy.onCommit = cancel
+			w := newWorldOn(t, dbtest.Open(t, through, database.Options{}), 4*time.Second)
+			reply, err := w.desk.Place(ctx, "ann", request("k"))
+			if fault.Ambiguous(err) || (err == nil) != (tt.want != nil) {
+				t.Errorf("reply %d, error %v", reply.Status, err)
+			}
+			all, err := w.store.After(t.Context(), "", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []order.Status
+			for _, o := range all {
+				got = append(got, o.Status)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("orders (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -115,6 +115,9 @@ func NewDesk(name string, d Deps) (*Desk, error) {
 
 // Place answers a request for an order. A repeat of it gets the stored answer, or 202 while the order is PENDING;
 // order.ErrIdempotency when the key was used for another payload, order.ErrNotPending when its order was abandoned.
+//
+// Once the order's row is inserted, the cancellation of ctx has no effect, only its deadline: the order is decided although
+// the caller has hung up, and Place returns when it is.
 func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -125,6 +128,8 @@ func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest
 	case err != nil:
 		return Reply{}, fmt.Errorf("write down the order: %w", err)
 	case inserted:
+		ctx, cancel := untilDecided(ctx)
+		defer cancel()
 		return d.flow.Place(ctx, o)
 	case known.RequestHash != o.RequestHash:
 		return Reply{}, order.ErrIdempotency
@@ -135,6 +140,17 @@ func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest
 	}
 	// It was abandoned: nobody was there to be answered. A 2xx would promise an order that holds nothing.
 	return Reply{}, order.ErrNotPending.With("order_no", known.OrderNo)
+}
+
+// untilDecided keeps ctx's deadline and drops its cancellation. The order's row exists: a caller that hangs up does not
+// cancel the decision, which would leave the order PENDING with units that may be reserved.
+func untilDecided(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	ctx = context.WithoutCancel(ctx)
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, end)
 }
 
 func newOrder(userID string, r orderapi.PlaceRequest) order.Order {

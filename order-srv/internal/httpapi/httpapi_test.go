@@ -24,9 +24,10 @@ import (
 
 // world is the API on a real database, with a fake inventory and a fake broker.
 type world struct {
-	t     *testing.T
-	url   string
-	store *store.Store
+	t        *testing.T
+	url      string
+	store    *store.Store
+	shutdown func() // returns when no request is served any more
 }
 
 func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
@@ -45,7 +46,7 @@ func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
 		Audit: func(context.Context) (orderapi.Audit, error) { return orderapi.Audit{Unsent: 7}, nil },
 	}))
 	t.Cleanup(server.Close)
-	return &world{t: t, url: server.URL, store: s}
+	return &world{t: t, url: server.URL, store: s, shutdown: server.Close}
 }
 
 type reply struct {
