@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -28,37 +29,63 @@ func (s *Store) Statuses(ctx context.Context, orderNos []string) (map[string]ord
 	return found, nil
 }
 
-// Abandon ends those of the orders that are still PENDING and older than age as ABANDONED and returns how many it ended.
-// With giveBack it asks inventory by message to release them; otherwise the caller does. by is kept as their healer.
+// abandonBatch is how many orders one transaction abandons: enough to share the cost of its COMMIT, few enough that its
+// row locks are short.
+const abandonBatch = 500
+
+// Abandon ends those of the orders that are still PENDING and older than age as ABANDONED, several hundred in a
+// transaction, and returns how many it ended. An order's idempotency key is freed, so that a retry with the key places a
+// new order. With giveBack it asks inventory by message to release the orders; otherwise the caller does. by is recorded
+// as their healer.
+//
+// A row that another transaction has locked is skipped: that transaction is ending the order. The caller finds the order's
+// status with [Store.Statuses]. Errors are those of database.InTx and end the call; a transaction that was repeated counts
+// once.
 func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duration, giveBack bool, by Healer) (n int, err error) {
-	for _, orderNo := range orderNos {
-		var won bool
-		err := s.inTx(ctx, orderNo, order.Abandoned, func(tx *gorm.DB) error {
-			res := tx.Exec(`UPDATE orders SET status = 'ABANDONED', updated_at = UTC_TIMESTAMP(6)
-				WHERE order_no = ? AND status = 'PENDING' AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))`, orderNo, -age.Microseconds())
-			if res.Error != nil {
-				return fmt.Errorf("abandon: %w", res.Error)
-			}
-			if won = res.RowsAffected == 1; !won {
-				return nil
-			}
-			if giveBack {
-				if err := release(tx, orderNo, "abandoned"); err != nil {
-					return err
-				}
-			}
-			_, err := heal(tx, by, deedAbandoned, orderNo)
-			return err
-		})
+	for batch := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), abandonBatch) {
+		won, err := s.abandon(ctx, batch, age, giveBack, by)
 		if err != nil {
-			return n, err
+			return n, fmt.Errorf("abandon: %w", err)
 		}
-		if won {
-			n++
-			s.count(order.Abandoned, 1)
-		}
+		n += won
 	}
 	return n, nil
+}
+
+// abandon is one transaction. Its row locks are taken in order of the order numbers, as FORCE INDEX keeps the server from
+// reading along another index.
+func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duration, giveBack bool, by Healer) (n int, err error) {
+	var old []string
+	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		old = nil
+		err := tx.Raw(`SELECT order_no FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING'
+			AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY order_no FOR UPDATE SKIP LOCKED`,
+			orderNos, -age.Microseconds()).Scan(&old).Error
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		// The assignments are executed from left to right: freed_key gets the key before the key is NULL.
+		err = tx.Exec(`UPDATE orders FORCE INDEX (PRIMARY) SET status = 'ABANDONED', freed_key = idempotency_key, idempotency_key = NULL,
+			updated_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = 'PENDING'`, old).Error
+		if err != nil {
+			return err
+		}
+		if giveBack {
+			if err := release(tx, "abandoned", old...); err != nil {
+				return err
+			}
+		}
+		_, err = heal(tx, by, deedAbandoned, old...)
+		return err
+	})
+	if err != nil || len(old) == 0 {
+		return 0, err
+	}
+	s.count(order.Abandoned, len(old))
+	if giveBack {
+		s.Kick()
+	}
+	return len(old), nil
 }
 
 // Stale returns PENDING orders that are older than age.

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -41,26 +43,37 @@ const (
 	deedSentAgain = "sent the messages of"
 )
 
-// heal keeps, in the transaction of the work itself, what by did, and returns for how many orders that is new. Doing it
-// twice is doing it once, also by two replicas.
+// healBatch is how many healings one statement inserts.
+const healBatch = 500
+
+// heal records, in the transaction of the work itself, what by did, and returns for how many orders that is new. Recording
+// it twice, also by two replicas, changes nothing.
 func heal(tx *gorm.DB, by Healer, deed string, orderNos ...string) (n int64, err error) {
 	if by == Nobody {
 		return 0, nil
 	}
-	for _, orderNo := range orderNos {
-		res := tx.Exec(`INSERT INTO healings (order_no, healer, deed, healed_at) VALUES (?, ?, ?, UTC_TIMESTAMP(6))
-			ON DUPLICATE KEY UPDATE deed = deed`, orderNo, by, deed)
+	for batch := range slices.Chunk(orderNos, healBatch) {
+		args := make([]any, 0, 3*len(batch))
+		for _, orderNo := range batch {
+			args = append(args, orderNo, by, deed)
+		}
+		values := strings.TrimSuffix(strings.Repeat("(?, ?, ?, UTC_TIMESTAMP(6)), ", len(batch)), ", ")
+		res := tx.Exec("INSERT INTO healings (order_no, healer, deed, healed_at) VALUES "+values+" ON DUPLICATE KEY UPDATE deed = deed", args...)
 		if res.Error != nil {
-			return 0, fmt.Errorf("note what healed %s: %w", orderNo, res.Error)
+			return 0, fmt.Errorf("record what healed %s: %w", batch[0], res.Error)
 		}
 		n += res.RowsAffected
 	}
 	return n, nil
 }
 
-// RolledBack notes that the check-back ended the half message of orders that had ended: whoever was to roll it back did
-// not, or was not heard.
+// RolledBack records that the check-back ended the half messages of orders that had ended: the process that was to roll
+// them back died first, or its end was lost. No order numbers: nothing is recorded.
 func (s *Store) RolledBack(ctx context.Context, orderNos []string) error {
+	if len(orderNos) == 0 {
+		return nil
+	}
+	orderNos = slices.Sorted(slices.Values(orderNos)) // the replicas lock the rows in one order
 	return database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		_, err := heal(tx, CheckBack, deedRollback, orderNos...)
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -29,22 +30,26 @@ type event struct {
 	deliverAt time.Time // zero: at once
 }
 
-// write puts the event into the outbox. Call it after the UPDATE that it announces: the row's lock then makes the ids
-// of one order follow the order of commits.
-func write(tx *gorm.DB, e event) error {
-	payload, err := json.Marshal(e.body)
-	if err != nil {
-		return fmt.Errorf("encode event %s: %w", e.id, err)
+// write puts events into the outbox, in one statement. Call it after the UPDATE that they announce: the row's lock then
+// makes the ids of one order follow the order of commits.
+func write(tx *gorm.DB, events ...event) error {
+	values, args := make([]string, len(events)), make([]any, 0, 7*len(events))
+	for i, e := range events {
+		payload, err := json.Marshal(e.body)
+		if err != nil {
+			return fmt.Errorf("encode event %s: %w", e.id, err)
+		}
+		var deliverAt any
+		if !e.deliverAt.IsZero() {
+			deliverAt = e.deliverAt
+		}
+		values[i] = "(?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))"
+		args = append(args, e.id, e.topic, shard(e.key), e.key, string(payload), telemetry.RequestID(tx.Statement.Context), deliverAt)
 	}
-	var deliverAt any
-	if !e.deliverAt.IsZero() {
-		deliverAt = e.deliverAt
-	}
-	err = tx.Exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, request_id, deliver_at, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE event_id = event_id`,
-		e.id, e.topic, shard(e.key), e.key, string(payload), telemetry.RequestID(tx.Statement.Context), deliverAt).Error
+	err := tx.Exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, request_id, deliver_at, created_at)
+		VALUES `+strings.Join(values, ", ")+" ON DUPLICATE KEY UPDATE event_id = event_id", args...).Error
 	if err != nil {
-		return fmt.Errorf("write event %s: %w", e.id, err)
+		return fmt.Errorf("write event %s: %w", events[0].id, err)
 	}
 	return nil
 }

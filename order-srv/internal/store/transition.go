@@ -78,7 +78,7 @@ func late(tx *gorm.DB, orderNo string) (order.Order, error) {
 	if err != nil || !o.Status.HoldsNothing() {
 		return o, err
 	}
-	return o, release(tx, orderNo, "late")
+	return o, release(tx, "late", orderNo)
 }
 
 // Rejection is how a PENDING order ends as REJECTED.
@@ -120,7 +120,7 @@ func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) error {
 			}
 		}
 		if r.GiveBack {
-			return release(tx, orderNo, "rejected")
+			return release(tx, "rejected", orderNo)
 		}
 		return nil
 	})
@@ -251,12 +251,16 @@ func ended(tx *gorm.DB, orderNo string, status order.Status) error {
 	})
 }
 
-// release asks inventory, by message, to give back whatever it holds or will hold for the order.
-func release(tx *gorm.DB, orderNo, why string) error {
-	return write(tx, event{
-		id: orderNo + ":release-" + why, topic: orderapi.TopicStockRelease, key: orderNo,
-		body: orderapi.StockRelease{Orders: []string{orderNo}},
-	})
+// release asks inventory, by message, to give back whatever it holds or will hold for the orders: one message each.
+func release(tx *gorm.DB, why string, orderNos ...string) error {
+	events := make([]event, len(orderNos))
+	for i, no := range orderNos {
+		events[i] = event{
+			id: no + ":release-" + why, topic: orderapi.TopicStockRelease, key: no,
+			body: orderapi.StockRelease{Orders: []string{no}},
+		}
+	}
+	return write(tx, events...)
 }
 
 // step is one guarded transition. won is false when the order was not, or no longer, in the status from.
