@@ -47,6 +47,43 @@ func TestInTx_commitLost_runsAgain(t *testing.T) {
 	wantIDs(t, direct, "a")
 }
 
+// The only connection of the pool lost its COMMIT: the outcome is looked up on its successor, not beside it.
+func TestInTx_commitAnswerLost_onlyConnection(t *testing.T) {
+	t.Parallel()
+	dsn := dbtest.NewDSN(t, schema())
+	p := dbtest.NewProxy(t, dsn)
+	db, direct := dbtest.Open(t, p.DSN, database.Options{MaxOpen: 1}), dbtest.Open(t, dsn, database.Options{})
+	runs := 0
+	p.Fail(dbtest.LoseAnswer)
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { runs++; return insert(tx, "a") }, database.SettleBy(byKey, "a"))
+	if err != nil || runs != 1 {
+		t.Errorf("InTx = %v after %d runs, want it found committed after 1", err, runs)
+	}
+	wantIDs(t, direct, "a")
+}
+
+// The server refuses the COMMIT and keeps the transaction open. Looked up on the same session, the row would be there
+// although it is not committed.
+func TestInTx_commitRefused_onlyConnection(t *testing.T) {
+	t.Parallel()
+	dsn := dbtest.NewDSN(t, schema())
+	p := dbtest.NewProxy(t, dsn)
+	db, direct := dbtest.Open(t, p.DSN, database.Options{MaxOpen: 1}), dbtest.Open(t, dsn, database.Options{})
+	runs := 0
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error {
+		runs++
+		p.Rewrite("\x03COMMIT", "\x03COMMIX")
+		if runs > 1 {
+			p.Rewrite("", "")
+		}
+		return insert(tx, "a")
+	}, database.SettleBy(byKey, "a"))
+	if err != nil || runs != 2 {
+		t.Errorf("InTx = %v after %d runs, want it found rolled back and run again", err, runs)
+	}
+	wantIDs(t, direct, "a")
+}
+
 // A snapshot's COMMIT ends nothing that could be half done: without an answer the reads are made again.
 func TestInTx_commitAnswerLost_snapshot(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -146,7 +147,15 @@ func once(ctx context.Context, db *gorm.DB, pool *sql.DB, fn func(tx *gorm.DB) e
 	case err == nil || !r.commitSent || IsRetryable(err) || o.sql.ReadOnly: // what only read has nothing to settle
 		return err
 	}
+	discard(conn)
 	return settle(ctx, pool, o, err)
+}
+
+// discard closes a connection instead of giving it back to the pool. Its place is then free for the connection that
+// settles the COMMIT: a pool may have only one. The server ends the session, so what the session had not committed is
+// rolled back and cannot be seen as if it were committed.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // by this error the pool closes it
 }
 
 // statements is a transaction without its Commit and Rollback, which are InTx's alone.
