@@ -88,12 +88,12 @@ func (sh *shop) noLies(r check.Report) history.Findings {
 	return f
 }
 
-func (sh *shop) allOrders() []history.Order {
+func (sh *shop) allOrders() []check.Order {
 	sh.tb.Helper()
 	lines := sh.lines(sh.ordersDB, "order_items")
-	var all []history.Order
-	sh.each(sh.ordersDB, "SELECT order_no, status, user_id, COALESCE(idempotency_key, '') FROM orders", func(s func(...any) error) error {
-		var o history.Order
+	var all []check.Order
+	sh.each(sh.ordersDB, "SELECT order_no, status, user_id, COALESCE(idempotency_key, freed_key, '') FROM orders", func(s func(...any) error) error {
+		var o check.Order
 		err := s(&o.OrderNo, &o.Status, &o.User, &o.Key)
 		o.Lines = lines[o.OrderNo]
 		all = append(all, o)

@@ -9,7 +9,7 @@
 //  3. No oversell: Σ lines reserved or confirmed ≤ inbound, and Σ items of PLACED and PAID orders ≤ inbound.
 //  5. Orders and reservations agree: PLACED has a reserved reservation with the same lines, PAID a confirmed one, an
 //     order that ended holds nothing, and no reservation is without its order. After a loss of Redis an order that inventory does not
-//     know is reported as lost.
+//     know is reported as lost. Of the orders with one user's idempotency key at most one is neither ABANDONED nor REJECTED.
 //  7. At rest: no pending order, no final order that inventory has not settled, no unsent message.
 //
 // Invariants 4 and 6 need the clients' own history of answers: package history checks them.
@@ -31,9 +31,11 @@ import (
 // The order statuses that matter here. They repeat order-srv's on purpose: a checker that shared its code would share
 // its mistakes.
 const (
-	pending = "PENDING"
-	placed  = "PLACED"
-	paid    = "PAID"
+	pending   = "PENDING"
+	placed    = "PLACED"
+	paid      = "PAID"
+	rejected  = "REJECTED"
+	abandoned = "ABANDONED"
 )
 
 // SKU is one line of inventory's ledger. [Run] adds the last two figures, on which load tests set their thresholds.
@@ -54,9 +56,14 @@ type SKU struct {
 type Order struct {
 	OrderNo string
 	Status  string
-	Settled bool // inventory is known to agree with a final status
+	User    string
+	Key     string // idempotency key, also one that the order has freed; empty: unknown, and not checked
+	Settled bool   // inventory is known to agree with a final status
 	Lines   map[string]int64
 }
+
+// name is by what a client knows its order.
+type name struct{ user, key string }
 
 // Reservation is what inventory holds for an order.
 type Reservation struct {
@@ -124,6 +131,7 @@ func Run(in Input) (Report, error) {
 	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Lost: []Violation{}, Losses: []Loss{}, Unsent: in.Unsent, Healed: in.Healed}
 	promised := map[string]int64{}
 	orders := map[string]Order{}
+	byKey := map[name]Order{}
 	for o, err := range in.Orders {
 		if err != nil {
 			return Report{}, fmt.Errorf("read the orders: %w", err)
@@ -136,6 +144,7 @@ func Run(in Input) (Report, error) {
 			}
 		}
 		r.atRest(o)
+		r.oneForEachKey(o, byKey)
 	}
 	for res, err := range in.Reservations {
 		if err != nil {
@@ -217,6 +226,26 @@ func (r *Report) atRest(o Order) {
 		r.unsettled(7, o.OrderNo, "is still pending")
 	case o.Status != placed && !o.Settled:
 		r.unsettled(7, o.OrderNo, "is %s, and inventory is not known to agree", o.Status)
+	}
+}
+
+// oneForEachKey checks invariant 5 for the orders of one key, of which byKey holds those that were read before. An order that
+// was PENDING when it was read may have been abandoned since, which freed its key for the other one.
+func (r *Report) oneForEachKey(o Order, byKey map[name]Order) {
+	if o.Key == "" || o.Status == rejected || o.Status == abandoned {
+		return
+	}
+	n := name{o.User, o.Key}
+	first, twice := byKey[n]
+	if !twice || first.Status == pending {
+		byKey[n] = Order{OrderNo: o.OrderNo, Status: o.Status}
+	}
+	switch {
+	case !twice:
+	case first.Status == pending || o.Status == pending:
+		r.unsettled(5, o.OrderNo, "is %s, and %s with the same idempotency key was %s when read", o.Status, first.OrderNo, first.Status)
+	default:
+		r.violation(5, o.OrderNo, "is %s, and so is %s with the same idempotency key (%s)", o.Status, first.OrderNo, first.Status)
 	}
 }
 

@@ -13,15 +13,17 @@ import (
 
 var started = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// shop is a clean shop at rest: ten units of A came in, one is reserved by a placed order, two are sold, one order ended.
+// shop is a clean shop at rest: ten units of A came in, one is reserved by a placed order, two are sold, one order ended,
+// and one was rejected. The key of the first belonged to an order that was abandoned before.
 func shop() (ledger []check.SKU, orders []check.Order, reservations []check.Reservation) {
 	early := started.Add(-time.Hour)
 	ledger = []check.SKU{{SKU: "A", Inbound: 10, Available: 7, Reserved: 1, Sold: 2, LinesReserved: 1, LinesConfirmed: 2}}
 	orders = []check.Order{
-		{OrderNo: "1", Status: "PLACED", Lines: map[string]int64{"A": 1}},
-		{OrderNo: "2", Status: "PAID", Settled: true, Lines: map[string]int64{"A": 2}},
-		{OrderNo: "3", Status: "EXPIRED", Settled: true, Lines: map[string]int64{"A": 3}},
-		{OrderNo: "4", Status: "REJECTED", Settled: true, Lines: map[string]int64{"A": 99}},
+		{OrderNo: "1", User: "u", Key: "k1", Status: "PLACED", Lines: map[string]int64{"A": 1}},
+		{OrderNo: "2", User: "u", Key: "k2", Status: "PAID", Settled: true, Lines: map[string]int64{"A": 2}},
+		{OrderNo: "3", User: "v", Key: "k1", Status: "EXPIRED", Settled: true, Lines: map[string]int64{"A": 3}},
+		{OrderNo: "4", User: "u", Key: "k4", Status: "REJECTED", Settled: true, Lines: map[string]int64{"A": 99}},
+		{OrderNo: "5", User: "u", Key: "k1", Status: "ABANDONED", Settled: true, Lines: map[string]int64{"A": 1}},
 	}
 	reservations = []check.Reservation{
 		{OrderNo: "1", Status: "reserved", CreatedAt: early, Lines: map[string]int64{"A": 1}},
@@ -107,6 +109,12 @@ func TestRun_namesPlantedViolation(t *testing.T) {
 		{name: "young orphan", plant: func([]check.SKU, []check.Order, []check.Reservation) {}, want: "~5 Z", addRes: &check.Reservation{
 			OrderNo: "Z", Status: "reserved", CreatedAt: started, Lines: map[string]int64{"A": 1},
 		}},
+		{name: "two orders of one key", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[2].User = "u" // EXPIRED, and it was placed beside the first
+		}, want: "5 3"},
+		{name: "two orders of one key, one pending", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[4].Status = "PENDING" // it may have been abandoned since
+		}, want: "~5 5,~7 5"},
 		{name: "unknown SKU promised", plant: func(_ []check.SKU, o []check.Order, r []check.Reservation) {
 			o[0].Lines, r[0].Lines = map[string]int64{"B": 1}, map[string]int64{"B": 1}
 		}, want: "3 B"},

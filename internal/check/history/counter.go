@@ -31,14 +31,18 @@ const (
 	never  = math.MaxInt64
 )
 
+// stale is how old the availability may be by which order-srv refuses an order without asking inventory. Such a refusal names
+// no order, as there is none.
+const stale = 200 * time.Millisecond
+
 // counters checks invariant 4 for each SKU, and invariant 3 at every moment.
 //
 // Whether an ambiguous call took units is not guessed: its reservation says so at the end. What stays open is when.
 func (w *world) counters() {
 	events := w.takesAndGives()
 	for _, g := range w.wishes {
-		if !g.refused.IsZero() {
-			w.refusal(g, events)
+		for _, r := range g.refusals {
+			w.refusal(g, r, events)
 		}
 	}
 	for _, s := range w.skus {
@@ -59,7 +63,7 @@ func (w *world) takesAndGives() map[string][]event {
 		g := w.wishes[name{o.User, o.Key}]
 		if g != nil {
 			took.start = g.start.UnixNano()
-			if !g.granted.IsZero() {
+			if slices.Contains(g.placed, no) {
 				took.end = g.granted.UnixNano()
 			}
 		}
@@ -76,7 +80,7 @@ func (w *world) takesAndGives() map[string][]event {
 
 // givenBack is when the units of an order that ended may have come back: not before it was asked for, where somebody
 // asked, and no later than the shop was found at rest, when we know that the end came before.
-func (w *world) givenBack(o Order, g *wish, took event) event {
+func (w *world) givenBack(o check.Order, g *wish, took event) event {
 	back := event{give, took.n, took.start, never, took.who}
 	var over time.Time
 	switch c := w.cancelled[o.OrderNo]; {
@@ -96,14 +100,18 @@ func (w *world) givenBack(o Order, g *wish, took event) event {
 
 // refusal adds what a refusal claims. It names its short lines, all of which were short at one moment; if it does not,
 // some line was, and only an order of one line can be pinned down.
-func (w *world) refusal(g *wish, events map[string][]event) {
-	claims := g.short
+func (w *world) refusal(g *wish, r Call, events map[string][]event) {
+	e := event{kind: refuse, start: g.start.UnixNano(), end: r.End.UnixNano(), who: g.String()}
+	if r.OrderNo == "" { // nothing is stored, so it is about no call but this one
+		e.start = r.Start.Add(-stale).UnixNano()
+	}
+	claims := r.Short
 	if len(claims) == 0 {
 		for sku := range g.lines {
 			claims = append(claims, sku)
 		}
 		if len(claims) > 1 {
-			w.unnamed(g, claims, events)
+			w.unnamed(g, e, claims, events)
 			return
 		}
 	}
@@ -113,14 +121,15 @@ func (w *world) refusal(g *wish, events map[string][]event) {
 			w.violation(6, g.String(), "was refused for %s, which it did not ask for", sku)
 			continue
 		}
-		events[sku] = append(events[sku], event{refuse, n, g.start.UnixNano(), g.refused.UnixNano(), g.String()})
+		e.n = n
+		events[sku] = append(events[sku], e)
 	}
 }
 
 // unnamed checks that at least one line can have been short.
-func (w *world) unnamed(g *wish, skus []string, events map[string][]event) {
+func (w *world) unnamed(g *wish, e event, skus []string, events map[string][]event) {
 	for _, sku := range skus {
-		e := event{refuse, g.lines[sku], g.start.UnixNano(), g.refused.UnixNano(), g.String()}
+		e.n = g.lines[sku]
 		if least(w.inbound(sku), e, events[sku]) < e.n {
 			return
 		}

@@ -1,7 +1,9 @@
 // Package history checks what clients were told: it keeps each client's calls and answers, and compares them with both
 // ledgers once the shop is at rest. These are the invariants of package check that a ledger alone cannot show:
 //
-//  4. No undersell: whoever was refused for want of stock could not have been served at any moment while they waited.
+//  4. No undersell: an order that was refused for want of stock could not have been served at any moment while its client
+//     waited. A refusal that names no order may come from what order-srv remembers of an earlier one: for that one the
+//     client's wait begins 200 ms earlier.
 //  6. Every answer is true: 201 is an order that exists and keeps its stock until it is paid, cancelled or expired; a
 //     refusal took nothing; 202 is decided in the end; nobody's order was made, paid or cancelled without being asked for.
 //
@@ -46,7 +48,7 @@ type Call struct {
 	Kind    Kind
 	User    string
 	Key     string           // idempotency key of a Place
-	OrderNo string           // which order is paid or cancelled; for a Place what the answer says, if anything
+	OrderNo string           // which order is paid or cancelled; for a Place what the answer says, if anything, also a refusal
 	Lines   map[string]int64 // units by SKU of a Place
 	Answer  Answer
 	Code    string   // of a No: the machine-readable reason
@@ -67,7 +69,8 @@ func (c *Call) Answered(status int, body []byte, err error) {
 		Code      string `json:"code"`
 		Ambiguous *bool  `json:"ambiguous"`
 		Details   struct {
-			Short []struct {
+			OrderNo string `json:"order_no"`
+			Short   []struct {
 				SKU string `json:"sku"`
 			} `json:"short"`
 		} `json:"details"`
@@ -81,7 +84,7 @@ func (c *Call) Answered(status int, body []byte, err error) {
 	case status < http.StatusBadRequest:
 		c.Answer = Yes
 	case a.Ambiguous != nil && !*a.Ambiguous:
-		c.Answer, c.Code = No, a.Code
+		c.Answer, c.Code, a.OrderNo = No, a.Code, a.Details.OrderNo
 		for _, s := range a.Details.Short {
 			c.Short = append(c.Short, s.SKU)
 		}
@@ -114,15 +117,9 @@ func (h *History) AtRest(at time.Time) {
 	h.atRest = append(h.atRest, at)
 }
 
-// Order is an order of the ledger with what its client knows it by. Key is empty when it was freed for another try.
-type Order struct {
-	check.Order
-	User, Key string
-}
-
-// After is both ledgers at the end, at rest.
+// After is both ledgers at the end, at rest. Orders name their users and their keys, also freed ones.
 type After struct {
-	Orders       []Order
+	Orders       []check.Order
 	Reservations []check.Reservation
 	SKUs         []check.SKU
 }

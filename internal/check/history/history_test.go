@@ -37,10 +37,13 @@ func (s *tale) order(key string, from, to float64, answer history.Answer, n int6
 		c.OrderNo = key
 	case history.No:
 		c.Code, c.Short = "out_of_stock", []string{"A"}
+		if status != "" {
+			c.OrderNo = key
+		}
 	}
 	s.calls = append(s.calls, c)
 	if status != "" {
-		s.after.Orders = append(s.after.Orders, history.Order{User: "u", Key: key, Order: check.Order{OrderNo: key, Status: status, Lines: lines}})
+		s.after.Orders = append(s.after.Orders, check.Order{User: "u", Key: key, OrderNo: key, Status: status, Lines: lines})
 	}
 	if reservation != "" {
 		s.after.Reservations = append(s.after.Reservations, check.Reservation{OrderNo: key, Status: reservation, Lines: maps.Clone(lines)})
@@ -151,10 +154,15 @@ func TestCheck_namesPlantedViolation(t *testing.T) {
 			s.order("o10", 20, 21, history.Yes, 1, "PLACED", "reserved").Key = "o1"
 		}, "6 o10,6 o10,6 u/o1"},
 		{"one key, placed and refused", func(s *tale) {
-			s.calls = append(s.calls, history.Call{Kind: history.Place, User: "u", Key: "o1", Lines: s.calls[0].Lines, Answer: history.No, Code: "out_of_stock", Start: at(0), End: at(9)})
-		}, "6 o1,6 o1,6 u/o1"},
+			s.calls = append(s.calls, history.Call{Kind: history.Place, User: "u", Key: "o1", Lines: s.calls[0].Lines, Answer: history.No, Code: "out_of_stock", Short: []string{"A"}, Start: at(2), End: at(3)})
+		}, "6 u/o1"},
+		{"one key, placed and refused by another order", func(s *tale) {
+			c := s.order("o10", 0, 5, history.No, 1, "PLACED", "")
+			c.Key, s.after.Orders[len(s.after.Orders)-1].Key = "o4", "o4"
+		}, "6 o10"},
 		{"refused while a unit was free", func(s *tale) { s.calls[4].Start, s.calls[4].End = at(-2), at(-1) }, "4 u/o4"},
 		{"refused after the unit was back", func(s *tale) { s.calls[6].Start, s.calls[6].End = at(8.2), at(8.4) }, "4 u/o5"},
+		{"refused without an order, after the unit was back", func(s *tale) { s.order("o10", 8.21, 8.3, history.No, 1, "", "") }, "4 u/o10"},
 		{"refused, though every line could be served", func(s *tale) {
 			s.after.SKUs = append(s.after.SKUs, check.SKU{SKU: "B", Inbound: 9}, check.SKU{SKU: "C", Inbound: 9})
 			c := s.order("o10", 20, 21, history.No, 1, "REJECTED", "")
@@ -242,6 +250,37 @@ func TestCheck_acceptsWhatMayBe(t *testing.T) {
 			s.after.Orders[0].Key = ""
 			return s
 		}},
+		{"refused without an order, the unit being back for less than 200 ms", func() *tale {
+			s := sold()
+			s.atRest = append(s.atRest, at(4))
+			s.order("o2", 4.19, 4.3, history.No, 1, "", "")
+			return s
+		}},
+		{"refused without an order, placed when the unit was back", func() *tale {
+			s := sold()
+			s.atRest = append(s.atRest, at(4))
+			s.order("o2", 1, 1.5, history.No, 1, "", "")
+			s.placed("o2", 5, 6)
+			return s
+		}},
+		{"abandoned, then placed with the freed key", func() *tale {
+			s := newTale("A", 1)
+			s.order("o1", 0, 1, history.Later, 1, "ABANDONED", "released")
+			s.placed("o2", 5, 6)
+			s.calls[1].Key, s.after.Orders[1].Key = "o1", "o1"
+			return s
+		}},
+		{"refused twice with a freed key, then placed", func() *tale {
+			s := newTale("A", 1)
+			s.order("o1", 0, 1, history.Unknown, 1, "ABANDONED", "released")
+			s.order("o2", 2, 3, history.No, 1, "REJECTED", "")
+			s.order("o3", 4, 5, history.No, 1, "REJECTED", "")
+			s.placed("o4", 6, 7)
+			for i := range s.calls {
+				s.calls[i].Key, s.after.Orders[i].Key = "o1", "o1"
+			}
+			return s
+		}},
 		{"the key belongs to another payload", func() *tale {
 			s := newTale("A", 1)
 			c := s.order("o1", 0, 1, history.No, 5, "", "")
@@ -282,6 +321,7 @@ func TestCall_Answered(t *testing.T) {
 		{"paid", 200, `{"order_no":"7"}`, nil, "yes 7  []"},
 		{"accepted", 202, `{"order_no":"7"}`, nil, "later 7  []"},
 		{"sold out", 409, `{"code":"out_of_stock","ambiguous":false,"details":{"short":[{"sku":"A"}]}}`, nil, "no  out_of_stock [A]"},
+		{"sold out, stored", 409, `{"code":"out_of_stock","ambiguous":false,"details":{"order_no":"7","short":[{"sku":"A"}]}}`, nil, "no 7 out_of_stock [A]"},
 		{"not executed", 503, `{"code":"broker_unavailable","ambiguous":false}`, nil, "no  broker_unavailable []"},
 		{"perhaps executed", 504, `{"code":"timeout","ambiguous":true}`, nil, "unknown   []"},
 		{"somebody else's problem", 502, `{}`, nil, "unknown   []"},

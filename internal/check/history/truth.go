@@ -3,6 +3,7 @@ package history
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"holdfast/internal/check"
 )
@@ -29,20 +30,43 @@ const (
 // placements checks invariant 6 for what was asked under each name.
 func (w *world) placements() {
 	for _, g := range w.wishes {
-		if len(g.numbers) > 1 {
-			w.violation(6, g.String(), "one key was answered with the orders %v", g.numbers)
-		}
-		if !g.granted.IsZero() && !g.refused.IsZero() {
-			w.violation(6, g.String(), "was answered 201 and out_of_stock")
-		}
+		w.oneOrder(g)
 		if (!g.granted.IsZero() || g.later) && len(g.numbers) == 0 {
 			w.violation(6, g.String(), "was accepted, and the answer names no order")
 		}
 		for _, no := range g.numbers {
 			w.accepted(g, no)
 		}
-		if g.allNo || !g.refused.IsZero() {
-			w.tookNothing(g)
+		if g.allNo {
+			for _, o := range w.names[g.name] {
+				w.tookNothing(g, o)
+			}
+			continue
+		}
+		for _, r := range g.refusals {
+			if o, ok := w.orders[r.OrderNo]; ok {
+				w.tookNothing(g, o)
+			}
+		}
+	}
+}
+
+// oneOrder checks that the answers under one name were about one order, of those that did not end without an answer: an
+// abandoned or rejected order may have freed its key. A key that was refused may be used later, but not one that was placed.
+func (w *world) oneOrder(g *wish) {
+	var live []string
+	for _, no := range g.numbers {
+		if s := w.orders[no].Status; s != rejected && s != abandoned {
+			live = append(live, no)
+		}
+	}
+	if len(live) > 1 {
+		w.violation(6, g.String(), "one key was answered with the orders %v", live)
+	}
+	for _, r := range g.refusals {
+		if !g.granted.IsZero() && r.Start.After(g.granted) {
+			w.violation(6, g.String(), "was answered 201 and then out_of_stock")
+			return
 		}
 	}
 }
@@ -61,7 +85,7 @@ func (w *world) accepted(g *wish, no string) {
 	case o.Status == pending:
 		w.violation(6, no, "was accepted and is still not decided")
 	}
-	if g.granted.IsZero() {
+	if !slices.Contains(g.placed, no) {
 		return
 	}
 	var held string
@@ -88,12 +112,8 @@ func orNothing(status string) string {
 	return status
 }
 
-// tookNothing checks a refusal: there is no order, or one that holds nothing. The units of a late attempt are given back.
-func (w *world) tookNothing(g *wish) {
-	o, ok := w.names[g.name]
-	if !ok {
-		return
-	}
+// tookNothing checks the order of a refusal: it holds nothing. The units of a late attempt are given back.
+func (w *world) tookNothing(g *wish, o check.Order) {
 	if o.Status != rejected && o.Status != abandoned {
 		w.violation(6, o.OrderNo, "%s was refused (%s), but the order is %s", g, g.code, o.Status)
 	}

@@ -15,17 +15,17 @@ func (n name) String() string { return n.user + "/" + n.key }
 // wish is everything that was asked and answered under one name: clients repeat a call whose answer was lost.
 type wish struct {
 	name
-	lines   map[string]int64
-	short   []string
-	start   time.Time // of the first call: nothing can have happened before
-	heard   time.Time // when the last answer came, or the client gave up
-	granted time.Time // when a 201 came first; zero if never
-	refused time.Time // when an out_of_stock came first
-	code    string    // of a refusal
-	numbers []string  // that answers named
-	later   bool
-	unknown bool // some answer never came
-	allNo   bool // every answer was a definite no
+	lines    map[string]int64
+	start    time.Time // of the first call: nothing can have happened before
+	heard    time.Time // when the last answer came, or the client gave up
+	granted  time.Time // when a 201 came first; zero if never
+	placed   []string  // the orders that a 201 named
+	numbers  []string  // the orders that a 201 or a 202 named
+	refusals []Call    // for want of stock; those that name one order are one answer, repeated
+	code     string    // of a definite no
+	later    bool
+	unknown  bool // some answer never came
+	allNo    bool // every answer was a definite no
 }
 
 // span is from when something was first asked for until it was said to be done; done is zero if it never was.
@@ -38,8 +38,8 @@ type world struct {
 	asked        map[Kind]map[string]bool // by order number: somebody asked for it and was not told no
 	cancelled    map[string]span          // when that was a cancellation
 	atRest       []time.Time
-	orders       map[string]Order
-	names        map[name]Order
+	orders       map[string]check.Order
+	names        map[name][]check.Order
 	reservations map[string]check.Reservation
 	skus         []check.SKU
 	found        Findings
@@ -49,12 +49,13 @@ func newWorld(calls []Call, atRest []time.Time, a After) *world {
 	w := &world{
 		wishes: map[name]*wish{}, asked: map[Kind]map[string]bool{Pay: {}, Cancel: {}}, cancelled: map[string]span{},
 		atRest: slices.SortedFunc(slices.Values(atRest), time.Time.Compare), skus: a.SKUs,
-		orders: map[string]Order{}, names: map[name]Order{}, reservations: map[string]check.Reservation{},
+		orders: map[string]check.Order{}, names: map[name][]check.Order{}, reservations: map[string]check.Reservation{},
 	}
 	for _, o := range a.Orders {
 		w.orders[o.OrderNo] = o
 		if o.Key != "" {
-			w.names[name{o.User, o.Key}] = o
+			n := name{o.User, o.Key}
+			w.names[n] = append(w.names[n], o)
 		}
 	}
 	for _, r := range a.Reservations {
@@ -105,19 +106,39 @@ func (g *wish) hear(c Call) {
 	switch c.Answer {
 	case Yes:
 		g.granted = earlier(g.granted, c.End)
+		g.placed = with(g.placed, c.OrderNo)
+		g.numbers = with(g.numbers, c.OrderNo)
 	case Later:
 		g.later = true
+		g.numbers = with(g.numbers, c.OrderNo)
 	case Unknown:
 		g.unknown = true
 	case No:
 		g.code = c.Code
+		if c.Code == outOfStock {
+			g.refuse(c)
+		}
 	}
-	if c.Answer == No && c.Code == outOfStock {
-		g.refused, g.short = earlier(g.refused, c.End), c.Short
+}
+
+// refuse adds a refusal. A stored one is repeated under its order's number: its moment was during the first call that got it,
+// or before.
+func (g *wish) refuse(c Call) {
+	i := slices.IndexFunc(g.refusals, func(r Call) bool { return c.OrderNo != "" && r.OrderNo == c.OrderNo })
+	if i < 0 {
+		g.refusals = append(g.refusals, c)
+		return
 	}
-	if c.OrderNo != "" && (c.Answer == Yes || c.Answer == Later) && !slices.Contains(g.numbers, c.OrderNo) {
-		g.numbers = append(g.numbers, c.OrderNo)
+	g.refusals[i].Start = earlier(g.refusals[i].Start, c.Start)
+	g.refusals[i].End = earlier(g.refusals[i].End, c.End)
+}
+
+// with is list with an order number, once; without one it is list.
+func with(list []string, orderNo string) []string {
+	if orderNo == "" || slices.Contains(list, orderNo) {
+		return list
 	}
+	return append(list, orderNo)
 }
 
 // earlier is the earlier of two times, of which the first may be unset.

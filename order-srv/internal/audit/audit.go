@@ -2,6 +2,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -83,7 +84,10 @@ func convert(o order.Order) check.Order {
 	for _, it := range o.Items {
 		lines[it.SKU] = it.Quantity
 	}
-	return check.Order{OrderNo: o.OrderNo, Status: string(o.Status), Settled: !o.SettledAt.IsZero(), Lines: lines}
+	return check.Order{
+		OrderNo: o.OrderNo, User: o.UserID, Key: cmp.Or(o.IdempotencyKey, o.FreedKey),
+		Status: string(o.Status), Settled: !o.SettledAt.IsZero(), Lines: lines,
+	}
 }
 
 func reservations(ctx context.Context, inventory Inventory) iter.Seq2[check.Reservation, error] {

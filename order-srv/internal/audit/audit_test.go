@@ -45,7 +45,8 @@ func (i inventory) Audit(context.Context) (inventoryapi.Ledger, error) { return 
 // TestRun joins more orders than fit on a page with their reservations, then misses what is planted.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	s := store.New(dbtest.New(t, sql.Orders()), nil)
+	db := dbtest.New(t, sql.Orders())
+	s := store.New(db, nil)
 	const orders = 5
 	inv := inventory{ledger: inventoryapi.Ledger{SKUs: []inventoryapi.LedgerEntry{{SKU: "A", Inbound: 10, Available: 5, Reserved: 5, LinesReserved: 5}}}}
 	for range orders {
@@ -75,6 +76,15 @@ func TestRun(t *testing.T) {
 	r, err = audit.Run(t.Context(), s, lost)
 	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != inv.reservations[orders-1].OrderNo {
 		t.Errorf("a lost reservation: %+v, error %v", r.Violations, err)
+	}
+	// A freed key whose order is PLACED all the same, and the next order of that key is PLACED too.
+	first, second := inv.reservations[0].OrderNo, inv.reservations[1].OrderNo
+	if err := db.Exec("UPDATE orders SET idempotency_key = NULL, freed_key = ? WHERE order_no = ?", second, first).Error; err != nil {
+		t.Fatal(err)
+	}
+	r, err = audit.Run(t.Context(), s, inv)
+	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != second || r.Violations[0].Invariant != 5 {
+		t.Errorf("two orders of one key: %+v, error %v", r.Violations, err)
 	}
 	inv.fails = errors.New("inventory is down")
 	if _, err := audit.Run(t.Context(), s, inv); !errors.Is(err, inv.fails) {

@@ -114,7 +114,8 @@ func NewDesk(name string, d Deps) (*Desk, error) {
 }
 
 // Place answers a request for an order. A repeat of it gets the stored answer, or 202 while the order is PENDING;
-// order.ErrIdempotency when the key was used for another payload, order.ErrNotPending when its order was abandoned.
+// order.ErrIdempotency when the key was used for another payload. A request whose key belonged to an order that was
+// abandoned places a new order. order.ErrNotPending when the order was abandoned while it was being placed.
 //
 // Once the order's row is inserted, the cancellation of ctx has no effect, only its deadline: the order is decided although
 // the caller has hung up, and Place returns when it is.
@@ -138,7 +139,7 @@ func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest
 	case known.Status == order.Pending:
 		return pending(known)
 	}
-	// It was abandoned: nobody was there to be answered. A 2xx would promise an order that holds nothing.
+	// An order that has ended has a stored answer or has freed its key. A 2xx would promise an order that holds nothing.
 	return Reply{}, order.ErrNotPending.With("order_no", known.OrderNo)
 }
 

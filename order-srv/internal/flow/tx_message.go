@@ -91,7 +91,9 @@ func (f *TxMessage) decide(ctx context.Context, o order.Order) (Reply, mq.TxStat
 	case err == nil:
 		return f.place(ctx, o, receipt)
 	case definite(err):
-		return f.reject(ctx, o, store.Rejection{Reason: fault.From(err).Code, Answer: refused(ctx, err), GiveBack: maybe}, nil)
+		return f.reject(ctx, o, store.Rejection{
+			Reason: fault.From(err).Code, Answer: refused(ctx, err), GiveBack: maybe, Shortage: errors.Is(err, inventoryapi.ErrOutOfStock),
+		}, nil)
 	case !maybe:
 		err = notExecuted(err)
 		return f.reject(ctx, o, store.Rejection{Reason: fault.From(err).Code, FreeKey: true}, err)

@@ -185,8 +185,9 @@ func TestTxMessage_Place_sweptMeanwhile(t *testing.T) {
 			if got := w.half(); got != mq.TxRollback {
 				t.Errorf("half message: %s", got)
 			}
-			if _, err := w.place("k"); !errors.Is(err, order.ErrNotPending) {
-				t.Errorf("repeat: error %v, want order_ended", err)
+			w.inventory.Answer(flowtest.OK)
+			if reply, err := w.place("k"); err != nil || reply.Status != http.StatusCreated {
+				t.Errorf("retry: reply %d, error %v; want a new order", reply.Status, err)
 			}
 		})
 	}

@@ -65,6 +65,7 @@ type Order struct {
 	GroupID        string // the orders that share one half message
 	UserID         string
 	IdempotencyKey string // empty: freed
+	FreedKey       string // the key that the order had until it was abandoned or rejected without a stored answer
 	RequestHash    string
 	ResponseStatus int // 0: no answer stored yet
 	ResponseBody   []byte
@@ -84,7 +85,7 @@ type Order struct {
 // What can be wrong with an order.
 var (
 	ErrNotFound           = fault.New(fault.NotFound, "unknown_order", "no such order")
-	ErrNotPending         = fault.New(fault.Conflict, "order_ended", "the order was ended while it was being placed")
+	ErrNotPending         = fault.New(fault.Conflict, "order_ended", "the order was ended while it was being placed; retry with the same idempotency key")
 	ErrNotPayable         = fault.New(fault.Conflict, "not_payable", "only a placed order that has not expired can be paid")
 	ErrNotCancellable     = fault.New(fault.Conflict, "not_cancellable", "only a placed order can be cancelled")
 	ErrIdempotency        = fault.New(fault.Mismatch, "idempotency_mismatch", "this idempotency key was used before with another payload")

@@ -55,16 +55,22 @@ func (s *Store) Kick() {
 // insertTries bounds how often a key may be taken when we insert and free when we look for its order.
 const insertTries = 3
 
+// errKeyFreed is an insert that met an abandoned order which still had its key, and freed it.
+var errKeyFreed = errors.New("the key of an abandoned order was freed")
+
 // Insert writes a new order as PENDING, with its items. When the user has used the key before, nothing is written and the
-// earlier order is returned with inserted false. Errors are those of database.InTx; after database.ErrCommitUnknown the
-// order may be there, and the sweeper ends it.
+// earlier order is returned with inserted false, unless that order freed its key: it was abandoned or rejected. Errors are
+// those of database.InTx; after database.ErrCommitUnknown the order may be there, and the sweeper ends it.
 func (s *Store) Insert(ctx context.Context, o order.Order) (known order.Order, inserted bool, err error) {
 	for range insertTries {
 		known, inserted, err = s.insert(ctx, o)
-		if !errors.Is(err, order.ErrNotFound) {
+		if err == nil && !inserted && known.Status == order.Abandoned {
+			err = s.freeKey(ctx, known.OrderNo)
+		}
+		if !errors.Is(err, order.ErrNotFound) && !errors.Is(err, errKeyFreed) {
 			break
 		}
-		err = database.ErrContended // the key's order was rejected meanwhile, which freed the key
+		err = database.ErrContended // the key's order was rejected or abandoned meanwhile, which freed the key
 	}
 	if err == nil && inserted {
 		s.count(order.Pending, 1)
@@ -88,6 +94,18 @@ func (s *Store) insert(ctx context.Context, o order.Order) (known order.Order, i
 		return insertItems(tx, o.OrderNo, o.Items)
 	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE", o.OrderNo))
 	return known, inserted, err
+}
+
+// freeKey frees the key of an order that was abandoned before abandoning freed it. It returns errKeyFreed.
+func (s *Store) freeKey(ctx context.Context, orderNo string) error {
+	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		return tx.Exec(`UPDATE orders SET freed_key = idempotency_key, idempotency_key = NULL
+			WHERE order_no = ? AND status = 'ABANDONED' AND idempotency_key IS NOT NULL`, orderNo).Error
+	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? AND idempotency_key IS NULL FOR UPDATE", orderNo))
+	if err != nil {
+		return fmt.Errorf("free the key of %s: %w", orderNo, err)
+	}
+	return errKeyFreed
 }
 
 func insertItems(tx *gorm.DB, orderNo string, items []order.Item) error {
@@ -134,7 +152,7 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // record is a row of orders.
 type record struct {
 	OrderNo, GroupID, UserID     string
-	IdempotencyKey               sql.NullString
+	IdempotencyKey, FreedKey     sql.NullString
 	RequestHash                  string
 	ResponseStatus               int
 	ResponseBody                 sql.NullString
@@ -146,7 +164,7 @@ type record struct {
 	ExpiresAt, PaidAt, SettledAt sql.NullTime
 }
 
-const columns = `order_no, group_id, user_id, idempotency_key, request_hash, response_status, response_body, status, reason,
+const columns = `order_no, group_id, user_id, idempotency_key, freed_key, request_hash, response_status, response_body, status, reason,
 	amount_cents, flow, strategy, created_at, updated_at, expires_at, paid_at, settled_at`
 
 func (r record) order() (order.Order, error) {
@@ -155,7 +173,7 @@ func (r record) order() (order.Order, error) {
 		return order.Order{}, fmt.Errorf("order %s: %w", r.OrderNo, err)
 	}
 	return order.Order{
-		OrderNo: r.OrderNo, GroupID: r.GroupID, UserID: r.UserID, IdempotencyKey: r.IdempotencyKey.String,
+		OrderNo: r.OrderNo, GroupID: r.GroupID, UserID: r.UserID, IdempotencyKey: r.IdempotencyKey.String, FreedKey: r.FreedKey.String,
 		RequestHash: r.RequestHash, ResponseStatus: r.ResponseStatus, ResponseBody: body,
 		Status: r.Status, Reason: r.Reason, AmountCents: r.AmountCents.Int64, Flow: r.Flow, Strategy: r.Strategy,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ExpiresAt: r.ExpiresAt.Time, PaidAt: r.PaidAt.Time, SettledAt: r.SettledAt.Time,

@@ -85,17 +85,28 @@ func late(tx *gorm.DB, orderNo string) (order.Order, error) {
 type Rejection struct {
 	Reason   string // a fault code
 	Answer   Answer // nil: none is stored
-	FreeKey  bool   // the same idempotency key may be used again
+	FreeKey  bool   // the same idempotency key may be used again; freed_key keeps it
 	GiveBack bool   // an attempt to reserve may have been executed: release whatever is or will be held
+
+	// Shortage says that the reason is a lack of stock, which units of an earlier order with the same key may have caused.
+	// Unless inventory had settled that order before this one was inserted, the answer is not stored and the key is freed.
+	Shortage bool
 }
 
 // Reject ends a PENDING order as REJECTED. order.ErrNotPending when somebody else ended it.
 func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) error {
 	var ended bool
 	err := s.inTx(ctx, orderNo, "REJECTED", func(tx *gorm.DB) error {
+		caused := false
+		if r.Shortage {
+			var err error
+			if caused, err = predecessorHeld(tx, orderNo); err != nil {
+				return err
+			}
+		}
 		set := ", reason = ?"
-		if r.FreeKey {
-			set += ", idempotency_key = NULL"
+		if r.FreeKey || caused {
+			set += ", freed_key = idempotency_key, idempotency_key = NULL" // executed from left to right
 		}
 		if !r.GiveBack {
 			set += ", settled_at = UTC_TIMESTAMP(6)" // nothing was taken, so there is nothing to agree about
@@ -110,7 +121,7 @@ func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) error {
 			}
 			return err
 		}
-		if r.Answer != nil {
+		if r.Answer != nil && !caused {
 			o, err := one(tx, "order_no = ?", orderNo)
 			if err != nil {
 				return err
@@ -131,6 +142,18 @@ func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) error {
 		s.count(order.Rejected, 1)
 	}
 	return err
+}
+
+// predecessorHeld reports whether an earlier order with the same key may have held units after this one was inserted: that
+// order has freed the key, and inventory had not settled it by then.
+func predecessorHeld(tx *gorm.DB, orderNo string) (bool, error) {
+	var n int64
+	err := tx.Raw(`SELECT COUNT(*) FROM orders AS o JOIN orders AS earlier ON earlier.user_id = o.user_id AND earlier.freed_key = o.idempotency_key
+		WHERE o.order_no = ? AND (earlier.settled_at IS NULL OR earlier.settled_at >= o.created_at)`, orderNo).Row().Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("look for earlier orders with the key of %s: %w", orderNo, err)
+	}
+	return n > 0, nil
 }
 
 func storeAnswer(tx *gorm.DB, o *order.Order, answer Answer) error {

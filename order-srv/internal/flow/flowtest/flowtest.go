@@ -65,6 +65,7 @@ type Inventory struct {
 
 	mu       sync.Mutex
 	answers  []Answer
+	next     int // of the answers
 	attempts int
 	states   map[string]string
 	refuse   map[string]error // confirm and release, by order number
@@ -125,6 +126,13 @@ func (i *Inventory) SetDown(down bool) {
 	i.down = down
 }
 
+// Answer has the next attempts to reserve get these answers; the last one is repeated.
+func (i *Inventory) Answer(answers ...Answer) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.answers, i.next = answers, 0
+}
+
 // Attempts counts the attempts to reserve.
 func (i *Inventory) Attempts() int {
 	i.mu.Lock()
@@ -154,7 +162,8 @@ func (i *Inventory) serveReserve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	i.mu.Lock()
-	answer := i.answers[min(i.attempts, len(i.answers)-1)]
+	answer := i.answers[min(i.next, len(i.answers)-1)]
+	i.next++
 	i.attempts++
 	i.mu.Unlock()
 	result, ok := answer(i, in.Orders[0])
