@@ -210,20 +210,20 @@ func definite(err error) bool {
 	return fault.KindOf(err) == fault.Invalid
 }
 
-// passing reports whether asking again may be answered otherwise.
+// passing reports whether a retry may be answered otherwise. A refusal for overload is not retried: a retry adds to the load.
 func passing(err error) bool {
 	switch fault.KindOf(err) {
-	case fault.Contended, fault.Limited, fault.Unavailable, fault.Timeout, fault.Internal:
+	case fault.Contended, fault.Unavailable, fault.Timeout, fault.Internal:
 		return true
 	}
 	return fault.Ambiguous(err)
 }
 
-// notExecuted is what a client is told of an order of which certainly nothing was executed. A deadline that passed in a
-// queue becomes contended, which says what a timeout would not: nothing was done, ask again.
+// notExecuted is what a client is told of an order of which nothing was executed. A deadline that passed in a queue becomes
+// contended, which a timeout would not say: nothing was done, and a retry may succeed.
 func notExecuted(err error) error {
 	switch f := fault.From(err); f.Kind {
-	case fault.Timeout, fault.Limited, fault.Contended:
+	case fault.Timeout, fault.Contended:
 		return inventoryapi.ErrContended.Wrap(err)
 	default:
 		return f.NotExecuted()

@@ -54,6 +54,7 @@ func TestTxMessage_Place(t *testing.T) {
 		{"ambiguous, then contended to the end", []flowtest.Answer{flowtest.Dropped, flowtest.Refuse(inventoryapi.ErrContended)}, 202, "", order.Pending, "", nil, mq.TxUnknown, false, false, false},
 		{"contended to the end", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrContended)}, 0, "contended", order.Rejected, "contended", nil, mq.TxRollback, true, true, false},
 		{"never its turn", []flowtest.Answer{flowtest.Refuse(timedOut)}, 0, "contended", order.Rejected, "contended", nil, mq.TxRollback, true, true, false},
+		{"overloaded", []flowtest.Answer{flowtest.Refuse(fault.New(fault.Limited, "overloaded", ""))}, 0, "overloaded", order.Rejected, "overloaded", nil, mq.TxRollback, true, true, false},
 		{"not executed, and never will be", []flowtest.Answer{flowtest.Refuse(fault.New(fault.Conflict, "wrong_layout", ""))}, 0, "wrong_layout", order.Rejected, "wrong_layout", nil, mq.TxRollback, true, true, false},
 		{"an ambiguous refusal is none", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrOutOfStock.MaybeExecuted())}, 202, "", order.Pending, "", nil, mq.TxUnknown, false, false, false},
 	}
@@ -121,6 +122,16 @@ func (w *world) mustRepeat(first flow.Reply, firstErr error) {
 	}
 	if code(err) != code(firstErr) || w.inventory.Attempts() == before {
 		w.t.Errorf("repeat with a freed key: error %v after %d attempts, want a new order with %v", err, w.inventory.Attempts()-before, firstErr)
+	}
+}
+
+// TestTxMessage_Place_overloaded: a refusal for overload is the answer. Repeating the call would add to the load.
+func TestTxMessage_Place_overloaded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, flowtest.Refuse(fault.New(fault.Limited, "overloaded", "")), flowtest.OK)
+	_, err := w.place("k")
+	if fault.KindOf(err) != fault.Limited || fault.Ambiguous(err) || w.inventory.Attempts() != 1 {
+		t.Errorf("error %v after %d attempts; want overloaded after 1", err, w.inventory.Attempts())
 	}
 }
 
