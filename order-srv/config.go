@@ -35,6 +35,11 @@ type settings struct {
 	ReconcileAfter time.Duration `env:"RECONCILE_AFTER" envDefault:"60s"` // inventory is told
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
 
+	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
+	MaxPlacing  int `env:"MAX_PLACING" envDefault:"256"`
+	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
+	MaxReading  int `env:"MAX_READING" envDefault:"128"`
+
 	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
 	// than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
@@ -56,9 +61,14 @@ func (s *settings) Validate() error {
 		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
 		config.Check(s.PaymentTimeout > 0 && s.PaymentTimeout <= maxPatience, "PAYMENT_TIMEOUT", "is more than 0 and at most 72h, the broker's limit"),
+		config.Check(inRange(s.MaxPlacing), "MAX_PLACING", "is 1 to 10000"),
+		config.Check(inRange(s.MaxChanging), "MAX_CHANGING", "is 1 to 10000"),
+		config.Check(inRange(s.MaxReading), "MAX_READING", "is 1 to 10000"),
 		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
 	)
 }
+
+func inRange(limit int) bool { return limit >= 1 && limit <= 10_000 }
 
 // LogValue implements slog.LogValuer with what one wants to see in the first log line.
 func (s *settings) LogValue() slog.Value {

@@ -26,6 +26,7 @@ import (
 	"holdfast/order-srv/internal/httpapi"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
@@ -80,13 +81,21 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Name: "order_alarms_total", Help: "Releases that inventory refused because the order's units count as sold; somebody must look.",
 	})
 
-	client, err := rest.New(rest.Config{URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: log})
+	calls := rest.Config{URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: log, MaxConns: cfg.MaxPlacing}
+	client, err := rest.New(calls)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	inventory := inventoryapi.NewClient(client)
 	orders := store.New(db, total)
+
+	// What ends orders, and reads them all, has connections of its own: a rush of new orders cannot keep it from them.
+	upkeep, err := openUpkeep(ctx, cfg, orders, calls, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, upkeep.close()) }()
 
 	bus, err := mq.Open(mq.Config{
 		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID, Log: log, Registerer: registry,
@@ -95,8 +104,8 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
-	tx := bus.TxProducer("order-tx", flow.CheckBack(orders, cfg.PendingGrace, healed.WithLabelValues(string(store.CheckBack))))
-	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, bus.Producer())})
+	tx := bus.TxProducer("order-tx", flow.CheckBack(upkeep.orders, cfg.PendingGrace, healed.WithLabelValues(string(store.CheckBack))))
+	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(upkeep.orders, bus.Producer())})
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
 		Store: orders, Inventory: inventory, Tx: tx, Log: log, Patience: cfg.PaymentTimeout, Timeout: cfg.RequestTimeout,
@@ -104,8 +113,8 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
-	relay := events.NewRelay(orders, bus.Producer(), log)
-	healer := heal.New(orders, inventory, heal.Timers{
+	relay := events.NewRelay(upkeep.orders, bus.Producer(), log)
+	healer := heal.New(upkeep.orders, upkeep.inventory, heal.Timers{
 		SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
 	}, log, healed, alarms)
 	stopBus := bus.StartInBackground(ctx)
@@ -113,17 +122,25 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	stopWork := background(ctx, relay.Run, healer.Run) // stopped before the bus, which they use
 	defer stopWork()
 
+	limits := admit.NewMetrics(registry)
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
 			Desk:   desk, Orders: orders, Lab: cfg.LabMode,
-			Audit: func(ctx context.Context) (orderapi.Audit, error) { return audit.Run(ctx, orders, inventory) },
+			Placing:  admit.New(admit.Config{Kind: "placing", Max: cfg.MaxPlacing, Metrics: limits}),
+			Changing: admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Metrics: limits}),
+			Reading:  admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Metrics: limits}),
+			Audit: func(ctx context.Context) (orderapi.Audit, error) {
+				return audit.Run(ctx, upkeep.orders, upkeep.inventory)
+			},
 		}),
 		Checks: []server.Check{
 			{Name: "mysql", Probe: database.Probe(db)},
 			{Name: "broker", Probe: bus.Probe},
-			{Name: "inventory", Probe: func(ctx context.Context) error { return client.Do(ctx, http.MethodGet, "/v1/strategies", nil, nil) }},
+			{Name: "inventory", Probe: func(ctx context.Context) error {
+				return upkeep.client.Do(ctx, http.MethodGet, "/v1/strategies", nil, nil)
+			}},
 		},
 	})
 }

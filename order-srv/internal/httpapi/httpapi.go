@@ -13,6 +13,7 @@ import (
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/web"
 )
@@ -37,6 +38,10 @@ type Config struct {
 	Orders Orders
 	Audit  func(ctx context.Context) (orderapi.Audit, error)
 	Lab    bool // an order may name its strategy
+
+	// Limiters of the requests in flight, one for each kind, so that a rush of one kind leaves the others their slots; nil
+	// admits everything. Paying and cancelling are Changing.
+	Placing, Changing, Reading *admit.Limiter
 }
 
 type api struct{ Config }
@@ -46,11 +51,12 @@ func New(cfg Config) http.Handler {
 	a := &api{cfg}
 	e := web.NewEngine(cfg.Engine)
 	v1 := e.Group("/v1")
-	v1.POST("/orders", a.place)
-	v1.GET("/orders", web.Handle(a.list))
-	v1.GET("/orders/:order_no", web.Handle(a.get))
-	v1.POST("/orders/:order_no/payment", web.Handle(a.pay))
-	v1.POST("/orders/:order_no/cancellation", web.Handle(a.cancel))
+	placing, changing, reading := web.Admit(cfg.Placing), web.Admit(cfg.Changing), web.Admit(cfg.Reading)
+	v1.POST("/orders", placing, a.place)
+	v1.GET("/orders", reading, web.Handle(a.list))
+	v1.GET("/orders/:order_no", reading, web.Handle(a.get))
+	v1.POST("/orders/:order_no/payment", changing, web.Handle(a.pay))
+	v1.POST("/orders/:order_no/cancellation", changing, web.Handle(a.cancel))
 	v1.GET("/audit", web.Handle(a.audit))
 	return e
 }

@@ -17,6 +17,7 @@ import (
 	"holdfast/order-srv/internal/httpapi"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/web"
 	"holdfast/sql"
@@ -32,6 +33,12 @@ type world struct {
 
 func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
 	t.Helper()
+	return newLimitedWorld(t, nil, nil, nil, answers...)
+}
+
+// newLimitedWorld is a world with limiters.
+func newLimitedWorld(t *testing.T, placing, changing, reading *admit.Limiter, answers ...flowtest.Answer) *world {
+	t.Helper()
 	s := store.New(dbtest.New(t, sql.Orders()), nil)
 	desk, err := flow.NewDesk(flow.Default, flow.Deps{
 		Store: s, Inventory: flowtest.NewInventory(t, answers...), Tx: &flowtest.Broker{}, Log: slog.New(slog.DiscardHandler),
@@ -43,6 +50,7 @@ func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
 		Engine: web.EngineConfig{Log: slog.New(slog.DiscardHandler), Timeout: time.Second},
 		Desk:   desk, Orders: s,
+		Placing: placing, Changing: changing, Reading: reading,
 		Audit: func(context.Context) (orderapi.Audit, error) { return orderapi.Audit{Unsent: 7}, nil },
 	}))
 	t.Cleanup(server.Close)

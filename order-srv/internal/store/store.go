@@ -34,6 +34,14 @@ func New(db *gorm.DB, total *prometheus.CounterVec) *Store {
 	return s
 }
 
+// On returns a store that uses the pool of db and shares everything else with s: a relay on it is notified of what s
+// commits.
+func (s *Store) On(db *gorm.DB) *Store {
+	c := *s
+	c.db = db
+	return &c
+}
+
 // count notes that n orders have reached a status. Call it after the commit.
 func (s *Store) count(status order.Status, n int) {
 	if s.total != nil {
