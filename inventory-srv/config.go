@@ -32,6 +32,11 @@ type settings struct {
 	// from its SKUs for no longer.
 	LockTTL time.Duration `env:"LOCK_TTL" envDefault:"4s"`
 
+	// Upper bounds of the calls in flight, by kind. Below them the limit follows the service time. What ends reservations is
+	// not limited: order-srv's background work calls it, over few connections.
+	MaxReserving int `env:"MAX_RESERVING" envDefault:"512"`
+	MaxReading   int `env:"MAX_READING" envDefault:"128"` // of products
+
 	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
 	// than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
@@ -50,6 +55,8 @@ func (s *settings) Validate() error {
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
 		config.Check(s.LockTTL >= 100*time.Millisecond && s.LockTTL <= time.Minute, "LOCK_TTL", "is 100ms to 1m"),
+		config.Check(s.MaxReserving >= 1 && s.MaxReserving <= 10_000, "MAX_RESERVING", "is 1 to 10000"),
+		config.Check(s.MaxReading >= 1 && s.MaxReading <= 10_000, "MAX_READING", "is 1 to 10000"),
 		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
 	)
 }

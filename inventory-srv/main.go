@@ -21,6 +21,7 @@ import (
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/database"
 	"holdfast/pkg/lock"
@@ -116,11 +117,14 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	stopBus := bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()
 
+	limits := admit.NewMetrics(registry)
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Stock: set, Store: inventory, Redis: counters,
+			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Metrics: limits}),
+			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Metrics: limits}),
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
 		}),
 		Checks: []server.Check{

@@ -11,6 +11,7 @@ import (
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/web"
 )
@@ -22,6 +23,9 @@ type Config struct {
 	Redis   *redisstock.Counters // for changes of layout
 	Engine  web.EngineConfig
 	Workers int // orders of one call that are reserved at the same time; default 32
+
+	// Limiters of the calls in flight; nil admits everything. Reading is that of products, which the public does.
+	Reserving, Reading *admit.Limiter
 }
 
 // defaultWorkers is half of the connection pool, so that one large call leaves room for others.
@@ -53,19 +57,19 @@ func New(cfg Config) http.Handler {
 	}
 	a := &api{stock: cfg.Stock, store: cfg.Store, redis: cfg.Redis, log: cfg.Engine.Log, workers: cfg.Workers}
 	e := web.NewEngine(cfg.Engine)
-	a.routes(e.Group("/v1"))
+	a.routes(e.Group("/v1"), web.Admit(cfg.Reserving), web.Admit(cfg.Reading))
 	return e
 }
 
-func (a *api) routes(r gin.IRoutes) {
-	r.POST("/reservations", web.Handle(a.reserve))
+func (a *api) routes(r gin.IRoutes, reserving, reading gin.HandlerFunc) {
+	r.POST("/reservations", reserving, web.Handle(a.reserve))
 	r.POST("/reservations/:order_no/confirmation", web.Handle(a.confirm))
 	r.POST("/reservations/:order_no/release", web.Handle(a.release))
 	r.POST("/reservations/states", web.Handle(a.states))
 	r.GET("/reservations", web.Handle(a.reservations))
 
-	r.GET("/products", web.Handle(a.products))
-	r.GET("/products/:sku", web.Handle(a.product))
+	r.GET("/products", reading, web.Handle(a.products))
+	r.GET("/products/:sku", reading, web.Handle(a.product))
 	r.POST("/products", web.Handle(a.createProduct))
 	r.POST("/products/:sku/inbound", web.Handle(a.inbound))
 	r.PUT("/products/:sku/layout", web.Handle(a.setLayout))
