@@ -116,6 +116,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	relay := events.NewRelay(upkeep.orders, bus.Producer(), log)
 	healer := heal.New(upkeep.orders, upkeep.inventory, heal.Timers{
 		SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
+		UnknownAfter: cfg.PaymentTimeout + cfg.ReconcileAfter, // the longest that a reservation may wait for its payment, and some
 	}, log, healed, alarms)
 	stopBus := bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()

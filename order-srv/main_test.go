@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/internal/stack"
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/config"
@@ -118,6 +119,38 @@ func TestRun_brokerDown(t *testing.T) {
 	}
 	stop()
 	running.Wait()
+}
+
+// TestRun_releasesUnknown: units that inventory holds for an order that orders does not have are released.
+func TestRun_releasesUnknown(t *testing.T) {
+	t.Parallel()
+	ports, err := stack.FreePorts(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
+	inventory := flowtest.NewInventory(t)
+	inventory.Set("NOORDER", inventoryapi.StateReserved)
+	inventory.SetAge("NOORDER", time.Hour)
+	env := map[string]string{
+		"HTTP_ADDR": addr(0), "OPS_ADDR": addr(1), "MYSQL_DSN": dbtest.NewDSN(t, nil), "NAMESRV_ADDRS": addr(2), "INVENTORY_URLS": inventory.URL,
+		"REQUEST_TIMEOUT": "1s", "PENDING_GRACE": "1100ms", "SWEEP_AFTER": "1200ms", "RECONCILE_AFTER": "1300ms", "SETTLE_AFTER": "1s", "PAYMENT_TIMEOUT": "1s",
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := run(ctx, nil, func(name string) string { return env[name] }, io.Discard); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+	flowtest.Eventually(t, "the units are released", func() error {
+		if got := inventory.State("NOORDER"); got != inventoryapi.StateReleased {
+			return fmt.Errorf("the reservation is %s", got)
+		}
+		return nil
+	})
 }
 
 // ready returns nil when exactly the named checks are ok.

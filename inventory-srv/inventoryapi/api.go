@@ -113,6 +113,7 @@ type Reservation struct {
 	Strategy  string    `json:"strategy"`
 	Lines     []Line    `json:"lines"`
 	CreatedAt time.Time `json:"created_at"`
+	AgeMS     int64     `json:"age_ms"` // since CreatedAt, by the clock of inventory's database; milliseconds
 }
 
 // ReservationPage is GET /v1/reservations?after=&limit=, in order-number order. After is empty on the last page.

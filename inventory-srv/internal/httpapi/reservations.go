@@ -164,7 +164,7 @@ func (a *api) reservations(c *gin.Context) (int, any, error) {
 			lines[i] = inventoryapi.Line(l)
 		}
 		page.Reservations = append(page.Reservations, inventoryapi.Reservation{
-			OrderNo: r.OrderNo, Status: string(r.Status), Strategy: r.Strategy, Lines: lines, CreatedAt: r.CreatedAt,
+			OrderNo: r.OrderNo, Status: string(r.Status), Strategy: r.Strategy, Lines: lines, CreatedAt: r.CreatedAt, AgeMS: r.AgeMS,
 		})
 	}
 	return http.StatusOK, page, nil

@@ -15,6 +15,7 @@ type Reservation struct {
 	Status    stock.Status
 	Strategy  string
 	CreatedAt time.Time
+	AgeMS     int64        // since CreatedAt, by the database's clock
 	Lines     []stock.Line `gorm:"-"`
 }
 
@@ -40,8 +41,8 @@ func (s *Store) States(ctx context.Context, orderNos []string) (map[string]stock
 func (s *Store) Reservations(ctx context.Context, after string, limit int) ([]Reservation, error) {
 	db := s.db.WithContext(ctx)
 	var page []Reservation
-	err := db.Raw("SELECT order_no, status, strategy, created_at FROM reservations WHERE order_no > ? ORDER BY order_no LIMIT ?",
-		ascii(after), limit).Scan(&page).Error
+	err := db.Raw(`SELECT order_no, status, strategy, created_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)) DIV 1000 AS age_ms
+		FROM reservations WHERE order_no > ? ORDER BY order_no LIMIT ?`, ascii(after), limit).Scan(&page).Error
 	if err != nil {
 		return nil, database.Fault(fmt.Errorf("read reservations: %w", err))
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"gorm.io/gorm"
@@ -170,10 +171,13 @@ func nothing(*gorm.DB, []stock.Line) error { return nil }
 
 func TestStore_Reservations(t *testing.T) {
 	t.Parallel()
-	s, _ := newStore(t)
+	s, db := newStore(t)
 	mustStock(t, s, 100)
 	for i := range 7 {
 		reserve(t, s, fmt.Sprintf("ORDER-%d", i), int64(i+1))
+	}
+	if err := db.Exec("UPDATE reservations SET created_at = created_at - INTERVAL 1 HOUR WHERE order_no = 'ORDER-3'").Error; err != nil {
+		t.Fatal(err)
 	}
 	if err := s.Ledger().Release(t.Context(), "ORDER-9", func(*gorm.DB, string, []stock.Line) error { return nil }); err != nil {
 		t.Fatal(err)
@@ -190,6 +194,9 @@ func TestStore_Reservations(t *testing.T) {
 		for _, r := range page {
 			if r.CreatedAt.IsZero() {
 				t.Errorf("%s has no time", r.OrderNo)
+			}
+			if hours := r.AgeMS / time.Hour.Milliseconds(); hours != 0 && r.OrderNo != "ORDER-3" || hours != 1 && r.OrderNo == "ORDER-3" {
+				t.Errorf("%s is %d ms old", r.OrderNo, r.AgeMS)
 			}
 			got = append(got, fmt.Sprint(r.OrderNo, " ", r.Status, " ", r.Lines))
 		}

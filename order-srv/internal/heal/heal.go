@@ -1,5 +1,5 @@
-// Package heal holds the backstops. Messages make an order's way fast; the sweeper and the reconciler make it certain:
-// whatever was lost, they find it from the rows.
+// Package heal holds the backstops: the sweeper and the reconciler. Messages end and settle an order quickly but may be
+// lost; the backstops find from the rows what is left.
 package heal
 
 import (
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,8 @@ import (
 const (
 	batch    = 500              // orders of one question; inventory takes up to 1,000
 	passTime = 30 * time.Second // of one pass; what is left is for the next
+	actTime  = 10 * time.Second // after which a pass calls inventory about no more single orders
+	askTime  = 5 * time.Second  // of one question about a batch
 )
 
 // Timers say when to step in.
@@ -27,6 +30,7 @@ type Timers struct {
 	SweepAfter     time.Duration // PENDING, or overdue, for longer than this
 	SettleAfter    time.Duration // ended for longer than this: ask inventory
 	ReconcileAfter time.Duration // ended for longer than this and inventory does not agree: act
+	UnknownAfter   time.Duration // reserved for longer than this, and no order holds the units: release
 }
 
 // Inventory is what the reconciler needs of inventory-srv.
@@ -34,6 +38,7 @@ type Inventory interface {
 	States(ctx context.Context, orderNos []string) (map[string]string, error)
 	Confirm(ctx context.Context, orderNo string) error
 	Release(ctx context.Context, orderNo string) error
+	Reservations(ctx context.Context, after string, limit int) (inventoryapi.ReservationPage, error)
 }
 
 // Healer runs the sweeper and the reconciler. Several replicas may: guards decide who was first.
@@ -45,63 +50,57 @@ type Healer struct {
 	sweeper   prometheus.Counter
 	reconcile prometheus.Counter
 	alarms    prometheus.Counter
+
+	sweepLater, actLater, unknownLater *backoff
+
+	after        string // Reconcile's place: the last order about which inventory was asked
+	afterUnknown string // ReleaseUnknown's place: the last reservation that was looked at
 }
 
 // New returns a healer that counts into healed, by healer, and into alarms what it cannot heal.
 func New(s *store.Store, inventory Inventory, t Timers, log *slog.Logger, healed *prometheus.CounterVec, alarms prometheus.Counter) *Healer {
 	return &Healer{
 		store: s, inventory: inventory, timers: t, log: log, alarms: alarms,
+		sweepLater: newBackoff(), actLater: newBackoff(), unknownLater: newBackoff(), afterUnknown: firstOrderNo,
 		sweeper: healed.WithLabelValues(string(store.Sweeper)), reconcile: healed.WithLabelValues(string(store.Reconciler)),
 	}
 }
 
-// Sweep ends orders that nobody else ended: it abandons old PENDING ones and expires overdue PLACED ones.
-func (h *Healer) Sweep(ctx context.Context) error {
-	stale, err := h.store.Stale(ctx, h.timers.SweepAfter, batch)
-	if err != nil {
-		return err
-	}
-	n, err := h.store.Abandon(ctx, stale, h.timers.SweepAfter, true, store.Sweeper)
-	h.sweeper.Add(float64(n))
-	if err != nil {
-		return err
-	}
-	overdue, err := h.store.Overdue(ctx, h.timers.SweepAfter, batch)
-	if err != nil {
-		return err
-	}
-	for _, orderNo := range overdue {
-		outcome, err := h.store.Expire(ctx, orderNo, h.timers.SweepAfter, store.Sweeper)
-		if err != nil {
-			return err
-		}
-		if outcome == store.Expired {
-			h.sweeper.Inc()
-		}
-	}
-	return nil
-}
-
-// Reconcile asks inventory about orders that have ended. Where it agrees, that is noted; where it does not and messages
-// have had their time, it is told. The error joins what went wrong; one order's trouble does not hold up the others, but
-// an inventory that does not even answer the question ends the pass.
+// Reconcile asks inventory about orders that have ended. Where inventory agrees, the order is settled; where it does not
+// and messages have had their time, inventory is told. A pass begins where the last one stopped, and a batch that fails
+// comes again only after all others. The error joins what went wrong; an order that fails is set aside and does not delay
+// the others. Reconcile must not run twice at the same time on one healer.
 func (h *Healer) Reconcile(ctx context.Context) error {
+	acting, begin, wrapped := time.Now().Add(actTime), h.after, h.after == ""
 	var errs []error
-	for after := ""; ; {
-		orders, err := h.store.Unsettled(ctx, h.timers.SettleAfter, after, batch)
-		if err != nil || len(orders) == 0 {
-			return errors.Join(append(errs, err)...)
-		}
-		states, err := h.ask(ctx, orders)
+	for {
+		orders, err := h.store.Unsettled(ctx, h.timers.SettleAfter, h.after, batch)
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		errs = append(errs, h.settle(ctx, orders, states))
-		after = orders[len(orders)-1].OrderNo
+		if len(orders) > 0 {
+			h.after = orders[len(orders)-1].OrderNo
+			states, err := h.ask(ctx, orders)
+			if err != nil { // without an answer for one batch there will be none for the next
+				return errors.Join(append(errs, err)...)
+			}
+			errs = append(errs, h.settle(ctx, orders, states), h.act(ctx, acting, orders, states))
+		}
+		switch last := len(orders) < batch; {
+		case last && wrapped:
+			h.after = ""
+			return errors.Join(errs...)
+		case last:
+			h.after, wrapped = "", true
+		case wrapped && begin != "" && h.after >= begin:
+			return errors.Join(errs...)
+		}
 	}
 }
 
 func (h *Healer) ask(ctx context.Context, orders []store.Unsettled) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	numbers := make([]string, len(orders))
 	for i, o := range orders {
 		numbers[i] = o.OrderNo
@@ -113,22 +112,33 @@ func (h *Healer) ask(ctx context.Context, orders []store.Unsettled) (map[string]
 	return states, nil
 }
 
+// settle marks the orders with which inventory agrees.
 func (h *Healer) settle(ctx context.Context, orders []store.Unsettled, states map[string]string) error {
 	agreed := map[order.Status][]string{}
-	var errs []error
 	for _, o := range orders {
-		switch {
-		case agrees(o.Status, states[o.OrderNo]):
+		if agrees(o.Status, states[o.OrderNo]) {
 			agreed[o.Status] = append(agreed[o.Status], o.OrderNo)
-		case o.Age >= h.timers.ReconcileAfter:
-			errs = append(errs, h.act(ctx, o))
 		}
 	}
+	var errs []error
 	for status, orderNos := range agreed {
 		_, err := h.store.Settle(ctx, status, orderNos)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// act tells inventory about the orders with which it does not agree although messages have had their time.
+func (h *Healer) act(ctx context.Context, until time.Time, orders []store.Unsettled, states map[string]string) error {
+	disagreed := map[string]store.Unsettled{}
+	var numbers []string
+	for _, o := range orders {
+		if o.Age >= h.timers.ReconcileAfter && !agrees(o.Status, states[o.OrderNo]) {
+			disagreed[o.OrderNo] = o
+			numbers = append(numbers, o.OrderNo)
+		}
+	}
+	return each(ctx, until, h.actLater, numbers, func(ctx context.Context, orderNo string) error { return h.tell(ctx, disagreed[orderNo]) })
 }
 
 // agrees: "absent" is no agreement, as a reserve may still be on its way; the tombstone is.
@@ -139,7 +149,7 @@ func agrees(status order.Status, state string) bool {
 	return state == inventoryapi.StateReleased || state == inventoryapi.StateVoid
 }
 
-func (h *Healer) act(ctx context.Context, o store.Unsettled) error {
+func (h *Healer) tell(ctx context.Context, o store.Unsettled) error {
 	h.log.WarnContext(ctx, "inventory does not agree, telling it", "order_no", o.OrderNo, "status", o.Status)
 	if o.Status == order.Paid {
 		return h.confirm(ctx, o)
@@ -149,9 +159,7 @@ func (h *Healer) act(ctx context.Context, o store.Unsettled) error {
 	case err == nil:
 		return h.told(ctx, o)
 	case errors.Is(err, inventoryapi.ErrConfirmed): // no healer can mend it, and it must not look settled
-		h.alarms.Inc()
-		h.log.ErrorContext(ctx, "units of an order that ended count as sold", "order_no", o.OrderNo, "status", o.Status, "err", err)
-		return nil
+		return h.alarm(ctx, o.OrderNo, o.Status)
 	}
 	return fmt.Errorf("release %s: %w", o.OrderNo, err)
 }
@@ -180,9 +188,32 @@ func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
 	return fmt.Errorf("confirm %s: %w", o.OrderNo, err)
 }
 
-// Run calls Sweep and Reconcile again and again until ctx is done.
+// alarm reports, once for each order, units that count as sold for an order that does not have them. It returns
+// errBeyondHealing, or what kept it from noting the report. status is empty when there is no order.
+func (h *Healer) alarm(ctx context.Context, orderNo string, status order.Status) error {
+	first, err := h.store.ReportSold(ctx, orderNo)
+	if err != nil {
+		return err
+	}
+	if first {
+		h.alarms.Inc()
+		h.log.ErrorContext(ctx, "units count as sold, but no order has bought them", "order_no", orderNo, "status", status)
+	}
+	return errBeyondHealing
+}
+
+// Run repeats Sweep, Reconcile and ReleaseUnknown until ctx is done, each in a loop of its own: an inventory that does not
+// answer delays none that does not need it.
 func (h *Healer) Run(ctx context.Context) {
 	every := max(100*time.Millisecond, min(h.timers.SettleAfter, h.timers.SweepAfter)/2)
+	var running sync.WaitGroup
+	running.Go(func() { h.repeat(ctx, every, "sweep", h.Sweep) })
+	running.Go(func() { h.repeat(ctx, every, "reconcile", h.Reconcile) })
+	running.Go(func() { h.repeat(ctx, max(every, h.timers.ReconcileAfter/12), "release unknown", h.ReleaseUnknown) })
+	running.Wait()
+}
+
+func (h *Healer) repeat(ctx context.Context, every time.Duration, what string, pass func(context.Context) error) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -191,8 +222,7 @@ func (h *Healer) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		h.pass(ctx, "sweep", h.Sweep)
-		h.pass(ctx, "reconcile", h.Reconcile)
+		h.pass(ctx, what, pass)
 	}
 }
 

@@ -33,7 +33,7 @@ type world struct {
 }
 
 func timers() heal.Timers {
-	return heal.Timers{SweepAfter: 30 * time.Second, SettleAfter: 2 * time.Second, ReconcileAfter: time.Minute}
+	return heal.Timers{SweepAfter: 30 * time.Second, SettleAfter: 2 * time.Second, ReconcileAfter: time.Minute, UnknownAfter: time.Hour}
 }
 
 func newWorld(t *testing.T) *world {

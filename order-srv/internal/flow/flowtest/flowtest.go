@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,19 +71,21 @@ type Inventory struct {
 	attempts int
 	states   map[string]string
 	refuse   map[string]error // confirm and release, by order number
+	ages     map[string]time.Duration
 	down     bool
 }
 
 // NewInventory starts an inventory that gives these answers, or OK when there are none.
 func NewInventory(tb testing.TB, answers ...Answer) *Inventory {
 	tb.Helper()
-	i := &Inventory{answers: append(answers, OK), states: map[string]string{}, refuse: map[string]error{}}
+	i := &Inventory{answers: append(answers, OK), states: map[string]string{}, refuse: map[string]error{}, ages: map[string]time.Duration{}}
 	if len(answers) > 0 {
 		i.answers = answers
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/strategies", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.Strategies{}) }) // for readiness
 	mux.HandleFunc("POST /v1/reservations", i.serveReserve)
+	mux.HandleFunc("GET /v1/reservations", i.servePage)
 	mux.HandleFunc("POST /v1/reservations/states", i.serveStates)
 	mux.HandleFunc("POST /v1/reservations/{order_no}/{what}", i.serveEnd)
 	s := httptest.NewServer(mux)
@@ -110,6 +114,13 @@ func (i *Inventory) Set(orderNo, state string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.states[orderNo] = state
+}
+
+// SetAge says how long ago the inventory reserved for an order; 0 unless set.
+func (i *Inventory) SetAge(orderNo string, age time.Duration) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.ages[orderNo] = age
 }
 
 // RefuseEnd has confirm and release of an order fail with err.
@@ -187,6 +198,27 @@ func (i *Inventory) serveStates(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	write(w, out)
+}
+
+// servePage serves pages of at most two reservations, so that few are several pages. They have no lines.
+func (i *Inventory) servePage(w http.ResponseWriter, r *http.Request) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.down {
+		panic(http.ErrAbortHandler)
+	}
+	var page inventoryapi.ReservationPage
+	for _, no := range slices.Sorted(maps.Keys(i.states)) {
+		if no <= r.URL.Query().Get("after") {
+			continue
+		}
+		if n := len(page.Reservations); n == 2 {
+			page.After = page.Reservations[n-1].OrderNo
+			break
+		}
+		page.Reservations = append(page.Reservations, inventoryapi.Reservation{OrderNo: no, Status: i.states[no], AgeMS: i.ages[no].Milliseconds()})
+	}
+	write(w, page)
 }
 
 func (i *Inventory) serveEnd(w http.ResponseWriter, r *http.Request) {
