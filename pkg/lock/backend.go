@@ -7,8 +7,10 @@ import (
 
 // backend is where keys are held. All timing (waiting, renewing, losing) lies above it and is the same for each.
 type backend interface {
-	// claim prepares one acquisition of the keys, which are sorted and distinct. It does not talk to anybody.
-	claim(keys []string) claim
+	// check refuses settings that the backend cannot honour.
+	check(set settings) error
+	// claim prepares one acquisition of the keys, which are sorted and distinct. It sends nothing.
+	claim(keys []string, set settings) claim
 	// listen reports freed keys to on until stop is called; stop returns when no report can follow.
 	listen(on listener) (stop func())
 }
@@ -33,10 +35,13 @@ type claim interface {
 	extend(ctx context.Context, ttl time.Duration) (until time.Time, err error)
 	// drop frees the keys. Errors: ErrLost when one was not ours any more, else ErrUnavailable.
 	drop(ctx context.Context) error
+	// giveUp ends the wait of a claim that was not granted: what the backend keeps for it is removed, or lapses when no
+	// answer comes. It bounds its own time.
+	giveUp(ctx context.Context)
 }
 
 // grant is what a successful take yields.
 type grant struct {
-	until  time.Time        // the keys surely live until then, by our monotonic clock
-	tokens map[string]int64 // by key; nil where the backend has none
+	until time.Time // the keys surely live until then, by our monotonic clock
+	token int64     // of all keys; 0 where the backend has none
 }

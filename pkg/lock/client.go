@@ -3,6 +3,8 @@ package lock
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -43,7 +45,8 @@ func clientOptions(addrs []string) *redis.UniversalOptions {
 	}
 }
 
-// checkClient refuses clients with which a lease could outlive its key, or none could be had.
+// checkClient refuses clients with which a lease could outlive its key, or none could be had. The error names each option
+// of go-redis that is wrong, and the value that it must have.
 func checkClient(client redis.UniversalClient) error {
 	switch c := client.(type) {
 	case nil:
@@ -52,30 +55,45 @@ func checkClient(client redis.UniversalClient) error {
 		if c == nil {
 			return errNoClient
 		}
-		return checkTimes(c.Options().ContextTimeoutEnabled, c.Options().MaxRetries)
+		return checkOptions("redis.Options", c.Options().ContextTimeoutEnabled, c.Options().MaxRetries)
 	case *redis.ClusterClient:
 		if c == nil {
 			return errNoClient
 		}
 		o := c.Options()
-		if o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
-			return fmt.Errorf("lock: client reads from replicas (ReadOnly %t, RouteByLatency %t, RouteRandomly %t): a replica is late",
-				o.ReadOnly, o.RouteByLatency, o.RouteRandomly)
-		}
-		return checkTimes(o.ContextTimeoutEnabled, o.MaxRetries)
+		return errors.Join(
+			checkOptions("redis.ClusterOptions", o.ContextTimeoutEnabled, o.MaxRetries),
+			checkReplicaReads(map[string]bool{"ReadOnly": o.ReadOnly, "RouteByLatency": o.RouteByLatency, "RouteRandomly": o.RouteRandomly}),
+		)
+	case *redis.Ring:
+		return errors.New("lock: client is a *redis.Ring, want a *redis.Client or a *redis.ClusterClient: " +
+			"a ring moves keys to other servers when one is down")
 	default:
-		return fmt.Errorf("lock: client is a %T, which has no single place for a key", client)
+		return fmt.Errorf("lock: client is a %T, want a *redis.Client or a *redis.ClusterClient", client)
 	}
 }
 
 var errNoClient = errors.New("lock: client is nil")
 
-func checkTimes(deadlines bool, retries int) error {
+func checkOptions(options string, deadlines bool, retries int) error {
+	var errs []error
 	if !deadlines {
-		return errors.New("lock: client has ContextTimeoutEnabled false: a hung Redis would outlast every deadline")
+		errs = append(errs, fmt.Errorf("lock: client has %s.ContextTimeoutEnabled false, want true: "+
+			"a hung Redis would outlast every deadline", options))
 	}
-	if retries > 0 {
-		return fmt.Errorf("lock: client has MaxRetries %d: a repeated command would outlast its lease", retries)
+	if retries > 0 { // go-redis turns -1 into 0 and 0 into 3
+		errs = append(errs, fmt.Errorf("lock: client has %s.MaxRetries %d, want -1: a repeated command would outlast its lease",
+			options, retries))
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+func checkReplicaReads(options map[string]bool) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		if options[name] {
+			errs = append(errs, fmt.Errorf("lock: client has redis.ClusterOptions.%s true, want false: a replica is late", name))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -86,7 +86,7 @@ func redisBackend(addr string) func(tb testing.TB) locktest.Backend {
 				p := tcpproxy.New(tb, addr)
 				return s.lockerAt(tb, p.Addr(), opts...), func() { p.Hold(tcpproxy.Both) }
 			},
-			Can: locktest.Capabilities{Tokens: true, TTL: true},
+			Can: locktest.Capabilities{Tokens: true, Tickets: true, TTL: true},
 		}
 	}
 }

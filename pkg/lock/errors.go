@@ -9,7 +9,7 @@ import (
 
 // What can happen to a lock. They are plain errors: this package knows nothing of the business that imports it.
 var (
-	// ErrHeld means that somebody else holds one of the keys.
+	// ErrHeld means that another lease holds one of the keys, or that one is kept for a waiter.
 	ErrHeld = errors.New("lock: held by another owner")
 	// ErrLost means that the lease ended before its holder released it: it could not be renewed in time, or its key
 	// was gone or somebody else's. Work done under it must not be committed without the resource's own check.
@@ -17,6 +17,8 @@ var (
 	// ErrNotRenewed is the ErrLost of a lease whose time ran out because no renewal was answered in time, or because its
 	// process stood still. An ErrLost that is not this one was Redis's own word that the key is gone or another owner's.
 	ErrNotRenewed = fmt.Errorf("%w: not renewed in time", ErrLost)
+	// ErrMaxWait means that Acquire did not get the keys within its longest wait. Nothing is held.
+	ErrMaxWait = errors.New("lock: not acquired within the longest wait")
 	// ErrMaxHold means that the lease reached its longest time and is not renewed any more.
 	ErrMaxHold = errors.New("lock: lease held for its longest time")
 	// ErrReleased is the cause of a lease's context after Release.
@@ -28,6 +30,10 @@ var (
 	ErrUnavailable = errors.New("lock: no answer")
 	// ErrKeys means that the caller named no key, an empty one, or one of more than 512 bytes.
 	ErrKeys = errors.New("lock: a lock needs one or more keys of 1 to 512 bytes")
+	// ErrOldVersion means that a process of the version with one fencing counter for each key uses the prefix, or has left
+	// its counters: its tokens and ours are not comparable. All processes of a prefix stop for the change of the version, and
+	// the old counters are deleted. The error names what was found.
+	ErrOldVersion = errors.New("lock: prefix is used by an older version")
 	// ErrClosed means that the Locker was closed.
 	ErrClosed = errors.New("lock: closed")
 )
@@ -35,6 +41,7 @@ var (
 // heldError is ErrHeld with what a waiter wants to know.
 type heldError struct {
 	left  time.Duration // of the key that is in the way; negative when it never expires
+	kept  time.Duration // for how long the backend keeps the keys for this claim; zero when it keeps none
 	split bool          // nobody has a quorum of the nodes: several tried at the same time and stood in each other's way
 }
 

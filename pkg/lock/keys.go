@@ -2,8 +2,8 @@ package lock
 
 import "fmt"
 
-// maxKey bounds a key. It is part of a name that Redis keeps for ever (the token's counter), of each command and each
-// wake-up, and of errors and logs: what is longer is a body that was mistaken for a name. No backend needs less.
+// maxKey bounds a key. It is part of names in Redis, of each command and each wake-up, and of errors and logs: what is
+// longer is a body that was mistaken for a name. No backend needs less.
 const maxKey = 512
 
 // checkKeys refuses what cannot name a lock; the error wraps ErrKeys and says what it was.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,7 +13,7 @@ import (
 // for a database transaction that means commit first, release then.
 type Lease struct {
 	keys    []string
-	tokens  map[string]int64
+	token   int64
 	set     settings
 	claim   claim
 	granted time.Time
@@ -36,7 +37,7 @@ type Lease struct {
 func newLease(ctx context.Context, set settings, keys []string, c claim, g grant) *Lease {
 	now := time.Now()
 	l := &Lease{
-		keys: keys, tokens: g.tokens, set: set, claim: c,
+		keys: keys, token: g.token, set: set, claim: c,
 		granted: now, limit: now.Add(set.maxHold), watched: make(chan struct{}),
 	}
 	l.until = l.usable(g.until)
@@ -61,16 +62,26 @@ func (l *Lease) Until() time.Time {
 	return l.until
 }
 
-// Token returns the fencing token of a key: greater than that of every earlier lease on it, as long as Redis keeps its
-// counters. It is 0 where the backend has none or the lease does not hold the key; 0 must never be claimed.
-func (l *Lease) Token(key string) int64 { return l.tokens[key] }
+// Token returns the fencing token of a key: greater than that of every earlier lease of the same prefix, as long as Redis
+// keeps its counter. All keys of a lease have the same one. It is 0 where the backend has none or the lease does not hold
+// the key; 0 must never be claimed.
+func (l *Lease) Token(key string) int64 {
+	if _, held := slices.BinarySearch(l.keys, key); !held {
+		return 0
+	}
+	return l.token
+}
 
-// Release stops renewing, waits for a renewal and for an observer's report on their way, frees the keys and wakes a waiter. It works with a cancelled
-// ctx too, in its own time of at most a second or so; ctx lends its values only.
+// Release stops renewing, waits for a renewal and for an observer's report on their way, frees the keys and wakes a
+// waiter. It works with a cancelled ctx too, in its own time of at most a second or so; ctx lends its values only.
 //
-// It returns nil when the keys were ours to the end. ErrLost means that one of them was not: somebody else may have
+// It returns nil when the keys were ours to the end. ErrLost means that one of them was not: another holder may have
 // worked at the same time. After ErrUnavailable the keys may live on until their TTL; Release may be called again.
 // Further calls repeat the first definite answer.
+//
+// When the answer of a release is lost, it is retried. If the retry finds the keys gone or another owner's while the lease
+// was still valid by the local clock, the first command freed them, and Release returns nil. It cannot tell this from keys
+// that Redis lost in the same moment.
 func (l *Lease) Release(ctx context.Context) error {
 	l.releasing.Lock()
 	defer l.releasing.Unlock()

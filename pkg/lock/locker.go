@@ -23,8 +23,14 @@ const patience = time.Second
 // locker is everything about leases that does not depend on where the keys are held. It is embedded in the exported
 // types, which share its methods.
 type locker struct {
-	backend backend
+	*shared
 	set     settings
+	invalid error // of the options of With
+}
+
+// shared is what a Locker has in common with those that its With returns.
+type shared struct {
+	backend backend
 	gate    *gate
 	wakes   *wakes
 
@@ -32,25 +38,40 @@ type locker struct {
 	closed  bool
 	closing chan struct{}
 	stop    func()         // ends the backend's reports; nil until the first contention
-	running sync.WaitGroup // attempts, including those that their callers left
+	running sync.WaitGroup // waits and attempts, including those that their callers left
 }
 
 var _ Locker = (*locker)(nil)
 
 func newLocker(b backend, set settings) *locker {
-	return &locker{backend: b, set: set, gate: newGate(), wakes: newWakes(), closing: make(chan struct{})}
+	return &locker{set: set, shared: &shared{backend: b, gate: newGate(), wakes: newWakes(), closing: make(chan struct{})}}
+}
+
+// With implements [Locker].
+func (l *locker) With(opts ...Option) Locker {
+	set, err := l.set.with(opts)
+	if err == nil && set.prefix != l.set.prefix {
+		err = fmt.Errorf("lock: Prefix %q of With is not the Locker's %q", set.prefix, l.set.prefix)
+	}
+	if err == nil {
+		err = l.backend.check(set)
+	}
+	if err != nil {
+		return &locker{shared: l.shared, set: l.set, invalid: err}
+	}
+	return &locker{shared: l.shared, set: set, invalid: l.invalid}
 }
 
 // Try implements [Locker]: one attempt, which does not queue behind this process's waiters. It returns ErrHeld,
-// ErrUnavailable, ErrKeys, ErrClosed or ctx.Err(), to be told apart with errors.Is.
+// ErrUnavailable, ErrOldVersion, ErrKeys, ErrClosed or ctx.Err(), to be told apart with errors.Is.
 func (l *locker) Try(ctx context.Context, keys ...string) (*Lease, error) {
 	return l.observed(ctx, keys, func(ctx context.Context, keys []string) (*Lease, error) {
-		return l.attempt(ctx, keys, l.backend.claim(keys), 0)
+		return l.attempt(ctx, ctx, keys, l.newAcquisition(keys), 0)
 	})
 }
 
-// Acquire implements [Locker]. It returns ctx.Err() when ctx ended first, ErrUnavailable after three attempts in a row
-// without an answer, ErrKeys, or ErrClosed, to be told apart with errors.Is.
+// Acquire implements [Locker]. It returns ctx.Err() when ctx ended first, ErrMaxWait after the longest wait, ErrUnavailable
+// after three attempts in a row without an answer, ErrOldVersion, ErrKeys, or ErrClosed, to be told apart with errors.Is.
 func (l *locker) Acquire(ctx context.Context, keys ...string) (*Lease, error) {
 	return l.observed(ctx, keys, l.contend)
 }
@@ -59,6 +80,9 @@ func (l *locker) Acquire(ctx context.Context, keys ...string) (*Lease, error) {
 func (l *locker) observed(
 	ctx context.Context, keys []string, get func(context.Context, []string) (*Lease, error),
 ) (*Lease, error) {
+	if l.invalid != nil {
+		return nil, l.invalid
+	}
 	keys = slices.Clone(keys)
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
@@ -74,19 +98,46 @@ func (l *locker) observed(
 	return lease, err
 }
 
-// contend waits for its turn in this process and then for the keys.
+// contend waits for its turn in this process and then for the keys, both until ctx is done or MaxWait is over.
 func (l *locker) contend(ctx context.Context, keys []string) (*Lease, error) {
-	if err := l.gate.enter(ctx, keys); err != nil {
+	if !l.start() {
+		return nil, ErrClosed
+	}
+	defer l.running.Done()
+	waiting := ctx
+	if l.set.maxWait > 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, l.set.maxWait)
+		defer cancel()
+	}
+	lease, err := l.queue(ctx, waiting, keys)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, ErrMaxWait
+	}
+	return lease, err
+}
+
+func (l *locker) queue(ctx, waiting context.Context, keys []string) (*Lease, error) {
+	if err := l.gate.enter(waiting, keys); err != nil {
 		return nil, err
 	}
 	defer l.gate.leave(keys)
 	woken := l.wakes.join(keys)
 	defer l.wakes.leave(keys)
 
-	claim := l.backend.claim(keys)
+	a := l.newAcquisition(keys)
+	lease, err := l.retry(ctx, waiting, keys, a, woken)
+	if err != nil {
+		l.giveUp(ctx, a)
+	}
+	return lease, err
+}
+
+// retry makes attempts until one succeeds.
+func (l *locker) retry(ctx, waiting context.Context, keys []string, a *acquisition, woken <-chan struct{}) (*Lease, error) {
 	failures := 0
 	for {
-		lease, err := l.attempt(ctx, keys, claim, patience)
+		lease, err := l.attempt(ctx, waiting, keys, a, patience)
 		held := &heldError{left: -1}
 		switch {
 		case errors.As(err, &held):
@@ -101,7 +152,7 @@ func (l *locker) contend(ctx context.Context, keys []string) (*Lease, error) {
 		default:
 			return lease, err
 		}
-		if err := l.wait(ctx, woken, held); err != nil {
+		if err := l.wait(waiting, woken, held); err != nil {
 			return nil, err
 		}
 	}
@@ -119,6 +170,9 @@ func (l *locker) wait(ctx context.Context, woken <-chan struct{}, held *heldErro
 		pause, woken = min(pause, time.Millisecond+rand.N(splitJitter)), nil
 	case held.left >= 0:
 		pause = min(pause, held.left+time.Millisecond+rand.N(5*time.Millisecond))
+	}
+	if held.kept > 0 {
+		pause = min(pause, held.kept/2) // the next attempt renews it
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -147,41 +201,59 @@ func (l *locker) listen() error {
 	return nil
 }
 
-// attempt tries once. When ctx ends first, or the Locker is closed, it returns at once; the attempt goes on without its
-// caller, who would not know what became of it, and frees what it got.
-func (l *locker) attempt(ctx context.Context, keys []string, c claim, patience time.Duration) (*Lease, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+// acquisition is a claim whose calls are kept apart: an attempt that its caller has left may still be under way.
+type acquisition struct {
+	claim claim
+	busy  chan struct{} // holds one value during a call
+}
+
+func (l *locker) newAcquisition(keys []string) *acquisition {
+	return &acquisition{claim: l.backend.claim(keys, l.set), busy: make(chan struct{}, 1)}
+}
+
+// start counts the caller among what Close waits for; false after Close.
+func (l *locker) start() bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
-		l.mu.Unlock()
-		return nil, ErrClosed
+		return false
 	}
 	l.running.Add(1)
-	l.mu.Unlock()
+	return true
+}
 
+// attempt tries once. When waiting ends first, or the Locker is closed, it returns at once; the attempt goes on without its
+// caller, who would not know what became of it, and frees what it got. The lease ends with ctx.
+func (l *locker) attempt(ctx, waiting context.Context, keys []string, a *acquisition, patience time.Duration) (*Lease, error) {
+	if err := waiting.Err(); err != nil {
+		return nil, err
+	}
+	if !l.start() {
+		return nil, ErrClosed
+	}
 	type outcome struct {
 		grant grant
 		err   error
 	}
 	done := make(chan outcome)
+	a.busy <- struct{}{}
 	go func() {
 		defer l.running.Done()
+		defer func() { <-a.busy }()
 		live := context.WithoutCancel(ctx) // the clean-up must outlive the caller
-		g, err := c.take(live, patience)
+		g, err := a.claim.take(live, patience)
 		if err == nil && !time.Now().Before(g.until.Add(-l.set.margin)) {
-			l.discard(live, c)
+			l.discard(live, a.claim)
 			err = fmt.Errorf("%w: the answer came too late to be of use", ErrUnavailable)
 		}
 		select {
 		case done <- outcome{g, err}:
 			return
-		case <-ctx.Done():
+		case <-waiting.Done():
 		case <-l.closing:
 		}
 		if err == nil {
-			l.discard(live, c)
+			l.discard(live, a.claim)
 		}
 	}()
 	select {
@@ -189,12 +261,22 @@ func (l *locker) attempt(ctx context.Context, keys []string, c claim, patience t
 		if o.err != nil {
 			return nil, o.err
 		}
-		return newLease(ctx, l.set, keys, c, o.grant), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+		return newLease(ctx, l.set, keys, a.claim, o.grant), nil
+	case <-waiting.Done():
+		return nil, waiting.Err()
 	case <-l.closing:
 		return nil, ErrClosed
 	}
+}
+
+// giveUp removes what the backend keeps for the acquisition, after an attempt that is still under way. Its caller does not
+// wait for it, Close does.
+func (l *locker) giveUp(ctx context.Context, a *acquisition) {
+	l.running.Go(func() {
+		a.busy <- struct{}{}
+		defer func() { <-a.busy }()
+		a.claim.giveUp(context.WithoutCancel(ctx))
+	})
 }
 
 // discard frees keys that nobody will use. If that fails they expire.

@@ -32,7 +32,7 @@ var _ Locker = (*Memory)(nil)
 // NewMemory returns a Locker with no keys held. It refuses options that cannot work and names the value.
 func NewMemory(opts ...Option) (*Memory, error) {
 	return newMemory(&memoryStore{
-		holds: make(map[string]memoryHold), tokens: make(map[string]int64), listeners: make(map[*memoryBackend]listener),
+		holds: make(map[string]memoryHold), listeners: make(map[*memoryBackend]listener),
 	}, opts)
 }
 
@@ -41,7 +41,10 @@ func newMemory(store *memoryStore, opts []Option) (*Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := &memoryBackend{store: store, set: set}
+	view := &memoryBackend{store: store}
+	if err := view.check(set); err != nil {
+		return nil, err
+	}
 	return &Memory{locker: newLocker(view, set), store: store, view: view}, nil
 }
 
@@ -65,11 +68,11 @@ func (m *Memory) Evict(keys ...string) {
 	})
 }
 
-// Flush forgets everything, token counters included, as FLUSHALL or a restart without persistence would.
+// Flush forgets everything, the token counter included, as FLUSHALL or a restart without persistence would.
 func (m *Memory) Flush() {
 	m.store.locked(func() {
 		clear(m.store.holds)
-		clear(m.store.tokens)
+		m.store.token = 0
 	})
 }
 
@@ -91,7 +94,7 @@ func (m *Memory) Raise(ctx context.Context, key string, atLeast int64) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("raise token of %q: %w", key, err)
 	}
-	m.store.locked(func() { m.store.tokens[key] = max(m.store.tokens[key], atLeast) })
+	m.store.locked(func() { m.store.token = max(m.store.token, atLeast) })
 	return nil
 }
 
@@ -99,7 +102,7 @@ func (m *Memory) Raise(ctx context.Context, key string, atLeast int64) error {
 type memoryStore struct {
 	mu        sync.Mutex
 	holds     map[string]memoryHold
-	tokens    map[string]int64
+	token     int64 // the last one drawn
 	listeners map[*memoryBackend]listener
 }
 

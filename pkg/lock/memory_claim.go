@@ -11,7 +11,6 @@ import (
 // memoryBackend is one Locker's access to the store.
 type memoryBackend struct {
 	store     *memoryStore
-	set       settings
 	intercept func(context.Context, Op, []string) error // guarded by the store's mutex
 }
 
@@ -20,7 +19,11 @@ var (
 	_ claim   = (*memoryClaim)(nil)
 )
 
-func (b *memoryBackend) claim(keys []string) claim { return &memoryClaim{backend: b, keys: keys} }
+func (b *memoryBackend) check(set settings) error { return set.refuseReplicas("Memory") }
+
+func (b *memoryBackend) claim(keys []string, set settings) claim {
+	return &memoryClaim{backend: b, set: set, keys: keys}
+}
 
 func (b *memoryBackend) listen(on listener) (stop func()) {
 	b.store.locked(func() { b.store.listeners[b] = on })
@@ -61,12 +64,13 @@ func (s *memoryStore) wake(ctx context.Context, keys []string) {
 
 type memoryClaim struct {
 	backend *memoryBackend
+	set     settings
 	keys    []string
 }
 
 // take implements claim. The time is counted from before the interceptor, as a command's is from before it was sent.
 func (c *memoryClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
-	b, s, set, sent := c.backend, c.backend.store, c.backend.set, time.Now()
+	b, s, set, sent := c.backend, c.backend.store, c.set, time.Now()
 	ctx, cancel := context.WithTimeout(ctx, set.callTimeout())
 	defer cancel()
 	if err := b.enter(ctx, OpTake, c.keys); err != nil {
@@ -84,18 +88,16 @@ func (c *memoryClaim) take(ctx context.Context, _ time.Duration) (grant, error) 
 	if held != nil {
 		return grant{}, held
 	}
-	tokens := make(map[string]int64, len(c.keys))
+	s.token++
 	for _, key := range c.keys {
-		s.tokens[key]++
-		tokens[key] = s.tokens[key]
 		s.holds[key] = memoryHold{claim: c, expires: now.Add(set.ttl)}
 	}
-	return grant{until: sent.Add(set.ttl - set.drift()), tokens: tokens}, nil
+	return grant{until: sent.Add(set.ttl - set.drift()), token: s.token}, nil
 }
 
 // extend implements claim.
 func (c *memoryClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
-	b, s, set, sent := c.backend, c.backend.store, c.backend.set, time.Now()
+	b, s, set, sent := c.backend, c.backend.store, c.set, time.Now()
 	ctx, cancel := context.WithTimeout(ctx, set.callTimeout())
 	defer cancel()
 	if err := b.enter(ctx, OpExtend, c.keys); err != nil {
@@ -135,6 +137,9 @@ func (c *memoryClaim) drop(ctx context.Context) error {
 	}
 	return nil
 }
+
+// giveUp implements claim: Memory keeps nothing for waiters.
+func (c *memoryClaim) giveUp(context.Context) {}
 
 // holds reports whether the key is ours; the caller has locked the store.
 func (c *memoryClaim) holds(key string) bool {

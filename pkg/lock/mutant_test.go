@@ -48,8 +48,8 @@ type mutatedClaims struct {
 	until func(time.Time) time.Time
 }
 
-func (m mutatedClaims) claim(keys []string) claim {
-	return mutatedClaim{m.redisBackend.claim(keys), m.until}
+func (m mutatedClaims) claim(keys []string, set settings) claim {
+	return mutatedClaim{m.redisBackend.claim(keys, set), m.until}
 }
 
 type mutatedClaim struct {

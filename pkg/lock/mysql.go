@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -40,19 +41,31 @@ func NewMySQL(db *sql.DB, opts ...Option) (*MySQL, error) {
 	if db == nil {
 		return nil, errors.New("lock: db is nil")
 	}
-	return &MySQL{locker: newLocker(&mysqlBackend{db: db, set: set}, set)}, nil
+	b := &mysqlBackend{db: db, prefix: set.prefix}
+	if err := b.check(set); err != nil {
+		return nil, err
+	}
+	return &MySQL{locker: newLocker(b, set)}, nil
 }
 
 // mysqlBackend names the locks.
 type mysqlBackend struct {
-	db  *sql.DB
-	set settings
+	db     *sql.DB
+	prefix string
 }
 
 var _ backend = (*mysqlBackend)(nil)
 
-func (b *mysqlBackend) claim(keys []string) claim {
-	c := &mysqlClaim{backend: b}
+// check implements backend.
+func (b *mysqlBackend) check(set settings) error {
+	if set.metadata != "" {
+		return fmt.Errorf("lock: Metadata %q: MySQL's named locks store none", set.metadata)
+	}
+	return set.refuseReplicas("MySQL")
+}
+
+func (b *mysqlBackend) claim(keys []string, set settings) claim {
+	c := &mysqlClaim{backend: b, set: set}
 	for _, key := range keys {
 		c.names = append(c.names, b.lockName(key))
 	}
@@ -69,7 +82,7 @@ func (b *mysqlBackend) listen(on listener) (stop func()) {
 // readable head for people who look at performance_schema, and a hash that tells keys apart.
 func (b *mysqlBackend) lockName(key string) string {
 	const headLength, hashLength = 23, 40
-	name := b.set.prefix + key
+	name := b.prefix + key
 	sum := sha256.Sum256([]byte(name))
 	head := strings.Map(func(r rune) rune {
 		if r > ' ' && r < 0x7f {

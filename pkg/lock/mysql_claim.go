@@ -15,6 +15,7 @@ import (
 // is not on the server any more holds no lock there.
 type mysqlClaim struct {
 	backend *mysqlBackend
+	set     settings
 	names   []string
 
 	mu    sync.Mutex // between the lease and the timer
@@ -50,7 +51,7 @@ func (c *mysqlClaim) take(ctx context.Context, patience time.Duration) (grant, e
 		}
 		return grant{}, &heldError{left: 0}
 	}
-	set := c.backend.set
+	set := c.set
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.conn = conn
@@ -101,6 +102,9 @@ func (c *mysqlClaim) giveBack(ctx context.Context, conn *sql.Conn, before, have 
 	return nil
 }
 
+// giveUp implements claim: a waiter that has left the server's queue leaves nothing behind.
+func (c *mysqlClaim) giveUp(context.Context) {}
+
 // extend implements claim: there is no time to set, so it asks whether the locks are still this connection's.
 func (c *mysqlClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
 	sent := time.Now()
@@ -122,7 +126,7 @@ func (c *mysqlClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, 
 	case !c.timer.Reset(time.Until(sent.Add(ttl))):
 		return time.Time{}, c.end(errExpired) // the timer waits for the mutex to do the same
 	}
-	return sent.Add(ttl - c.backend.set.drift()), nil
+	return sent.Add(ttl - c.set.drift()), nil
 }
 
 func (c *mysqlClaim) ours(ctx context.Context) (bool, error) {

@@ -15,12 +15,13 @@ func TestNewRedis_Refuses(t *testing.T) {
 	good := lock.NewClient([]string{"127.0.0.1:1"})
 	hanging := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	repeating := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", ContextTimeoutEnabled: true, MaxRetries: 7})
+	plain := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	cluster := lock.NewClient([]string{"127.0.0.1:1", "127.0.0.1:2"})
 	sentinel := lock.NewSentinelClient("m", []string{"127.0.0.1:1", "127.0.0.1:2"})
 	late := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: true, RouteRandomly: true})
 	slowSentinel := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{"127.0.0.1:1"}, MaxRetries: -1})
-	for _, c := range []redis.UniversalClient{good, hanging, repeating, ring, cluster, sentinel, late, slowSentinel} {
+	for _, c := range []redis.UniversalClient{good, hanging, repeating, plain, ring, cluster, sentinel, late, slowSentinel} {
 		t.Cleanup(func() { _ = c.Close() })
 	}
 	for name, tc := range map[string]struct {
@@ -31,15 +32,16 @@ func TestNewRedis_Refuses(t *testing.T) {
 		"defaults":           {good, nil, ""},
 		"cluster":            {cluster, nil, ""},
 		"sentinel":           {sentinel, nil, ""},
-		"replica reads":      {late, nil, "RouteRandomly true"},
-		"sentinel, hangs":    {slowSentinel, nil, "ContextTimeoutEnabled false"},
+		"replica reads":      {late, nil, "redis.ClusterOptions.RouteRandomly true, want false"},
+		"sentinel, hangs":    {slowSentinel, nil, "redis.Options.ContextTimeoutEnabled false, want true"},
 		"typed nil client":   {(*redis.Client)(nil), nil, "client is nil"},
 		"no renewal":         {good, []lock.Option{lock.WithTTL(time.Second), lock.WithMaxHold(time.Second)}, ""},
 		"no margin":          {good, []lock.Option{lock.WithMargin(0)}, ""},
 		"no client":          {nil, nil, "client is nil"},
-		"ignores deadlines":  {hanging, nil, "ContextTimeoutEnabled false"},
-		"repeats commands":   {repeating, nil, "MaxRetries 7"},
-		"ring":               {ring, nil, "*redis.Ring"},
+		"ignores deadlines":  {hanging, nil, "redis.Options.ContextTimeoutEnabled false, want true"},
+		"repeats commands":   {repeating, nil, "redis.Options.MaxRetries 7, want -1"},
+		"both wrong":         {plain, nil, "MaxRetries 3, want -1"},
+		"ring":               {ring, nil, "*redis.Ring, want a *redis.Client or a *redis.ClusterClient"},
 		"short TTL":          {good, []lock.Option{lock.WithTTL(99 * time.Millisecond)}, "TTL 99ms"},
 		"TTL in nanoseconds": {good, []lock.Option{lock.WithTTL(8)}, "TTL 8ns"},
 		"MaxHold below TTL":  {good, []lock.Option{lock.WithMaxHold(7 * time.Second)}, "MaxHold 7s"},
@@ -92,8 +94,9 @@ func TestNewRedlock_Refuses(t *testing.T) {
 		"nil node":        {[]redis.UniversalClient{a, nil, c}, nil, "node 1: lock: client is nil"},
 		"cluster node":    {[]redis.UniversalClient{a, b, cluster}, nil, "node 2 is a *redis.ClusterClient"},
 		"sentinel node":   {[]redis.UniversalClient{a, sentinel, c}, nil, "node 1 is found through sentinels"},
-		"ignoring node":   {[]redis.UniversalClient{a, b, hanging}, nil, "node 2: lock: client has ContextTimeoutEnabled false"},
+		"ignoring node":   {[]redis.UniversalClient{a, b, hanging}, nil, "node 2: lock: client has redis.Options.ContextTimeoutEnabled false"},
 		"bad option, too": {[]redis.UniversalClient{a, b, c}, []lock.Option{lock.WithTTL(1)}, "TTL 1ns"},
+		"replicas":        {[]redis.UniversalClient{a, b, c}, []lock.Option{lock.WithWaitReplicas(1, time.Second)}, "Redlock cannot wait"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +112,8 @@ func TestNew_Refuses(t *testing.T) {
 	wantRefusal(t, err, "db is nil")
 	_, err = lock.NewMySQL(openMySQL(t, "root@tcp(127.0.0.1:1)/"), lock.WithTTL(time.Millisecond))
 	wantRefusal(t, err, "TTL 1ms")
+	_, err = lock.NewMySQL(openMySQL(t, "root@tcp(127.0.0.1:1)/"), lock.WithMetadata("host"))
+	wantRefusal(t, err, `Metadata "host"`)
 	_, err = lock.NewMemory(lock.WithMaxHold(time.Second))
 	wantRefusal(t, err, "MaxHold 1s")
 	world := must[*lock.Memory](t)(lock.NewMemory())

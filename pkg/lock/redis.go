@@ -26,7 +26,8 @@ var _ Locker = (*Redis)(nil)
 // With replicas, under sentinels or in a Cluster, a failover may forget the last writes of the old master: replication is
 // asynchronous. A lease that was granted just before is then held by nobody in Redis, and another may get its key while
 // its holder believes in it until the next renewal, TTL/3 later at most, is answered "not mine". The token counter may
-// fall back too, so that a token is given twice. Only the resource's own check, and Raise, are proof against both.
+// fall back too, so that a token is given twice. Only the resource's own check, and Raise, are proof against both;
+// [WithWaitReplicas] makes it less likely.
 func NewRedis(client redis.UniversalClient, opts ...Option) (*Redis, error) {
 	set, err := newSettings(opts)
 	if err != nil {
@@ -40,10 +41,11 @@ func NewRedis(client redis.UniversalClient, opts ...Option) (*Redis, error) {
 	return &Redis{locker: newLocker(b, set), backend: b}, nil
 }
 
-// Raise lifts the token counter of a key to at least atLeast and never lowers it. Call it with the newest token that the
-// resource has seen when the resource refuses yours as stale: Redis has lost its counter, and every token would be
-// refused until it has caught up. It returns ErrUnavailable, ErrKeys, ctx.Err(), or an error that names a value out of
-// range.
+// Raise raises the fencing counter of the prefix to at least atLeast and never lowers it. Call it when the resource refuses
+// a token as stale, as Redis may have lost its counter, and every token would be refused until the counter has caught up.
+// All keys of the prefix share the counter: atLeast is the newest token that the whole resource has seen (MAX(fence)), so
+// that one call is enough. The key is the one that was refused; it stands in errors. It returns ErrUnavailable,
+// ErrKeys, ctx.Err(), or an error that names a value out of range.
 func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	if err := checkRaise(key, atLeast); err != nil {
 		return err
@@ -51,15 +53,18 @@ func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	b := r.backend
 	call, cancel := context.WithTimeout(ctx, b.set.callTimeout())
 	defer cancel()
-	err := b.run(call, b.clients[0], b.raise, []string{b.fenceName(key)}, atLeast).Err()
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("raise token of %q: %w", key, ctx.Err())
-	default:
-		return fmt.Errorf("raise token of %q: %w", key, unavailable(err))
+	if err := b.run(call, b.clients[0], b.raise, []string{b.fenceName()}, atLeast).Err(); err != nil {
+		return b.failed(ctx, fmt.Sprintf("raise token of %q", key), err)
 	}
+	return nil
+}
+
+// failed is the error of a command to Redis: that of the caller's context if it has ended, else ErrUnavailable.
+func (b *redisBackend) failed(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	}
+	return fmt.Errorf("%s: %w", what, unavailable(err))
 }
 
 func checkRaise(key string, atLeast int64) error {

@@ -2,11 +2,10 @@ package lock
 
 import (
 	"context"
-	"crypto/rand"
 	_ "embed" // for the scripts
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -23,46 +22,60 @@ var releaseLua string
 //go:embed scripts/raise.lua
 var raiseLua string
 
+//go:embed scripts/giveup.lua
+var giveUpLua string
+
+//go:embed scripts/holder.lua
+var holderLua string
+
 // redisBackend names the keys and runs the scripts, on one node or, for Redlock, on several.
 //
-// For the prefix "p:" and the key "k" the lock is {p:}key:k, its token counter {p:}fence:k, who is next {p:}next:k, and the
-// channel {p:}freed.
-// The kind stands before the key so that no key can spell another's counter; what is in the first pair of braces decides
-// the Cluster slot, so that braces in a key do no harm.
+// For the prefix "p:" and the key "k" the lock is {p:}key:k and its keep {p:}keep:k. The prefix has one fencing counter,
+// {p:}fence, one ticket counter, {p:}ticket, and one channel, {p:}freed.
+// The kind stands before the key so that no key can spell another name; what is in the first pair of braces decides the
+// Cluster slot, so that braces in a key do no harm.
 type redisBackend struct {
-	clients                         []redis.UniversalClient
-	quorum                          int
-	fenced                          bool   // each acquisition draws tokens, and processes take turns
-	waiter                          string // this process, among those that wait for the same key
-	set                             settings
-	acquire, extend, release, raise *redis.Script
-	behind                          *background // commands to nodes that were too slow
+	clients []redis.UniversalClient
+	quorum  int
+	fenced  bool // each acquisition draws a token, and waiters draw tickets
+	set     settings
+	checked atomic.Bool // no counter of an older version was found
+	behind  *background // commands to nodes that were too slow
+
+	acquire, extend, release, raise, giveUp, holder *redis.Script
 }
 
 var _ backend = (*redisBackend)(nil)
 
-// turn is for how long a free key is kept for the process that is next: some round trips. It is lost when that process has
-// gone.
-const turn = 20 * time.Millisecond
-
 func newRedisBackend(set settings, clients ...redis.UniversalClient) *redisBackend {
 	return &redisBackend{
-		clients: clients, quorum: len(clients)/2 + 1, waiter: rand.Text(), set: set,
-		acquire: redis.NewScript(acquireLua), extend: redis.NewScript(extendLua),
-		release: redis.NewScript(releaseLua), raise: redis.NewScript(raiseLua),
-		behind: &background{},
+		clients: clients, quorum: len(clients)/2 + 1, set: set, behind: &background{},
+		acquire: redis.NewScript(acquireLua), extend: redis.NewScript(extendLua), release: redis.NewScript(releaseLua),
+		raise: redis.NewScript(raiseLua), giveUp: redis.NewScript(giveUpLua), holder: redis.NewScript(holderLua),
 	}
 }
 
-func (b *redisBackend) lockName(key string) string  { return "{" + b.set.prefix + "}key:" + key }
-func (b *redisBackend) fenceName(key string) string { return "{" + b.set.prefix + "}fence:" + key }
-func (b *redisBackend) nextName(key string) string  { return "{" + b.set.prefix + "}next:" + key }
-func (b *redisBackend) channel() string             { return "{" + b.set.prefix + "}freed" }
+func (b *redisBackend) lockName(key string) string { return "{" + b.set.prefix + "}key:" + key }
+func (b *redisBackend) keepName(key string) string { return "{" + b.set.prefix + "}keep:" + key }
+func (b *redisBackend) fenceName() string          { return "{" + b.set.prefix + "}fence" }
+func (b *redisBackend) ticketName() string         { return "{" + b.set.prefix + "}ticket" }
+func (b *redisBackend) channel() string            { return "{" + b.set.prefix + "}freed" }
 
-func (b *redisBackend) claim(keys []string) claim { return newRedisClaim(b, keys) }
+// oldFenceName is the counter that the version before had for each key.
+func (b *redisBackend) oldFenceName(key string) string { return "{" + b.set.prefix + "}fence:" + key }
 
-// run runs a script on one of the clients.
-func (b *redisBackend) run(ctx context.Context, client redis.UniversalClient, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+// check implements backend.
+func (b *redisBackend) check(set settings) error {
+	if !b.fenced {
+		return set.refuseReplicas("Redlock")
+	}
+	return nil
+}
+
+func (b *redisBackend) claim(keys []string, set settings) claim { return newRedisClaim(b, keys, set) }
+
+// run runs a script on one of the clients, or on one of its connections.
+func (b *redisBackend) run(ctx context.Context, client scripter, script *redis.Script, keys []string, args ...any) *redis.Cmd {
 	return script.Run(ctx, once{client}, keys, args...)
 }
 
@@ -104,7 +117,13 @@ func (b *redisBackend) hear(ctx context.Context, sub *redis.PubSub, on listener)
 // once sends scripts that are never repeated. A Cluster's client repeats a command whose connection broke whatever its
 // MaxRetries, as that knob became MaxRedirects, which it needs; a release that was carried out before the break would then
 // be answered "gone", and pass for a loss.
-type once struct{ redis.UniversalClient }
+type once struct{ scripter }
+
+// scripter is a client or a connection.
+type scripter interface {
+	redis.Scripter
+	Process(ctx context.Context, cmd redis.Cmder) error
+}
 
 // Eval implements redis.Scripter.
 func (o once) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {

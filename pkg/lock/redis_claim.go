@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,13 +20,12 @@ import (
 // that a majority for one key is a majority for all, and no claim holds one key while it waits for another.
 type redisClaim struct {
 	backend *redisBackend
+	set     settings
 	keys    []string // the caller's
 	locks   []string // their names in Redis
-	fences  []string // their token counters; empty where there are none
-	nexts   []string // who is next for them; empty where nobody is
-	waiter  string   // in the attempt under way: this process, if it waits
 	owner   string   // shared by all attempts, so that one whose answer was lost is recognised
 	tries   int
+	line    *line // the place among the waiters of all processes; nil where there are no tickets
 	mutex   *redsync.Mutex
 	ttl     time.Duration // of the extend under way
 
@@ -35,24 +35,23 @@ type redisClaim struct {
 
 var _ claim = (*redisClaim)(nil)
 
-func newRedisClaim(b *redisBackend, keys []string) *redisClaim {
-	c := &redisClaim{backend: b, keys: keys, owner: b.waiter + "." + rand.Text()}
+func newRedisClaim(b *redisBackend, keys []string, set settings) *redisClaim {
+	c := &redisClaim{backend: b, set: set, keys: keys, owner: rand.Text()}
 	for _, key := range keys {
 		c.locks = append(c.locks, b.lockName(key))
-		if b.fenced {
-			c.fences = append(c.fences, b.fenceName(key))
-			c.nexts = append(c.nexts, b.nextName(key))
-		}
+	}
+	if b.fenced {
+		c.line = newLine(b, keys)
 	}
 	nodes := make([]redsyncredis.Pool, len(b.clients))
 	for i, client := range b.clients {
 		nodes[i] = &redisNode{claim: c, index: i, client: client}
 	}
 	c.mutex = redsync.New(nodes...).NewMutex(strings.Join(keys, " "),
-		redsync.WithExpiry(b.set.ttl),
+		redsync.WithExpiry(set.ttl),
 		redsync.WithTries(1), // waiting is ours: redsync sleeps for a random time and gives up after 32 tries
 		redsync.WithDriftFactor(driftFactor),
-		redsync.WithTimeoutFactor(float64(b.set.callTimeout())/float64(b.set.ttl)),
+		redsync.WithTimeoutFactor(float64(set.callTimeout()+set.replicasWait)/float64(set.ttl)),
 		redsync.WithGenValueFunc(c.nextValue),
 	)
 	return c
@@ -62,7 +61,11 @@ func newRedisClaim(b *redisBackend, keys []string) *redisClaim {
 // then not delete what a later attempt of the same claim got.
 func (c *redisClaim) nextValue() (string, error) {
 	c.tries++
-	return c.owner + ":" + strconv.Itoa(c.tries), nil
+	value := c.owner + ":" + strconv.Itoa(c.tries)
+	if c.set.metadata != "" {
+		value += ":" + c.set.metadata
+	}
+	return value, nil
 }
 
 func (c *redisClaim) newRound(patience int) *round {
@@ -71,16 +74,18 @@ func (c *redisClaim) newRound(patience int) *round {
 
 // take implements claim.
 func (c *redisClaim) take(ctx context.Context, patience time.Duration) (grant, error) {
-	c.waiter = ""
-	if patience > 0 {
-		c.waiter = c.backend.waiter
-	}
+	c.line.attempt(patience > 0)
 	c.taking, c.freeing = c.newRound(takePatience), c.newRound(cleanUpPatience)
 	err := c.mutex.TryLockContext(ctx)
 	if err == nil {
-		return grant{until: c.mutex.Until(), tokens: c.taking.tokens(c.keys)}, nil
+		c.backend.checked.Store(true)
+		return grant{until: c.mutex.Until(), token: c.taking.token()}, nil
+	}
+	if old := c.taking.oldVersion(); old != "" {
+		return grant{}, fmt.Errorf("%w: %s", ErrOldVersion, old)
 	}
 	if held := c.taking.held(); held != nil {
+		held.kept = c.line.refused(c.taking.ticket(), c.set)
 		return grant{}, held
 	}
 	return grant{}, unavailable(err)
@@ -88,14 +93,14 @@ func (c *redisClaim) take(ctx context.Context, patience time.Duration) (grant, e
 
 // extend implements claim.
 func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.backend.set.callTimeout())
+	ctx, cancel := context.WithTimeout(ctx, c.set.callTimeout())
 	defer cancel()
 	c.ttl, c.extending = ttl, c.newRound(fullPatience)
 	ok, err := c.mutex.ExtendContext(ctx)
 	var taken *redsync.ErrTaken
 	switch {
 	case ok: // redsync counts with the whole TTL
-		return c.mutex.Until().Add(ttl - c.backend.set.ttl), nil
+		return c.mutex.Until().Add(ttl - c.set.ttl), nil
 	case errors.As(err, &taken):
 		return time.Time{}, fmt.Errorf("%w: the key is gone or another owner's", ErrLost)
 	default:
@@ -119,4 +124,15 @@ func (c *redisClaim) drop(ctx context.Context) error {
 		}
 	}
 	return unavailable(err)
+}
+
+// giveUp implements claim. If Redis does not answer, the keeps lapse.
+func (c *redisClaim) giveUp(ctx context.Context) {
+	if !c.line.kept() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.set.callTimeout())
+	defer cancel()
+	b := c.backend
+	_ = b.run(ctx, b.clients[0], b.giveUp, slices.Concat(c.locks, c.line.keeps), c.owner, b.channel()).Err()
 }

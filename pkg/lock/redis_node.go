@@ -48,26 +48,37 @@ func (n *redisNode) Get(ctx context.Context) (redsyncredis.Conn, error) {
 }
 
 // take runs the acquire script. What it says beyond yes and no is in the answer.
-func (n *redisNode) take(ctx context.Context, value, waiter string, ttl time.Duration) (answer, error) {
-	c, b := n.claim, n.claim.backend
+func (n *redisNode) take(ctx context.Context, value string, names []string, ticket int64) (answer, error) {
+	c, b, client := n.claim, n.claim.backend, scripter(n.client)
+	if c.set.replicas > 0 {
+		conn, err := n.connection(ctx)
+		if err != nil {
+			return answer{}, err
+		}
+		defer conn.Close()
+		client = conn
+	}
 	n.locked(func() { n.value, n.lost = value, false })
-	reply, err := b.run(ctx, n.client, b.acquire, slices.Concat(c.locks, c.fences, c.nexts),
-		value, c.owner, ttl.Milliseconds(), len(c.locks), waiter, turn.Milliseconds()).Slice()
+	reply, err := b.run(ctx, client, b.acquire, slices.Concat(c.locks, names),
+		value, c.owner, c.set.ttl.Milliseconds(), len(c.locks), ticket, c.set.keepTime().Milliseconds()).Slice()
 	if err != nil {
 		return answer{}, err
 	}
-	a, err := parseTake(reply, len(c.fences))
+	a, err := parseTake(reply)
 	if err == nil && !a.yes {
 		n.locked(func() { n.value = "" })
+	}
+	if conn, ok := client.(*redis.Conn); ok && a.yes {
+		return a, waitReplicas(ctx, conn, c.set)
 	}
 	return a, err
 }
 
-// parseTake reads {1, tokens…} or {0, milliseconds, owner}.
-func parseTake(reply []any, tokens int) (answer, error) {
-	numbers := make([]int64, len(reply))
+// parseTake reads {1, token}, {0, milliseconds, value, ticket} or {-1, name}.
+func parseTake(reply []any) (answer, error) {
+	numbers := make([]int64, 4)
 	var text string
-	for i, part := range reply {
+	for i, part := range reply[:min(len(reply), len(numbers))] {
 		switch part := part.(type) {
 		case int64:
 			numbers[i] = part
@@ -76,11 +87,16 @@ func parseTake(reply []any, tokens int) (answer, error) {
 		}
 	}
 	switch {
-	case len(reply) == 3 && numbers[0] == 0:
+	case len(reply) == 4 && numbers[0] == 0:
 		owner, _, _ := strings.Cut(text, ":")
-		return answer{left: time.Duration(numbers[1]) * time.Millisecond, owner: owner}, nil
-	case len(reply) == 1+tokens && numbers[0] == 1:
-		return answer{yes: true, tokens: numbers[1:]}, nil
+		if strings.Contains(owner, ".") { // process "." claim: ours have no dot
+			return answer{old: "held by " + owner}, nil
+		}
+		return answer{left: time.Duration(numbers[1]) * time.Millisecond, owner: owner, ticket: numbers[3]}, nil
+	case len(reply) == 2 && numbers[0] == 1:
+		return answer{yes: true, token: numbers[1]}, nil
+	case len(reply) == 2 && numbers[0] == -1:
+		return answer{old: "counter " + text}, nil
 	}
 	return answer{}, fmt.Errorf("acquire script answered %v", reply)
 }
@@ -105,14 +121,15 @@ func (n *redisNode) free(ctx context.Context, value string, valid bool) (answer,
 	if known {
 		return answer{code: code, yes: code == nodeFreed}, nil
 	}
-	code, err := b.run(ctx, n.client, b.release, slices.Concat(c.locks, c.nexts),
-		value, b.channel(), len(c.locks), turn.Milliseconds()).Int64()
+	code, err := b.run(ctx, n.client, b.release, c.locks, value, b.channel()).Int64()
 	n.locked(func() {
 		if n.lost = err != nil; n.lost {
 			return
 		}
-		if code == nodeGone && lost && valid {
-			code = nodeFreed // too early to have expired: the delete without an answer freed it
+		if lost && valid {
+			// Too early to have expired: the delete without an answer freed the keys. One that is another owner's by now
+			// went to a waiter.
+			code = nodeFreed
 		}
 		n.value, n.freed, n.code = "", value, code
 	})
@@ -132,10 +149,10 @@ type redisConn struct {
 }
 
 // SetNX takes all locks or none.
-func (c *redisConn) SetNX(_, value string, expiry time.Duration) (bool, error) {
-	n, waiter := c.node, c.node.claim.waiter
+func (c *redisConn) SetNX(_, value string, _ time.Duration) (bool, error) {
+	n, names, ticket := c.node, c.node.claim.line.names(), c.node.claim.line.number()
 	a, err := n.call(c.ctx, n.claim.taking, false, func(ctx context.Context) (answer, error) {
-		return n.take(ctx, value, waiter, expiry)
+		return n.take(ctx, value, names, ticket)
 	})
 	return a.yes, err
 }

@@ -11,9 +11,11 @@ import (
 // answer is what one node said to one command.
 type answer struct {
 	yes    bool
-	tokens []int64       // of a take, in the order of the keys
+	token  int64         // of a take
 	left   time.Duration // of the key in the way of a take, negative when it never expires
 	owner  string        // of that key
+	ticket int64         // of the claim that was refused, 0 when it has none
+	old    string        // what was found of an older version
 	code   int64         // of a delete
 }
 
@@ -73,18 +75,23 @@ func (r *round) record(node int, a answer) {
 	}
 }
 
-// tokens returns what the nodes have drawn; nil when there is more than one.
-func (r *round) tokens(keys []string) map[string]int64 {
+// token returns what the node has drawn; 0 when there is more than one node.
+func (r *round) token() int64 { return r.only().token }
+
+// ticket returns the claim's ticket on the node; 0 when it has none, or there is more than one node.
+func (r *round) ticket() int64 { return r.only().ticket }
+
+// oldVersion returns what the node found of an older version.
+func (r *round) oldVersion() string { return r.only().old }
+
+// only is the answer of the only node; without one, or with several nodes, it is empty.
+func (r *round) only() answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.answers) != 1 {
-		return nil
+	if len(r.answers) != 1 || r.answers[0] == nil {
+		return answer{}
 	}
-	tokens := make(map[string]int64, len(keys))
-	for i, key := range keys {
-		tokens[key] = r.answers[0].tokens[i]
-	}
-	return tokens
+	return *r.answers[0]
 }
 
 // count counts the answers to a delete.
@@ -175,7 +182,7 @@ func (n *redisNode) call(
 		if busy {
 			<-before
 		}
-		live, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.set.callTimeout())
+		live, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.claim.set.callTimeout())
 		defer cancel()
 		a, err = command(live)
 	}

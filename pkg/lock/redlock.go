@@ -41,6 +41,9 @@ func NewRedlock(clients []redis.UniversalClient, opts ...Option) (*Redlock, erro
 		return nil, err
 	}
 	b := newRedisBackend(set, clients...)
+	if err := b.check(set); err != nil {
+		return nil, err
+	}
 	return &Redlock{locker: newLocker(b, set), backend: b}, nil
 }
 

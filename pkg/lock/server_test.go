@@ -36,7 +36,7 @@ func newServer(t testing.TB, addr string) server {
 	return s
 }
 
-// removeKeys deletes what the test left: counters live for ever, and the server may be somebody else's.
+// removeKeys deletes what the test left: the counters have no TTL, and the server may be a shared one.
 func (s server) removeKeys(t testing.TB) {
 	t.Helper()
 	ctx := context.Background() // the test's own has ended
@@ -51,8 +51,9 @@ func (s server) removeKeys(t testing.TB) {
 	}
 }
 
-func (s server) key(k string) string   { return "{" + s.prefix + "}key:" + k }
-func (s server) fence(k string) string { return "{" + s.prefix + "}fence:" + k }
+func (s server) key(k string) string  { return "{" + s.prefix + "}key:" + k }
+func (s server) keep(k string) string { return "{" + s.prefix + "}keep:" + k }
+func (s server) fence() string        { return "{" + s.prefix + "}fence" }
 
 // long makes keys outlive every test.
 func long(s *[]lock.Option) { *s = append(*s, lock.WithTTL(time.Minute), lock.WithPoll(time.Hour)) }

@@ -49,7 +49,7 @@ func clusterBackend(addrs []string) func(tb testing.TB) locktest.Backend {
 				l, client := open(tb, opts...)
 				return l, func() { client.AddHook(&blackHole{}) }
 			},
-			Can: locktest.Capabilities{Tokens: true, TTL: true},
+			Can: locktest.Capabilities{Tokens: true, Tickets: true, TTL: true},
 		}
 	}
 }
@@ -182,7 +182,7 @@ func failover(t *testing.T, s *stacktest.RedisSentinel) {
 	}
 	replica := server{Client: redis.NewClient(&redis.Options{Addr: s.Second.Addr}), prefix: prefix}
 	t.Cleanup(func() { _ = replica.Close() })
-	eventually(t, "the replica has the counter", func() bool { return replica.Get(t.Context(), replica.fence("k")).Val() == "5" })
+	eventually(t, "the replica has the counter", func() bool { return replica.Get(t.Context(), replica.fence()).Val() == "5" })
 	// Now it gets nothing more, the worst case of an asynchronous replication made certain: its connection is broken, and
 	// with a wrong password it does not get another.
 	for _, err := range []error{

@@ -40,12 +40,16 @@ func (w *wakes) onFreed(key string) {
 	}
 }
 
-// onReady wakes everybody, as reports may have been missed until now.
+// onReady wakes each contender once, as reports may have been missed until now.
 func (w *wakes) onReady() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	signaled := make(map[chan struct{}]bool) // a contender for several keys is in the map several times
 	for _, woken := range w.contenders {
-		signal(woken)
+		if !signaled[woken] {
+			signaled[woken] = true
+			signal(woken)
+		}
 	}
 }
 

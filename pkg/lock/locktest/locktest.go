@@ -37,8 +37,10 @@ type Backend struct {
 // Capabilities are what backends differ in. The suite demands what is declared and checks that what is not declared is
 // really absent, as the documentation says so.
 type Capabilities struct {
-	// Tokens: each lease on a key has a greater fencing token than all before. Else the token is 0.
+	// Tokens: each lease has a greater fencing token than all before, the same for all its keys. Else the token is 0.
 	Tokens bool
+	// Tickets: a waiter that is refused often gets all its keys in its turn, whatever others do; free keys are kept for it.
+	Tickets bool
 	// TTL: the backend itself ends a lease that nobody renews. Else a holder that cannot be reached holds on.
 	TTL bool
 }
@@ -56,6 +58,7 @@ func Run(t *testing.T, open func(tb testing.TB) Backend) {
 	}{
 		{"Exclusion", exclusion},
 		{"Starvation", starvation},
+		{"ManyKeys", manyKeys},
 		{"TryHeld", tryHeld},
 		{"Handover", handover},
 		{"ContextEndsWait", contextEndsWait},

@@ -135,7 +135,7 @@ func tokenTwice(tb testing.TB, s Subject) error {
 	one := b.Hold("one", b.Locker(lock.WithTTL(forever)), "k", BeforeClaim, journal)
 	Eventually(tb, "the first holder is there", one.Reached)
 	b.Expire("k")
-	if err := b.Redis.Decr(tb.Context(), "{"+b.Prefix+"}fence:k").Err(); err != nil {
+	if err := b.Redis.Decr(tb.Context(), "{"+b.Prefix+"}fence").Err(); err != nil {
 		tb.Fatal(err)
 	}
 	if err := b.Hold("two", b.Locker(lock.WithTTL(forever)), "k", "", journal).Wait(); err != nil {

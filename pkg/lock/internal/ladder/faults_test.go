@@ -145,7 +145,7 @@ func promote(t *testing.T, a *arena) {
 	t.Cleanup(func() { _ = admin.Close() })
 	wire := tcpproxy.New(t, a.redis.Addr)
 	follow(t, admin, wire.Addr())
-	counter := "{" + a.Prefix + "}fence:a"
+	counter := "{" + a.Prefix + "}fence"
 	ladder.Eventually(t, "the replica has the counter", func() bool { return admin.Exists(t.Context(), counter).Val() == 1 })
 
 	wire.Hold(tcpproxy.Both) // detached: what is written from here on does not reach it

@@ -1,0 +1,45 @@
+package lock
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Holder says who holds a key, for operators and logs. It is old when it arrives: decide nothing by it.
+type Holder struct {
+	ID       string        // of the acquisition: drawn at random, another one for each lease
+	Metadata string        // what the holder's WithMetadata has set
+	Left     time.Duration // until the key expires if it is not renewed; negative when it never does
+}
+
+// parseHolder reads the value of a lock: owner ":" attempt [":" metadata].
+func parseHolder(value string, left time.Duration) Holder {
+	parts := strings.SplitN(value, ":", 3)
+	h := Holder{ID: parts[0], Left: left}
+	if len(parts) == 3 {
+		h.Metadata = parts[2]
+	}
+	return h
+}
+
+// Holder returns who holds the key; held is false when it is free. Errors: ErrUnavailable, ErrKeys or ctx.Err().
+func (r *Redis) Holder(ctx context.Context, key string) (h Holder, held bool, err error) {
+	if err := checkKey(key); err != nil {
+		return Holder{}, false, err
+	}
+	b := r.backend
+	call, cancel := context.WithTimeout(ctx, b.set.callTimeout())
+	defer cancel()
+	reply, err := b.run(call, b.clients[0], b.holder, []string{b.lockName(key)}).Slice()
+	if err != nil {
+		return Holder{}, false, b.failed(ctx, fmt.Sprintf("read holder of %q", key), err)
+	}
+	if len(reply) < 2 {
+		return Holder{}, false, nil
+	}
+	value, _ := reply[0].(string)
+	left, _ := reply[1].(int64)
+	return parseHolder(value, time.Duration(left)*time.Millisecond), true, nil
+}

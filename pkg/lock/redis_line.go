@@ -1,0 +1,104 @@
+package lock
+
+import "time"
+
+// line is a claim's place among the waiters of all processes on one Redis.
+//
+// # Tickets
+//
+// A claim whose attempts were refused twice asks for a ticket with its third: a number of a counter that all claims of the
+// prefix share. The refusal that answers it, and each later one, keeps all keys of the claim for it, free keys too,
+// except those that are kept for a lower ticket; a higher ticket is overwritten. A claim is granted when each of its keys is
+// held by no other claim and kept for no lower ticket. For a claim without a ticket every ticket is lower: it takes keys that
+// are kept for none.
+//
+// # Why it ends
+//
+// Tickets are distinct, so the waiters that have one are in a total order. Take the lowest, T. No other waiter stops it: each
+// waits for T, and none is granted a key of T once T has made an attempt, as all keys of T are then held or kept for T. A
+// waiter holds nothing, as a claim gets all keys or none; the leases that T waits for therefore end without waiting
+// for T. Each ends with its release, its TTL or its MaxHold. The last one's release wakes T, which is granted. So the lowest
+// ticket is always granted, its number is never drawn again, and each waiter with a ticket becomes the lowest in the end.
+// There is no deadlock: waiters wait for leases and for lower tickets, leases for neither.
+//
+// This needs two things of callers. A caller that acquires a second lease while it holds one is a holder that waits; it may
+// deadlock with a ticket, until MaxHold. And callers that release soon: a free key is kept idle for as long as the
+// slowest of the waiter's other keys is held.
+//
+// # What is lost
+//
+// A keep lapses after two polls (keepTime) when the waiter does not renew it with an attempt. So a process that dies as a
+// waiter delays others by that time, once. A release does not shorten a keep. A waiter that gives up removes its keeps with
+// a script. Between the end of T and the next attempt of a waiter whose keep T had overwritten, a claim without
+// a ticket may take the key: one for each key and each lower ticket, so the argument above is not touched. When Redis
+// loses the ticket counter, a waiter that has a higher ticket raises it with its next refusal.
+type line struct {
+	counters []string // the fencing counter and the ticket counter
+	keeps    []string // by key
+	old      []string // the counters of an older version, while the Locker has not checked them
+
+	refusals int
+	ticket   int64 // what the next attempt says: noTicket, drawTicket or the number
+}
+
+// What an attempt says instead of a number.
+const (
+	noTicket   = -1
+	drawTicket = 0
+)
+
+// maxRefusals is how many refusals a claim accepts before the next one gives it a ticket. The first two are common
+// without any contention to speak of: the second attempt follows the subscription.
+const maxRefusals = 2
+
+func newLine(b *redisBackend, keys []string) *line {
+	n := &line{counters: []string{b.fenceName(), b.ticketName()}, ticket: noTicket}
+	for _, key := range keys {
+		n.keeps = append(n.keeps, b.keepName(key))
+		if !b.checked.Load() {
+			n.old = append(n.old, b.oldFenceName(key))
+		}
+	}
+	return n
+}
+
+// attempt prepares the next attempt; one that is not repeated never draws a ticket.
+func (n *line) attempt(repeated bool) {
+	if n != nil && n.ticket == noTicket && repeated && n.refusals >= maxRefusals {
+		n.ticket = drawTicket
+	}
+}
+
+// refused records that an attempt was refused, and returns for how long the keys are kept for the claim, zero when they
+// are not.
+func (n *line) refused(ticket int64, set settings) time.Duration {
+	if n == nil {
+		return 0
+	}
+	n.refusals++
+	if ticket == 0 {
+		return 0
+	}
+	n.ticket = ticket
+	return set.keepTime()
+}
+
+// kept reports whether Redis may keep a key for the claim.
+func (n *line) kept() bool { return n != nil && n.ticket != noTicket }
+
+// names are the names that the acquire script gets after those of the locks.
+func (n *line) names() []string {
+	if n == nil {
+		return nil
+	}
+	names := append([]string{}, n.counters...)
+	return append(append(names, n.keeps...), n.old...)
+}
+
+// number is what the attempt under way says.
+func (n *line) number() int64 {
+	if n == nil {
+		return noTicket
+	}
+	return n.ticket
+}

@@ -1,0 +1,40 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// errReplicas is a grant that too few replicas have received.
+var errReplicas = errors.New("too few replicas have the keys")
+
+// connection returns one connection to the node: WAIT counts what the same connection has written. The caller closes it.
+func (n *redisNode) connection(ctx context.Context) (*redis.Conn, error) {
+	switch client := n.client.(type) {
+	case *redis.Client:
+		return client.Conn(), nil
+	case *redis.ClusterClient:
+		master, err := client.MasterForKey(ctx, n.claim.locks[0])
+		if err != nil {
+			return nil, err
+		}
+		return master.Conn(), nil
+	}
+	return nil, fmt.Errorf("client is a %T, which has no single connection", n.client)
+}
+
+// waitReplicas returns when as many replicas as the settings ask for have received what the connection wrote, or
+// errReplicas when they have not within the time.
+func waitReplicas(ctx context.Context, conn *redis.Conn, set settings) error {
+	n, err := conn.Wait(ctx, set.replicas, set.replicasWait).Result()
+	if err != nil {
+		return err
+	}
+	if n < int64(set.replicas) {
+		return fmt.Errorf("%w: %d of %d after %v", errReplicas, n, set.replicas, set.replicasWait)
+	}
+	return nil
+}
