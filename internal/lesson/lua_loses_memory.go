@@ -171,7 +171,6 @@ func afterLoss(ctx context.Context, e *Env, behind *inventorylab.Lab, open func(
 	if err != nil {
 		return err
 	}
-	// The replica that was answered before the loss learns of the new epoch, and reports what it knows.
 	if _, err := behind.Reserve(ctx, "ONE-MORE", []inventoryapi.Line{{SKU: sku, Quantity: 1}}); !errors.Is(err, inventoryapi.ErrOutOfStock) {
 		return fmt.Errorf("one more than there is: %w", err)
 	}
@@ -179,7 +178,12 @@ func afterLoss(ctx context.Context, e *Env, behind *inventorylab.Lab, open func(
 	if err != nil {
 		return err
 	}
-	operations, units, err := next.Lost(ctx)
+	// The replica that was answered before the loss looks in MySQL for each order, and reports those that are not there.
+	var operations, units int64
+	err = e.Until(ctx, "the loss is reported", func(ctx context.Context) (_ bool, err error) {
+		operations, units, err = next.Lost(ctx)
+		return operations >= luaUnheard, err
+	})
 	if err != nil {
 		return err
 	}

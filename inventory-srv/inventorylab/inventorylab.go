@@ -136,9 +136,11 @@ func (l *Lab) openCounters(ctx context.Context, cfg Config, locker strategy.Lock
 	}
 	l.redis = redisstock.New(redisstock.Config{Client: client, Store: l.store, Locker: locker, Log: cfg.Log, Prefix: prefix})
 	l.close = append(l.close, l.redis.Close)
-	if !cfg.Idle {
-		l.close = append(l.close, l.redis.RunInBackground(context.WithoutCancel(ctx)))
+	run := l.redis.RunInBackground
+	if cfg.Idle {
+		run = l.redis.WatchInBackground
 	}
+	l.close = append(l.close, run(context.WithoutCancel(ctx)))
 }
 
 // Lost returns what Redis had answered and lost before MySQL heard of it, as far as labs have found out: operations, and the units

@@ -2,9 +2,11 @@ package redisstock
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,7 +33,7 @@ type Config struct {
 	Registry prometheus.Registerer // nil: nothing is registered
 
 	Prefix     string        // of all keys; it has a hash tag, so that they are in one slot of a Cluster. Default "{holdfast-stock}:"
-	MaxWaiting int           // entries that MySQL has not followed yet, beyond which nothing is reserved. Default 10,000
+	MaxWaiting int           // entries that MySQL has not followed yet, beyond which nothing is reserved. Default 10,000. See maxAnswered
 	OrderLife  time.Duration // how long an order stays in Redis after MySQL has followed it: longer than a reserve may be repeated. Default 15 min
 }
 
@@ -64,15 +66,16 @@ type Counters struct {
 	cfg     Config
 	scripts scripts
 	keys    []string // meta and log
-	calls   *batch.Batcher[call, []string]
+	replica string   // the name of this process in Redis
+	calls   *batch.Batcher[call, reply]
 	nudge   chan struct{} // has this replica stand for election before the first SKU is in Redis
 	metrics *metrics
 	inUse   atomic.Bool
 
-	mu    sync.Mutex
-	epoch int64
-	seen  int64 // the highest seq that was answered in this epoch
-	net   int64 // and the net with it
+	mu       sync.Mutex
+	epoch    int64
+	received map[int64]int64 // by epoch, the current one and the one before: the highest number of an answer
+	answered answered
 }
 
 // call is one question. Those that are to travel in company, as reservations are, share one execution of their script.
@@ -81,6 +84,16 @@ type call struct {
 	epoch   int64 // 0: the current one
 	args    []any
 	company bool
+
+	operation store.Operation // "": its answer has no number
+	orderNo   string          // "": it is no operation of an order
+}
+
+// reply is the answer to a call.
+type reply struct {
+	fields []string
+	epoch  int64 // in which it was given
+	resent bool  // the call was sent before and got no answer: it may have been executed then, in an earlier epoch
 }
 
 // New makes the counters and asks nothing yet.
@@ -96,7 +109,7 @@ func New(cfg Config) *Counters {
 	}
 	c := &Counters{
 		cfg: cfg, scripts: newScripts(), keys: []string{cfg.Prefix + "meta", cfg.Prefix + "log"}, nudge: make(chan struct{}, 1),
-		metrics: newMetrics(cfg.Registry),
+		metrics: newMetrics(cfg.Registry), replica: rand.Text(), received: map[int64]int64{},
 	}
 	c.calls = batch.New(c.flush, batch.WithMaxWeight(maxPipeline), batch.WithTimeout(pipelineTimeout), batch.WithPatience(answerGrace))
 	return c
@@ -105,32 +118,15 @@ func New(cfg Config) *Counters {
 // Close waits for the calls that are on their way.
 func (c *Counters) Close() error { return c.calls.Close() }
 
-// state returns the epoch to work in and the highest seq that was answered in it.
-func (c *Counters) state() (epoch, seen int64) {
+// state returns the epoch to work in and the highest number of an answer in it.
+func (c *Counters) state() (epoch, received int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.epoch, c.seen
+	return c.epoch, c.received[c.epoch]
 }
 
 // prefix is what the keys of an epoch begin with.
 func (c *Counters) prefix(epoch int64) string { return fmt.Sprintf("%s%d:", c.cfg.Prefix, epoch) }
-
-// saw remembers the newest entry that this replica was told of. If Redis should ever know less than that, it has lost something.
-func (c *Counters) saw(epoch int64, seqText, netText string) {
-	seq, err := strconv.ParseInt(seqText, 10, 64)
-	if err != nil || seq == 0 {
-		return
-	}
-	net, err := strconv.ParseInt(netText, 10, 64)
-	if err != nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if epoch == c.epoch && seq > c.seen {
-		c.seen, c.net = seq, net
-	}
-}
 
 // The verdicts of the scripts.
 const (
@@ -150,35 +146,65 @@ const (
 )
 
 // do executes one call together with others, in the epoch of the moment.
-func (c *Counters) do(ctx context.Context, one call) ([]string, error) {
+func (c *Counters) do(ctx context.Context, one call) (reply, error) {
+	if one.orderNo != "" && c.full() {
+		return reply{fields: []string{verdictBusy}}, nil
+	}
+	resent := false
 	for {
-		epoch, _ := c.state()
-		if epoch == 0 {
-			if err := c.refresh(ctx); err != nil {
-				return nil, err
-			}
-			if epoch, _ = c.state(); epoch == 0 {
-				return nil, errShut
-			}
-		}
-		answer, err := c.calls.Do(ctx, one, 1)
-		if own := batchfault.Of(err); own != nil {
-			return nil, own
-		}
-		if err != nil {
-			return nil, errRedis.Wrap(err)
-		}
-		err = shut(answer)
+		r, err := c.try(ctx, one)
+		resent = resent || r.resent
 		if err == nil {
-			return answer, nil
+			return r, nil
 		}
+		if again, ok := errors.AsType[*anotherEpoch](err); ok {
+			if one.epoch == 0 {
+				continue
+			}
+			err = again.cause
+		}
+		if resent && one.orderNo != "" {
+			err = errRedis.Wrap(err)
+		}
+		return reply{}, err
+	}
+}
+
+// anotherEpoch is a refusal after which there is a new epoch, in which the call may succeed.
+type anotherEpoch struct{ cause error }
+
+// Error implements error.
+func (e *anotherEpoch) Error() string { return e.cause.Error() }
+
+// try executes one call in one epoch. *anotherEpoch when that has ended meanwhile.
+func (c *Counters) try(ctx context.Context, one call) (reply, error) {
+	epoch, _ := c.state()
+	if epoch == 0 {
 		if err := c.refresh(ctx); err != nil {
-			return nil, err
+			return reply{}, err
 		}
-		if now, _ := c.state(); one.epoch != 0 || now == epoch {
-			return nil, err
+		if epoch, _ = c.state(); epoch == 0 {
+			return reply{}, errShut
 		}
 	}
+	r, err := c.calls.Do(ctx, one, 1)
+	if own := batchfault.Of(err); own != nil {
+		return reply{}, own
+	}
+	if err != nil {
+		return reply{}, errRedis.Wrap(err)
+	}
+	refusal := shut(r.fields)
+	if refusal == nil {
+		return r, nil
+	}
+	if err := c.refresh(ctx); err != nil {
+		return r, err
+	}
+	if now, _ := c.state(); now != epoch {
+		return r, &anotherEpoch{refusal}
+	}
+	return r, refusal
 }
 
 // shut returns errShut for an answer by which the epoch must not be worked with.
@@ -190,30 +216,16 @@ func shut(answer []string) error {
 	return nil
 }
 
-// refresh reads from MySQL which epoch it is. That Redis says it would prove nothing: it may be an old replica. Whoever comes
-// from an epoch that ended with a loss reports what it had been answered.
+// refresh reads from MySQL which epoch it is. That Redis says it would prove nothing: it may be an old replica.
 func (c *Counters) refresh(ctx context.Context) error {
 	p, err := c.cfg.Store.Position(ctx)
 	if err != nil {
 		return fault.From(err).NotExecuted().Wrap(err)
 	}
 	c.mu.Lock()
-	was, seen, net := c.epoch, c.seen, c.net
-	if p.Epoch != was {
-		c.epoch, c.seen, c.net = p.Epoch, 0, 0
-	}
-	c.mu.Unlock()
-	if was == 0 || was == p.Epoch || seen == 0 {
-		return nil
-	}
-	loss, ok, err := c.cfg.Store.ReportLoss(ctx, was, seen, net)
-	if err != nil {
-		c.cfg.Log.WarnContext(ctx, "what Redis lost is not reported", "epoch", was, "seq", seen, "net", net, "err", err)
-		return nil
-	}
-	if ok {
-		c.cfg.Log.ErrorContext(ctx, "redis has lost what it had answered",
-			"epoch", was, "reason", loss.Reason, "operations", loss.Operations, "units", loss.Units)
-	}
+	defer c.mu.Unlock()
+	c.epoch = p.Epoch
+	// Two refreshes may end in the wrong order, so that the epoch before comes back for a moment.
+	maps.DeleteFunc(c.received, func(epoch, _ int64) bool { return epoch < p.Epoch-1 })
 	return nil
 }

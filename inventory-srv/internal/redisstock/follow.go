@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -53,7 +52,7 @@ func (w *writer) read(ctx context.Context, forced bool) ([]store.StreamEntry, er
 	var verdict *redis.Cmd
 	var found *redis.XMessageSliceCmd
 	_, err := w.cfg.Client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-		verdict = tx.EvalSha(ctx, w.scripts.read.Hash(), w.keys, w.prefix(w.position.Epoch), w.position.Epoch, 0, w.position.AppliedID, flag(forced))
+		verdict = tx.EvalSha(ctx, w.scripts.read.Hash(), w.keys, w.prefix(w.position.Epoch), w.position.Epoch, "", 0, w.position.AppliedID, flag(forced))
 		found = tx.XRangeN(ctx, w.keys[1], "("+w.position.AppliedID, "+", readEntries)
 		return nil
 	})
@@ -81,11 +80,8 @@ func parseEntries(messages []redis.XMessage) ([]store.StreamEntry, error) {
 			return text
 		}
 		e := store.StreamEntry{ID: m.ID, Operation: store.Operation(field("o")), OrderNo: field("n"), Hash: field("h")}
-		var faults [3]error
-		e.Lines, faults[0] = store.ParseLines(field("l"))
-		e.Seq, faults[1] = strconv.ParseInt(field("q"), 10, 64)
-		e.Net, faults[2] = strconv.ParseInt(field("u"), 10, 64)
-		if err := errors.Join(faults[:]...); err != nil {
+		var err error
+		if e.Lines, err = store.ParseLines(field("l")); err != nil {
 			return nil, fmt.Errorf("entry %s: %w", m.ID, err)
 		}
 		if rooms := field("m"); rooms != "" {
@@ -100,7 +96,7 @@ func parseEntries(messages []redis.XMessage) ([]store.StreamEntry, error) {
 func (w *writer) ask(ctx context.Context, script *redis.Script, args ...any) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	all := append([]any{w.prefix(w.position.Epoch), w.position.Epoch, 0}, args...)
+	all := append([]any{w.prefix(w.position.Epoch), w.position.Epoch, "", 0}, args...)
 	answer, err := script.Run(ctx, w.cfg.Client, w.keys, all...).StringSlice()
 	if err == nil && len(answer) == 0 {
 		err = errors.New("a script gave no answer")

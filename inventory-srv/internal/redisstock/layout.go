@@ -85,7 +85,7 @@ func (c *Counters) closeSKU(ctx context.Context, sku string) error {
 	if _, err := c.do(ctx, c.layCall(row, false)); err != nil {
 		return err
 	}
-	_, err = c.do(ctx, call{script: c.scripts.close, args: []any{sku, row.Opening}})
+	_, err = c.do(ctx, call{script: c.scripts.close, args: []any{sku, row.Opening}, operation: store.EntryClose})
 	return err
 }
 
@@ -175,7 +175,4 @@ func (c *Counters) InUse(ctx context.Context) (bool, error) {
 }
 
 // HasLost reports whether Redis has ever lost something.
-func (c *Counters) HasLost(ctx context.Context) (bool, error) {
-	losses, err := c.cfg.Store.Losses(ctx)
-	return len(losses) > 0, err
-}
+func (c *Counters) HasLost(ctx context.Context) (bool, error) { return c.cfg.Store.HasLost(ctx) }

@@ -30,7 +30,7 @@ const (
 	Away                     // a SKU is not in Redis, or not yet
 	Unknown                  // Redis does not know the order: ask MySQL
 	Buried                   // a tombstone was written; MySQL's is to follow
-	Busy                     // MySQL is too far behind
+	Busy                     // MySQL is too far behind, nothing was executed
 )
 
 // Answer is the answer to an operation.
@@ -49,7 +49,7 @@ func (c *Counters) reserveCall(r Reservation) call {
 	for _, l := range r.Lines {
 		args = append(args, l.SKU, l.Quantity)
 	}
-	return call{script: c.scripts.reserve, args: args, company: true}
+	return call{script: c.scripts.reserve, args: args, company: true, operation: store.EntryReserve, orderNo: r.OrderNo}
 }
 
 func flag(on bool) string {
@@ -65,7 +65,7 @@ func (c *Counters) Reserve(ctx context.Context, r Reservation) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return reserved(r, answer)
+	return reserved(r, answer.fields)
 }
 
 // reserved reads the answer to a reserve.
@@ -110,24 +110,26 @@ func (r Reservation) requested(sku string) int64 {
 // Confirm makes a reservation a sale, Release gives it back. checked says that MySQL was asked and does not know the order: a
 // release writes a tombstone then.
 func (c *Counters) Confirm(ctx context.Context, orderNo string) (Answer, error) {
-	return c.end(ctx, "confirm", orderNo, false)
+	return c.end(ctx, store.EntryConfirm, orderNo, false)
 }
 
 // Release is described at Confirm.
 func (c *Counters) Release(ctx context.Context, orderNo string, checked bool) (Answer, error) {
-	return c.end(ctx, "release", orderNo, checked)
+	return c.end(ctx, store.EntryRelease, orderNo, checked)
 }
 
-func (c *Counters) end(ctx context.Context, operation, orderNo string, checked bool) (Answer, error) {
-	answer, err := c.do(ctx, call{script: c.scripts.end, args: []any{operation, orderNo, flag(checked), c.life()}})
+func (c *Counters) end(ctx context.Context, operation store.Operation, orderNo string, checked bool) (Answer, error) {
+	r, err := c.do(ctx, call{
+		script: c.scripts.end, args: []any{string(operation), orderNo, flag(checked), c.life()}, operation: operation, orderNo: orderNo,
+	})
 	if err != nil {
 		return Answer{}, err
 	}
-	a := Answer{Epoch: c.Epoch()}
+	a, answer := Answer{Epoch: r.epoch}, r.fields
 	switch answer[0] {
 	case verdictOK:
 		if answer[4] == "1" {
-			a.EntryID = answer[3]
+			a.EntryID = answer[2]
 		}
 	case verdictClosed:
 		a.Outcome = Closed
@@ -137,6 +139,8 @@ func (c *Counters) end(ctx context.Context, operation, orderNo string, checked b
 		a.Outcome = Unknown
 	case verdictBuried:
 		a.Outcome = Buried
+	case verdictBusy:
+		a.Outcome = Busy
 	default:
 		return Answer{}, fmt.Errorf("%s %s: Redis answered %q", operation, orderNo, answer)
 	}
@@ -171,6 +175,12 @@ func (c *Counters) AtGate(ctx context.Context, rows map[string]store.RedisRow, r
 		calls = append(calls, c.reserveCall(r))
 	}
 	answers, errs := make([]Answer, len(reservations)), make([]error, len(reservations))
+	if c.full() {
+		for i := range answers {
+			answers[i].Outcome = Busy
+		}
+		return answers, errs
+	}
 	for _, r := range c.pipeline(ctx, lays) {
 		if err := laid(r); err != nil { // short of units of which Redis was not told is not short
 			for i := range errs {
@@ -184,10 +194,12 @@ func (c *Counters) AtGate(ctx context.Context, rows map[string]store.RedisRow, r
 		switch {
 		case r.err != nil:
 			errs[i] = errRedis.Wrap(r.err)
-		case shut(r.answer) != nil:
-			errs[i] = shut(r.answer)
+		case shut(r.fields) != nil && r.resent:
+			errs[i] = errRedis.Wrap(shut(r.fields))
+		case shut(r.fields) != nil:
+			errs[i] = shut(r.fields)
 		default:
-			answers[i], errs[i] = reserved(reservations[i], r.answer)
+			answers[i], errs[i] = reserved(reservations[i], r.fields)
 		}
 	}
 	return answers, errs
@@ -198,9 +210,9 @@ func laid(r result) error {
 	switch {
 	case r.err != nil:
 		return errRedis.NotExecuted().Wrap(r.err)
-	case shut(r.answer) != nil:
-		return shut(r.answer)
-	case r.answer[0] == verdictOld:
+	case shut(r.fields) != nil:
+		return shut(r.fields)
+	case r.fields[0] == verdictOld:
 		return stock.ErrContended.WithText("the stock is being moved, ask again")
 	}
 	return nil

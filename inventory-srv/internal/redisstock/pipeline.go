@@ -10,20 +10,20 @@ import (
 )
 
 // flush sends the calls in one pipeline.
-func (c *Counters) flush(ctx context.Context, b *batch.Batch[call, []string]) {
+func (c *Counters) flush(ctx context.Context, b *batch.Batch[call, reply]) {
 	calls := b.Calls()
 	items := make([]call, len(calls))
 	for i, one := range calls {
 		items[i] = one.Item
 	}
 	for i, r := range c.pipeline(ctx, items) {
-		calls[i].Answer(r.answer, r.err)
+		calls[i].Answer(r.reply, r.err)
 	}
 }
 
 type result struct {
-	answer []string
-	err    error
+	reply
+	err error
 }
 
 // pipeline executes the calls in their order. Those that got no answer are sent once more: as every script is idempotent, that
@@ -34,8 +34,8 @@ func (c *Counters) pipeline(ctx context.Context, calls []call) []result {
 	for i := range calls {
 		left[i] = i
 	}
-	for range 2 {
-		if left = c.send(ctx, calls, left, results); len(left) == 0 {
+	for try := range 2 {
+		if left = c.send(ctx, calls, left, try > 0, results); len(left) == 0 {
 			break
 		}
 		if ctx.Err() != nil {
@@ -84,23 +84,23 @@ func (c *Counters) packets(calls []call, left []int, epoch int64) []*packet {
 }
 
 // send sends those calls of which the indexes are left and returns the indexes of those without an answer.
-func (c *Counters) send(ctx context.Context, calls []call, left []int, results []result) (unanswered []int) {
-	epoch, seen := c.state()
+func (c *Counters) send(ctx context.Context, calls []call, left []int, resent bool, results []result) (unanswered []int) {
+	epoch, received := c.state()
 	packets := c.packets(calls, left, epoch)
 	pipe := c.cfg.Client.Pipeline()
 	for _, p := range packets {
-		p.cmd = pipe.EvalSha(ctx, p.script.Hash(), c.keys, append([]any{c.prefix(p.epoch), p.epoch, seen}, p.args...)...)
+		p.cmd = pipe.EvalSha(ctx, p.script.Hash(), c.keys, append([]any{c.prefix(p.epoch), p.epoch, c.replica, received}, p.args...)...)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	for _, p := range packets {
 		for n, i := range p.of {
-			answer, err := p.answer(n)
-			results[i] = result{answer, err}
+			fields, err := p.answer(n)
 			if err != nil {
 				unanswered = append(unanswered, i)
-			} else if answer[0] == verdictOK && len(answer) > 2 {
-				c.saw(epoch, answer[1], answer[2])
+			} else {
+				err = c.receive(p.epoch, calls[i], fields)
 			}
+			results[i] = result{reply{fields: fields, epoch: p.epoch, resent: resent}, err}
 		}
 	}
 	return unanswered

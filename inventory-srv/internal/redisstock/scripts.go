@@ -42,9 +42,15 @@ var readSource string
 //go:embed scripts/followed.lua
 var followedSource string
 
+//go:embed scripts/watch.lua
+var watchSource string
+
+//go:embed scripts/shut.lua
+var shutSource string
+
 // scripts are what Redis is asked to do, each with the common part before it.
 type scripts struct {
-	reserve, end, remember, lay, close, compensate, begin, fill, open, read, followed *redis.Script
+	reserve, end, remember, lay, close, compensate, begin, fill, open, read, followed, watch, shut *redis.Script
 }
 
 func newScripts() scripts {
@@ -52,6 +58,6 @@ func newScripts() scripts {
 	return scripts{
 		reserve: with(reserveSource), end: with(endSource), remember: with(rememberSource), lay: with(laySource), close: with(closeSource),
 		compensate: with(compensateSource), begin: with(beginSource), fill: with(fillSource), open: with(openSource), read: with(readSource),
-		followed: with(followedSource),
+		followed: with(followedSource), watch: with(watchSource), shut: with(shutSource),
 	}
 }

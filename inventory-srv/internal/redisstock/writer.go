@@ -53,7 +53,7 @@ func (e *errNotOpen) Error() string {
 func (c *Counters) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { c.watch(ctx) })
+	running.Go(func() { c.Watch(ctx) })
 	for c.needed(ctx) {
 		if err := c.write(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Log.WarnContext(ctx, "the writer of the Redis stream starts again", "err", err)
@@ -64,9 +64,18 @@ func (c *Counters) Run(ctx context.Context) {
 
 // RunInBackground starts Run and returns the function that ends it and waits for its end.
 func (c *Counters) RunInBackground(ctx context.Context) (stop func() error) {
+	return inBackground(ctx, c.Run)
+}
+
+// WatchInBackground is RunInBackground for Watch.
+func (c *Counters) WatchInBackground(ctx context.Context) (stop func() error) {
+	return inBackground(ctx, c.Watch)
+}
+
+func inBackground(ctx context.Context, run func(context.Context)) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { c.Run(ctx) })
+	running.Go(func() { run(ctx) })
 	return func() error {
 		cancel()
 		running.Wait()
@@ -86,18 +95,6 @@ func (c *Counters) needed(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		case <-time.After(look):
-		}
-	}
-}
-
-// watch learns of new epochs, so that a replica without orders reports what it knows of a loss too.
-func (c *Counters) watch(ctx context.Context) {
-	for pause(ctx, look) {
-		if epoch, _ := c.state(); epoch == 0 {
-			continue
-		}
-		if err := c.refresh(ctx); err != nil && ctx.Err() == nil {
-			c.cfg.Log.WarnContext(ctx, "the position is not known", "err", err)
 		}
 	}
 }

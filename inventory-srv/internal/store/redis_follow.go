@@ -30,8 +30,6 @@ const (
 // StreamEntry is one entry of the stream.
 type StreamEntry struct {
 	ID        string
-	Seq       int64
-	Net       int64
 	Operation Operation
 	OrderNo   string
 	Hash      string
@@ -77,7 +75,7 @@ func (s *Store) Follow(ctx context.Context, token, epoch int64, after, by string
 			return err
 		}
 		last := entries[len(entries)-1]
-		err = tx.Exec("UPDATE redis_stream SET applied_id = ?, applied_seq = ?, applied_net = ? WHERE id = 1", last.ID, last.Seq, last.Net).Error
+		err = tx.Exec("UPDATE redis_stream SET applied_id = ? WHERE id = 1", last.ID).Error
 		if err != nil {
 			return fmt.Errorf("write the position: %w", err)
 		}

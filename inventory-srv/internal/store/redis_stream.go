@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"gorm.io/gorm"
 
@@ -14,18 +13,16 @@ import (
 
 // Position says how far MySQL has followed the stream of Redis, and in which epoch.
 type Position struct {
-	Fence      int64 // the newest token that has claimed the writing
-	Epoch      int64 // 0: Redis was never opened
-	Open       bool
-	AppliedID  string
-	AppliedSeq int64 // entries of this epoch, up to that one
-	AppliedNet int64 // units taken minus units given back in this epoch, up to it
+	Fence     int64 // the newest token that has claimed the writing
+	Epoch     int64 // 0: Redis was never opened
+	Open      bool
+	AppliedID string // of the last entry that was applied
 }
 
 // ErrStaleWriter is a writer whose lease has gone to another, which has claimed the fence or begun another epoch.
 var ErrStaleWriter = errors.New("a newer writer follows the stream")
 
-const selectPosition = "SELECT fence, epoch, open, applied_id, applied_seq, applied_net FROM redis_stream WHERE id = 1"
+const selectPosition = "SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1"
 
 // Position reads it.
 func (s *Store) Position(ctx context.Context) (Position, error) {
@@ -70,9 +67,6 @@ func (s *Store) ClaimWriting(ctx context.Context, token int64) (Position, error)
 	return p, err
 }
 
-// Loss is Redis having lost what it had promised.
-type Loss struct{ Reason string }
-
 // BeginEpoch closes the epoch that was and numbers the next one, which is shut until OpenEpoch. A loss is put on record, unless
 // it is nil; whatever Redis was still to be told about the old epoch is void, as its counters will be read anew.
 func (s *Store) BeginEpoch(ctx context.Context, token, epoch int64, loss *Loss) error {
@@ -85,13 +79,12 @@ func (s *Store) BeginEpoch(ctx context.Context, token, epoch int64, loss *Loss) 
 			return ErrStaleWriter
 		}
 		if loss != nil && was.Epoch > 0 {
-			err = tx.Exec("INSERT INTO redis_losses (epoch, reason, seq, net) VALUES (?, ?, ?, ?) ON DUPLICATE KEY UPDATE epoch = epoch",
-				was.Epoch, loss.Reason, was.AppliedSeq, was.AppliedNet).Error
+			err = tx.Exec("INSERT INTO redis_losses (epoch, reason) VALUES (?, ?) ON DUPLICATE KEY UPDATE epoch = epoch", was.Epoch, loss.Reason).Error
 			if err != nil {
 				return fmt.Errorf("record the loss: %w", err)
 			}
 		}
-		if err := tx.Exec("UPDATE redis_stream SET epoch = ?, open = 0, applied_id = '', applied_seq = 0, applied_net = 0 WHERE id = 1", epoch).Error; err != nil {
+		if err := tx.Exec("UPDATE redis_stream SET epoch = ?, open = 0, applied_id = '' WHERE id = 1", epoch).Error; err != nil {
 			return fmt.Errorf("begin epoch %d: %w", epoch, err)
 		}
 		if err := tx.Exec("UPDATE redis_quarantine SET compensated_at = UTC_TIMESTAMP(6) WHERE compensated_at IS NULL").Error; err != nil {
@@ -116,45 +109,6 @@ func (s *Store) OpenEpoch(ctx context.Context, token, epoch int64, id string) er
 		}
 		return nil
 	})
-}
-
-// LossRecord is what is known of one loss.
-type LossRecord struct {
-	Epoch      int64 // that ended with it
-	Reason     string
-	Operations int64 // that Redis had answered and MySQL never heard of, as far as replicas have reported
-	Units      int64 // that those operations had taken, less what they had given back
-	NoticedAt  time.Time
-}
-
-// Losses returns all of them, the newest last.
-func (s *Store) Losses(ctx context.Context) ([]LossRecord, error) {
-	var all []LossRecord
-	err := s.db.WithContext(ctx).Raw("SELECT epoch, reason, operations, units, noticed_at FROM redis_losses ORDER BY epoch").Scan(&all).Error
-	if err != nil {
-		return nil, database.Fault(fmt.Errorf("read the losses: %w", err))
-	}
-	return all, nil
-}
-
-// ReportLoss adds what one replica knows of a loss: the last entry that it was answered in that epoch. It returns what the record
-// says then; false when that epoch did not end with a loss.
-func (s *Store) ReportLoss(ctx context.Context, epoch, seq, net int64) (LossRecord, bool, error) {
-	db := s.db.WithContext(ctx)
-	// units first: an assignment sees the columns that those before it have changed.
-	err := db.Exec("UPDATE redis_losses SET units = IF(? - seq > operations, ? - net, units), operations = GREATEST(operations, ? - seq) WHERE epoch = ?",
-		seq, net, seq, epoch).Error
-	if err != nil {
-		return LossRecord{}, false, database.Fault(fmt.Errorf("report a loss: %w", err))
-	}
-	var found []LossRecord
-	if err := db.Raw("SELECT epoch, reason, operations, units, noticed_at FROM redis_losses WHERE epoch = ?", epoch).Scan(&found).Error; err != nil {
-		return LossRecord{}, false, database.Fault(fmt.Errorf("read the loss: %w", err))
-	}
-	if len(found) == 0 {
-		return LossRecord{}, false, nil
-	}
-	return found[0], true, nil
 }
 
 // InRedis reports whether any SKU was ever stored in Redis.

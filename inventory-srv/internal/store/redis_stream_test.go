@@ -3,9 +3,11 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -41,7 +43,7 @@ func inRedis(t *testing.T) *store.Store {
 // entry makes one of a stream; its number is its place.
 func entry(n int64, operation store.Operation, orderNo string, quantity int64) store.StreamEntry {
 	return store.StreamEntry{
-		ID: fmt.Sprintf("2-%d", n), Seq: n, Net: n, Operation: operation, OrderNo: orderNo,
+		ID: fmt.Sprintf("2-%d", n), Operation: operation, OrderNo: orderNo,
 		Hash: stock.Request{Lines: []stock.Line{{SKU: "MUG", Quantity: quantity}}}.Hash(), Lines: []store.PricedLine{{SKU: "MUG", Quantity: quantity, UnitPriceCents: 1290}},
 	}
 }
@@ -71,7 +73,7 @@ func TestFollow_Once(t *testing.T) {
 	}
 	wantRedisRow(t, s, 13, 4, 3)
 	p, err := s.Position(ctx)
-	if diff := cmp.Diff(store.Position{Fence: 5, Epoch: 1, Open: true, AppliedID: "2-5", AppliedSeq: 5, AppliedNet: 5}, p); err != nil || diff != "" {
+	if diff := cmp.Diff(store.Position{Fence: 5, Epoch: 1, Open: true, AppliedID: "2-5"}, p); err != nil || diff != "" {
 		t.Errorf("error %v, the position:\n%s", err, diff)
 	}
 	if err := s.Follow(ctx, 5, 1, "2-2", "redis-lua", []store.StreamEntry{entry(3, store.EntryReserve, "D", 1)}); !errors.Is(err, store.ErrStaleWriter) {
@@ -169,24 +171,92 @@ func TestFollow_Drift(t *testing.T) {
 	wantRedisRow(t, s, 20, 0, 0)
 }
 
-// TestReportLoss: the record has what the replica that knew most had been answered.
-func TestReportLoss(t *testing.T) {
+// TestMissing: MySQL has an operation when the reservation shows it, or when its entry was refused.
+func TestMissing(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
 	ctx := t.Context()
-	if err := s.Follow(ctx, 5, 1, "1-0", "redis-lua", []store.StreamEntry{entry(1, store.EntryReserve, "A", 1)}); err != nil {
+	if err := s.Ledger().Release(ctx, "VOID", nil); err != nil {
 		t.Fatal(err)
 	}
+	entries := []store.StreamEntry{
+		entry(1, store.EntryReserve, "HELD", 1), entry(2, store.EntryReserve, "SOLD", 1), entry(3, store.EntryConfirm, "SOLD", 1),
+		entry(4, store.EntryReserve, "BACK", 1), entry(5, store.EntryRelease, "BACK", 1), entry(6, store.EntryReserve, "VOID", 1),
+	}
+	if err := s.Follow(ctx, 5, 1, "1-0", "redis-lua", entries); err != nil {
+		t.Fatal(err)
+	}
+	var answered, want []store.Answered
+	for _, a := range []struct {
+		operation store.Operation
+		order     string
+		entry     int
+		missing   bool
+	}{
+		{store.EntryReserve, "HELD", 1, false},
+		{store.EntryConfirm, "HELD", 7, true},
+		{store.EntryRelease, "HELD", 8, true},
+		{store.EntryReserve, "SOLD", 2, false},
+		{store.EntryConfirm, "SOLD", 3, false},
+		{store.EntryReserve, "BACK", 4, false},
+		{store.EntryRelease, "BACK", 5, false},
+		{store.EntryReserve, "VOID", 6, false}, // refused, which Redis was told
+		{store.EntryReserve, "VOID", 9, true},
+		{store.EntryReserve, "NEVER", 10, true},
+	} {
+		one := store.Answered{EntryID: fmt.Sprintf("2-%d", a.entry), Operation: a.operation, OrderNo: a.order}
+		answered = append(answered, one)
+		if a.missing {
+			want = append(want, one)
+		}
+	}
+	got, err := s.Missing(ctx, 1, answered)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, missing (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestRecordLoss has replicas report at the same time, some of them the same operations: each counts once. An epoch that ended without
+// a record gets one.
+func TestRecordLoss(t *testing.T) {
+	t.Parallel()
+	s := inRedis(t)
+	ctx := t.Context()
 	if err := s.BeginEpoch(ctx, 5, 2, &store.Loss{Reason: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	for _, report := range []struct{ seq, net, operations, units int64 }{{1, 1, 0, 0}, {4, 9, 3, 8}, {3, 20, 3, 8}, {6, 5, 5, 4}} {
-		got, ok, err := s.ReportLoss(ctx, 1, report.seq, report.net)
-		if err != nil || !ok || got.Operations != report.operations || got.Units != report.units {
-			t.Errorf("after seq %d: %+v, %v, error %v; want %d operations, %d units", report.seq, got, ok, err, report.operations, report.units)
-		}
+	if lost, err := s.HasLost(ctx); err != nil || !lost {
+		t.Errorf("has lost: %v, error %v", lost, err)
 	}
-	if _, ok, err := s.ReportLoss(ctx, 7, 1, 1); err != nil || ok {
-		t.Errorf("an epoch that did not end with a loss: %v, %v", ok, err)
+	operation := func(o store.Operation, no string, units int64) store.Answered {
+		return store.Answered{EntryID: "2-1", Operation: o, OrderNo: no, Units: units}
+	}
+	var reports sync.WaitGroup
+	for _, r := range [][]store.Answered{
+		{operation(store.EntryReserve, "A", 3), operation(store.EntryReserve, "B", 4)},
+		{operation(store.EntryReserve, "B", 4), operation(store.EntryRelease, "B", -4), operation(store.EntryConfirm, "C", 0)},
+	} {
+		reports.Go(func() {
+			if _, err := s.RecordLoss(ctx, 1, r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	reports.Wait()
+	last, err := s.RecordLoss(ctx, 7, []store.Answered{operation(store.EntryReserve, "D", 2)})
+	if err != nil || last.Operations != 1 || last.Units != 2 {
+		t.Errorf("a loss that was noticed late: %+v, error %v", last, err)
+	}
+	got, err := s.Losses(ctx)
+	if err != nil || len(got) != 2 {
+		t.Fatalf("losses %+v, error %v", got, err)
+	}
+	for i, want := range []store.LossRecord{
+		{Epoch: 1, Reason: "test", Operations: 4, Units: 3, Orders: []string{"A", "B"}},
+		{Epoch: 7, Reason: last.Reason, Operations: 1, Units: 2, Orders: []string{"D"}},
+	} {
+		if diff := cmp.Diff(want, got[i], cmpopts.IgnoreFields(store.LossRecord{}, "NoticedAt")); diff != "" {
+			t.Errorf("loss %d (-want +got):\n%s", i, diff)
+		}
 	}
 }

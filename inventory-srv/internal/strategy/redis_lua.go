@@ -119,7 +119,8 @@ func (s *RedisLua) visitGate(ctx context.Context, r redisstock.Reservation) (red
 // atGate decides the orders that have come while the gate was last held. The stock rows are locked, so that no delivery comes in
 // and no layout changes while Redis decides.
 func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reservation, redisstock.Answer]) {
-	calls := b.Open(b.Calls()) // until Redis is asked, whoever leaves has certainly not been served
+	calls := b.Open(b.Calls()) // a caller that leaves before Redis is asked has not been served
+	staged := map[*batch.Call[redisstock.Reservation, redisstock.Answer]]gateAnswer{}
 	var skus []string
 	for _, c := range calls {
 		for _, l := range c.Item.Lines {
@@ -131,22 +132,43 @@ func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reserva
 		var of []*batch.Call[redisstock.Reservation, redisstock.Answer]
 		for _, c := range b.Seal(calls) {
 			if err := firstRefusal(c.Item.Lines, refused); err != nil {
-				c.Answer(redisstock.Answer{}, err)
+				staged[c] = staged[c].next(redisstock.Answer{}, err)
 				continue
 			}
 			asked, of = append(asked, c.Item), append(of, c)
 		}
 		answers, errs := s.redis.AtGate(ctx, inRedis, asked)
 		for i, c := range of {
-			c.Answer(answers[i], errs[i])
+			staged[c] = staged[c].next(answers[i], errs[i])
 		}
 		return nil
 	})
-	if err != nil {
-		for _, c := range calls {
-			c.Answer(redisstock.Answer{}, err)
+	for _, c := range calls {
+		a := staged[c]
+		if err != nil {
+			a = a.next(redisstock.Answer{}, err)
+		}
+		if a.asked {
+			c.Answer(a.answer, a.err)
 		}
 	}
+}
+
+// gateAnswer is an order's answer so far. The zero value is that of an order of which Redis was not asked.
+type gateAnswer struct {
+	answer redisstock.Answer
+	err    error
+	asked  bool
+}
+
+// next returns the answer after another attempt for the same order. An attempt that failed says nothing about those before it: an order
+// that Redis has granted stays granted, and one whose outcome is unknown may have been executed.
+func (g gateAnswer) next(answer redisstock.Answer, err error) gateAnswer {
+	mayHold := g.asked && (g.err == nil && g.answer.Outcome == redisstock.Done || g.err != nil && fault.Ambiguous(g.err))
+	if mayHold && (err != nil || answer.Outcome == redisstock.Busy) {
+		return g
+	}
+	return gateAnswer{answer, err, true}
 }
 
 func firstRefusal(lines []store.PricedLine, refused map[string]error) error {
@@ -187,6 +209,9 @@ func (s *RedisLua) Confirm(ctx context.Context, orderNo string) error {
 			return nil
 		case a.Outcome == redisstock.Closed:
 			return stock.ErrClosed
+		case a.Outcome == redisstock.Busy:
+			pauseUpTo(ctx, behind)
+			continue
 		}
 		nobody, err := s.remember(ctx, orderNo)
 		if err != nil {
@@ -229,6 +254,9 @@ func (s *RedisLua) Release(ctx context.Context, orderNo string) error {
 			return stock.ErrConfirmed
 		case a.Outcome == redisstock.Buried:
 			return s.bury(ctx, orderNo)
+		case a.Outcome == redisstock.Busy:
+			pauseUpTo(ctx, behind)
+			continue
 		}
 		if checked, err = s.remember(ctx, orderNo); err != nil {
 			return err

@@ -162,7 +162,7 @@ func TestRedisLua_WriterStopped(t *testing.T) {
 // holdFollow stops the first instance's writer when it is about to apply entries.
 func holdFollow(t *testing.T, w *world) *hold {
 	t.Helper()
-	return watch(t, w.one.db).holdNext("SELECT fence, epoch, open, applied_id, applied_seq, applied_net FROM redis_stream WHERE id = 1 FOR UPDATE")
+	return watch(t, w.one.db).holdNext("SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1 FOR UPDATE")
 }
 
 // reserveWhenOpen asks again for as long as Redis is shut.
@@ -375,6 +375,7 @@ func TestRedisLua_Busy(t *testing.T) {
 	ctx := soon(t)
 	reserve(ctx, t, set, "ORDER-0", 1)
 	w.settle(t)
+	eventually(t, "the log has the last entry alone", func() bool { return w.redis.XLen(ctx, w.counters+"log").Val() == 1 })
 	_ = stop()
 	for i := range 3 {
 		reserve(ctx, t, set, fmt.Sprintf("ORDER-%d", i+1), 1)

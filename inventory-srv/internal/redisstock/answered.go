@@ -1,0 +1,165 @@
+package redisstock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"holdfast/inventory-srv/internal/store"
+)
+
+// maxAnswered is how many operations a replica remembers, in multiples of Config.MaxWaiting. Reservations reach MaxWaiting at most
+// while MySQL is behind; the rest is for confirms, releases and what MySQL has and the replica has not looked for yet. Beyond it
+// operations are Busy. Those that are on their way come on top.
+const maxAnswered = 4
+
+// answered are the operations that this replica was answered and that MySQL may not have. Counters.mu guards it.
+type answered struct {
+	list     []remembered
+	settling int // operations that settle has taken from the list
+}
+
+// remembered is an operation that was answered in an epoch.
+type remembered struct {
+	store.Answered
+	epoch int64
+}
+
+// remembers returns how many operations the replica remembers.
+func (c *Counters) remembers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.answered.list) + c.answered.settling
+}
+
+// full reports whether the replica can remember no more operations.
+func (c *Counters) full() bool {
+	return c.remembers() >= maxAnswered*c.cfg.MaxWaiting
+}
+
+// receive takes note of a call's answer: of its number, and of the operation until MySQL has it. That counts for answers of an
+// epoch that has ended meanwhile too.
+func (c *Counters) receive(epoch int64, one call, fields []string) error {
+	if one.operation == "" || fields[0] != verdictOK || fields[1] == "0" {
+		return nil
+	}
+	number, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("the number of an answer: %w", err)
+	}
+	r := remembered{epoch: epoch, Answered: store.Answered{EntryID: fields[2], Operation: one.operation, OrderNo: one.orderNo}}
+	if one.orderNo != "" {
+		if r.Units, err = units(one.operation, fields[3]); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.received[epoch] = max(c.received[epoch], number)
+	if one.orderNo != "" {
+		c.answered.list = append(c.answered.list, r)
+	}
+	return nil
+}
+
+// units returns how many units an operation takes. A release takes a negative number.
+func units(operation store.Operation, lines string) (int64, error) {
+	parsed, err := store.ParseLines(lines)
+	if err != nil {
+		return 0, err
+	}
+	sum := int64(0)
+	for _, l := range parsed {
+		sum += l.Quantity
+	}
+	switch operation {
+	case store.EntryReserve:
+		return sum, nil
+	case store.EntryRelease:
+		return -sum, nil
+	}
+	return 0, nil
+}
+
+// settle looks in MySQL for the operations that were answered. One that MySQL has is forgotten. One that it does not have is lost when
+// its epoch has ended, and is put on record; when its epoch goes on and MySQL has followed Redis beyond its entry, Redis has lost
+// it, and the epoch is shut. Nobody else calls it at the same time.
+func (c *Counters) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	p, err := c.cfg.Store.Position(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	list := c.answered.list
+	c.answered.list, c.answered.settling = nil, len(list)
+	c.mu.Unlock()
+
+	left, err := c.settled(ctx, p, list)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answered.list, c.answered.settling = append(left, c.answered.list...), 0
+	return err
+}
+
+// settled returns what is left of the list.
+func (c *Counters) settled(ctx context.Context, p store.Position, list []remembered) (left []remembered, err error) {
+	due := map[int64][]store.Answered{}
+	for _, r := range list {
+		if r.epoch == p.Epoch && before(p.AppliedID, r.EntryID) {
+			left = append(left, r)
+			continue
+		}
+		due[r.epoch] = append(due[r.epoch], r.Answered)
+	}
+	var faults []error
+	for epoch, operations := range due {
+		for chunk := range slices.Chunk(operations, store.KeyChunk) {
+			missing, err := c.cfg.Store.Missing(ctx, epoch, chunk)
+			switch {
+			case err != nil:
+				missing = chunk
+			case len(missing) == 0:
+			case epoch == p.Epoch:
+				err = c.shutEpoch(ctx, epoch, missing[0])
+			default:
+				if err = c.recordLoss(ctx, epoch, missing); err == nil {
+					missing = nil
+				}
+			}
+			faults = append(faults, err)
+			for _, a := range missing {
+				left = append(left, remembered{Answered: a, epoch: epoch})
+			}
+		}
+	}
+	return left, errors.Join(faults...)
+}
+
+// shutEpoch ends an epoch that goes on without an operation which it has answered.
+func (c *Counters) shutEpoch(ctx context.Context, epoch int64, missing store.Answered) error {
+	c.cfg.Log.ErrorContext(ctx, "MySQL has followed Redis past an operation and does not have it",
+		"epoch", epoch, "operation", missing.Operation, "order_no", missing.OrderNo, "entry", missing.EntryID)
+	why := fmt.Sprintf("entry %s of %s was answered and is not here", missing.EntryID, missing.OrderNo)
+	_, err := c.do(ctx, call{script: c.scripts.shut, epoch: epoch, args: []any{why}})
+	if errors.Is(err, errShut) {
+		return nil
+	}
+	return err
+}
+
+// recordLoss names operations that were lost with their epoch.
+func (c *Counters) recordLoss(ctx context.Context, epoch int64, lost []store.Answered) error {
+	loss, err := c.cfg.Store.RecordLoss(ctx, epoch, lost)
+	if err != nil {
+		return err
+	}
+	c.cfg.Log.ErrorContext(ctx, "Redis has lost operations", "epoch", epoch, "reason", loss.Reason, "reported", len(lost),
+		"operations", loss.Operations, "units", loss.Units, "noticed_at", loss.NoticedAt.Format(time.RFC3339))
+	return nil
+}

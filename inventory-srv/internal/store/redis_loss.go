@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/database"
+)
+
+// Loss is Redis having lost what it had answered.
+type Loss struct{ Reason string }
+
+// LossRecord is what is known of one loss. An operation that no replica has reported is in none of the figures.
+type LossRecord struct {
+	Epoch      int64 // that ended with it
+	Reason     string
+	Operations int64 // that Redis had answered and MySQL will never have
+	Units      int64 // that those operations had taken, less what they had given back
+	NoticedAt  time.Time
+	Orders     []string `gorm:"-"` // whose reserve is among the operations, in order-number order
+}
+
+// Answered is an operation that Redis has answered with ok. MySQL may not have it yet.
+type Answered struct {
+	EntryID   string
+	Operation Operation // EntryReserve, EntryConfirm or EntryRelease
+	OrderNo   string
+	Units     int64 // that it took, negative: gave back
+}
+
+// Missing returns the operations that MySQL does not have. They are of one epoch. MySQL has an operation when the order's reservation
+// shows it, or when the entry was refused.
+func (s *Store) Missing(ctx context.Context, epoch int64, answered []Answered) ([]Answered, error) {
+	var missing []Answered
+	for chunk := range slices.Chunk(answered, KeyChunk) {
+		orderNos := make([]string, len(chunk))
+		for i, a := range chunk {
+			orderNos[i] = a.OrderNo
+		}
+		states, err := s.States(ctx, orderNos)
+		if err != nil {
+			return nil, err
+		}
+		absent := slices.DeleteFunc(slices.Clone(chunk), func(a Answered) bool { return a.shownBy(states[a.OrderNo]) })
+		refused, err := s.quarantined(ctx, epoch, absent)
+		if err != nil {
+			return nil, err
+		}
+		missing = append(missing, slices.DeleteFunc(absent, func(a Answered) bool { return refused[a.EntryID] })...)
+	}
+	return missing, nil
+}
+
+// shownBy reports whether a reservation has this status because of the operation, or of one that followed it.
+func (a Answered) shownBy(status stock.Status) bool {
+	switch a.Operation {
+	case EntryReserve:
+		return status == stock.Reserved || status == stock.Confirmed || status == stock.Released
+	case EntryConfirm:
+		return status == stock.Confirmed
+	case EntryRelease:
+		return status == stock.Released
+	}
+	return false
+}
+
+// quarantined returns the ids of those operations' entries that were refused.
+func (s *Store) quarantined(ctx context.Context, epoch int64, operations []Answered) (map[string]bool, error) {
+	if len(operations) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(operations))
+	for i, a := range operations {
+		ids[i] = a.EntryID
+	}
+	var found []string
+	err := s.db.WithContext(ctx).Raw("SELECT entry_id FROM redis_quarantine WHERE epoch = ? AND entry_id IN ?", epoch, ids).Scan(&found).Error
+	if err != nil {
+		return nil, database.Fault(fmt.Errorf("read the quarantine: %w", err))
+	}
+	refused := make(map[string]bool, len(found))
+	for _, id := range found {
+		refused[id] = true
+	}
+	return refused, nil
+}
+
+// lateReason is the reason of a loss that no writer noticed before its epoch ended.
+const lateReason = "operations that were answered are missing after the end of the epoch"
+
+// RecordLoss names operations of an ended epoch that MySQL does not have, see Missing, and returns what the record of that loss says
+// then. Operations that were named before, by whichever replica, count once.
+func (s *Store) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (LossRecord, error) {
+	var record LossRecord
+	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		err := tx.Exec("INSERT INTO redis_losses (epoch, reason) VALUES (?, ?) ON DUPLICATE KEY UPDATE epoch = epoch", epoch, lateReason).Error
+		if err != nil {
+			return fmt.Errorf("record the loss: %w", err)
+		}
+		// The row's lock has the reports of one loss follow each other, so that the last sum is of all.
+		if err := tx.Raw("SELECT epoch FROM redis_losses WHERE epoch = ? FOR UPDATE", epoch).Scan(&record.Epoch).Error; err != nil {
+			return fmt.Errorf("lock the loss: %w", err)
+		}
+		for chunk := range slices.Chunk(lost, KeyChunk) {
+			if err := nameLost(tx, epoch, chunk); err != nil {
+				return err
+			}
+		}
+		var sum struct{ Operations, Units int64 }
+		err = tx.Raw("SELECT COUNT(*) AS operations, COALESCE(SUM(units), 0) AS units FROM redis_lost_operations WHERE epoch = ?", epoch).Scan(&sum).Error
+		if err != nil {
+			return fmt.Errorf("count what is lost: %w", err)
+		}
+		err = tx.Exec("UPDATE redis_losses SET operations = ?, units = ? WHERE epoch = ?", sum.Operations, sum.Units, epoch).Error
+		if err != nil {
+			return fmt.Errorf("write the loss: %w", err)
+		}
+		return tx.Raw("SELECT epoch, reason, operations, units, noticed_at FROM redis_losses WHERE epoch = ?", epoch).Scan(&record).Error
+	})
+	if err != nil {
+		return LossRecord{}, fmt.Errorf("record the loss of epoch %d: %w", epoch, err)
+	}
+	return record, nil
+}
+
+func nameLost(tx *gorm.DB, epoch int64, lost []Answered) error {
+	insert := newStatement(len(lost), headerSize, "INSERT INTO redis_lost_operations (epoch, order_no, operation, units) VALUES ")
+	for i, a := range lost {
+		insert.comma(i).add("(").number(epoch).add(",").text(a.OrderNo).add(",").text(string(a.Operation)).add(",").number(a.Units).add(")")
+	}
+	insert.add(" ON DUPLICATE KEY UPDATE units = units")
+	if _, err := insert.exec(tx); err != nil {
+		return fmt.Errorf("name what is lost: %w", err)
+	}
+	return nil
+}
+
+// Losses returns all of them, the newest last.
+func (s *Store) Losses(ctx context.Context) ([]LossRecord, error) {
+	db := s.db.WithContext(ctx)
+	var all []LossRecord
+	err := db.Raw("SELECT epoch, reason, operations, units, noticed_at FROM redis_losses ORDER BY epoch").Scan(&all).Error
+	if err != nil {
+		return nil, database.Fault(fmt.Errorf("read the losses: %w", err))
+	}
+	var named []struct {
+		Epoch   int64
+		OrderNo string
+	}
+	err = db.Raw("SELECT epoch, order_no FROM redis_lost_operations WHERE operation = ? ORDER BY epoch, order_no", string(EntryReserve)).Scan(&named).Error
+	if err != nil {
+		return nil, database.Fault(fmt.Errorf("read what is lost: %w", err))
+	}
+	place := make(map[int64]int, len(all))
+	for i, l := range all {
+		place[l.Epoch] = i
+	}
+	for _, n := range named {
+		// A loss that was recorded between the two reads is left for the next call.
+		if i, ok := place[n.Epoch]; ok {
+			all[i].Orders = append(all[i].Orders, n.OrderNo)
+		}
+	}
+	return all, nil
+}
+
+// HasLost reports whether Redis has ever lost something.
+func (s *Store) HasLost(ctx context.Context) (bool, error) {
+	var found []int64
+	if err := s.db.WithContext(ctx).Raw("SELECT epoch FROM redis_losses LIMIT 1").Scan(&found).Error; err != nil {
+		return false, database.Fault(fmt.Errorf("look for losses: %w", err))
+	}
+	return len(found) > 0, nil
+}

@@ -1,0 +1,168 @@
+package strategy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/fault"
+)
+
+// TestRedisLua_LostEntry takes an order's entry out of the log before MySQL has followed it, and leaves the replica's number as it was:
+// no script can notice. The replica finds that MySQL has passed the entry and does not have the order.
+func TestRedisLua_LostEntry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.opened(t, 20)
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "FIRST", 1)
+	w.settle(t)
+	_ = stop()
+	reserve(ctx, t, set, "LOST", 3)
+	if n, err := w.redis.XDel(ctx, w.counters+"log", w.redis.HGet(ctx, w.counters+"1:order:LOST", "e").Val()).Result(); err != nil || n != 1 {
+		t.Fatalf("removed %d entries, error %v", n, err)
+	}
+	reserve(ctx, t, set, "AFTER", 2)
+	w.two.follow(t)
+	w.wantLosses(t, 1, 3)
+	w.wantLedger(t, "A", 17, 3, 0)
+}
+
+// TestRedisLua_Remembers: a replica remembers a bounded number of operations, and forgets those that MySQL has.
+func TestRedisLua_Remembers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.opened(t, 100)
+	w.two.redis = w.newCounters(t, w.two, redisstock.Config{MaxWaiting: 5})
+	set := w.two.set(t)
+	ctx := soon(t)
+	const most = 20 // with this MaxWaiting
+	for i := range most {
+		no := fmt.Sprintf("ORDER-%d", i)
+		if _, err := buy(ctx, set, order(no, redisLua, line("A", 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hurry, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if _, err := set.Reserve(hurry, order("MORE", redisLua, line("A", 1))); !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
+		t.Errorf("reserve beyond the bound: got %v, want contended", err)
+	}
+	hurry, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if err := set.Confirm(hurry, "ORDER-0"); !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
+		t.Errorf("confirm beyond the bound: got %v, want contended", err)
+	}
+	stop := w.two.redis.WatchInBackground(context.Background())
+	defer stop() //nolint:errcheck // it is nil
+	if _, err := buy(ctx, set, order("MORE", redisLua, line("A", 1))); err != nil {
+		t.Errorf("reserve when MySQL has what was answered: %v", err)
+	}
+	if err := settle(ctx, set.Confirm, "ORDER-0"); err != nil {
+		t.Errorf("confirm: %v", err)
+	}
+	w.wantLedger(t, "A", 79, 20, 1)
+}
+
+// TestRedisLua_CountsLapse: the counts of replicas that have ended are removed one day.
+func TestRedisLua_CountsLapse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.opened(t, 20)
+	ctx := soon(t)
+	meta := w.counters + "meta"
+	now := w.redis.Time(ctx).Val().Unix()
+	for i := range 150 {
+		gone := fmt.Sprintf("gone%d", i)
+		w.redis.HSet(ctx, meta, "r:"+gone, 7, "at:"+gone, now-2*24*3600)
+	}
+	w.redis.HSet(ctx, meta, "r:here", 7, "at:here", now-3600)
+	eventually(t, "the old counts are removed", func() bool { return w.redis.HLen(ctx, meta).Val() < 10 })
+	if n := w.redis.HGet(ctx, meta, "r:here").Val(); n != "7" {
+		t.Errorf("the count of a replica that asked an hour ago is %q", n)
+	}
+}
+
+// afterwards lets a pipeline with this order be executed, calls a function and loses the pipeline's answers, once.
+type afterwards struct {
+	order string
+	call  atomic.Pointer[func(context.Context)]
+}
+
+func (a *afterwards) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (a *afterwards) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (a *afterwards) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if !strings.Contains(fmt.Sprint(cmds), a.order) {
+			return err
+		}
+		call := a.call.Swap(nil)
+		if call == nil {
+			return err
+		}
+		(*call)(ctx)
+		for _, c := range cmds {
+			c.SetErr(io.ErrUnexpectedEOF)
+		}
+		return io.ErrUnexpectedEOF
+	}
+}
+
+// TestRedisLua_UnknownThenShut loses the answer to a reserve and shuts Redis before it is sent again. Redis may have executed it.
+func TestRedisLua_UnknownThenShut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.opened(t, 20)
+	set := w.two.set(t)
+	ctx := soon(t)
+	reserve(ctx, t, set, "FIRST", 1)
+	w.settle(t)
+	_ = stop()
+	hook := &afterwards{order: "ORDER"}
+	w.two.client.AddHook(hook)
+	shut := func(context.Context) { w.redis.HSet(ctx, w.counters+"meta", "open", "0", "why", "test") }
+	hook.call.Store(&shut)
+	if _, err := set.Reserve(ctx, order("ORDER", redisLua, line("A", 2))); !fault.Ambiguous(err) {
+		t.Errorf("got %v, which says that nothing was executed", err)
+	}
+	if n := w.redis.Exists(ctx, w.counters+"1:order:ORDER").Val(); n != 1 {
+		t.Error("it was not executed: this run has shown nothing")
+	}
+}
+
+// TestRedisLua_GateDeadline: Redis executes a reserve under the stock row's lock and does not answer before the time for it is up. The
+// transaction fails because of that, and the answer is not contended, which would say that nothing was executed.
+func TestRedisLua_GateDeadline(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.opened(t, 20)
+	hook := &afterwards{order: "ORDER"}
+	w.two.client.AddHook(hook)
+	set := w.two.set(t)
+	hold := watch(t, w.two.db).holdNext("SELECT r.sku, s.layout, r.laid")
+	ctx := soon(t)
+	got := make(chan error, 1)
+	go func() {
+		_, err := set.Reserve(ctx, order("ORDER", redisLua, line("A", 2)))
+		got <- err
+	}()
+	<-hold.reached // the units are laid out, and the row is locked again
+	late := func(ctx context.Context) { <-ctx.Done() }
+	hook.call.Store(&late)
+	close(hold.resume)
+	if err := <-got; !fault.Ambiguous(err) {
+		t.Errorf("got %v, which says that nothing was executed", err)
+	}
+	w.wantLedger(t, "A", 18, 2, 0)
+}
