@@ -95,7 +95,7 @@ const toldLost = 10
 // printLosses says what Redis has lost, which is no finding: redis-lua does not promise to prevent it.
 func printLosses(stdout io.Writer, r check.Report) {
 	for _, l := range r.Losses {
-		fmt.Fprintf(stdout, "Redis lost %d operations (%d units) of which MySQL had not heard, noticed at %s: %s\n",
+		fmt.Fprintf(stdout, "Redis lost %d operations (%d units) that replicas have reported and MySQL does not have, noticed at %s: %s\n",
 			l.Operations, l.Units, l.NoticedAt.Format(time.RFC3339), l.Reason)
 	}
 	for i, v := range r.Lost {

@@ -8,8 +8,8 @@
 //     different statements, so this is what catches a lost update.
 //  3. No oversell: Σ lines reserved or confirmed ≤ inbound, and Σ items of PLACED and PAID orders ≤ inbound.
 //  5. Orders and reservations agree: PLACED has a reserved reservation with the same lines, PAID a confirmed one, an
-//     order that ended holds nothing, and no reservation is without its order. After a loss of Redis an order that inventory does not
-//     know is reported as lost. Of the orders with one user's idempotency key at most one is neither ABANDONED nor REJECTED.
+//     order that ended holds nothing, and no reservation is without its order. An order without a reservation is reported as lost
+//     if a loss of Redis names it. Of the orders with one user's idempotency key at most one is neither ABANDONED nor REJECTED.
 //  7. At rest: no pending order, no final order that inventory has not settled, no unsent message.
 //
 // Invariants 4 and 6 need the clients' own history of answers: package history checks them.
@@ -96,6 +96,7 @@ type Loss struct {
 	Operations int64     `json:"operations"` // answered by Redis and never heard of by MySQL
 	Units      int64     `json:"units"`      // that those had taken, less what they had given back
 	NoticedAt  time.Time `json:"noticed_at"`
+	Orders     []string  `json:"-"` // whose reservations are lost: the only ones that the loss excuses. They may be ten thousand
 }
 
 // Report is the outcome of an audit.
@@ -104,7 +105,7 @@ type Report struct {
 	Orders     map[string]int `json:"orders"`     // number of orders by status
 	Violations []Violation    `json:"violations"` // something is wrong, and waiting will not mend it
 	Unsettled  []Violation    `json:"unsettled"`  // work in flight explains it; a fault if it stays
-	Lost       []Violation    `json:"lost"`       // orders without a reservation since Redis has lost some: refunded when they are paid
+	Lost       []Violation    `json:"lost"`       // orders without a reservation that a loss of Redis names: refunded when they are paid
 	Losses     []Loss         `json:"losses"`     // those accidents
 	Unsent     int            `json:"unsent"`
 	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
@@ -121,6 +122,10 @@ type Violation struct {
 func (v Violation) String() string {
 	return fmt.Sprintf("invariant %d: %s: %s", v.Invariant, v.Subject, v.Text)
 }
+
+// graceForReports is for how long after a loss its record may not name all orders yet: each replica of inventory-srv reports those
+// that it had answered, within seconds.
+const graceForReports = 10 * time.Second
 
 // graceForOrphans is how much younger than the audit's start a reservation without an order must be to be a fault: its
 // order may have been inserted behind the page that the audit was reading.
@@ -163,8 +168,9 @@ func Run(in Input) (Report, error) {
 		return Report{}, fmt.Errorf("read the ledger: %w", err)
 	}
 	r.SKUs, r.Losses = ledger.SKUs, append(r.Losses, ledger.Losses...)
+	lost := newLostOrders(ledger.Losses, in.Started)
 	for _, o := range orders {
-		if r.withoutReservation(o) {
+		if r.withoutReservation(o, lost) {
 			for sku, n := range o.Lines { // nothing is promised any more
 				promised[sku] -= n
 			}
@@ -289,13 +295,35 @@ func (r *Report) orphan(res Reservation, started time.Time) {
 	r.violation(5, res.OrderNo, "holds units without an order")
 }
 
-// withoutReservation judges an order that inventory does not know. lost: Redis may have lost it, which the strategy redis-lua does
-// not promise to prevent, and it holds nothing.
-func (r *Report) withoutReservation(o Order) (lost bool) {
+// lostOrders are the orders that losses of Redis name.
+type lostOrders struct {
+	named    map[string]bool
+	reported bool // the last loss is long enough ago for all reports to be there
+}
+
+func newLostOrders(losses []Loss, started time.Time) lostOrders {
+	l := lostOrders{named: map[string]bool{}, reported: true}
+	for _, loss := range losses {
+		for _, no := range loss.Orders {
+			l.named[no] = true
+		}
+		if loss.NoticedAt.After(started.Add(-graceForReports)) {
+			l.reported = false
+		}
+	}
+	return l
+}
+
+// withoutReservation judges an order that inventory does not know. It returns true when the order is lost: a loss of Redis names it,
+// which the strategy redis-lua does not promise to prevent, and it holds nothing.
+func (r *Report) withoutReservation(o Order, lost lostOrders) bool {
 	switch {
 	case o.Status != placed && o.Status != paid:
 		return false
-	case len(r.Losses) == 0:
+	case !lost.named[o.OrderNo] && !lost.reported:
+		r.unsettled(5, o.OrderNo, "is %s, inventory has no reservation, and Redis has just lost some", o.Status)
+		return false
+	case !lost.named[o.OrderNo]:
 		r.violation(5, o.OrderNo, "is %s, but inventory has no reservation", o.Status)
 		return false
 	}

@@ -186,12 +186,14 @@ type Ledger struct {
 	Losses  []Loss        `json:"losses"`
 }
 
-// Loss is Redis having lost what it had answered and MySQL had not heard of, with the strategy redis-lua.
+// Loss is one loss of data in Redis, with the strategy redis-lua. Its figures count the operations that Redis had answered, that MySQL
+// will never have, and that a replica of inventory-srv has reported.
 type Loss struct {
 	Reason     string    `json:"reason"`
 	Operations int64     `json:"operations"`
 	Units      int64     `json:"units"` // taken by those operations, less what they gave back
 	NoticedAt  time.Time `json:"noticed_at"`
+	Orders     []string  `json:"orders,omitempty"` // whose reserve is among the operations
 }
 
 // LedgerEntry is one SKU's side of the equations inbound = available + reserved + sold, reserved = Σ reserved lines and

@@ -85,7 +85,7 @@ func (a *api) audit(c *gin.Context) (int, any, error) {
 		TakenAt: found.TakenAt, SKUs: make([]inventoryapi.LedgerEntry, len(found.Entries)), Losses: make([]inventoryapi.Loss, len(losses)),
 	}
 	for i, l := range losses {
-		out.Losses[i] = inventoryapi.Loss{Reason: l.Reason, Operations: l.Operations, Units: l.Units, NoticedAt: l.NoticedAt}
+		out.Losses[i] = inventoryapi.Loss{Reason: l.Reason, Operations: l.Operations, Units: l.Units, NoticedAt: l.NoticedAt, Orders: l.Orders}
 	}
 	for i, e := range found.Entries {
 		out.SKUs[i] = inventoryapi.LedgerEntry(e)

@@ -77,6 +77,11 @@ func TestRun(t *testing.T) {
 	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != inv.reservations[orders-1].OrderNo {
 		t.Errorf("a lost reservation: %+v, error %v", r.Violations, err)
 	}
+	lost.ledger.Losses = []inventoryapi.Loss{{Reason: "test", Operations: 1, Units: 1, Orders: []string{r.Violations[0].Subject}}}
+	r, err = audit.Run(t.Context(), s, lost)
+	if err != nil || len(r.Violations) != 0 || len(r.Lost) != 1 {
+		t.Errorf("a reservation that a loss names: %+v, %+v, error %v", r.Violations, r.Lost, err)
+	}
 	// A freed key whose order is PLACED all the same, and the next order of that key is PLACED too.
 	first, second := inv.reservations[0].OrderNo, inv.reservations[1].OrderNo
 	if err := db.Exec("UPDATE orders SET idempotency_key = NULL, freed_key = ? WHERE order_no = ?", second, first).Error; err != nil {
