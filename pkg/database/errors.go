@@ -28,6 +28,7 @@ const (
 	killedMaria  = 1927 // MariaDB: the connection was killed
 	checkMySQL   = 3819
 	checkMariaDB = 4025
+	wrongValue   = 1366 // MySQL: a value of the wrong type or character set
 )
 
 // The faults of this package.
@@ -57,6 +58,20 @@ func IsCheckViolated(err error) bool { return isNumber(err, checkMySQL, checkMar
 // IsRetryable reports an error after which the whole transaction may be run again as if it had never been: a deadlock, a
 // lock wait timeout, a row that changed under a snapshot. The transaction must have been rolled back; [InTx] does both.
 func IsRetryable(err error) bool { return isNumber(err, checkread, lockWaitTimeout, deadlock) }
+
+// IsLockWait reports a wait for a row lock that ran out.
+func IsLockWait(err error) bool { return isNumber(err, lockWaitTimeout) }
+
+// IsData reports a fault in the values of a statement, such as one that is too long or violates a constraint: the
+// statement may succeed with other rows. A missing table or a lost connection is not one.
+func IsData(err error) bool {
+	e, ok := errors.AsType[*mysql.MySQLError](err)
+	if !ok {
+		return false
+	}
+	class := string(e.SQLState[:2]) // 22: data exception, 23: integrity constraint violation
+	return class == "22" || class == "23" || isNumber(err, checkMySQL, checkMariaDB, wrongValue)
+}
 
 // isLost reports a connection that broke or that the server ended.
 func isLost(err error) bool {

@@ -26,6 +26,8 @@ type txOptions struct {
 	sql    sql.TxOptions
 	settle string // the query; empty: none
 	args   []any
+
+	returnLockWait bool
 }
 
 // SettleBy tells [InTx] how to find out whether a transaction was committed when the answer to its COMMIT was lost.
@@ -39,6 +41,18 @@ func SettleBy(query string, args ...any) TxOption {
 // Default: READ COMMITTED, in which each statement sees what is committed when it starts.
 func Snapshot() TxOption {
 	return func(o *txOptions) { o.sql = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true} }
+}
+
+// ReadUncommitted makes the transaction read only, and it sees what other transactions have written and not committed.
+// Default: READ COMMITTED.
+func ReadUncommitted() TxOption {
+	return func(o *txOptions) { o.sql = sql.TxOptions{Isolation: sql.LevelReadUncommitted, ReadOnly: true} }
+}
+
+// ReturnLockWait makes [InTx] return the first lock wait that runs out, as [ErrContended]; [IsLockWait] reports it.
+// Default: the transaction is repeated, as after a deadlock.
+func ReturnLockWait() TxOption {
+	return func(o *txOptions) { o.returnLockWait = true }
 }
 
 // InTx runs fn in a transaction and commits it when fn returns nil. fn may run several times, each time in a new
@@ -65,6 +79,9 @@ func InTx(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...
 		err := once(ctx, db, pool, fn, o)
 		if err == nil || errors.Is(err, ErrCommitUnknown) {
 			return err
+		}
+		if o.returnLockWait && IsLockWait(err) {
+			return ErrContended.Wrap(err)
 		}
 		if lost != nil && isContext(err) && ctx.Err() != nil {
 			return ErrContended.Wrap(errors.Join(lost, err))
