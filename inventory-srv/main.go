@@ -97,8 +97,13 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	inventory := store.New(db)
 	counters, stopCounters := startCounters(ctx, cfg, inventory, locker, log, registry)
 	defer func() { err = errors.Join(err, stopCounters()) }()
+	flushes, err := openFlushPool(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, database.Close(flushes)) }()
 	set, err := strategy.NewSet(cfg.StockStrategy, cfg.LabMode, strategy.Deps{
-		Ledger: inventory.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Redis: counters, Log: log, Registry: registry,
+		Ledger: inventory.Ledger(), Flushes: store.New(flushes).Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Redis: counters, Log: log, Registry: registry,
 	})
 	if err != nil {
 		return err

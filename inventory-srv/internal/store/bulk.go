@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,16 +31,33 @@ type NewReservation struct {
 // Check returns the refusals that need no database: stock.ErrInvalidOrderNo and stock.ErrInvalidLines.
 func (l *Ledger) Check(r stock.Request) error { return l.check(r) }
 
-// InBulk runs fn in a transaction, with the promises of database.InTx. It cannot find out about a COMMIT whose answer was
-// lost: one order's header would prove nothing, as another instance may have reserved just that order. Who runs the same
-// orders again learns it, for each of them, from the ledger.
-func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error) error {
-	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error { return fn(tx, Bulk{tx}) })
+// InBulk runs fn in a transaction, with the promises of database.InTx. It cannot find out about a COMMIT whose answer
+// was lost: one order's header would prove nothing, as another instance may have reserved just that order. A caller
+// that runs the same orders again learns it, for each of them, from the ledger.
+func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error, opts ...database.TxOption) error {
+	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error { return fn(tx, Bulk{tx}) }, opts...)
 	if err != nil {
 		return notExecuted(ctx, err)
 	}
 	return nil
 }
+
+// Written returns those of the orders that have a header, whether its transaction has committed or not.
+func (l *Ledger) Written(ctx context.Context, orderNos []string) (map[string]bool, error) {
+	written := make(map[string]bool, len(orderNos))
+	err := l.InBulk(ctx, func(_ *gorm.DB, b Bulk) error {
+		clear(written)
+		headers, err := b.Headers(orderNos)
+		for no := range headers {
+			written[no] = true
+		}
+		return err
+	}, database.ReadUncommitted())
+	return written, err
+}
+
+// IsData reports a fault in the data of one of the orders of a transaction: without that order the others may succeed.
+func IsData(err error) bool { return database.IsData(err) || errors.Is(err, errLedger) }
 
 const (
 	// KeyChunk is how many keys a statement names: fewer than the 1,000 from which MariaDB makes a table of an IN list and
@@ -55,6 +73,11 @@ func (b Bulk) Headers(orderNos []string) (map[string]Header, error) { return b.h
 // LockHeaders is Headers, and the headers are locked until the transaction ends.
 func (b Bulk) LockHeaders(orderNos []string) (map[string]Header, error) {
 	return b.headers(orderNos, " FOR UPDATE")
+}
+
+// LockFreeHeaders is LockHeaders without those headers that other transactions have locked. It does not wait for them.
+func (b Bulk) LockFreeHeaders(orderNos []string) (map[string]Header, error) {
+	return b.headers(orderNos, " FOR UPDATE SKIP LOCKED")
 }
 
 func (b Bulk) headers(orderNos []string, locking string) (map[string]Header, error) {

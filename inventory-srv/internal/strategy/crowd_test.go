@@ -1,6 +1,7 @@
 package strategy_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -184,15 +185,22 @@ func (s *statements) before(at string, nth int64, f func()) {
 	})
 }
 
-// wire is a way to the database that can lose one COMMIT, or the answer to it.
+// wire is a way to the database that can lose one COMMIT, or the answer to it, and counts lock waits that ran out.
 type wire struct {
 	lose    atomic.Bool // the next COMMIT
 	arrives atomic.Bool // whether the server gets it
 	refuse  atomic.Bool // after that no connection is made any more
+
+	lockWaits atomic.Int64 // answers with error 1205
 }
 
 // open returns a pool whose connections go over the wire.
 func (w *wire) open(t *testing.T, dsn string) *gorm.DB {
+	t.Helper()
+	return w.openWith(t, dsn, database.Options{MaxOpen: 32})
+}
+
+func (w *wire) openWith(t *testing.T, dsn string, o database.Options) *gorm.DB {
 	t.Helper()
 	network := "wire-" + strings.ToLower(t.Name())
 	mysql.RegisterDialContext(network, func(ctx context.Context, addr string) (net.Conn, error) {
@@ -204,7 +212,7 @@ func (w *wire) open(t *testing.T, dsn string) *gorm.DB {
 		return &wireConn{Conn: c, wire: w}, err
 	})
 	t.Cleanup(func() { mysql.DeregisterDialContext(network) })
-	return dbtest.Open(t, strings.Replace(dsn, "@tcp(", "@"+network+"(", 1), database.Options{MaxOpen: 32})
+	return dbtest.Open(t, strings.Replace(dsn, "@tcp(", "@"+network+"(", 1), o)
 }
 
 type wireConn struct {
@@ -224,4 +232,11 @@ func (c *wireConn) Write(p []byte) (int, error) {
 		_, _ = c.Read(make([]byte, 1)) // the answer is here: it has committed
 	}
 	return len(p), c.Close()
+}
+
+// Read counts the lock waits that ran out.
+func (c *wireConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.wire.lockWaits.Add(int64(bytes.Count(p[:n], []byte("Lock wait timeout exceeded"))))
+	return n, err
 }

@@ -1,9 +1,11 @@
 package strategy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"holdfast/inventory-srv/internal/batchfault"
@@ -22,16 +24,16 @@ const groupCommit = "group-commit"
 // Where rows are looked up, the primary key is forced.
 // Goes wrong:  an answer before COMMIT, refusals too: they follow from sales that may yet be undone. Without the forced
 // index the server may scan, and scans deadlock. One order's bad data fails its whole batch: halves find it. A row that
-// somebody else sits on holds up this process's orders for all other rows.
+// another session keeps locked holds up one flush for one lock wait (1 s); then its orders wait apart from the others.
 // Cost:        code. An order that is alone takes as many statements as with Conditional.
 // Choose it:   one SKU must sell faster than a database can commit one by one: the more contend for it, the better it gets.
 type GroupCommit struct {
 	ledger   *store.Ledger
 	log      *slog.Logger
-	reserves *batch.Batcher[reserveCall, stock.Receipt]
-	confirms *batch.Batcher[string, struct{}]
-	releases *batch.Batcher[string, struct{}]
-	wary     int // the reserves' flusher's alone, see tryReserves
+	reserves operation[reserveCall, stock.Receipt]
+	confirms operation[string, struct{}]
+	releases operation[string, struct{}]
+	wary     atomic.Int64 // see tryReserves
 }
 
 var _ stock.Reserver = (*GroupCommit)(nil)
@@ -39,7 +41,8 @@ var _ stock.Reserver = (*GroupCommit)(nil)
 const (
 	// maxBatch is how many lines one transaction holds. More would sell no faster, and a repetition costs all of it.
 	maxBatch = 1024
-	// flushTimeout is more than one lock wait (2 s), so that a flush behind a stuck row ends by the server's word.
+	// flushTimeout is more than one lock wait (2 s at most), so that a flush that meets a locked row has time to
+	// execute the calls that do not need it.
 	flushTimeout = 4 * time.Second
 	// answerGrace is how long a caller waits past its own deadline for an outcome that is on its way, as database.InTx
 	// does for a COMMIT.
@@ -47,20 +50,20 @@ const (
 )
 
 func newGroupCommit(d Deps) stock.Reserver {
-	s := &GroupCommit{ledger: d.Ledger, log: d.Log}
-	metrics := newBatchMetrics(d.Registry)
-	options := func(operation string) []batch.Option {
-		return []batch.Option{
-			batch.WithMaxWeight(maxBatch), batch.WithTimeout(flushTimeout), batch.WithPatience(answerGrace),
-			batch.WithObserver(metrics.of(operation)),
+	s := &GroupCommit{ledger: cmp.Or(d.Flushes, d.Ledger), log: d.Log}
+	metrics, blocked := newBatchMetrics(d.Registry), newBlockedRows(d.Log)
+	s.reserves = operation[reserveCall, stock.Receipt]{
+		ledger: s.ledger, try: s.tryReserves, orderNo: func(r reserveCall) string { return r.OrderNo }, blocked: blocked,
+	}
+	s.reserves.init("reserve", metrics)
+	end := func(to stock.Status) operation[string, struct{}] {
+		return operation[string, struct{}]{
+			ledger: s.ledger, try: tryEnds(to), orderNo: func(no string) string { return no }, blocked: blocked,
 		}
 	}
-	s.reserves = batch.New(flush(s.ledger, s.tryReserves), options("reserve")...)
-	s.confirms = batch.New(flush(s.ledger, tryEnds(stock.Confirmed)), options("confirm")...)
-	s.releases = batch.New(flush(s.ledger, tryEnds(stock.Released)), options("release")...)
-	metrics.waiting("reserve", s.reserves.Queued)
-	metrics.waiting("confirm", s.confirms.Queued)
-	metrics.waiting("release", s.releases.Queued)
+	s.confirms, s.releases = end(stock.Confirmed), end(stock.Released)
+	s.confirms.init("confirm", metrics)
+	s.releases.init("release", metrics)
 	return s
 }
 
@@ -71,31 +74,31 @@ func (s *GroupCommit) Reserve(ctx context.Context, r stock.Request) (stock.Recei
 	}
 	// What needs no other order is done here, by the callers side by side, and not in the flush.
 	r = r.Sorted()
-	receipt, err := s.reserves.Do(ctx, reserveCall{Request: r, hash: r.Hash()}, len(r.Lines))
+	receipt, err := s.reserves.do(ctx, reserveCall{Request: r, hash: r.Hash()}, len(r.Lines))
 	return receipt, s.explain(ctx, r.OrderNo, err)
 }
 
 // Confirm implements stock.Reserver.
 func (s *GroupCommit) Confirm(ctx context.Context, orderNo string) error {
-	return s.end(ctx, s.confirms, orderNo)
+	return s.end(ctx, &s.confirms, orderNo)
 }
 
 // Release implements stock.Reserver.
 func (s *GroupCommit) Release(ctx context.Context, orderNo string) error {
-	return s.end(ctx, s.releases, orderNo)
+	return s.end(ctx, &s.releases, orderNo)
 }
 
-func (s *GroupCommit) end(ctx context.Context, b *batch.Batcher[string, struct{}], orderNo string) error {
+func (s *GroupCommit) end(ctx context.Context, o *operation[string, struct{}], orderNo string) error {
 	if err := store.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
-	_, err := b.Do(ctx, orderNo, 1)
+	_, err := o.do(ctx, orderNo, 1)
 	return s.explain(ctx, orderNo, err)
 }
 
 // Close waits for the flushes that are running.
 func (s *GroupCommit) Close() error {
-	return errors.Join(s.reserves.Close(), s.confirms.Close(), s.releases.Close())
+	return errors.Join(s.reserves.close(), s.confirms.close(), s.releases.close())
 }
 
 // explain turns what the batcher says into faults, and puts a panic of the flush into the log.

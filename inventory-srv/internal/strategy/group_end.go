@@ -3,45 +3,36 @@ package strategy
 import (
 	"slices"
 
-	"gorm.io/gorm"
-
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
-	"holdfast/pkg/batch"
 )
 
-// tryEnds confirms or releases all orders of a flush. As everywhere the headers are locked first and the stock rows after
-// them, each in order. All of them are locked before the first write, so that who gives up while we wait for somebody
-// else's lock may leave.
+// tryEnds confirms or releases all orders of a flush. As everywhere the headers are locked first and the stock rows
+// after them, each in order. All of them are locked before the first write, so that callers may leave while the flush
+// waits for a lock.
 func tryEnds(to stock.Status) try[string, struct{}] {
-	return func(tx *gorm.DB, b store.Bulk, calls []*batch.Call[string, struct{}], seal func() []*batch.Call[string, struct{}]) error {
-		orderNos := make([]string, len(calls))
-		for i, c := range calls {
-			orderNos[i] = c.Item
-		}
-		known, err := b.LockHeaders(orderNos)
+	return func(a *attempt[string, struct{}]) error {
+		a.setAsideKnown()
+		known, err := lockHeaders(a)
 		if err != nil {
 			return err
 		}
+		a.setAsideFound(known)
 		var held []string
 		for no, h := range known {
 			if h.Status == stock.Reserved && h.Strategy == groupCommit {
 				held = append(held, no)
 			}
 		}
-		lines, err := b.Lines(held)
+		lines, err := a.bulk.Lines(held)
 		if err != nil {
 			return err
 		}
-		rows := counters{}
-		for _, ls := range lines {
-			rows.want(ls)
-		}
-		if err := rows.lock(tx); err != nil {
+		if _, err := a.lockRows(func(no string) []stock.Line { return lines[no] }); err != nil {
 			return err
 		}
 		var ending, unknown []string
-		for _, c := range seal() {
+		for _, c := range a.seal() {
 			h, isKnown := known[c.Item]
 			err := ends(to, h, isKnown)
 			c.Answer(struct{}{}, err)
@@ -55,8 +46,15 @@ func tryEnds(to stock.Status) try[string, struct{}] {
 		if len(ending) == 0 && len(unknown) == 0 {
 			return errNothing
 		}
-		return endAll(b, to, ending, unknown, lines)
+		return endAll(a.bulk, to, ending, unknown, lines)
 	}
+}
+
+func lockHeaders(a *attempt[string, struct{}]) (map[string]store.Header, error) {
+	if a.mode == skipping {
+		return a.bulk.LockFreeHeaders(a.orderNos(a.calls))
+	}
+	return a.bulk.LockHeaders(a.orderNos(a.calls))
 }
 
 // ends returns what one order is answered; nil also when it has that status already.

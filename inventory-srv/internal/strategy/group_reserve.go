@@ -1,8 +1,6 @@
 package strategy
 
 import (
-	"gorm.io/gorm"
-
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
@@ -24,23 +22,22 @@ const wary = 64
 
 // tryReserves decides and writes all orders of a flush. This is the one place that reads stock before it writes the
 // header, which would otherwise have to be deleted again for each refusal. The header's primary key decides all the same:
-// as a rule nobody looks for known orders first, since the insert finds them.
-func (s *GroupCommit) tryReserves(tx *gorm.DB, b store.Bulk, calls reserveCalls, seal func() reserveCalls) error {
-	d := &decisions{known: map[string]store.Header{}, stock: counters{}, place: make(map[string]int, len(calls))}
-	if s.wary > 0 {
-		s.wary--
-		if err := d.learn(b, calls); err != nil {
+// as a rule known orders are not looked for first, since the insert finds them.
+func (s *GroupCommit) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
+	d := &decisions{known: map[string]store.Header{}, place: make(map[string]int, len(a.calls))}
+	a.setAsideKnown()
+	if a.mode == skipping || s.wary.Add(-1) >= 0 {
+		if err := d.learn(a.bulk, a.calls); err != nil {
 			return err
 		}
 	}
-	for _, c := range calls {
-		d.stock.want(c.Item.Lines)
-	}
-	if err := d.stock.lock(tx); err != nil {
+	a.setAsideFound(d.known)
+	var err error
+	if d.stock, err = a.lockRows(func(r reserveCall) []stock.Line { return r.Lines }); err != nil {
 		return err
 	}
 	var refused reserveCalls
-	calls = seal()
+	calls := a.seal()
 	d.accepted = make([]store.NewReservation, 0, len(calls))
 	for _, c := range calls { // first come, first served
 		receipt, err := d.decide(c.Item)
@@ -49,20 +46,20 @@ func (s *GroupCommit) tryReserves(tx *gorm.DB, b store.Bulk, calls reserveCalls,
 		}
 		c.Answer(receipt, err)
 	}
-	if err := d.reconsider(b, refused); err != nil {
+	if err := d.reconsider(a.bulk, refused); err != nil {
 		return err
 	}
 	if len(d.accepted) == 0 {
 		return errNothing
 	}
-	err := b.Insert(d.accepted)
+	err = a.bulk.Insert(d.accepted)
 	if database.IsDuplicate(err) {
-		s.wary = wary
+		s.wary.Store(wary)
 	}
 	if err != nil {
 		return err
 	}
-	return b.Shift(d.stock.taken(), store.Available, store.Reserved)
+	return a.bulk.Shift(d.stock.taken(), store.Available, store.Reserved)
 }
 
 // decisions is what is known when a flush decides, and what it has decided.

@@ -34,13 +34,24 @@ func (cs counters) want(lines []stock.Line) {
 // lock reads the wanted rows and locks them in SKU order until the transaction ends. Titles and prices come along as
 // subqueries, which a locking read does not lock: a price may change at any time, so it is read each time, and it costs
 // no round trip. Without the forced index the server may scan, and lock, the whole table.
-func (cs counters) lock(tx *gorm.DB) error {
+func (cs counters) lock(tx *gorm.DB) error { return cs.read(tx, " FOR UPDATE") }
+
+// lockFree is lock without those rows that other transactions have locked. It does not wait for them and returns their
+// SKUs.
+func (cs counters) lockFree(tx *gorm.DB) (blocked []string, err error) {
+	if err := cs.read(tx, " FOR UPDATE SKIP LOCKED"); err != nil {
+		return nil, err
+	}
+	return cs.missing(tx)
+}
+
+func (cs counters) read(tx *gorm.DB, locking string) error {
 	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), store.KeyChunk) {
 		var found []*counter
 		err := tx.Raw(`SELECT s.sku, s.layout, s.available,
 				(SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
 				COALESCE((SELECT price_cents FROM products AS p WHERE p.sku = s.sku), 0) AS price_cents
-			FROM stock AS s FORCE INDEX (PRIMARY) WHERE s.sku IN ? ORDER BY s.sku FOR UPDATE`, chunk).Scan(&found).Error
+			FROM stock AS s FORCE INDEX (PRIMARY) WHERE s.sku IN ? ORDER BY s.sku`+locking, chunk).Scan(&found).Error
 		if err != nil {
 			return fmt.Errorf("lock the stock of %d SKUs: %w", len(chunk), err)
 		}
@@ -49,6 +60,37 @@ func (cs counters) lock(tx *gorm.DB) error {
 		}
 	}
 	return nil
+}
+
+// found returns the SKUs of the rows that were read.
+func (cs counters) found() []string {
+	skus := make([]string, 0, len(cs))
+	for sku, c := range cs {
+		if c != nil {
+			skus = append(skus, sku)
+		}
+	}
+	return skus
+}
+
+// missing returns those wanted SKUs that have a row although it was not read.
+func (cs counters) missing(tx *gorm.DB) (skus []string, err error) {
+	var wanted []string
+	for sku, c := range cs {
+		if c == nil {
+			wanted = append(wanted, sku)
+		}
+	}
+	slices.Sort(wanted)
+	for chunk := range slices.Chunk(wanted, store.KeyChunk) {
+		var found []string
+		err := tx.Raw("SELECT sku FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku", chunk).Scan(&found).Error
+		if err != nil {
+			return nil, fmt.Errorf("look for the stock of %d SKUs: %w", len(chunk), err)
+		}
+		skus = append(skus, found...)
+	}
+	return skus, nil
 }
 
 // take moves an order's units in memory and returns its receipt's lines, or an error and nothing is moved:

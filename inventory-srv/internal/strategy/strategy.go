@@ -33,6 +33,7 @@ type Strategy struct {
 // Deps is what strategies are made of. A strategy takes what it needs and leaves the rest.
 type Deps struct {
 	Ledger   *store.Ledger
+	Flushes  *store.Ledger // on the connections of group-commit's flushes; nil: Ledger
 	Locker   Locker
 	Redlock  Acquirer             // nil: redlock answers unavailable
 	Redis    *redisstock.Counters // nil: redis-lua answers unavailable
