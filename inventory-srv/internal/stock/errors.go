@@ -33,6 +33,7 @@ type ShortLine struct {
 	SKU       string `json:"sku"`
 	Requested int64  `json:"requested"`
 	Available int64  `json:"available"`
+	Lab       bool   `json:"lab,omitempty"` // created for the lab: order-srv does not refuse by what it remembers of it
 }
 
 // OutOfStock returns ErrOutOfStock that names the short lines.

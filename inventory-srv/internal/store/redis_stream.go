@@ -124,6 +124,7 @@ func (s *Store) InRedis(ctx context.Context) (bool, error) {
 type RedisRow struct {
 	SKU       string
 	Layout    string // of the SKU: stock.LayoutRedis, or it has left
+	Lab       bool
 	Laid      int64
 	Available int64
 	Reserved  int64
@@ -134,7 +135,7 @@ type RedisRow struct {
 // Fresh reports that nothing was ever taken from the SKU's counter.
 func (r RedisRow) Fresh() bool { return r.Laid == r.Available }
 
-const selectRedisRows = `SELECT r.sku, s.layout, r.laid, r.available, r.reserved, r.sold, r.opening
+const selectRedisRows = `SELECT r.sku, s.layout, s.lab, r.laid, r.available, r.reserved, r.sold, r.opening
 	FROM stock_redis r JOIN stock s ON s.sku = r.sku`
 
 // RedisRows returns all of them, at one moment.

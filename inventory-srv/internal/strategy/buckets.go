@@ -78,7 +78,7 @@ func (s *Buckets) takeAfterDealing(tx *gorm.DB, orderNo string, lines []stock.Li
 	var short []stock.ShortLine
 	for i, l := range lines {
 		if free := rows[i].Available + shelves[i].available; free < l.Quantity {
-			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: free})
+			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: free, Lab: rows[i].Lab})
 		}
 	}
 	if short != nil {

@@ -15,6 +15,7 @@ import (
 type counter struct {
 	SKU        string
 	Layout     string
+	Lab        bool
 	Available  int64
 	Title      *string // nil: not in the catalogue
 	PriceCents int64
@@ -48,7 +49,7 @@ func (cs counters) lockFree(tx *gorm.DB) (blocked []string, err error) {
 func (cs counters) read(tx *gorm.DB, locking string) error {
 	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), store.KeyChunk) {
 		var found []*counter
-		err := tx.Raw(`SELECT s.sku, s.layout, s.available,
+		err := tx.Raw(`SELECT s.sku, s.layout, s.lab, s.available,
 				(SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
 				COALESCE((SELECT price_cents FROM products AS p WHERE p.sku = s.sku), 0) AS price_cents
 			FROM stock AS s FORCE INDEX (PRIMARY) WHERE s.sku IN ? ORDER BY s.sku`+locking, chunk).Scan(&found).Error
@@ -106,7 +107,7 @@ func (cs counters) take(lines []stock.Line) ([]stock.ReceiptLine, error) {
 		case c.Layout != stock.LayoutRow && elsewhere == nil:
 			elsewhere = c
 		case c.Available < l.Quantity:
-			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: c.Available})
+			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: c.Available, Lab: c.Lab})
 		}
 	}
 	switch {

@@ -139,6 +139,9 @@ func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reserva
 		}
 		answers, errs := s.redis.AtGate(ctx, inRedis, asked)
 		for i, c := range of {
+			for n := range answers[i].Short { // Redis does not have the mark
+				answers[i].Short[n].Lab = inRedis[answers[i].Short[n].SKU].Lab
+			}
 			staged[c] = staged[c].next(answers[i], errs[i])
 		}
 		return nil

@@ -117,7 +117,7 @@ func (rs rows) take(lines []stock.Line) error {
 	var short []stock.ShortLine
 	for i, l := range lines {
 		if rs[i].Available < l.Quantity {
-			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: rs[i].Available})
+			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: rs[i].Available, Lab: rs[i].Lab})
 			continue
 		}
 		rs[i].Available -= l.Quantity

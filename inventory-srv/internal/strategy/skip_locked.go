@@ -69,7 +69,7 @@ func takeAtGate(tx *gorm.DB, orderNo string, lines []stock.Line) error {
 			return err
 		}
 		if free := int64(len(units[i])) + rows[i].Available; free < l.Quantity {
-			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: free})
+			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: free, Lab: rows[i].Lab})
 		}
 	}
 	if short != nil {

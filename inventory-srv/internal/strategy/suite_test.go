@@ -154,12 +154,15 @@ func testQuantities(t *testing.T, s shop) {
 func testAllOrNothing(t *testing.T, s shop) {
 	s.has(t, "MANY", 100)
 	s.has(t, "FEW", 3)
+	lab := s.lab
+	s.lab = true
 	s.has(t, "NONE", 0)
+	s.lab = lab
 	_, err := s.of(0).Reserve(soon(t), order("ORDER", s.by, line("MANY", 5), line("NONE", 1), line("FEW", 4)))
 	if !errors.Is(err, stock.ErrOutOfStock) {
 		t.Fatalf("got %v, want out of stock", err)
 	}
-	want := []stock.ShortLine{{SKU: "FEW", Requested: 4, Available: 3}, {SKU: "NONE", Requested: 1, Available: 0}}
+	want := []stock.ShortLine{{SKU: "FEW", Requested: 4, Available: 3, Lab: lab}, {SKU: "NONE", Requested: 1, Available: 0, Lab: true}}
 	if diff := cmp.Diff(want, shortLines(err)); diff != "" {
 		t.Errorf("the short lines (-want +got):\n%s", diff)
 	}
