@@ -81,6 +81,10 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Name: "order_alarms_total", Help: "Releases that inventory refused because the order's units count as sold; somebody must look.",
 	})
 
+	remembered := promauto.With(registry).NewCounter(prometheus.CounterOpts{
+		Name: "orders_refused_by_memory_total", Help: "Orders refused without a row and a call, by the availability that inventory named in a refusal at most 200 ms ago.",
+	})
+
 	calls := rest.Config{URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: log, MaxConns: cfg.MaxPlacing}
 	client, err := rest.New(calls)
 	if err != nil {
@@ -109,6 +113,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
 		Store: orders, Inventory: inventory, Tx: tx, Log: log, Patience: cfg.PaymentTimeout, Timeout: cfg.RequestTimeout,
+		Remembered: remembered,
 	})
 	if err != nil {
 		return err

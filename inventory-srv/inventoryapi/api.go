@@ -3,6 +3,8 @@
 package inventoryapi
 
 import (
+	"encoding/json"
+	"errors"
 	"time"
 
 	"holdfast/inventory-srv/internal/stock"
@@ -46,6 +48,41 @@ func CheckLines(lines []Line) error {
 		converted[i] = stock.Line(l)
 	}
 	return stock.CheckLines(converted)
+}
+
+// ShortLine is a line that did not fit, with what there was of its SKU when inventory decided.
+type ShortLine = stock.ShortLine
+
+// OutOfStock returns ErrOutOfStock that names the short lines.
+func OutOfStock(short []ShortLine) error { return stock.OutOfStock(short) }
+
+// ShortLines returns the short lines that an ErrOutOfStock names, as it came over the wire. None when err is another fault,
+// names none, or does not say what is available.
+func ShortLines(err error) []ShortLine {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || !errors.Is(f, ErrOutOfStock) {
+		return nil
+	}
+	encoded, err := json.Marshal(f.Details["short"])
+	if err != nil {
+		return nil
+	}
+	var lines []struct {
+		ShortLine
+		Available *int64 `json:"available"`
+	}
+	if json.Unmarshal(encoded, &lines) != nil {
+		return nil
+	}
+	short := make([]ShortLine, len(lines))
+	for i, l := range lines {
+		if l.Available == nil {
+			return nil
+		}
+		short[i] = l.ShortLine
+		short[i].Available = *l.Available
+	}
+	return short
 }
 
 // ReserveRequest is POST /v1/reservations. The orders are handled concurrently and each has an outcome of its own.

@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/shortage"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
@@ -55,6 +57,9 @@ type Deps struct {
 	Log       *slog.Logger
 	Patience  time.Duration // from PLACED to EXPIRED
 	Timeout   time.Duration // of a request whose caller set no deadline; default 4 s
+
+	// Remembered counts the orders that are refused by what inventory said of an earlier one; nil: not counted.
+	Remembered prometheus.Counter
 }
 
 type entry struct {
@@ -95,8 +100,10 @@ type Desk struct {
 	store *store.Store
 	flow  Flow
 	name  string
+	short *shortage.Memory
 
-	timeout time.Duration
+	remembered prometheus.Counter
+	timeout    time.Duration
 }
 
 const defaultTimeout = 4 * time.Second
@@ -106,16 +113,24 @@ func NewDesk(name string, d Deps) (*Desk, error) {
 	if d.Timeout == 0 {
 		d.Timeout = defaultTimeout
 	}
+	if d.Remembered == nil {
+		d.Remembered = prometheus.NewCounter(prometheus.CounterOpts{Name: "unregistered"})
+	}
+	short := shortage.New()
+	d.Inventory = observed{d.Inventory, short}
 	f, err := New(name, d)
 	if err != nil {
 		return nil, err
 	}
-	return &Desk{store: d.Store, flow: f, name: name, timeout: d.Timeout}, nil
+	return &Desk{store: d.Store, flow: f, name: name, short: short, remembered: d.Remembered, timeout: d.Timeout}, nil
 }
 
 // Place answers a request for an order. A repeat of it gets the stored answer, or 202 while the order is PENDING;
 // order.ErrIdempotency when the key was used for another payload. A request whose key belonged to an order that was
 // abandoned places a new order. order.ErrNotPending when the order was abandoned while it was being placed.
+//
+// An order of more than inventory has just said to be available is refused with inventoryapi.ErrOutOfStock and is not
+// inserted: its key stays unused, and nothing is stored.
 //
 // Once the order's row is inserted, the cancellation of ctx has no effect, only its deadline: the order is decided although
 // the caller has hung up, and Place returns when it is.
@@ -124,14 +139,46 @@ func (d *Desk) Place(ctx context.Context, userID string, r orderapi.PlaceRequest
 	defer cancel()
 	o := newOrder(userID, r)
 	o.Flow = d.name
+	if refusal := d.shortage(o); refusal != nil {
+		return d.refuse(ctx, o, refusal)
+	}
 	known, inserted, err := d.store.Insert(ctx, o)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Reply{}, fmt.Errorf("write down the order: %w", err)
-	case inserted:
-		ctx, cancel := untilDecided(ctx)
-		defer cancel()
-		return d.flow.Place(ctx, o)
+	}
+	if !inserted {
+		return repeat(known, o)
+	}
+	ctx, cancel = untilDecided(ctx)
+	defer cancel()
+	return d.flow.Place(ctx, o)
+}
+
+// shortage is the refusal of an order that exceeds what inventory has just said to be available; nil: inventory is asked.
+// An order that names a strategy always asks inventory: it wants to see what the strategy does.
+func (d *Desk) shortage(o order.Order) error {
+	if o.Strategy != "" {
+		return nil
+	}
+	return d.short.Refuse(o.Items)
+}
+
+// refuse answers an order that is short, without inserting it: a key that was used before gets its own answer.
+func (d *Desk) refuse(ctx context.Context, o order.Order, refusal error) (Reply, error) {
+	known, err := d.store.ByKey(ctx, o.UserID, o.IdempotencyKey)
+	switch {
+	case errors.Is(err, order.ErrNotFound) || err == nil && known.Status == order.Abandoned:
+		d.remembered.Inc()
+		return Reply{}, refusal
+	case err != nil:
+		return Reply{}, fmt.Errorf("look for an earlier order with the key: %w", err)
+	}
+	return repeat(known, o)
+}
+
+// repeat answers a request whose key belongs to a known order.
+func repeat(known, o order.Order) (Reply, error) {
+	switch {
 	case known.RequestHash != o.RequestHash:
 		return Reply{}, order.ErrIdempotency
 	case known.ResponseStatus != 0:

@@ -134,6 +134,12 @@ func (s *Store) Get(ctx context.Context, userID, orderNo string) (order.Order, e
 	return o, database.Fault(err)
 }
 
+// ByKey returns the user's order with the idempotency key, or order.ErrNotFound.
+func (s *Store) ByKey(ctx context.Context, userID, key string) (order.Order, error) {
+	o, err := one(s.db.WithContext(ctx), "user_id = ? AND idempotency_key = ?", userID, key)
+	return o, database.Fault(err)
+}
+
 // List returns up to limit orders of a user below the order number before ("" for the newest), newest first.
 func (s *Store) List(ctx context.Context, userID, before string, limit int) ([]order.Order, error) {
 	where, args := "user_id = ?", []any{userID}
