@@ -21,7 +21,7 @@ REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short kill-test compose-test lessons bench-lock tools load soak-lock lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench-lock tools load soak-lock lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-short: ## tests that need no server
 
 kill-test: build ## 2,000 buyers, 500 units, two of each service, one of each killed meanwhile; then an audit
 	@$(BIN) env --private -- $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
+
+storm-test: build ## 20,000 half messages left undecided, two replicas to decide them, on a RocketMQ of its own
+	@$(BIN) env --private -- env HOLDFAST_HALF_MESSAGES=20000 $(GO) test -count=1 -v -run 'TestCheckBackStorm$$' ./order-srv
 
 soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
 	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./pkg/lock/internal/ladder

@@ -39,7 +39,7 @@ func onlyReconciler() map[string]string { // the sweeper comes first; it has not
 }
 
 func noHealer() map[string]string { // long deadlines, too: what dies is back before they end
-	return map[string]string{"REQUEST_TIMEOUT": "30s", "PENDING_GRACE": "40s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}
+	return map[string]string{"REQUEST_TIMEOUT": "30s", "PENDING_GRACE": "40s", "BROKER_TRANSACTION_TIMEOUT": "40s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}
 }
 
 // crashShop is a shop whose services die on demand.

@@ -15,7 +15,7 @@ import (
 // patient raises every deadline: this many buyers fill a small machine, and an order that ran out of time is undecided,
 // which is right and proves nothing.
 func patient() map[string]string {
-	return map[string]string{"REQUEST_TIMEOUT": "40s", "PENDING_GRACE": "60s", "SWEEP_AFTER": "90s", "RECONCILE_AFTER": "120s"}
+	return map[string]string{"REQUEST_TIMEOUT": "40s", "PENDING_GRACE": "60s", "BROKER_TRANSACTION_TIMEOUT": "60s", "SWEEP_AFTER": "90s", "RECONCILE_AFTER": "120s"}
 }
 
 func TestSellOut(t *testing.T) {

@@ -127,6 +127,7 @@ func newShop(tb testing.TB, s setup) *shop {
 	common := map[string]string{
 		"MQ_NAMESPACE": fmt.Sprintf("e2e%d", ports[0]), "LAB_MODE": "true", "DEMO_LOGIN": "true",
 		"NAMESRV_ADDRS": s.namesrv, "REDIS_ADDRS": s.redis, "STOCK_STRATEGY": s.strategy, "DRAIN_DELAY": "0s",
+		"BROKER_CHECK_INTERVAL": "2s", // stack.QuickTransactions
 	}
 	var orderURLs, inventoryURLs []string
 	for k := range n {

@@ -40,6 +40,13 @@ type settings struct {
 	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
 	MaxReading  int `env:"MAX_READING" envDefault:"128"`
 
+	// What deploy/rocketmq/broker.conf says of transactions, for this service to agree with; the broker is not set by it. The
+	// first question about a half message comes when it is as old as the time-out, so its order must be old enough by then to
+	// be decided. The reader of the check-back decides some thousand orders a second: in an interval it is done with all that
+	// its memory holds (flow.DefaultCheckMemory), and the next questions are answered.
+	BrokerTransactionTimeout time.Duration `env:"BROKER_TRANSACTION_TIMEOUT" envDefault:"12s"` // transactionTimeOut
+	BrokerCheckInterval      time.Duration `env:"BROKER_CHECK_INTERVAL" envDefault:"5s"`       // transactionCheckInterval
+
 	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
 	// than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
@@ -57,6 +64,8 @@ func (s *settings) Validate() error {
 		config.Check(len(s.InventoryURLs) > 0, "INVENTORY_URLS", "needs at least one URL"),
 		config.Check(s.RequestTimeout >= time.Second && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 1s to 1m"),
 		config.Check(s.PendingGrace > s.RequestTimeout, "PENDING_GRACE", "is more than REQUEST_TIMEOUT: an order that is being placed must not be abandoned"),
+		config.Check(s.PendingGrace <= s.BrokerTransactionTimeout, "BROKER_TRANSACTION_TIMEOUT", "is at least PENDING_GRACE: the check-back could not answer the broker's first question"),
+		config.Check(s.BrokerCheckInterval >= time.Second, "BROKER_CHECK_INTERVAL", "is at least 1s"),
 		config.Check(s.SweepAfter > s.PendingGrace, "SWEEP_AFTER", "is more than PENDING_GRACE: the check-back comes first"),
 		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
@@ -79,5 +88,6 @@ func (s *settings) LogValue() slog.Value {
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("pending_grace", s.PendingGrace),
 		slog.Duration("sweep_after", s.SweepAfter), slog.Duration("reconcile_after", s.ReconcileAfter),
 		slog.Duration("payment_timeout", s.PaymentTimeout),
+		slog.Duration("broker_transaction_timeout", s.BrokerTransactionTimeout), slog.Duration("broker_check_interval", s.BrokerCheckInterval),
 	)
 }

@@ -108,7 +108,11 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
-	tx := bus.TxProducer("order-tx", flow.CheckBack(upkeep.orders, cfg.PendingGrace, healed.WithLabelValues(string(store.CheckBack))))
+	checkBack := flow.NewCheckBack(flow.CheckBackConfig{
+		Store: upkeep.orders, Grace: cfg.PendingGrace, Interval: cfg.BrokerCheckInterval, Log: log,
+		Healed: healed.WithLabelValues(string(store.CheckBack)), Registerer: registry,
+	})
+	tx := bus.TxProducer("order-tx", checkBack.Check)
 	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(upkeep.orders, bus.Producer())})
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
@@ -125,7 +129,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	}, log, healed, alarms)
 	stopBus := bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()
-	stopWork := background(ctx, relay.Run, healer.Run) // stopped before the bus, which they use
+	stopWork := background(ctx, relay.Run, healer.Run, checkBack.Run) // stopped before the bus, which they use
 	defer stopWork()
 
 	limits := admit.NewMetrics(registry)

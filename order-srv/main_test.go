@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"holdfast/deploy/rocketmq"
 	"holdfast/internal/stack"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow/flowtest"
@@ -36,6 +38,8 @@ func TestSettings(t *testing.T) {
 	}{
 		{map[string]string{"ORDER_FLOW": "magic"}, []string{"ORDER_FLOW", "tx-message"}},
 		{map[string]string{"PENDING_GRACE": "4s"}, []string{"PENDING_GRACE"}},
+		{map[string]string{"PENDING_GRACE": "13s"}, []string{"BROKER_TRANSACTION_TIMEOUT"}},
+		{map[string]string{"BROKER_CHECK_INTERVAL": "0s"}, []string{"BROKER_CHECK_INTERVAL"}},
 		{map[string]string{"SWEEP_AFTER": "10s"}, []string{"SWEEP_AFTER"}},
 		{map[string]string{"RECONCILE_AFTER": "30s"}, []string{"RECONCILE_AFTER"}},
 		{map[string]string{"SETTLE_AFTER": "0s"}, []string{"SETTLE_AFTER"}},
@@ -48,6 +52,28 @@ func TestSettings(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%v: error %v does not name %s", tt.env, err, name)
 			}
+		}
+	}
+}
+
+// TestSettings_broker: what this service assumes of the broker is what the broker is set to.
+func TestSettings_broker(t *testing.T) {
+	t.Parallel()
+	var s settings
+	if err := config.Load(func(string) string { return "" }, &s); err != nil {
+		t.Fatal(err)
+	}
+	dev := stack.DevBrokerOptions("", nil)
+	for name, durations := range map[string][2]time.Duration{
+		"transactionTimeOut":       {s.BrokerTransactionTimeout, dev.TransactionTimeout},
+		"transactionCheckInterval": {s.BrokerCheckInterval, dev.CheckInterval},
+	} {
+		line := fmt.Sprintf("%s=%d", name, durations[0].Milliseconds())
+		if !slices.Contains(strings.Split(string(rocketmq.BrokerConf), "\n"), line) {
+			t.Errorf("broker.conf does not say %s, which is this service's default", line)
+		}
+		if durations[0] != durations[1] {
+			t.Errorf("%s is %v for the development broker and %v for this service", name, durations[1], durations[0])
 		}
 	}
 }

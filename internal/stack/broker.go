@@ -29,7 +29,7 @@ const devBrokerName = "development broker"
 // DevBrokerOptions are the development broker's settings: those of deploy/rocketmq/broker.conf.
 func DevBrokerOptions(addr string, log *slog.Logger) devbroker.Options {
 	return devbroker.Options{
-		Addr: addr, TransactionTimeout: 8 * time.Second, CheckInterval: 3 * time.Second, CheckMax: 1000, Log: log,
+		Addr: addr, TransactionTimeout: 12 * time.Second, CheckInterval: 5 * time.Second, CheckMax: 1000, Log: log,
 	}
 }
 

@@ -42,7 +42,7 @@ func UpVars(getenv func(string) string) Vars {
 }
 
 // QuickTransactions are settings with which the broker asks about an open transaction after three to five seconds, for
-// tests.
+// tests. An order that is younger than PENDING_GRACE by then is answered with unknown once or twice more.
 func QuickTransactions() []string {
 	return []string{"transactionTimeOut=3000", "transactionCheckInterval=2000"}
 }

@@ -57,7 +57,7 @@ func TestOpen_faults(t *testing.T) {
 func TestBus_Subscribe_panics(t *testing.T) {
 	t.Parallel()
 	nop := func(context.Context, mq.Message) error { return nil }
-	check := func(context.Context, mq.Message) (mq.TxState, error) { return mq.TxUnknown, nil }
+	check := func(mq.Message) mq.TxState { return mq.TxUnknown }
 	tests := map[string]func(b *mq.Bus){
 		"unknown topic":   func(b *mq.Bus) { b.Subscribe(mq.Subscription{Group: "g", Topic: "u", Handler: nop}) },
 		"no handler":      func(b *mq.Bus) { b.Subscribe(mq.Subscription{Group: "g", Topic: "t"}) },
@@ -119,7 +119,7 @@ func TestProducer_Send_invalid(t *testing.T) {
 			}
 		})
 	}
-	tx := b.TxProducer("tx", func(context.Context, mq.Message) (mq.TxState, error) { return mq.TxUnknown, nil })
+	tx := b.TxProducer("tx", func(mq.Message) mq.TxState { return mq.TxUnknown })
 	err := tx.SendInTx(t.Context(), mq.Message{Topic: "t", Body: body, DeliverAt: time.Now()}, nil)
 	if !errors.Is(err, mq.ErrInvalidMessage) {
 		t.Errorf("delayed transaction: %v", err)

@@ -23,8 +23,9 @@ type Message struct {
 	DeliverAt time.Time
 
 	// Set on delivery.
-	ID      string // the broker's identifier, for logs only: a message sent twice has two
-	Attempt int    // 0 at the first delivery
+	ID      string    // the client library's identifier: a message sent twice has two
+	SentAt  time.Time // by the sender's clock
+	Attempt int       // 0 at the first delivery
 }
 
 // HeaderRequestID carries the request id across the broker, so that one id leads through all of an order's log lines.
@@ -44,10 +45,14 @@ const (
 	TxRollback
 )
 
-// Checker answers the broker's question what became of the transaction behind m. It may look at nothing but the
-// database: the process that sent m is probably dead. It has a budget of one second, and an error or a panic answers
-// [TxUnknown]. All checks of a process run one after another.
-type Checker func(ctx context.Context, m Message) (TxState, error)
+// Checker answers the broker's question what became of the transaction behind m, which [Message].ID identifies through all
+// questions about it. It must not block: it answers at once, from memory. The library calls it for all questions of a process
+// on one goroutine and starts another goroutine for each question that waits, and an answer that comes after the next
+// question delivers the message without ending its transaction. A checker that does not have the answer returns
+// [TxUnknown] and gets it for the next question. A panic answers TxUnknown.
+//
+// It may rely on nothing but the database: the process that sent m is probably dead.
+type Checker func(m Message) TxState
 
 // Producer sends messages.
 type Producer interface {

@@ -159,7 +159,7 @@ func isHeader(name string) bool {
 func (b *Bus) decode(msg *primitive.MessageExt) Message {
 	m := Message{
 		Topic: b.names.plain(msg.Topic), Key: msg.GetKeys(), ShardKey: msg.GetShardingKey(), Body: msg.Body,
-		ID: msg.MsgId, Attempt: int(msg.ReconsumeTimes), Headers: make(map[string]string),
+		ID: msg.MsgId, SentAt: time.UnixMilli(msg.BornTimestamp), Attempt: int(msg.ReconsumeTimes), Headers: make(map[string]string),
 	}
 	for name, value := range msg.GetProperties() {
 		if isHeader(name) {

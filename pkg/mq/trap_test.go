@@ -25,7 +25,7 @@ import (
 
 var topicT = mq.Topic{Name: "t"}
 
-func commitAlways(context.Context, mq.Message) (mq.TxState, error) { return mq.TxCommit, nil }
+func commitAlways(mq.Message) mq.TxState { return mq.TxCommit }
 
 func unknown(context.Context) mq.TxState { return mq.TxUnknown }
 
@@ -57,9 +57,9 @@ func TestTrapTransactionalProducerAlone(t *testing.T) {
 	addr, ns := brokerAddr(t), mqtest.Namespace()
 	before, _ := mqtest.NewBus(t, addr, ns, topicT)
 	asking := make(chan struct{}, 100)
-	tx := before.TxProducer("tx", func(context.Context, mq.Message) (mq.TxState, error) {
+	tx := before.TxProducer("tx", func(mq.Message) mq.TxState {
 		asking <- struct{}{}
-		return mq.TxUnknown, nil
+		return mq.TxUnknown
 	})
 	mqtest.Start(t, before)
 	if err := tx.SendInTx(t.Context(), mq.Message{Topic: "t", Key: "k", Body: []byte("{}")}, unknown); err != nil {
@@ -70,9 +70,9 @@ func TestTrapTransactionalProducerAlone(t *testing.T) {
 
 	after, _ := mqtest.NewBus(t, addr, ns, topicT)
 	asked := make(chan string, 100)
-	after.TxProducer("tx", func(_ context.Context, m mq.Message) (mq.TxState, error) {
+	after.TxProducer("tx", func(m mq.Message) mq.TxState {
 		asked <- m.Key
-		return mq.TxRollback, nil
+		return mq.TxRollback
 	})
 	mqtest.Start(t, after)
 	select {
@@ -83,29 +83,6 @@ func TestTrapTransactionalProducerAlone(t *testing.T) {
 	case <-time.After(20 * time.Second): // the producer's own heartbeat comes at the earliest after 30 s
 		t.Fatal("not asked")
 	}
-}
-
-// All check-backs of a process share one goroutine of the library.
-func TestTrapCheckerHangs(t *testing.T) {
-	t.Parallel()
-	b, _ := mqtest.NewBus(t, brokerAddr(t), mqtest.Namespace(), topicT)
-	var in mqtest.Inbox
-	hang := make(chan struct{})
-	b.Subscribe(mq.Subscription{Group: "g", Topic: "t", Handler: in.Handler(nil)})
-	tx := b.TxProducer("tx", func(_ context.Context, m mq.Message) (mq.TxState, error) {
-		if m.Key == "hangs" {
-			<-hang // and does not look at its context
-		}
-		return mq.TxCommit, nil
-	})
-	mqtest.Start(t, b)
-	defer close(hang)
-	for _, key := range []string{"hangs", "sound"} {
-		if err := tx.SendInTx(t.Context(), mq.Message{Topic: "t", Key: key, Body: []byte("{}")}, unknown); err != nil {
-			t.Fatal(err)
-		}
-	}
-	in.WaitFor(t, "sound", 1)
 }
 
 // The library leaves a message whose handler panicked unacknowledged for 15 minutes.

@@ -5,13 +5,9 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 )
-
-// checkBudget is the time of one check-back. The library runs all of them in one goroutine.
-const checkBudget = time.Second
 
 // txProducer is the transactional producer and, towards the library, its listener.
 type txProducer struct {
@@ -67,50 +63,29 @@ func (p *txProducer) ExecuteLocalTransaction(msg *primitive.Message) primitive.L
 	return local.(func() primitive.LocalTransactionState)() //nolint:forcetypeassert // only SendInTx stores here.
 }
 
-// CheckLocalTransaction implements primitive.TransactionListener. It must not panic: the library's one goroutine for
-// check-backs would end, silently and for good. Nor may it hang, so a checker that ignores its context is left behind.
+// CheckLocalTransaction implements primitive.TransactionListener. It must neither panic nor block: the library's one
+// goroutine for check-backs would end, silently and for good, or let the goroutines of the other questions pile up.
 func (p *txProducer) CheckLocalTransaction(msg *primitive.MessageExt) primitive.LocalTransactionState {
 	if !p.bus.gate.enter() {
 		return primitive.UnkonwnState
 	}
-	m := p.bus.decode(msg)
-	ctx, cancel := context.WithTimeout(messageContext(p.bus.work, m), checkBudget)
-	answer := make(chan TxState, 1)
-	go func() {
-		defer p.bus.gate.leave()
-		defer cancel()
-		answer <- p.ask(ctx, m)
-	}()
-	state := TxUnknown
-	select {
-	case state = <-answer:
-	case <-ctx.Done():
-		select {
-		case state = <-answer: // it came in time; cancel after it is what we saw
-		default:
-			p.bus.cfg.Log.WarnContext(ctx, "transaction check took too long", "group", p.group, "key", m.Key)
-		}
-	}
+	defer p.bus.gate.leave()
+	state := p.ask(p.bus.decode(msg))
 	p.bus.metrics.checks.WithLabelValues(p.group, state.String()).Inc()
 	return libraryState(state)
 }
 
-// ask calls the checker. An error and a panic answer Unknown.
-func (p *txProducer) ask(ctx context.Context, m Message) (state TxState) {
+// ask calls the checker. A panic answers Unknown.
+func (p *txProducer) ask(m Message) (state TxState) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.bus.metrics.panics.WithLabelValues(p.group).Inc()
-			p.bus.cfg.Log.ErrorContext(ctx, "panic in a transaction checker", "group", p.group, "key", m.Key,
+			p.bus.cfg.Log.Error("panic in a transaction checker", "group", p.group, "key", m.Key,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			state = TxUnknown
 		}
 	}()
-	state, err := p.check(ctx, m)
-	if err != nil {
-		p.bus.cfg.Log.WarnContext(ctx, "transaction check failed", "group", p.group, "key", m.Key, "err", err)
-		return TxUnknown
-	}
-	return state
+	return p.check(m)
 }
 
 // String implements fmt.Stringer.

@@ -1,6 +1,11 @@
 package flow_test
 
 import (
+	stdcmp "cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +16,7 @@ import (
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
 )
 
@@ -123,13 +129,150 @@ func TestCheckBack_group(t *testing.T) {
 	}
 }
 
+// TestCheckBack_unreadable: a half message that cannot be read stays undecided, and the others of its batch do not.
 func TestCheckBack_unreadable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, body := range []string{"", "{", `{"orders":[]}`} {
-		state, err := flow.CheckBack(w.store, grace, w.healed)(t.Context(), mq.Message{Body: []byte(body)})
-		if state != mq.TxUnknown || err == nil {
-			t.Errorf("%q: %s, error %v", body, state, err)
+	c := w.newCheckBack(flow.CheckBackConfig{})
+	bodies := []string{"", "{", `{"orders":[]}`, `{"orders":["` + w.rejected() + `"]}`}
+	for _, body := range bodies {
+		c.Check(mq.Message{ID: body, Body: []byte(body)})
+	}
+	w.read(c)
+	for i, body := range bodies {
+		want := mq.TxUnknown
+		if i == len(bodies)-1 {
+			want = mq.TxRollback
+		}
+		if got := c.Check(mq.Message{ID: body, Body: []byte(body)}); got != want {
+			t.Errorf("%q: %s, want %s", body, got, want)
 		}
 	}
+}
+
+// TestCheckBack_memory: the memory is bounded, an answer is given once and makes room, and what was not admitted is read
+// after that.
+func TestCheckBack_memory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.newCheckBack(flow.CheckBackConfig{Memory: 2})
+	orders := []string{w.rejected(), w.rejected(), w.rejected()}
+	scan := func(want ...mq.TxState) {
+		t.Helper()
+		var got []mq.TxState
+		for _, no := range orders {
+			got = append(got, c.Check(half(no)))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("answers (-want +got):\n%s", diff)
+		}
+		w.read(c)
+	}
+	scan(mq.TxUnknown, mq.TxUnknown, mq.TxUnknown)   // the third is not admitted
+	scan(mq.TxRollback, mq.TxRollback, mq.TxUnknown) // the third has room now
+	scan(mq.TxUnknown, mq.TxUnknown, mq.TxRollback)  // the ends of the first two were lost; there is room for one of them
+	scan(mq.TxRollback, mq.TxUnknown, mq.TxUnknown)
+}
+
+// TestCheckBack_otherReplica: an answer that another replica gave does not take room for ever.
+func TestCheckBack_otherReplica(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const interval = 5 * time.Second
+	c := w.newCheckBack(flow.CheckBackConfig{Memory: 1, Interval: interval})
+	given, waits := half(w.rejected()), half(w.rejected())
+	now := time.Now()
+	c.CheckAt(given, now)
+	w.read(c)
+	var states []mq.TxState
+	for range 6 {
+		now = now.Add(interval)
+		states = append(states, c.CheckAt(waits, now))
+		c.Sweep(now)
+		w.read(c)
+	}
+	// The answer is kept for three scans; in the fourth it is dropped, in the fifth there is room.
+	want := []mq.TxState{mq.TxUnknown, mq.TxUnknown, mq.TxUnknown, mq.TxUnknown, mq.TxUnknown, mq.TxRollback}
+	if diff := cmp.Diff(want, states); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+}
+
+// TestCheckBack_Undecided counts each half message once, with the age of the oldest, until it is answered.
+func TestCheckBack_Undecided(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.newCheckBack(flow.CheckBackConfig{Interval: time.Hour})
+	decided, open := half(w.rejected()), half(w.begun(false))
+	open.SentAt = time.Now().Add(-time.Minute)
+	want := func(n int, atLeast time.Duration) {
+		t.Helper()
+		if got, oldest := c.Undecided(); got != n || oldest < atLeast || oldest > atLeast+10*time.Second {
+			t.Errorf("%d undecided, the oldest %v; want %d, %v", got, oldest, n, atLeast)
+		}
+	}
+	want(0, 0)
+	for range 2 {
+		c.Check(decided)
+		c.Check(open)
+		w.read(c)
+	}
+	want(1, time.Minute)
+	if got := c.Check(open); got != mq.TxUnknown {
+		t.Errorf("an order that is being placed: %s", got)
+	}
+}
+
+// TestCheckBack_databaseGone: what could not be read is not remembered, and is read when the broker asks again.
+func TestCheckBack_databaseGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.newCheckBack(flow.CheckBackConfig{Memory: 1})
+	m := half(w.rejected())
+	c.Check(m)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.ReadNext(gone)
+	if got := c.Check(m); got != mq.TxUnknown {
+		t.Errorf("answered %s without having read", got)
+	}
+	w.read(c)
+	if got := c.Check(m); got != mq.TxRollback {
+		t.Errorf("%s, want rollback", got)
+	}
+}
+
+// half is the question about the half message of these orders.
+func half(orderNos ...string) mq.Message {
+	body, err := json.Marshal(orderapi.StockRelease{Orders: orderNos})
+	if err != nil {
+		panic(err)
+	}
+	return mq.Message{ID: strings.Join(orderNos, " "), Key: orderNos[0], Body: body}
+}
+
+// newCheckBack returns a check-back on the world's database, with defaults for what c leaves open. It reads when
+// [world.read] is called.
+func (w *world) newCheckBack(c flow.CheckBackConfig) *flow.CheckBack {
+	c.Store, c.Healed, c.Log = w.store, w.healed, slog.New(slog.DiscardHandler)
+	c.Grace = stdcmp.Or(c.Grace, grace)
+	c.Interval = stdcmp.Or(c.Interval, time.Hour)
+	return flow.NewCheckBack(c)
+}
+
+func (w *world) read(c *flow.CheckBack) {
+	w.t.Helper()
+	for c.ReadNext(w.t.Context()) {
+	}
+}
+
+// check asks about a half message, lets the check-back read it, and asks again.
+func (w *world) check(grace time.Duration, orderNos ...string) mq.TxState {
+	w.t.Helper()
+	c := w.newCheckBack(flow.CheckBackConfig{Grace: grace})
+	if got := c.Check(half(orderNos...)); got != mq.TxUnknown {
+		w.t.Errorf("answered %s before it has read anything", got)
+	}
+	w.read(c)
+	return c.Check(half(orderNos...))
 }

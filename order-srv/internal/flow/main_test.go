@@ -29,7 +29,6 @@ type world struct {
 	inventory *flowtest.Inventory
 	broker    *flowtest.Broker
 	desk      *flow.Desk
-	check     func(grace time.Duration, orderNos ...string) mq.TxState
 	healed    prometheus.Counter
 	timeout   time.Duration
 }
@@ -53,18 +52,6 @@ func newWorldOn(t *testing.T, db *gorm.DB, timeout time.Duration, answers ...flo
 	w.desk, err = flow.NewDesk(flow.Default, w.deps(w.inventory))
 	if err != nil {
 		t.Fatal(err)
-	}
-	w.check = func(grace time.Duration, orderNos ...string) mq.TxState {
-		t.Helper()
-		body, err := json.Marshal(orderapi.StockRelease{Orders: orderNos})
-		if err != nil {
-			t.Fatal(err)
-		}
-		state, err := flow.CheckBack(w.store, grace, w.healed)(t.Context(), mq.Message{Body: body})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return state
 	}
 	return w
 }

@@ -12,19 +12,24 @@ import (
 	"holdfast/pkg/database"
 )
 
+// statusBatch is how many orders one statement reads.
+const statusBatch = 1000
+
 // Statuses returns the status of each of the orders that there is.
 func (s *Store) Statuses(ctx context.Context, orderNos []string) (map[string]order.Status, error) {
-	var rows []struct {
-		OrderNo string
-		Status  order.Status
-	}
-	err := s.db.WithContext(ctx).Raw("SELECT order_no, status FROM orders WHERE order_no IN ?", orderNos).Scan(&rows).Error
-	if err != nil {
-		return nil, fmt.Errorf("look at the orders: %w", database.Fault(err))
-	}
-	found := make(map[string]order.Status, len(rows))
-	for _, r := range rows {
-		found[r.OrderNo] = r.Status
+	found := make(map[string]order.Status, len(orderNos))
+	for batch := range slices.Chunk(orderNos, statusBatch) {
+		var rows []struct {
+			OrderNo string
+			Status  order.Status
+		}
+		err := s.db.WithContext(ctx).Raw("SELECT order_no, status FROM orders WHERE order_no IN ?", batch).Scan(&rows).Error
+		if err != nil {
+			return nil, fmt.Errorf("read the orders' statuses: %w", database.Fault(err))
+		}
+		for _, r := range rows {
+			found[r.OrderNo] = r.Status
+		}
 	}
 	return found, nil
 }

@@ -25,9 +25,9 @@ func TestFaults_realClient(t *testing.T) {
 	var in mqtest.Inbox
 	var asked atomic.Int32
 	bus.Subscribe(mq.Subscription{Group: "g", Topic: "a", Handler: in.Handler(nil)})
-	tx := bus.TxProducer("tx", func(context.Context, mq.Message) (mq.TxState, error) {
+	tx := bus.TxProducer("tx", func(mq.Message) mq.TxState {
 		asked.Add(1)
-		return mq.TxCommit, nil
+		return mq.TxCommit
 	})
 	mqtest.Start(t, bus)
 	send := func(key string) {

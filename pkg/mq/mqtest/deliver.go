@@ -51,7 +51,10 @@ func normal(t *testing.T, env Env) {
 		if got.ID == "" {
 			t.Errorf("%s has no identifier", got.Key)
 		}
-		got.ID = ""
+		if age := time.Since(got.SentAt); age < -time.Second || age > time.Minute {
+			t.Errorf("%s was sent %s ago", got.Key, age)
+		}
+		got.ID, got.SentAt = "", time.Time{}
 		if diff := cmp.Diff(sent[got.Key], got); diff != "" {
 			t.Errorf("message changed on its way (-sent +got):\n%s", diff)
 		}

@@ -22,14 +22,14 @@ type answers struct {
 	asked map[string]int
 }
 
-func (a *answers) check(_ context.Context, m mq.Message) (mq.TxState, error) {
+func (a *answers) check(m mq.Message) mq.TxState {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.asked == nil {
 		a.asked = make(map[string]int)
 	}
 	a.asked[m.Key]++
-	return a.say[m.Key], nil
+	return a.say[m.Key]
 }
 
 func (a *answers) times(key string) int {
@@ -100,17 +100,17 @@ func rollback(t *testing.T, env Env) {
 
 func unknownThenCheckBack(t *testing.T, env Env) {
 	a := answers{say: map[string]mq.TxState{"yes": mq.TxCommit, "no": mq.TxRollback}}
-	_, tx, in := startTx(t, env, Namespace(), func(ctx context.Context, m mq.Message) (mq.TxState, error) {
+	_, tx, in := startTx(t, env, Namespace(), func(m mq.Message) mq.TxState {
 		if m.Topic != topicA || string(m.Body) != string(body(m.Key)) || m.Headers["h"] != m.Key {
 			t.Errorf("the question's message changed: %+v", m)
 		}
 		if m.Key == "slow" { // the second answer counts
-			if state, err := a.check(ctx, m); err != nil || a.times("slow") < 2 {
-				return state, err
+			if state := a.check(m); a.times("slow") < 2 {
+				return state
 			}
-			return mq.TxCommit, nil
+			return mq.TxCommit
 		}
-		return a.check(ctx, m)
+		return a.check(m)
 	})
 	for _, key := range []string{"yes", "no", "slow"} {
 		sendTx(t, tx, key, mq.TxUnknown)
@@ -127,11 +127,11 @@ func unknownThenCheckBack(t *testing.T, env Env) {
 
 func checkerPanic(t *testing.T, env Env) {
 	var asked atomic.Int32
-	_, tx, in := startTx(t, env, Namespace(), func(context.Context, mq.Message) (mq.TxState, error) {
+	_, tx, in := startTx(t, env, Namespace(), func(mq.Message) mq.TxState {
 		if asked.Add(1) == 1 {
 			panic("in the checker")
 		}
-		return mq.TxCommit, nil
+		return mq.TxCommit
 	})
 	sendTx(t, tx, "k", mq.TxUnknown)
 	in.WaitFor(t, "k", 1)
@@ -166,7 +166,7 @@ func producerKilled(t *testing.T, env Env) {
 func runChild(t *testing.T, where string) {
 	namesrv, ns, _ := strings.Cut(where, " ")
 	b, _ := NewBus(t, namesrv, ns, mq.Topic{Name: topicA})
-	tx := b.TxProducer(groupTx, func(context.Context, mq.Message) (mq.TxState, error) { return mq.TxUnknown, nil })
+	tx := b.TxProducer(groupTx, func(mq.Message) mq.TxState { return mq.TxUnknown })
 	Start(t, b)
 	err := tx.SendInTx(t.Context(), mq.Message{Topic: topicA, Key: "orphan", Body: body("orphan")}, func(context.Context) mq.TxState {
 		_, _ = os.Stdout.WriteString("committed\n")
