@@ -21,7 +21,7 @@ REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench-lock tools load soak-lock lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench-lock tools load overload soak-lock lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ bin/vegeta:
 
 load: build bin/$(TOOL) ## look for overselling on the shop that is up; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
 	@loadtest/$(TOOL)/run
+
+overload: build ## offer 0.5 to 10 times the capacity of the shop that is up, then look whether it recovers; QUICK=1, STRATEGY=
+	@$(GO) build -trimpath -o bin/ ./loadtest/overload
+	@bin/overload $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+)
+
+// patience is how long an answer is waited for: longer than the gateway's REQUEST_TIMEOUT, so that its answer comes.
+const patience = 8 * time.Second
+
+// conn is one keep-alive connection of a buyer.
+type conn struct {
+	dial    func(ctx context.Context) (net.Conn, error)
+	c       net.Conn
+	r       *bufio.Reader
+	request []byte // the head up to the key, the key's place, the rest
+	key     int    // where the key begins in request
+	prefix  string // of the keys
+	n       int64
+}
+
+// keyDigits is the width of the counter in an idempotency key.
+const keyDigits = 12
+
+// newConn prepares connection i of a load named run. It dials when it is first used.
+func newConn(t target, run string, i int) *conn {
+	prefix := fmt.Sprintf("%s-%s-%d-", t.sku, run, i)
+	body := fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, t.sku)
+	head := fmt.Sprintf("POST /v1/orders HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n",
+		t.addr, t.tokens[i%len(t.tokens)], len(body))
+	if t.strategy != "" {
+		head += "X-Stock-Strategy: " + t.strategy + "\r\n"
+	}
+	head += "Idempotency-Key: " + prefix
+	var dialer net.Dialer
+	return &conn{
+		dial:    func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", t.addr) },
+		request: []byte(head + fmt.Sprintf("%0*d", keyDigits, 0) + "\r\n\r\n" + body),
+		key:     len(head), prefix: prefix,
+	}
+}
+
+// connect opens the connection unless it is open.
+func (c *conn) connect(ctx context.Context) error {
+	if c.c != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var err error
+	if c.c, err = c.dial(ctx); err != nil {
+		c.c = nil
+		return err
+	}
+	if c.r == nil {
+		c.r = bufio.NewReaderSize(c.c, 1<<10)
+	}
+	c.r.Reset(c.c)
+	return nil
+}
+
+// order sends one order with a fresh key and returns the answer's status. After an error the connection is closed.
+func (c *conn) order(ctx context.Context) (status int, err error) {
+	if err := c.connect(ctx); err != nil {
+		return 0, err
+	}
+	c.n++
+	digits := strconv.AppendInt(make([]byte, 0, keyDigits), c.n, 10)
+	copy(c.request[c.key+keyDigits-len(digits):], digits)
+	status, closing, err := c.exchange()
+	if err != nil || closing {
+		c.close()
+	}
+	return status, err
+}
+
+func (c *conn) exchange() (status int, closing bool, err error) {
+	if err := c.c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return 0, true, err
+	}
+	if _, err := c.c.Write(c.request); err != nil {
+		return 0, true, err
+	}
+	line, err := c.r.ReadSlice('\n')
+	if err != nil {
+		return 0, true, err
+	}
+	if len(line) < 12 {
+		return 0, true, errMalformed
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, true, errMalformed
+	}
+	length := -1
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return 0, true, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return 0, true, errMalformed
+			}
+		case bytes.EqualFold(name, []byte("Connection")):
+			closing = bytes.EqualFold(value, []byte("close"))
+		}
+	}
+	if length < 0 {
+		return 0, true, errMalformed // the gateway's answers have a length
+	}
+	_, err = io.CopyN(io.Discard, c.r, int64(length))
+	return status, closing, err
+}
+
+var errMalformed = errors.New("the answer is not one of the gateway's")
+
+func (c *conn) close() {
+	if c.c != nil {
+		_ = c.c.Close()
+		c.c = nil
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command's flags.
+type options struct {
+	url      string
+	ops      []string // host:port of operations ports: gateway, order-srv, inventory-srv
+	strategy string
+	out      string
+	deadline time.Duration
+	plan     plan
+}
+
+// plan is what is run.
+type plan struct {
+	Buyers      []int     `json:"buyers"` // of the closed loops
+	Factors     []float64 `json:"factors"`
+	Connections []int     `json:"connections"`
+	Closed      time.Duration
+	Open        time.Duration // of each open loop
+	Pause       time.Duration // between two
+	Rest        time.Duration // at the end
+}
+
+// full takes about five minutes, quick one.
+func full() plan {
+	return plan{
+		Buyers: []int{8, 32, 128, 256}, Factors: []float64{0.5, 1, 2, 5, 10}, Connections: []int{1000, 3000},
+		Closed: 8 * time.Second, Open: 12 * time.Second, Pause: 5 * time.Second, Rest: 60 * time.Second,
+	}
+}
+
+func quick() plan {
+	return plan{
+		Buyers: []int{32, 128}, Factors: []float64{1, 10}, Connections: []int{1000},
+		Closed: 4 * time.Second, Open: 8 * time.Second, Pause: 3 * time.Second, Rest: 25 * time.Second,
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	missed, err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "overload:", err)
+		os.Exit(2)
+	case missed > 0:
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("overload", flag.ContinueOnError)
+	f.StringVar(&o.url, "url", "http://127.0.0.1:8080", "the gateway")
+	ops := f.String("ops", "127.0.0.1:9080,127.0.0.1:9081,127.0.0.1:9082", "operations ports, for memory and check-backs; empty: neither is measured")
+	f.StringVar(&o.strategy, "strategy", "", "how stock is guarded (lab mode); empty: the service's own")
+	f.StringVar(&o.out, "out", "overload", "folder of overload.json and overload.html")
+	f.DurationVar(&o.deadline, "deadline", 3*time.Second, "an order that is placed later is no goodput")
+	short := f.Bool("quick", false, "a minute instead of five")
+	rest := f.Duration("rest", 0, "how long to rest before the last look; 0: the preset's")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.plan = full()
+	if *short {
+		o.plan = quick()
+	}
+	if *rest > 0 {
+		o.plan.Rest = *rest
+	}
+	if *ops != "" {
+		o.ops = strings.Split(*ops, ",")
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return o, nil
+}
+
+// run measures, writes the report and returns how many bars were missed.
+func run(ctx context.Context, args []string, stdout io.Writer) (missed int, err error) {
+	o, err := parse(args)
+	if err != nil {
+		return 0, err
+	}
+	s := newShop(o.url)
+	target, err := s.prepare(ctx, o.strategy)
+	if err != nil {
+		return 0, fmt.Errorf("prepare the product: %w", err)
+	}
+	r, err := measure(ctx, o, s, target, stdout)
+	if err != nil {
+		return 0, err
+	}
+	r.judge()
+	if err := r.write(o.out); err != nil {
+		return 0, err
+	}
+	return r.missed(), r.print(stdout)
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+)
+
+const (
+	// lastInterval is watched for check-backs at the end: three of the broker's intervals.
+	lastInterval = 10 * time.Second
+	// auditPatience is how long orders may take to come to rest, after the rest.
+	auditPatience = time.Minute
+)
+
+// measure runs the plan.
+func measure(ctx context.Context, o options, s *shop, t target, progress io.Writer) (*report, error) {
+	r := &report{Started: time.Now().UTC(), Strategy: o.strategy, SKU: t.sku, Deadline: o.deadline, CPUs: runtime.NumCPU()}
+	before, err := s.audit(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("audit before the load: %w", err)
+	}
+	w := startWatch(ctx, o.ops)
+	defer w.stop()
+	r.Before = w.now(ctx)
+	for _, n := range o.plan.Buyers {
+		r.add(progress, w, row{Load: fmt.Sprintf("closed, %d buyers", n), Connections: n}, func() (*tally, time.Duration) {
+			return closedLoop(ctx, t, n, o.plan.Closed, o.deadline)
+		})
+	}
+	r.Capacity = r.best()
+	fmt.Fprintf(progress, "capacity: %.0f orders a second\n", r.Capacity)
+	for _, n := range o.plan.Connections {
+		for _, factor := range o.plan.Factors {
+			sleep(ctx, o.plan.Pause)
+			rate := factor * r.Capacity
+			r.add(progress, w, row{Load: fmt.Sprintf("open, %g times", factor), Factor: factor, Connections: n}, func() (*tally, time.Duration) {
+				return openLoop(ctx, t, n, rate, o.plan.Open, o.deadline)
+			})
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+		}
+	}
+	fmt.Fprintf(progress, "rest for %v\n", o.plan.Rest)
+	if err := r.rest(ctx, o, s, w); err != nil {
+		return nil, err
+	}
+	r.Abandoned = r.abandonedAfter - before.Orders["ABANDONED"]
+	return r, nil
+}
+
+// add runs one load and appends its row.
+func (r *report) add(progress io.Writer, w *watch, one row, load func() (*tally, time.Duration)) {
+	w.peaks()
+	cpu, begin := cpuTime(), time.Now()
+	t, measured := load()
+	one.GeneratorCPU = (cpuTime() - cpu).Seconds() / time.Since(begin).Seconds()
+	one.fill(t, measured)
+	one.Peak = w.peaks()
+	r.Rows = append(r.Rows, one)
+	fmt.Fprintf(progress, "%-18s %5d connections: offered %6.0f/s, placed in time %5.0f/s, refused %6.0f/s, pending %d\n",
+		one.Load, one.Connections, one.Offered, one.Goodput, float64(one.Refused)/measured.Seconds(), one.Pending)
+}
+
+// rest waits, and then looks whether the shop is at rest as well.
+func (r *report) rest(ctx context.Context, o options, s *shop, w *watch) error {
+	sleep(ctx, max(0, o.plan.Rest-lastInterval))
+	early := w.now(ctx)
+	sleep(ctx, lastInterval)
+	r.After = w.now(ctx)
+	for name, f := range r.After {
+		r.LateChecks += f.Checks - early[name].Checks
+	}
+	for deadline := time.Now().Add(auditPatience); ; sleep(ctx, time.Second) {
+		found, err := s.audit(ctx)
+		if err == nil && len(found.Unsettled) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
+			if err != nil {
+				return fmt.Errorf("audit after the load: %w", err)
+			}
+			r.Violations, r.Unsettled = len(found.Violations), len(found.Unsettled)
+			r.abandonedAfter = found.Orders["ABANDONED"]
+			for _, v := range append(found.Violations, found.Unsettled...) {
+				if len(r.Findings) < 20 {
+					r.Findings = append(r.Findings, v.String())
+				}
+			}
+			return nil
+		}
+	}
+}
