@@ -85,9 +85,9 @@ bin/vegeta:
 load: build bin/$(TOOL) ## look for overselling on the shop that is up; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
 	@loadtest/$(TOOL)/run
 
-overload: build ## offer 0.5 to 10 times the capacity of the shop that is up, then look whether it recovers; QUICK=1, STRATEGY=
+overload: build ## offer up to 10 times the capacity of the shop that is up, or OWN=1, and look whether it recovers; QUICK=1 STRATEGY=
 	@$(GO) build -trimpath -o bin/ ./loadtest/overload
-	@bin/overload $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
+	@bin/overload $(if $(OWN),-own) $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...

@@ -22,7 +22,7 @@ type conn struct {
 	r       *bufio.Reader
 	request []byte // the head up to the key, the key's place, the rest
 	key     int    // where the key begins in request
-	prefix  string // of the keys
+	host    string
 	n       int64
 }
 
@@ -43,7 +43,7 @@ func newConn(t target, run string, i int) *conn {
 	return &conn{
 		dial:    func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", t.addr) },
 		request: []byte(head + fmt.Sprintf("%0*d", keyDigits, 0) + "\r\n\r\n" + body),
-		key:     len(head), prefix: prefix,
+		key:     len(head), host: t.addr,
 	}
 }
 
@@ -74,18 +74,28 @@ func (c *conn) order(ctx context.Context) (status int, err error) {
 	c.n++
 	digits := strconv.AppendInt(make([]byte, 0, keyDigits), c.n, 10)
 	copy(c.request[c.key+keyDigits-len(digits):], digits)
-	status, closing, err := c.exchange()
+	status, closing, err := c.exchange(c.request)
 	if err != nil || closing {
 		c.close()
 	}
 	return status, err
 }
 
-func (c *conn) exchange() (status int, closing bool, err error) {
+// warmUp opens the connection and asks for a page that is not there.
+func (c *conn) warmUp(ctx context.Context) {
+	if err := c.connect(ctx); err != nil {
+		return
+	}
+	if _, closing, err := c.exchange([]byte("GET /v1 HTTP/1.1\r\nHost: " + c.host + "\r\n\r\n")); err != nil || closing {
+		c.close()
+	}
+}
+
+func (c *conn) exchange(request []byte) (status int, closing bool, err error) {
 	if err := c.c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, true, err
 	}
-	if _, err := c.c.Write(c.request); err != nil {
+	if _, err := c.c.Write(request); err != nil {
 		return 0, true, err
 	}
 	line, err := c.r.ReadSlice('\n')

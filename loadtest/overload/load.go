@@ -93,7 +93,8 @@ func openLoop(ctx context.Context, t target, n int, rate float64, d, deadline ti
 	return out, measured
 }
 
-// dial fills conns with open connections. One that fails is tried again with its first order.
+// dial fills conns with open connections. Each sends a small request, because a server closes a connection that stays
+// silent after it was opened. One that fails is tried again with its first order.
 func dial(ctx context.Context, t target, conns []*conn, run string) {
 	next := make(chan int, len(conns))
 	for i := range conns {
@@ -105,7 +106,7 @@ func dial(ctx context.Context, t target, conns []*conn, run string) {
 	for range dialling {
 		running.Go(func() {
 			for i := range next {
-				_ = conns[i].connect(ctx) // its first order says so
+				conns[i].warmUp(ctx)
 			}
 		})
 	}

@@ -17,6 +17,7 @@ import (
 type options struct {
 	url      string
 	ops      []string // host:port of operations ports: gateway, order-srv, inventory-srv
+	own      bool
 	strategy string
 	out      string
 	deadline time.Duration
@@ -44,8 +45,8 @@ func full() plan {
 
 func quick() plan {
 	return plan{
-		Buyers: []int{32, 128}, Factors: []float64{1, 10}, Connections: []int{1000},
-		Closed: 4 * time.Second, Open: 8 * time.Second, Pause: 3 * time.Second, Rest: 25 * time.Second,
+		Buyers: []int{32, 128}, Factors: []float64{1, 10}, Connections: []int{1000, 3000},
+		Closed: 4 * time.Second, Open: 6 * time.Second, Pause: 2 * time.Second, Rest: 25 * time.Second,
 	}
 }
 
@@ -72,6 +73,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.strategy, "strategy", "", "how stock is guarded (lab mode); empty: the service's own")
 	f.StringVar(&o.out, "out", "overload", "folder of overload.json and overload.html")
 	f.DurationVar(&o.deadline, "deadline", 3*time.Second, "an order that is placed later is no goodput")
+	f.BoolVar(&o.own, "own", false, "start a shop for the run, as plain processes, and stop it afterwards")
 	short := f.Bool("quick", false, "a minute instead of five")
 	rest := f.Duration("rest", 0, "how long to rest before the last look; 0: the preset's")
 	if err := f.Parse(args); err != nil {
@@ -98,6 +100,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) (missed int, err 
 	o, err := parse(args)
 	if err != nil {
 		return 0, err
+	}
+	if o.own {
+		logs, stop, err := startOwn(ctx, &o, stdout)
+		if err != nil {
+			return 0, fmt.Errorf("start a shop: %w", err)
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+		defer func() { logSizes(stdout, logs) }()
 	}
 	s := newShop(o.url)
 	target, err := s.prepare(ctx, o.strategy)

@@ -20,7 +20,7 @@ type Config struct {
 	Max     int      // requests in flight at most; as many may wait; default 256
 	Metrics *Metrics // nil: none
 
-	ServiceTarget time.Duration // mean service time above which the limit falls; default 250 ms
+	ServiceTarget time.Duration // mean service time above which the limit falls; default 500 ms
 	Target        time.Duration // wait that is acceptable all the time; default 50 ms
 	MaxWait       time.Duration // wait that is acceptable in a burst; default 4 times Target
 	Interval      time.Duration // between two adjustments, at least; default 200 ms
@@ -28,7 +28,7 @@ type Config struct {
 
 const (
 	defaultMax           = 256
-	defaultServiceTarget = 250 * time.Millisecond
+	defaultServiceTarget = 500 * time.Millisecond
 	defaultTarget        = 50 * time.Millisecond
 	defaultInterval      = 200 * time.Millisecond
 )

@@ -9,13 +9,21 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 )
 
-// Main is a service's main: it runs run with a context that ends at SIGINT or SIGTERM, prints its error to stderr behind
-// the program's name, and exits with 1 then. A second signal kills at once.
+// memoryLimit is that of the Go runtime, in bytes, unless GOMEMLIMIT says otherwise. 3,072 connections and the work in
+// flight are some 65 MB alive; without a limit the garbage collector lets the heap grow to twice of it.
+const memoryLimit = 80 << 20
+
+// Main is a service's main: it bounds the memory, runs run with a context that ends at SIGINT or SIGTERM, prints its error
+// to stderr behind the program's name, and exits with 1 then. A second signal kills at once.
 func Main(run func(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // back to the default action
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout)

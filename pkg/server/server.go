@@ -25,6 +25,7 @@ type Config struct {
 	Checks   []Check
 	Log      *slog.Logger
 
+	MaxConns        int           // open connections to Addr at most; one beyond is answered with 429. Default 3072
 	RequestTimeout  time.Duration // of the handler; reading and writing get a little more. Default 5 s
 	DrainDelay      time.Duration // how long to go on after /readyz says draining, so that load balancers notice. Default 0
 	ShutdownTimeout time.Duration // how long requests under way may take after that. Default RequestTimeout + 1 s
@@ -35,6 +36,7 @@ type Config struct {
 
 const (
 	defaultRequestTimeout = 5 * time.Second
+	defaultMaxConns       = 3072
 	headerTimeout         = 5 * time.Second
 	transferTime          = 5 * time.Second // for a body to come and an answer to go, beside the handler's time
 	maxHeader             = 64 << 10        // bytes
@@ -52,6 +54,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = defaultRequestTimeout
 	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = defaultMaxConns
+	}
 	if cfg.ShutdownTimeout == 0 {
 		cfg.ShutdownTimeout = cfg.RequestTimeout + time.Second
 	}
@@ -65,8 +70,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	s := newServers(ctx, cfg)
+	bounded := newBoundedListener(ln, cfg.MaxConns, registerer(cfg.Registry))
+	s.main.ConnState = bounded.count
 	failed := make(chan error, 2)
-	go func() { failed <- s.main.Serve(ln) }()
+	go func() { failed <- s.main.Serve(bounded) }()
 	go func() { failed <- s.ops.Serve(opsLn) }()
 	cfg.Log.InfoContext(ctx, "serving", "addr", ln.Addr().String(), "ops_addr", opsLn.Addr().String())
 	if cfg.Started != nil {
@@ -86,7 +93,16 @@ func Run(ctx context.Context, cfg Config) error {
 			served = errors.Join(served, err)
 		}
 	}
+	bounded.refusing.Wait() // refuseTime at most
 	return errors.Join(served, stopped)
+}
+
+// registerer is r, or none: a nil pointer in an interface is not nil.
+func registerer(r *prometheus.Registry) prometheus.Registerer {
+	if r == nil {
+		return nil
+	}
+	return r
 }
 
 func listen(ctx context.Context, addr string) (net.Listener, error) {
