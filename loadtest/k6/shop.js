@@ -77,10 +77,16 @@ export function buy(token, key, sku, seconds) {
     } else if (outcome) {
       return outcome;
     }
-    sleep(0.05 + Math.random() * 0.2);
+    sleep(answer.status === 429 ? retryAfter(answer) : 0.05 + Math.random() * 0.2);
   } while (Date.now() < end);
   console.error(`undecided: ${answer.status} ${answer.error || answer.body}`);
   return 'undecided';
+}
+
+// retryAfter is how long a refused buyer waits, in seconds: what the shop asks for, spread so that the refused do not
+// come back together.
+function retryAfter(answer) {
+  return (Number(answer.headers['Retry-After']) || 1) * (0.75 + Math.random() * 0.5);
 }
 
 // decided returns what an answer means, or nothing when the same key has to be sent again.
