@@ -95,7 +95,7 @@ func notLocked(ctx context.Context, err error) error {
 	return errRedis.Wrap(err)
 }
 
-// LockKey is the lock of a SKU; its fencing counter hangs on the same name.
+// LockKey is the lock of a SKU.
 func LockKey(sku string) string { return "stock:" + sku }
 
 func lockKeys(r stock.Request) []string {

@@ -56,8 +56,8 @@ func newRedisLock(d Deps) stock.Reserver {
 
 // Reserve implements stock.Reserver. A holder who came too late is asked to queue again until ctx ends.
 func (s *RedisLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
-	// What no lock can change is refused before one is taken: a fencing counter lives for ever, so there must be none for
-	// a SKU that does not exist.
+	// What no lock can change is refused before one is taken: an order for a SKU that does not exist takes no turn from
+	// others.
 	if err := s.ledger.Refuse(ctx, r); err != nil {
 		return stock.Receipt{}, err
 	}
@@ -126,7 +126,9 @@ func (s *RedisLock) refused(tx *gorm.DB, sku string, token int64) error {
 	return &staleError{sku: sku, token: token, fence: fence[0]}
 }
 
-// explain makes a stale claim a reason to queue again, after the counter was raised.
+// explain makes a stale claim a reason for a new lease, after the counter was raised. Either another holder overtook this
+// one, or Redis has lost its counter; then no token would be new enough for any row. So the counter is raised above all of
+// them at once.
 func (s *RedisLock) explain(ctx context.Context, r stock.Request, err error) error {
 	stale, ok := errors.AsType[*staleError](err)
 	if !ok {
@@ -135,8 +137,11 @@ func (s *RedisLock) explain(ctx context.Context, r stock.Request, err error) err
 	s.stale.Inc()
 	s.log.WarnContext(ctx, "stale fencing token, raising the counter",
 		"order_no", r.OrderNo, "sku", stale.sku, "token", stale.token, "fence", stale.fence)
-	// Either somebody overtook us, or Redis has lost its counter; then no token would ever be new enough.
-	if err := s.locker.Raise(ctx, LockKey(stale.sku), stale.fence); err != nil {
+	newest, readErr := s.ledger.NewestFence(ctx)
+	if readErr != nil {
+		return readErr
+	}
+	if err := s.locker.Raise(ctx, LockKey(stale.sku), newest); err != nil {
 		return notLocked(ctx, err)
 	}
 	return fmt.Errorf("%w: %w", errAgain, err)

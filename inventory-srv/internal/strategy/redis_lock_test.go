@@ -186,8 +186,8 @@ func TestRedisLock_StalledMutants(t *testing.T) {
 	}
 }
 
-// TestRedisLock_CounterLost has Redis forget its fencing counters: claims are refused until the counter is raised from
-// the database, and then selling goes on.
+// TestRedisLock_CounterLost has Redis forget its fencing counter. One claim is refused; the counter is raised above every
+// row of the database, so no other row refuses one.
 func TestRedisLock_CounterLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -200,30 +200,35 @@ func TestRedisLock_CounterLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.redis.Del(ctx, "{"+w.prefix+"}fence:stock:A", "{"+w.prefix+"}fence:stock:B").Err(); err != nil {
+	for _, no := range []string{"B1", "B2", "B3"} { // B's row has seen newer tokens than A's
+		if _, err := s.Reserve(ctx, order(no, "redis-lock", line("B", 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.redis.Del(ctx, "{"+w.prefix+"}fence").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Reserve(ctx, order("FOUR", "redis-lock", line("A", 1), line("B", 1))); err != nil {
-		t.Errorf("after the counters were lost: %v", err)
+		t.Errorf("after the counter was lost: %v", err)
 	}
-	if got := counter(t, w.one.registry, "stock_stale_fence_total"); got != 2 {
-		t.Errorf("stale claims: %v, want one for each SKU", got)
+	if got := counter(t, w.one.registry, "stock_stale_fence_total"); got != 1 {
+		t.Errorf("stale claims: %v, want one for all SKUs", got)
 	}
 	w.wantLedger(t, "A", 6, 4, 0)
+	w.wantLedger(t, "B", 3, 7, 0)
 }
 
-// TestRedisLock_NoCounterForNothing: fencing counters live for ever, so an order for a SKU that does not exist must not
-// make one.
-func TestRedisLock_NoCounterForNothing(t *testing.T) {
+// TestRedisLock_UnknownSKUTakesNoLock: an order for a SKU that does not exist is refused without a lease.
+func TestRedisLock_UnknownSKUTakesNoLock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := soon(t)
 	if _, err := realLock(t, w.one).Reserve(ctx, order("ORDER", "redis-lock", line("UNKNOWN", 1))); !errors.Is(err, stock.ErrUnknownSKU) {
 		t.Errorf("got %v, want an unknown SKU", err)
 	}
-	n, err := w.redis.Exists(ctx, "{"+w.prefix+"}fence:stock:UNKNOWN").Result()
+	n, err := w.redis.Exists(ctx, "{"+w.prefix+"}fence").Result()
 	if err != nil || n != 0 {
-		t.Errorf("%d counters, error %v", n, err)
+		t.Errorf("%d tokens were drawn, error %v", n, err)
 	}
 }
 
