@@ -111,7 +111,8 @@ func (c *Counters) settle(ctx context.Context) error {
 func (c *Counters) settled(ctx context.Context, p store.Position, list []remembered) (left []remembered, err error) {
 	due := map[int64][]store.Answered{}
 	for _, r := range list {
-		if r.epoch == p.Epoch && before(p.AppliedID, r.EntryID) {
+		// An epoch may have begun since the position was read.
+		if r.epoch > p.Epoch || r.epoch == p.Epoch && before(p.AppliedID, r.EntryID) {
 			left = append(left, r)
 			continue
 		}

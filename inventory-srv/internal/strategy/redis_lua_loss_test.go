@@ -38,6 +38,46 @@ func TestRedisLua_LostEntry(t *testing.T) {
 	w.wantLedger(t, "A", 17, 3, 0)
 }
 
+// TestRedisLua_CountGoesBack sets the count of replica two's answers back, as a Redis has it that lost the last one. MySQL does not
+// follow. Redis is shut as soon as that replica asks, after the other one has, and also when it has nothing to ask.
+func TestRedisLua_CountGoesBack(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(ctx context.Context, t *testing.T, w *world, set stock.Reserver){
+		"it reserves": func(ctx context.Context, t *testing.T, _ *world, set stock.Reserver) {
+			if _, err := set.Reserve(ctx, order("NEXT", redisLua, line("A", 1))); fault.From(err).Code != "redis_stock_shut" || fault.Ambiguous(err) {
+				t.Errorf("got %v", err)
+			}
+		},
+		"it is idle": func(_ context.Context, t *testing.T, w *world, _ stock.Reserver) {
+			stop := w.two.redis.WatchInBackground(context.Background())
+			t.Cleanup(func() { _ = stop() })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			stop := w.opened(t, 20)
+			set, other := w.two.set(t), w.one.set(t)
+			ctx := soon(t)
+			reserve(ctx, t, set, "FIRST", 1)
+			w.settle(t)
+			_ = stop()
+			meta := w.counters + "meta"
+			before := w.redis.HGetAll(ctx, meta).Val()
+			reserve(ctx, t, set, "LOST", 3)
+			for field, count := range w.redis.HGetAll(ctx, meta).Val() {
+				if was := before[field]; strings.HasPrefix(field, "r:") && was != count {
+					w.redis.HSet(ctx, meta, field, was)
+				}
+			}
+			reserve(ctx, t, other, "OTHER-1", 1)
+			reserve(ctx, t, other, "OTHER-2", 1)
+			ask(ctx, t, w, set)
+			eventually(t, "Redis is shut", func() bool { return w.redis.HGet(ctx, meta, "open").Val() == "0" })
+		})
+	}
+}
+
 // TestRedisLua_Remembers: a replica remembers a bounded number of operations, and forgets those that MySQL has.
 func TestRedisLua_Remembers(t *testing.T) {
 	t.Parallel()
