@@ -110,11 +110,6 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	if err := p.Ready(ctx, func(ctx context.Context) error { return answers(ctx, addr) }); err != nil {
 		return Component{}, errors.Join(err, p.Kill())
 	}
-	// Those that worked with an earlier development broker: the new one has no topics, and services create theirs when
-	// they start.
-	if err := u.stopServices(ctx, nameOrder, nameInventory); err != nil {
-		return Component{}, errors.Join(err, p.Kill())
-	}
 	return Component{
 		Name: nameDevBroker, What: devBrokerName + " (in memory) on " + addr, PID: p.PID, Marker: strings.Join(args, " "), Log: log,
 	}, nil

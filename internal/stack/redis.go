@@ -75,12 +75,10 @@ func startRedis(
 	return r, nil
 }
 
-// asServer gives the server its name. Debian's redis-tools has the whole server but calls it redis-check-rdb, and the
-// program looks at the name by which it was called; the package redis-server would add a daemon that starts at once.
+// asServer returns a link in dir to the server, under the server's name. Redis replaces its command line by the path by which
+// it was called, so dir in this path is what [Running] recognises the process by. Debian's redis-tools has the whole server
+// but calls it redis-check-rdb, and the program looks at the name by which it was called.
 func asServer(path, dir string) (string, error) {
-	if filepath.Base(path) != "redis-check-rdb" {
-		return path, nil
-	}
 	link := filepath.Join(dir, "redis-server")
 	if err := os.Symlink(path, link); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err

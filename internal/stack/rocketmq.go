@@ -172,6 +172,17 @@ func (r *RocketMQ) Kill(context.Context) error {
 	return nil
 }
 
+// RestartEmpty is Restart without the store: messages, topics, offsets and open transactions are gone.
+func (r *RocketMQ) RestartEmpty(ctx context.Context) error {
+	if err := r.Kill(ctx); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(r.Dir, "store")); err != nil {
+		return fmt.Errorf("delete the store of RocketMQ: %w", err)
+	}
+	return r.Restart(ctx)
+}
+
 // Restart ends RocketMQ with SIGKILL, unless it has ended, and starts it again on the same ports and the same messages.
 func (r *RocketMQ) Restart(ctx context.Context) error {
 	if err := r.Kill(ctx); err != nil {

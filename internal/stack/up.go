@@ -31,18 +31,19 @@ type UpOptions struct {
 
 // Up starts what is missing of the stack: servers first, side by side, then the services, then the catalogue. What runs
 // already stays as it is, unless it is a replica too many, which is stopped, or knows other replicas than there are now,
-// in which case it is restarted; and everything is ready when Up returns. When a part cannot be started, everything that
-// this call started is stopped again and the error holds the failing part's last log lines. Data in Dir is kept from run
-// to run.
+// in which case it is restarted; and everything is ready when Up returns. The error of a part that cannot be started holds
+// the last lines of its log. If nothing ran before, everything that this call started is then stopped again. If something
+// ran, all parts that run are left running, and the next call starts what is missing. Data in Dir is kept from run to run.
 func Up(ctx context.Context, o UpOptions) error {
 	u, err := newUpper(o)
 	if err != nil {
 		return err
 	}
 	defer u.unlock()
+	repairs := u.anyRuns(ctx)
 	err = u.up(ctx)
-	if err == nil {
-		return nil
+	if err == nil || repairs {
+		return err
 	}
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
@@ -83,6 +84,11 @@ func newUpper(o UpOptions) (*upper, error) {
 		return nil, err
 	}
 	return &upper{UpOptions: o, begin: time.Now(), unlock: unlock, state: state}, nil
+}
+
+// anyRuns reports whether a part of the stack runs.
+func (u *upper) anyRuns(ctx context.Context) bool {
+	return slices.ContainsFunc(u.components(), func(c Component) bool { return Running(ctx, c.PID, c.Marker) })
 }
 
 func (u *upper) up(ctx context.Context) error {

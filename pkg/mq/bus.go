@@ -38,10 +38,14 @@ type Bus struct {
 	// Declared before Start, constant after.
 	tx     *txProducer
 	subs   []*subscriber
-	topics []Topic // all that must have a route, our names
+	beacon *Topic        // nil without tx
+	topics []neededTopic // all that must have a route, our names
 
-	live atomic.Pointer[connection] // nil unless running
-	gate gate                       // counts handlers and checks
+	live  atomic.Pointer[connection] // nil unless running
+	store atomic.Int64               // identity of the broker's store that the consumers are for; 0 while they are replaced
+	gate  gate                       // counts checks and the hand-over of queues; each set of consumers has its own
+
+	watching sync.WaitGroup // for a new store; begun by Start, ended by Close
 
 	handovers sync.WaitGroup // of queues; begun inside the gate
 
@@ -55,6 +59,7 @@ type Bus struct {
 
 	work       context.Context //nolint:containedctx // the parent of every handler's context; ends with Close.
 	cancelWork context.CancelFunc
+	stopWatch  context.CancelFunc
 }
 
 // Open checks cfg and returns a bus. It does not connect to anything. The error names all faults.
@@ -70,11 +75,12 @@ func Open(cfg Config) (*Bus, error) {
 	setupLibrary(cfg.Log)
 	b := &Bus{
 		cfg: cfg, names: cfg.names(), resolver: resolver{cfg.Namesrv}, metrics: m,
-		known: make(map[string]struct{}), topics: cfg.Topics,
+		known:   make(map[string]struct{}),
 		started: make(chan struct{}), closed: make(chan struct{}),
 	}
 	for _, t := range cfg.Topics {
 		b.known[t.Name] = struct{}{}
+		b.topics = append(b.topics, neededTopic{Topic: t})
 	}
 	b.work, b.cancelWork = context.WithCancel(context.Background())
 	b.gate.init()
@@ -145,6 +151,7 @@ func (b *Bus) Start(ctx context.Context) error {
 		c, err := b.connect(ctx)
 		if err == nil {
 			b.live.Store(c)
+			b.watch(c)
 			return nil
 		}
 		b.cfg.Log.WarnContext(ctx, "message bus cannot start yet", "err", err, "again_in", wait)
@@ -160,17 +167,12 @@ func (b *Bus) Start(ctx context.Context) error {
 // topics.
 func (b *Bus) declareRest() {
 	if b.tx != nil {
-		topic := Topic{Name: b.tx.group + "-beacon", Queues: 1}
-		b.topics = append(b.topics, topic)
-		beacon := b.subscriberOf(Subscription{
-			Group: topic.Name, Topic: topic.Name, Handler: func(context.Context, Message) error { return nil },
-		})
-		beacon.identity = b.cfg.Instance
-		b.subs = append([]*subscriber{beacon}, b.subs...)
+		b.beacon = &Topic{Name: b.tx.group + "-beacon", Queues: 1}
+		b.topics = append(b.topics, neededTopic{Topic: *b.beacon})
 	}
 	for _, s := range b.subs {
 		if _, ok := b.known[s.Topic]; !ok && s.deadLetters() {
-			b.topics = append(b.topics, Topic{Name: s.Topic, Queues: 1})
+			b.topics = append(b.topics, neededTopic{Topic{Name: s.Topic, Queues: 1}, true})
 		}
 		b.topics = append(b.topics, groupTopics(s.Group)...)
 	}
@@ -205,6 +207,8 @@ func (b *Bus) Close(ctx context.Context) error {
 		b.cancelWork()
 		return nil
 	}
+	b.stopWatch()
+	b.watching.Wait()
 	b.closeOK = b.drain(ctx, c)
 	b.live.Store(nil)
 	c.shutdown()
@@ -214,16 +218,19 @@ func (b *Bus) Close(ctx context.Context) error {
 	return b.closeOK
 }
 
-// drain stops pulling and waits for the running handlers.
+// drain stops pulling and waits for the running handlers and checks.
 func (b *Bus) drain(ctx context.Context, c *connection) error {
 	defer b.cancelWork()
 	b.gate.shut()
-	c.suspend()
+	if c.consumers != nil {
+		if err := c.consumers.drain(ctx); err != nil {
+			return err
+		}
+	}
 	select {
 	case <-b.gate.idle():
-		pause(ctx, settleTime)
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("mq: handlers are still running: %w", ctx.Err())
+		return fmt.Errorf("mq: checks are still running: %w", ctx.Err())
 	}
 }

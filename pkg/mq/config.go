@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"regexp"
@@ -47,6 +48,7 @@ const (
 var (
 	namePattern     = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 	instancePattern = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
+	storePattern    = regexp.MustCompile(`-[0-9]+$`) // storeSuffix
 )
 
 // DeadLetterTopic names the topic in which a consumer group's dead letters lie. It can be subscribed to like any other
@@ -121,7 +123,8 @@ func (c Config) names() names {
 // check-back does not know, so it is not used.
 type names struct{ prefix string }
 
-// full returns the broker's name of a topic or group. A group's own topics keep the broker's prefix in front.
+// full returns the broker's name of a topic or group, without a store's identity. A group's own topics keep the broker's
+// prefix in front.
 func (n names) full(name string) string {
 	for _, p := range []string{retryPrefix, deadLetterPrefix} {
 		if rest, ok := strings.CutPrefix(name, p); ok {
@@ -131,22 +134,26 @@ func (n names) full(name string) string {
 	return n.prefix + name
 }
 
-// plain undoes full.
+// ofStore returns the broker's name of a consumer group, or of a group's own topic, in a store.
+func (n names) ofStore(name string, store int64) string { return n.full(name) + storeSuffix(store) }
+
+// plain undoes full for a topic, and ofStore for a group's own topic.
 func (n names) plain(name string) string {
 	for _, p := range []string{retryPrefix, deadLetterPrefix} {
 		if rest, ok := strings.CutPrefix(name, p); ok {
-			return p + strings.TrimPrefix(rest, n.prefix)
+			return p + storePattern.ReplaceAllString(strings.TrimPrefix(rest, n.prefix), "")
 		}
 	}
 	return strings.TrimPrefix(name, n.prefix)
 }
 
-// check reports what is wrong with a topic's or group's name. A group must fit behind the longest prefix as well.
+// check reports what is wrong with a topic's or group's name. A group must fit between the longest prefix and the longest
+// identity of a store as well.
 func (n names) check(name string) error {
 	if !namePattern.MatchString(name) {
 		return fmt.Errorf("name %q is empty or has other characters than A-Z a-z 0-9 _ -", name)
 	}
-	if l := len(retryPrefix + n.full(name)); l > maxNameLength {
+	if l := len(retryPrefix + n.ofStore(name, math.MaxInt64)); l > maxNameLength {
 		return fmt.Errorf("name %q is too long by %d with its prefixes", name, l-maxNameLength)
 	}
 	return nil

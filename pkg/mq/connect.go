@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
-	"github.com/apache/rocketmq-client-go/v2/consumer"
-	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
@@ -14,25 +12,34 @@ import (
 type connection struct {
 	tx        rocketmq.TransactionProducer // nil without one
 	producer  rocketmq.Producer
-	consumers []rocketmq.PushConsumer
+	beacon    rocketmq.PushConsumer // nil without tx
+	consumers *consumers            // replaced when the broker has a new store, by watch; nil while there are none
 }
 
 // connect makes one attempt to start everything. Topics come first: a consumer on a missing topic fails, and cannot be
 // started again. What an attempt has started it shuts down when it fails, because the library keeps the first client of
 // an instance, with the check-back channel of its producer, until all who share it have gone.
 func (b *Bus) connect(ctx context.Context) (*connection, error) {
-	if err := b.ensureTopics(ctx); err != nil {
+	store, err := b.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.ensureTopics(ctx, store); err != nil {
 		return nil, err
 	}
 	c := &connection{}
-	if err := b.startClients(ctx, c); err != nil {
+	if err := b.startClients(ctx, c, store); err != nil {
 		c.shutdown()
 		return nil, err
 	}
+	b.store.Store(store)
 	return c, nil
 }
 
-func (b *Bus) startClients(ctx context.Context, c *connection) error {
+func (b *Bus) startClients(ctx context.Context, c *connection, store int64) error {
+	if err := b.awaitRoutes(ctx, store); err != nil {
+		return err
+	}
 	if b.tx != nil {
 		tx, err := rocketmq.NewTransactionProducer(b.tx, b.producerOptions(b.tx.group)...)
 		if err != nil {
@@ -51,17 +58,13 @@ func (b *Bus) startClients(ctx context.Context, c *connection) error {
 		return fmt.Errorf("start the producer: %w", err)
 	}
 	c.producer = p
-	for _, s := range b.subs {
-		if err := ctx.Err(); err != nil {
+	if b.beacon != nil {
+		if c.beacon, err = b.startBeacon(); err != nil {
 			return err
 		}
-		pc, err := b.startConsumer(s)
-		if err != nil {
-			return fmt.Errorf("consumer %s: %w", s.Group, err)
-		}
-		c.consumers = append(c.consumers, pc)
 	}
-	return nil
+	c.consumers, err = b.startConsumers(ctx, store)
+	return err
 }
 
 func (b *Bus) producerOptions(group string) []producer.Option {
@@ -75,53 +78,14 @@ func (b *Bus) producerOptions(group string) []producer.Option {
 	}
 }
 
-// startConsumer builds and starts one consumer. One that did not start must not be shut down: the library panics, or
-// has done so itself.
-func (b *Bus) startConsumer(s *subscriber) (rocketmq.PushConsumer, error) {
-	options := []consumer.Option{
-		consumer.WithNsResolver(b.resolver),
-		consumer.WithGroupName(b.names.full(s.Group)),
-		consumer.WithInstance(s.identity),
-		consumer.WithConsumerModel(consumer.Clustering),
-		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), // else a new group may skip what came before it
-		consumer.WithConsumeMessageBatchMaxSize(1),
-		consumer.WithConsumeGoroutineNums(s.Workers),
-		consumer.WithConsumerOrder(s.Ordered),
-		consumer.WithMaxReconsumeTimes(s.maxReconsumeTimes()),
-	}
-	handle := s.concurrently
-	if s.Ordered {
-		queues := newHandover(b) // for each attempt: what an earlier one knew is gone with its client
-		options = append(options, consumer.WithStrategy(queues.allocate))
-		handle = func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
-			return s.orderly(ctx, queues, msgs...)
-		}
-	}
-	pc, err := rocketmq.NewPushConsumer(options...)
-	if err != nil {
-		return nil, err
-	}
-	if err := pc.Subscribe(b.names.full(s.Topic), consumer.MessageSelector{}, handle); err != nil {
-		return nil, fmt.Errorf("subscribe: %w", err)
-	}
-	if err := pc.Start(); err != nil {
-		return nil, fmt.Errorf("start: %w", err)
-	}
-	return pc, nil
-}
-
-// suspend stops the consumers' pulling.
-func (c *connection) suspend() {
-	for _, pc := range c.consumers {
-		pc.Suspend()
-	}
-}
-
 // shutdown closes everything that was started, consumers first.
 // The library's Shutdown methods return nil, always.
 func (c *connection) shutdown() {
-	for _, pc := range c.consumers {
-		_ = pc.Shutdown()
+	if c.consumers != nil {
+		c.consumers.shutdown()
+	}
+	if c.beacon != nil {
+		_ = c.beacon.Shutdown()
 	}
 	if c.producer != nil {
 		_ = c.producer.Shutdown()

@@ -38,8 +38,7 @@ const (
 // subscriber is a Subscription with its defaults, at work.
 type subscriber struct {
 	Subscription
-	bus      *Bus
-	identity string
+	bus *Bus
 }
 
 func (b *Bus) newSubscriber(s Subscription) (*subscriber, error) {
@@ -68,7 +67,7 @@ func (b *Bus) subscriberOf(s Subscription) *subscriber {
 	if s.Timeout == 0 {
 		s.Timeout = defaultTimeout
 	}
-	return &subscriber{Subscription: s, bus: b, identity: b.cfg.Instance + "/" + s.Group} // no instance has a slash
+	return &subscriber{Subscription: s, bus: b}
 }
 
 func (s *subscriber) deadLetters() bool { return strings.HasPrefix(s.Topic, deadLetterPrefix) }
@@ -80,10 +79,10 @@ func (s *subscriber) maxReconsumeTimes() int32 {
 }
 
 // concurrently is the library's callback of an unordered subscription.
-func (s *subscriber) concurrently(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+func (s *subscriber) concurrently(ctx context.Context, g *gate, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 	cc, ok := primitive.GetConcurrentlyCtx(ctx)
 	for _, msg := range msgs { // always one
-		v, let := s.handle(msg) //nolint:contextcheck // the library's context names the queue and is never done; ours is the bus's.
+		v, let := s.handle(g, msg) //nolint:contextcheck // the library's context names the queue and is never done; ours is the bus's.
 		if !let {
 			return consumer.ConsumeRetryLater, nil
 		}
@@ -107,7 +106,9 @@ func (s *subscriber) concurrently(ctx context.Context, msgs ...*primitive.Messag
 
 // orderly is the library's callback of an ordered subscription. Its only way to fail is to suspend the queue: "later"
 // would lose the message. And the library suspends for no time at all unless told for how long, millions of times.
-func (s *subscriber) orderly(ctx context.Context, queues *handover, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+func (s *subscriber) orderly(
+	ctx context.Context, g *gate, queues *handover, msgs ...*primitive.MessageExt,
+) (consumer.ConsumeResult, error) {
 	oc, ok := primitive.GetOrderlyCtx(ctx)
 	if !ok {
 		return consumer.SuspendCurrentQueueAMoment, errors.New("the client library does not say which queue this is")
@@ -119,7 +120,7 @@ func (s *subscriber) orderly(ctx context.Context, queues *handover, msgs ...*pri
 	}
 	defer queues.leave(held)
 	for _, msg := range msgs { // always one
-		v, let := s.handle(msg) //nolint:contextcheck // the library's context names the queue and is never done; ours is the bus's.
+		v, let := s.handle(g, msg) //nolint:contextcheck // the library's context names the queue and is never done; ours is the bus's.
 		if let && v == verdictAck {
 			continue
 		}
@@ -152,13 +153,13 @@ func suspension(attempt int) time.Duration {
 	return d
 }
 
-// handle runs the handler and judges. It reports let as false when the bus is closing and the handler was not called.
-func (s *subscriber) handle(msg *primitive.MessageExt) (v verdict, let bool) {
-	if !s.bus.gate.enter() {
-		s.bus.gate.turnedAway()
+// handle runs the handler and judges. It reports let as false when the consumer is closing and the handler was not called.
+func (s *subscriber) handle(g *gate, msg *primitive.MessageExt) (v verdict, let bool) {
+	if !g.enter() {
+		g.turnedAway()
 		return verdictRetry, false
 	}
-	defer s.bus.gate.leave()
+	defer g.leave()
 	m := s.bus.decode(msg)
 	ctx, cancel := context.WithTimeout(messageContext(s.bus.work, m), s.Timeout)
 	defer cancel()

@@ -33,6 +33,7 @@ const (
 	codeNotAvailable   = 14
 	codeNoPermission   = 16
 	codeTopicNotExists = 17
+	codeNoOffset       = 22
 )
 
 // responseCode finds the broker's answer in an error. The library has it only as text.

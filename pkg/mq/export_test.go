@@ -5,6 +5,9 @@ import "testing"
 // SurelyNotSent is surelyNotSent, for tests.
 func SurelyNotSent(err error) bool { return surelyNotSent(err) }
 
+// StoreSuffix returns what the names of b's groups end with at the broker.
+func StoreSuffix(b *Bus) string { return storeSuffix(b.store.Load()) }
+
 // RouteQueues returns how many queues a topic of b has, broker by broker.
 func RouteQueues(tb testing.TB, b *Bus, topic string) []int {
 	tb.Helper()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -18,8 +16,11 @@ const (
 // groupTopics returns the topics that belong to a consumer group. Without its retry topic the first failed message of a
 // new group would wait 40 s, because the client library looks for it only now and then; and without its dead-letter
 // topic nobody could subscribe to that before the first dead letter.
-func groupTopics(group string) []Topic {
-	return []Topic{{Name: retryPrefix + group, Queues: 1}, {Name: deadLetterPrefix + group, Queues: 1}}
+func groupTopics(group string) []neededTopic {
+	return []neededTopic{
+		{Topic{Name: retryPrefix + group, Queues: 1}, true},
+		{Topic{Name: deadLetterPrefix + group, Queues: 1}, true},
+	}
 }
 
 // nameServer connects to the first name server that answers.
@@ -51,70 +52,78 @@ func (b *Bus) cluster(ctx context.Context) (ns *wire, masters map[string]string,
 	return ns, masters, nil
 }
 
-// ensureTopics creates the topics that are missing and returns when each has a route. A broker that has just started is
-// unknown to its name server for up to ten seconds; the error then says that there is no broker.
-func (b *Bus) ensureTopics(ctx context.Context) error {
+// neededTopic is a topic that must exist before anything starts.
+type neededTopic struct {
+	Topic
+	ofStore bool // a consumer group's own, whose name ends with the store's identity
+}
+
+// topicName returns the broker's name of a needed topic in a store.
+func (b *Bus) topicName(t neededTopic, store int64) string {
+	if t.ofStore {
+		return b.names.ofStore(t.Name, store)
+	}
+	return b.names.full(t.Name)
+}
+
+// ensureTopics creates the topics that a broker does not have, and returns how many there were.
+func (b *Bus) ensureTopics(ctx context.Context, store int64) (created int, err error) {
+	err = b.eachMaster(ctx, func(w *wire) error {
+		for _, t := range b.topics {
+			name := b.topicName(t, store)
+			queues, err := w.queues(ctx, name)
+			if err != nil {
+				return err
+			}
+			if queues > 0 {
+				continue
+			}
+			if err := w.createTopic(ctx, name, t.Queues); err != nil {
+				return err
+			}
+			created++
+		}
+		return nil
+	})
+	return created, err
+}
+
+// warnQueues reports a topic that has another number of queues than we were told. It is left as it is: with another
+// number the messages of a shard key would change their queue and lose their order.
+func (b *Bus) warnQueues(ctx context.Context, t neededTopic, r route) {
+	for _, queues := range r.queues {
+		if _, ours := b.known[t.Name]; ours && queues != t.Queues {
+			b.cfg.Log.WarnContext(ctx, "topic has another number of queues, left as it is",
+				"topic", t.Name, "queues", queues, "wanted", t.Queues)
+		}
+	}
+}
+
+// awaitRoutes returns when the name server knows all topics on all brokers that take writes.
+func (b *Bus) awaitRoutes(ctx context.Context, store int64) error {
 	ns, masters, err := b.cluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer ns.close()
-	if len(masters) == 0 {
-		return errors.New("no broker has registered with the name server yet")
-	}
 	for _, t := range b.topics {
-		if err := b.ensureTopic(ctx, ns, masters, t); err != nil {
+		r, err := waitRoute(ctx, ns, masters, b.topicName(t, store))
+		if err != nil {
 			return err
 		}
+		b.warnQueues(ctx, t, r)
 	}
 	return nil
 }
 
-func (b *Bus) ensureTopic(ctx context.Context, ns *wire, masters map[string]string, t Topic) error {
-	name := b.names.full(t.Name)
-	r, err := ns.route(ctx, name)
-	if err != nil {
-		return err
-	}
-	for _, broker := range slices.Sorted(maps.Keys(masters)) {
-		queues, exists := r.queues[broker]
-		if exists {
-			b.warnQueues(ctx, t, queues)
-			continue
-		}
-		if err := createOn(ctx, masters[broker], name, t.Queues); err != nil {
-			return err
-		}
-	}
-	return waitRoute(ctx, ns, masters, name)
-}
-
-// warnQueues reports a topic that has another number of queues than we were told. It is left as it is: with another
-// number the messages of a shard key would change their queue and lose their order.
-func (b *Bus) warnQueues(ctx context.Context, t Topic, queues int) {
-	if _, ours := b.known[t.Name]; ours && queues != t.Queues {
-		b.cfg.Log.WarnContext(ctx, "topic has another number of queues, left as it is",
-			"topic", t.Name, "queues", queues, "wanted", t.Queues)
-	}
-}
-
-func createOn(ctx context.Context, addr, topic string, queues int) error {
-	broker, err := dialWire(ctx, addr)
-	if err != nil {
-		return err
-	}
-	defer broker.close()
-	return broker.createTopic(ctx, topic, queues)
-}
-
-// waitRoute returns when the name server knows topic on all masters.
-func waitRoute(ctx context.Context, ns *wire, masters map[string]string, topic string) error {
+// waitRoute returns a topic's route when the name server knows it on all masters.
+func waitRoute(ctx context.Context, ns *wire, masters map[string]string, topic string) (route, error) {
 	ctx, cancel := context.WithTimeout(ctx, routeWait)
 	defer cancel()
 	for {
 		r, err := ns.route(ctx, topic)
 		if err != nil {
-			return err
+			return r, err
 		}
 		missing := 0
 		for broker := range masters {
@@ -123,30 +132,34 @@ func waitRoute(ctx context.Context, ns *wire, masters map[string]string, topic s
 			}
 		}
 		if missing == 0 {
-			return nil
+			return r, nil
 		}
 		if !pause(ctx, routePoll) {
-			return fmt.Errorf("topic %s has no route on %d of %d brokers", topic, missing, len(masters))
+			return r, fmt.Errorf("topic %s has no route on %d of %d brokers", topic, missing, len(masters))
 		}
 	}
 }
 
-// Probe asks, over new connections, a name server for the route of every topic and each broker on these routes for one
-// topic's offset. It is quick (milliseconds, 1.5 s at most), tells a stopped broker from a running one, and recovers by
-// itself. Its error is [ErrUnavailable], also before Start has succeeded and after Close.
+// Probe asks, over new connections, a name server for the route of every topic and each broker on these routes whether it
+// has the topic. It is quick (milliseconds, 1.5 s at most), tells a stopped broker from a running one, and recovers by
+// itself. Its error is [ErrUnavailable], also before Start has succeeded, while consumers are replaced and after Close.
 func (b *Bus) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	if b.live.Load() == nil {
 		return ErrUnavailable.NotExecuted().WithText("the message bus is not running")
 	}
-	if err := b.probe(ctx); err != nil {
+	store := b.store.Load()
+	if store == 0 {
+		return ErrUnavailable.NotExecuted().WithText("the message bus replaces its consumers")
+	}
+	if err := b.probe(ctx, store); err != nil {
 		return ErrUnavailable.NotExecuted().Wrap(err)
 	}
 	return nil
 }
 
-func (b *Bus) probe(ctx context.Context) error {
+func (b *Bus) probe(ctx context.Context, store int64) error {
 	ns, err := b.nameServer(ctx)
 	if err != nil {
 		return err
@@ -156,35 +169,40 @@ func (b *Bus) probe(ctx context.Context) error {
 		_, err := ns.masters(ctx)
 		return err
 	}
-	brokers := make(map[string]string) // address to one of its topics
+	brokers := make(map[string][]string) // address to its topics
 	for _, t := range b.topics {
-		name := b.names.full(t.Name)
+		name := b.topicName(t, store)
 		r, err := ns.route(ctx, name)
 		if err != nil {
 			return err
 		}
 		if len(r.masters) == 0 {
-			return fmt.Errorf("topic %s has no route", t.Name)
+			return fmt.Errorf("topic %s has no route", name)
 		}
 		for _, addr := range r.masters {
-			brokers[addr] = name
+			brokers[addr] = append(brokers[addr], name)
 		}
 	}
-	for addr, topic := range brokers {
-		if err := touchBroker(ctx, addr, topic); err != nil {
+	for addr, topics := range brokers {
+		if err := onBroker(ctx, addr, func(w *wire) error { return w.hasTopics(ctx, topics) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func touchBroker(ctx context.Context, addr, topic string) error {
-	broker, err := dialWire(ctx, addr)
-	if err != nil {
-		return err
+// hasTopics is an error unless the broker at the other end has all topics.
+func (w *wire) hasTopics(ctx context.Context, topics []string) error {
+	for _, name := range topics {
+		queues, err := w.queues(ctx, name)
+		if err != nil {
+			return err
+		}
+		if queues == 0 {
+			return fmt.Errorf("the broker does not have the topic %s", name)
+		}
 	}
-	defer broker.close()
-	return broker.touch(ctx, topic)
+	return nil
 }
 
 // pause waits d and reports true, or reports false as soon as ctx is done.

@@ -167,7 +167,8 @@ func TestTrapFailedAttempt(t *testing.T) {
 	addr, ns := brokerAddr(t), mqtest.Namespace()
 	first, _ := mqtest.NewBus(t, addr, ns, topicT)
 	mqtest.Start(t, first) // creates the topic
-	squatter, err := rocketmq.NewPushConsumer(consumer.WithGroupName(ns+"-g"), consumer.WithInstance(ns+"/g"),
+	group := "g" + mq.StoreSuffix(first)
+	squatter, err := rocketmq.NewPushConsumer(consumer.WithGroupName(ns+"-"+group), consumer.WithInstance(ns+"/"+group),
 		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{addr})))
 	if err != nil {
 		t.Fatal(err)

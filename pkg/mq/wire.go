@@ -20,12 +20,19 @@ import (
 
 // Request codes.
 const (
-	requestCreateTopic = 17
-	requestMaxOffset   = 30
-	requestUnregister  = 35
-	requestUnlock      = 42
-	requestRoute       = 105
-	requestClusterInfo = 106
+	requestSend         = 10
+	requestQueryOffset  = 14
+	requestUpdateOffset = 15
+	requestCreateTopic  = 17
+	requestMaxOffset    = 30
+	requestMinOffset    = 31
+	requestEarliestTime = 32
+	requestUnregister   = 35
+	requestUnlock       = 42
+	requestRoute        = 105
+	requestClusterInfo  = 106
+	requestCreateGroup  = 200
+	requestTopicConfig  = 351
 )
 
 const (
@@ -91,32 +98,51 @@ func (w *wire) call(ctx context.Context, code int, fields map[string]string) ([]
 
 // callBody is call with a body.
 func (w *wire) callBody(ctx context.Context, code int, fields map[string]string, request []byte) ([]byte, error) {
+	_, body, err := w.exchange(ctx, code, fields, request)
+	return body, err
+}
+
+// number is call for an answer that is one number, in the named field.
+func (w *wire) number(ctx context.Context, code int, fields map[string]string, name string) (int64, error) {
+	h, _, err := w.exchange(ctx, code, fields, nil)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(h.ExtFields[name], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read %s in the answer to request %d: %w", name, code, err)
+	}
+	return n, nil
+}
+
+// exchange sends one request and returns the header and the body of its answer.
+func (w *wire) exchange(ctx context.Context, code int, fields map[string]string, request []byte) (h wireHeader, body []byte, err error) {
 	deadline := time.Now().Add(wireTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
 	if err := w.conn.SetDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("set a deadline: %w", err)
+		return h, nil, fmt.Errorf("set a deadline: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
 	w.opaque++
 	if err := w.send(wireHeader{Code: code, Language: "GO", Version: wireVersion, Opaque: w.opaque, ExtFields: fields}, request); err != nil {
-		return nil, fmt.Errorf("send request %d: %w", code, err)
+		return h, nil, fmt.Errorf("send request %d: %w", code, err)
 	}
 	for {
 		header, body, err := w.receive()
 		if err != nil {
-			return nil, fmt.Errorf("receive the answer to request %d: %w", code, err)
+			return h, nil, fmt.Errorf("receive the answer to request %d: %w", code, err)
 		}
 		if header.Opaque != w.opaque || header.Flag&1 == 0 {
 			continue // the broker may ask us something; we are nobody it knows
 		}
 		if header.Code != 0 {
-			return nil, &wireError{header.Code, header.Remark}
+			return header, nil, &wireError{header.Code, header.Remark}
 		}
-		return body, nil
+		return header, body, nil
 	}
 }
 
@@ -228,10 +254,23 @@ func (w *wire) createTopic(ctx context.Context, topic string, queues int) error 
 	return nil
 }
 
-// touch asks the broker at the other end something that it answers only while it serves the topic.
-func (w *wire) touch(ctx context.Context, topic string) error {
-	_, err := w.call(ctx, requestMaxOffset, map[string]string{"topic": topic, "queueId": "0"})
-	return err
+// queues returns how many queues a topic has on the broker at the other end, 0 when the broker does not have the topic.
+// The name server is no witness: it keeps the routes of topics that a broker has lost.
+func (w *wire) queues(ctx context.Context, topic string) (int, error) {
+	body, err := w.call(ctx, requestTopicConfig, map[string]string{"topic": topic})
+	if isCode(err, codeTopicNotExists) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ask for topic %s: %w", topic, err)
+	}
+	var config struct {
+		Write int `json:"writeQueueNums"`
+	}
+	if err := decodeLoose(body, &config); err != nil {
+		return 0, err
+	}
+	return config.Write, nil
 }
 
 func decodeLoose(body []byte, dst any) error {

@@ -15,6 +15,7 @@ const (
 	reqSearchOffset   = 29
 	reqMaxOffset      = 30
 	reqMinOffset      = 31
+	reqEarliestTime   = 32
 	reqHeartbeat      = 34
 	reqUnregister     = 35
 	reqSendBack       = 36
@@ -26,12 +27,14 @@ const (
 	reqUnlock         = 42
 	reqRoute          = 105
 	reqCluster        = 106
+	reqCreateGroup    = 200
 	reqGroups         = 201
 	reqTopics         = 206
 	reqDeleteTopic    = 215
 	reqForgetTopic    = 216
 	reqSendV2         = 310
 	reqSendBatch      = 320
+	reqTopicConfig    = 351
 )
 
 // Answer codes.

@@ -1,6 +1,7 @@
 package devbroker_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -14,10 +15,19 @@ func TestConformance(t *testing.T) {
 	skip := make(map[string]string)
 	if testing.Short() {
 		skip["BrokerRestart"] = "takes half a minute: the client library notices late that it can connect again"
+		skip["StoreLost"] = "takes half a minute: the broker restarts three times"
 	}
 	mqtest.Run(t, func(tb testing.TB, _ bool) mqtest.Env {
-		b := start(tb, devbroker.Options{TransactionTimeout: 3 * time.Second, CheckInterval: 2 * time.Second})
-		return mqtest.Env{Namesrv: b.Addr(), Kill: b.Kill, Restart: b.Restart}
+		o := devbroker.Options{TransactionTimeout: 3 * time.Second, CheckInterval: 2 * time.Second}
+		b := start(tb, o)
+		o.Addr = b.Addr()
+		return mqtest.Env{Namesrv: b.Addr(), Kill: b.Kill, Restart: b.Restart, LoseStore: func(context.Context) error {
+			if err := b.Close(); err != nil {
+				return err
+			}
+			b = start(tb, o)
+			return nil
+		}}
 	}, skip)
 }
 

@@ -15,7 +15,7 @@ package devbroker
 func Differences() []string {
 	return []string{
 		"Messages, offsets and open transactions are in memory: Kill and Restart keep them.",
-		"The end of the process loses them, and the topics: clients that create theirs at their start must start again.",
+		"The end of the process loses them, and the topics, as the loss of its disk does to RocketMQ.",
 		"A transaction ends once: a commit that comes late does not deliver the message a second time.",
 		"A delayed message comes within milliseconds of its time, not at the next whole second.",
 		"A queue keeps its newest 200,000 messages (Options.Retain); nothing is removed by age.",

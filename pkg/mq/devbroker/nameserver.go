@@ -80,6 +80,17 @@ func (b *Broker) createTopic(in *fields) (reply, error) {
 	return reply{}, nil
 }
 
+// topicConfig answers with what a topic was created with.
+func (b *Broker) topicConfig(in *fields) (reply, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.topics[in.text("topic")]
+	if t == nil {
+		return reply{}, refuse(noTopic, "No topic in this broker. topic: %s", in.text("topic"))
+	}
+	return jsonReply(map[string]any{"topicName": t.name, "perm": readWrite, "readQueueNums": len(t.queues), "writeQueueNums": t.write})
+}
+
 func (b *Broker) deleteTopic(in *fields) (reply, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

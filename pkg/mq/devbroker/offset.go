@@ -68,3 +68,22 @@ func (b *Broker) queueOffset(code int16, in *fields) (reply, error) {
 		return offsetReply(q.end()), nil
 	}
 }
+
+// earliestTime answers with the time at which a queue's first message was stored, in milliseconds, -1 without a message.
+func (b *Broker) earliestTime(in *fields) (reply, error) {
+	name, id := in.text("topic"), in.small("queueId", -1)
+	if in.err != nil {
+		return reply{}, in.err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q, err := b.queueOf(name, id)
+	if err != nil {
+		return reply{}, err
+	}
+	at := int64(-1)
+	if len(q.messages) > 0 {
+		at = q.messages[0].stored.UnixMilli()
+	}
+	return reply{fields: map[string]string{"timestamp": strconv.FormatInt(at, 10)}}, nil
+}

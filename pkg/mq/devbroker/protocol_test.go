@@ -80,6 +80,8 @@ func TestBroker_refusals(t *testing.T) {
 		"create: bad name":     {code: 17, fields: ext{"topic": "bad topic!"}, want: 1},
 		"create: many queues":  {code: 17, fields: ext{"topic": "u", "writeQueueNums": "99999"}, want: 1},
 		"largest offset":       {code: 30, fields: ext{"topic": "none", "queueId": "0"}, want: 17},
+		"topic's settings":     {code: 351, fields: ext{"topic": "none"}, want: 17},
+		"earliest time":        {code: 32, fields: ext{"topic": "t", "queueId": "7"}, want: 1},
 		"members of no group":  {code: 38, fields: ext{"consumerGroup": "none"}, want: 1},
 	} {
 		if a := c.call(r.code, r.fields, []byte(r.body)); a.Code != r.want {
@@ -307,6 +309,35 @@ func TestBroker_Restart(t *testing.T) {
 	}
 	if got := c.must(14, ext{"consumerGroup": "g", "topic": "t", "queueId": "0"}, nil).Fields["offset"]; got != "1" {
 		t.Errorf("offset %s, want 1", got)
+	}
+}
+
+// What pkg/mq tells one store from another by: a topic's first message, and an offset that a group without members keeps.
+func TestBroker_storeIdentity(t *testing.T) {
+	t.Parallel()
+	c := dial(t, start(t, devbroker.Options{}))
+	c.topic("t", 1)
+	at := ext{"topic": "t", "queueId": "0"}
+	if got := c.must(32, at, nil).Fields["timestamp"]; got != "-1" {
+		t.Errorf("an empty queue's first message was stored at %s, want -1", got)
+	}
+	before := time.Now().UnixMilli()
+	c.send("t", "first", "")
+	first := c.must(32, at, nil).Fields["timestamp"]
+	if n, err := strconv.ParseInt(first, 10, 64); err != nil || n < before || n > time.Now().UnixMilli() {
+		t.Errorf("the first message was stored at %s (%v), after %d", first, err, before)
+	}
+	c.send("t", "second", "")
+	if got := c.must(32, at, nil).Fields["timestamp"]; got != first {
+		t.Errorf("the first message was stored at %s, before it was %s", got, first)
+	}
+	c.must(200, nil, []byte(`{"groupName":"g"}`))
+	c.must(15, ext{"consumerGroup": "g", "topic": "t", "queueId": "0", "commitOffset": first}, nil)
+	if got := c.must(14, ext{"consumerGroup": "g", "topic": "t", "queueId": "0"}, nil).Fields["offset"]; got != first {
+		t.Errorf("offset %s, want %s", got, first)
+	}
+	if got := string(c.must(351, ext{"topic": "t"}, nil).Body); !strings.Contains(got, `"writeQueueNums":1`) {
+		t.Errorf("settings of the topic: %s", got)
 	}
 }
 

@@ -62,6 +62,8 @@ func (b *Broker) handle(c *conn, f frame) (reply, error) {
 		return b.updateOffset(in)
 	case reqMaxOffset, reqMinOffset, reqSearchOffset:
 		return b.queueOffset(f.Code, in)
+	case reqEarliestTime:
+		return b.earliestTime(in)
 	case reqHeartbeat:
 		return b.heartbeat(c, f.body)
 	case reqUnregister:
@@ -74,6 +76,10 @@ func (b *Broker) handle(c *conn, f frame) (reply, error) {
 		return b.lookUp(c, f.Code, in)
 	case reqCreateTopic:
 		return b.createTopic(in)
+	case reqTopicConfig:
+		return b.topicConfig(in)
+	case reqCreateGroup: // a group needs no entry here: offsets are kept of any
+		return reply{}, nil
 	case reqDeleteTopic, reqForgetTopic:
 		return b.deleteTopic(in)
 	}

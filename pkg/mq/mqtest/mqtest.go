@@ -26,6 +26,10 @@ type Env struct {
 	// are needed only where private was asked for.
 	Kill    func(ctx context.Context) error
 	Restart func(ctx context.Context) error
+
+	// LoseStore ends the broker as SIGKILL does, deletes all that it stored, topics included, and starts it again at the same
+	// address. Needed only where private was asked for.
+	LoseStore func(ctx context.Context) error
 }
 
 // Open returns a broker: with private one that no other test uses and that may be killed, else a shared one.
@@ -66,6 +70,7 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 		{name: "DuplicateDelivery", run: duplicateDelivery},
 		{name: "DrainOnClose", run: drainOnClose},
 		{name: "BrokerRestart", run: brokerRestart, private: true},
+		{name: "StoreLost", run: storeLost, private: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
