@@ -140,10 +140,24 @@ func (s *wholeStack) wantUp(want bool, when string) {
 	s.t.Helper()
 	for end := time.Now().Add(10 * time.Second); s.state().Up(context.Background()) != want; {
 		if time.Now().After(end) {
-			s.t.Fatalf("%s the stack is up: %v", when, !want)
+			s.t.Fatalf("%s the stack is up: %v\n%s", when, !want, s.parts())
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// parts says which parts run, and how the log of each that does not run ends.
+func (s *wholeStack) parts() string {
+	s.t.Helper()
+	var out strings.Builder
+	for _, c := range s.state().Components {
+		state := c.State(context.Background())
+		fmt.Fprintf(&out, "%s %s\n", c.Name, state)
+		if state != "runs" {
+			fmt.Fprintln(&out, stack.Tail(c.Log, 10))
+		}
+	}
+	return out.String()
 }
 
 func (s *wholeStack) wantParts(n int) {
