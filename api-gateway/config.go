@@ -21,6 +21,8 @@ type settings struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080"`
 	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9080"`
 
+	config.ServiceCredential
+
 	OrderURLs     []string `env:"ORDER_URLS" envDefault:"http://127.0.0.1:8081"`
 	InventoryURLs []string `env:"INVENTORY_URLS" envDefault:"http://127.0.0.1:8082"`
 
@@ -45,6 +47,7 @@ var _ config.Validator = (*settings)(nil)
 // Validate implements config.Validator. The URLs are checked by the clients made from them.
 func (s *settings) Validate() error {
 	return errors.Join(
+		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.Check(len(s.OrderURLs) > 0, "ORDER_URLS", "needs at least one http://host:port"),
 		config.Check(len(s.InventoryURLs) > 0, "INVENTORY_URLS", "needs at least one http://host:port"),
 		config.Check(len(s.JWTSecret) >= minSecret, "JWT_SECRET", "needs at least 32 bytes"),

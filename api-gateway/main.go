@@ -49,10 +49,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 
 	orders, ordersErr := rest.New(rest.Config{
 		Name: "order", URLs: cfg.OrderURLs, Timeout: cfg.RequestTimeout, Log: log,
-		MaxConns: cfg.MaxPlacing + cfg.MaxChanging + cfg.MaxReading + adminConns, // no kind waits for another's connection
+		Credential: cfg.SentCredential(),
+		MaxConns:   cfg.MaxPlacing + cfg.MaxChanging + cfg.MaxReading + adminConns, // no kind waits for another's connection
 	})
 	inventory, inventoryErr := rest.New(rest.Config{
 		Name: "inventory", URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Log: log, MaxConns: cfg.MaxReading + adminConns,
+		Credential: cfg.SentCredential(),
 	})
 	if err := errors.Join(ordersErr, inventoryErr); err != nil {
 		return err

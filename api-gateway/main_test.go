@@ -25,10 +25,11 @@ func TestSettings(t *testing.T) {
 		vars map[string]string
 		want []string // in the error; none: valid
 	}{
-		{"no setting at all", nil, []string{"JWT_SECRET: is required"}},
-		{"the demo", map[string]string{"DEMO_LOGIN": "true"}, nil},
+		{"no setting at all", nil, []string{"JWT_SECRET: is required", "SERVICE_CREDENTIAL: is required"}},
+		{"the demo", map[string]string{"DEMO_LOGIN": "true", "LAB_MODE": "true"}, nil},
+		{"the demo's login alone", map[string]string{"DEMO_LOGIN": "true"}, []string{"SERVICE_CREDENTIAL: is required"}},
 		{"the demo secret in earnest", map[string]string{"JWT_SECRET": demoSecret}, []string{"JWT_SECRET: is required"}},
-		{"in earnest", map[string]string{"JWT_SECRET": own}, nil},
+		{"in earnest", map[string]string{"JWT_SECRET": own, "SERVICE_CREDENTIAL": strings.Repeat("c", 32)}, nil},
 		{"all wrong", map[string]string{"JWT_SECRET": "short", "DEMO_LOGIN": "perhaps", "REQUEST_TIMEOUT": "soon"}, []string{
 			"JWT_SECRET: needs at least 32 bytes", "DEMO_LOGIN:", "REQUEST_TIMEOUT:",
 		}},
@@ -53,12 +54,12 @@ func TestSettings(t *testing.T) {
 
 func TestRun_refuses(t *testing.T) {
 	t.Parallel()
-	demo := map[string]string{"DEMO_LOGIN": "true", "ORDER_URLS": "order-srv:8081", "INVENTORY_URLS": "https://x"}
+	demo := map[string]string{"DEMO_LOGIN": "true", "LAB_MODE": "true", "ORDER_URLS": "order-srv:8081", "INVENTORY_URLS": "https://x"}
 	err := run(t.Context(), nil, env(demo), io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "client of order") || !strings.Contains(err.Error(), "client of inventory") {
 		t.Errorf("bad URLs: got %v, want both named", err)
 	}
-	if err := run(t.Context(), []string{"migrate"}, env(map[string]string{"DEMO_LOGIN": "true"}), io.Discard); err == nil {
+	if err := run(t.Context(), []string{"migrate"}, env(map[string]string{"DEMO_LOGIN": "true", "LAB_MODE": "true"}), io.Discard); err == nil {
 		t.Error("an unknown command was accepted")
 	}
 }

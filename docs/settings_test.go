@@ -26,11 +26,22 @@ type setting struct {
 // settings reads the env tags of a service's config.go. Its struct is in package main, so nothing can import it.
 func settings(t *testing.T, service string) map[string]setting {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../"+service+"/config.go", nil, 0)
+	found := map[string]setting{}
+	addSettings(t, "../"+service+"/config.go", found)
+	addSettings(t, "../pkg/config/credential.go", found) // embedded in each
+	if len(found) < 5 {
+		t.Fatalf("%s: found only %v", service, found)
+	}
+	return found
+}
+
+// addSettings adds those of one file.
+func addSettings(t *testing.T, path string, found map[string]setting) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]setting{}
 	ast.Inspect(file, func(n ast.Node) bool {
 		f, ok := n.(*ast.Field)
 		if !ok || f.Tag == nil {
@@ -51,16 +62,13 @@ func settings(t *testing.T, service string) map[string]setting {
 			if kind.Name == "bool" && s.value == "" {
 				s.value = "false"
 			}
+			s.secret = kind.Name == "Secret" // in pkg/config itself
 		case *ast.SelectorExpr:
 			s.secret = kind.Sel.Name == "Secret"
 		}
 		found[name] = s
 		return true
 	})
-	if len(found) < 5 {
-		t.Fatalf("%s: found only %v", service, found)
-	}
-	return found
 }
 
 var services = []string{"api-gateway", "order-srv", "inventory-srv"}

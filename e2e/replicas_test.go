@@ -13,6 +13,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/pkg/config"
 	"holdfast/pkg/rest"
 )
 
@@ -82,7 +83,7 @@ func TestReplicasShareWork(t *testing.T) {
 // orphans are orders whose order-srv died after it had reserved, a while ago.
 func (sh *shop) orphans(sku string, n int) []string {
 	sh.tb.Helper()
-	client, err := rest.New(rest.Config{Name: "inventory", URLs: []string{"http://" + sh.inventory.http}})
+	client, err := rest.New(rest.Config{Name: "inventory", URLs: []string{"http://" + sh.inventory.http}, Credential: config.DemoServiceCredential})
 	if err != nil {
 		sh.tb.Fatal(err)
 	}

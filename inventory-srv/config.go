@@ -16,6 +16,8 @@ type settings struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8082"`
 	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9082"`
 
+	config.ServiceCredential
+
 	MySQLDSN     config.Secret `env:"MYSQL_DSN" envDefault:"root@tcp(127.0.0.1:13306)/inventory"`
 	RedisAddrs   []string      `env:"REDIS_ADDRS" envDefault:"127.0.0.1:16379"`
 	RedlockAddrs []string      `env:"REDLOCK_ADDRS"` // independent nodes, an odd number; none: no strategy redlock
@@ -47,6 +49,7 @@ var _ config.Validator = (*settings)(nil)
 // Validate implements config.Validator.
 func (s *settings) Validate() error {
 	return errors.Join(
+		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.Names()),
 		config.Check(s.LabMode || !losesUpdates(s.StockStrategy), "STOCK_STRATEGY", "loses updates on purpose: only with LAB_MODE=true"),
 		config.Check(len(s.RedlockAddrs) == 0 || len(s.RedlockAddrs) >= 3 && len(s.RedlockAddrs)%2 == 1, "REDLOCK_ADDRS", "is an odd number of nodes, three or more, or empty"),

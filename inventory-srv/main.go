@@ -130,7 +130,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 			Stock: set, Store: inventory, Redis: counters,
 			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Metrics: limits}),
 			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Metrics: limits}),
-			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
+			Engine:    web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, Credentials: cfg.AcceptedCredentials},
 		}),
 		Checks: []server.Check{
 			{Name: "mysql", Probe: database.Probe(db)},

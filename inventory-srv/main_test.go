@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/stack/stacktest"
 	"holdfast/internal/tcpproxy"
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/pkg/config"
 	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
@@ -71,7 +72,7 @@ func TestRun_Serve(t *testing.T) {
 		t.Error("the health check of a service that is not ready succeeded")
 	}
 
-	client, err := rest.New(rest.Config{URLs: []string{"http://" + vars["HTTP_ADDR"]}, Name: "inventory-srv"})
+	client, err := rest.New(rest.Config{URLs: []string{"http://" + vars["HTTP_ADDR"]}, Name: "inventory-srv", Credential: config.DemoServiceCredential})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +124,12 @@ func TestRun_Refuses(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"naive", "mutex"} {
-		err := run(t.Context(), nil, getenv(map[string]string{"STOCK_STRATEGY": name}), &out)
+		err := run(t.Context(), nil, getenv(map[string]string{"STOCK_STRATEGY": name, "HTTP_ADDR": "127.0.0.1:0"}), &out)
 		if err == nil || !strings.Contains(err.Error(), "LAB_MODE") {
 			t.Errorf("%s outside of the lab: %v", name, err)
 		}
 	}
-	good := map[string]string{"MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}
+	good := map[string]string{"LAB_MODE": "true", "MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}
 	if err := run(t.Context(), []string{"dance"}, getenv(good), &out); err == nil || !strings.Contains(err.Error(), "dance") {
 		t.Errorf("an unknown command: %v", err)
 	}

@@ -18,6 +18,8 @@ type settings struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8081"`
 	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9081"`
 
+	config.ServiceCredential
+
 	MySQLDSN      config.Secret `env:"MYSQL_DSN" envDefault:"root@tcp(127.0.0.1:13306)/orders"`
 	NamesrvAddrs  []string      `env:"NAMESRV_ADDRS" envDefault:"127.0.0.1:19876"`
 	InventoryURLs []string      `env:"INVENTORY_URLS" envDefault:"http://127.0.0.1:8082"`
@@ -58,6 +60,7 @@ var _ config.Validator = (*settings)(nil)
 // orders that somebody is still working on.
 func (s *settings) Validate() error {
 	return errors.Join(
+		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.OneOf("ORDER_FLOW", s.OrderFlow, flow.Names()),
 		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),

@@ -85,7 +85,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Name: "orders_refused_by_memory_total", Help: "Orders refused without a row and a call, by the availability that inventory named in a refusal at most 200 ms ago.",
 	})
 
-	calls := rest.Config{URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: log, MaxConns: cfg.MaxPlacing}
+	calls := rest.Config{URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: log, MaxConns: cfg.MaxPlacing, Credential: cfg.SentCredential()}
 	client, err := rest.New(calls)
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
-			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout},
+			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, Credentials: cfg.AcceptedCredentials},
 			Desk:   desk, Orders: orders, Lab: cfg.LabMode,
 			Placing:  admit.New(admit.Config{Kind: "placing", Max: cfg.MaxPlacing, Metrics: limits}),
 			Changing: admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Metrics: limits}),

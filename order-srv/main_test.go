@@ -20,13 +20,19 @@ import (
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/config"
 	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/web"
 )
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	load := func(env map[string]string) (settings, error) {
 		var s settings
-		err := config.Load(func(name string) string { return env[name] }, &s)
+		err := config.Load(func(name string) string {
+			if name == "LAB_MODE" { // for the demo credential
+				return "true"
+			}
+			return env[name]
+		}, &s)
 		return s, err
 	}
 	if s, err := load(nil); err != nil || s.HTTPAddr != ":8081" || s.PendingGrace != 10*time.Second || s.SettleAfter != 2*time.Second {
@@ -80,7 +86,7 @@ func TestSettings_broker(t *testing.T) {
 
 func TestRun_unknownCommand(t *testing.T) {
 	t.Parallel()
-	err := run(t.Context(), []string{"dance"}, func(string) string { return "" }, io.Discard)
+	err := run(t.Context(), []string{"dance"}, func(name string) string { return map[string]string{"LAB_MODE": "true"}[name] }, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "dance") {
 		t.Errorf("error %v", err)
 	}
@@ -229,6 +235,7 @@ func call(t *testing.T, method, url, in string) (status int, body string) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set(orderapi.HeaderUserID, "ann")
+	req.Header.Set(web.HeaderServiceCredential, config.DemoServiceCredential)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

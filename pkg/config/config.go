@@ -21,6 +21,9 @@ type Secret string
 // String hides the value.
 func (Secret) String() string { return "***" }
 
+// GoString hides the value from %#v.
+func (Secret) GoString() string { return "***" }
+
 // LogValue hides the value from slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue("***") }
 

@@ -53,7 +53,7 @@ func (c *Client) try(ctx context.Context, a *address, method, path string, body 
 		// them and drops it. They must not be there any more when the address is tried again.
 		c.http.CloseIdleConnections()
 	}
-	return true, readAnswer(res, out)
+	return true, c.credentialRefused(readAnswer(res, out))
 }
 
 func (c *Client) newRequest(ctx context.Context, a *address, method, path string, body []byte) (*http.Request, error) {
@@ -64,6 +64,7 @@ func (c *Client) newRequest(ctx context.Context, a *address, method, path string
 	for name, values := range c.header {
 		req.Header[name] = values
 	}
+	c.authorize(req.Header)
 	req.Host = a.host
 	req.Header.Set("Accept", "application/json, application/problem+json")
 	if body != nil {

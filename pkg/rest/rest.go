@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	// meanwhile, it was not executed when its time ends.
 	MaxConns int
 
+	// Credential is sent with each call as X-Service-Credential; empty: none is sent.
+	Credential config.Secret
+
 	// Lookup finds a host's addresses; nil asks the system's resolver. Tests give their own.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
@@ -47,6 +51,7 @@ type Client struct {
 	unavailable *fault.Error
 	timedOut    *fault.Error
 	header      http.Header
+	authorize   func(http.Header) // sets the service credential
 }
 
 const (
@@ -93,6 +98,7 @@ func New(cfg Config) (*Client, error) {
 		unavailable: fault.New(fault.Unavailable, code+"_unavailable", cfg.Name+" does not answer"),
 		timedOut:    fault.New(fault.Timeout, code+"_timeout", cfg.Name+" did not answer in time"),
 		header:      http.Header{},
+		authorize:   authorize(cfg.Credential),
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
 )
 
@@ -30,6 +31,8 @@ type EngineConfig struct {
 	Registry prometheus.Registerer // nil: nothing is registered; two engines need two registries
 	Timeout  time.Duration         // of each request; zero: only the caller's X-Deadline-Ms counts
 	MaxBody  int64                 // bytes; default 1 MiB
+
+	Credentials []config.Secret // a request needs one of them as its service credential; none: it needs nothing
 }
 
 // NewEngine returns an engine whose requests have a request id, one access line, a deadline, a bounded body and metrics,
@@ -50,6 +53,11 @@ func NewEngine(cfg EngineConfig) *gin.Engine {
 		newMetrics(cfg.Registry).measure,
 		logAccess(cfg.Log),
 		recoverPanic(cfg.Log),
+	)
+	if len(cfg.Credentials) > 0 {
+		e.Use(requireCredential(cfg.Credentials))
+	}
+	e.Use(
 		limitBody(cfg.MaxBody),
 		limitTime(cfg.Timeout),
 	)

@@ -57,7 +57,9 @@ func Problem(c *gin.Context, err error) {
 	case fault.Limited, fault.Contended:
 		c.Header("Retry-After", "1")
 	case fault.Unauthenticated:
-		c.Header("WWW-Authenticate", "Bearer")
+		if f.Code != ErrServiceCredential.Code { // which is no scheme of HTTP
+			c.Header("WWW-Authenticate", "Bearer")
+		}
 	}
 	render(c, p.Status, "application/problem+json", p)
 }

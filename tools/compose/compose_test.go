@@ -19,6 +19,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"holdfast/deploy/rocketmq"
+	"holdfast/pkg/config"
 )
 
 const root = "../.."
@@ -197,6 +198,20 @@ func TestHardened(t *testing.T) {
 	}
 }
 
+// Off loopback a service starts with its own credential, or with the demo value in lab mode.
+func TestServiceCredential(t *testing.T) {
+	p := load(t)
+	for name, s := range ours(t, p) {
+		if program(s) == "holdfast" {
+			continue
+		}
+		credential, lab := s.Environment["SERVICE_CREDENTIAL"], s.Environment["LAB_MODE"]
+		if credential == nil || *credential != config.DemoServiceCredential || lab == nil || *lab != "true" {
+			t.Errorf("%s: it has not the demo credential and the lab mode by which that is accepted", name)
+		}
+	}
+}
+
 func TestEnvironmentIsRead(t *testing.T) {
 	p := load(t)
 	for name, s := range ours(t, p) {
@@ -244,6 +259,9 @@ func variables(t *testing.T, program string) []string {
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if program != "holdfast" {
+		files = append(files, filepath.Join(root, "pkg", "config", "credential.go")) // embedded in each service's settings
 	}
 	var found []string
 	for _, name := range files {
