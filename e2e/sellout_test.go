@@ -32,18 +32,18 @@ func TestSellOut(t *testing.T) {
 		sh := newShop(t, setup{replicas: 2, env: patient()})
 		sellOut(t, sh, 200, 50)
 		for _, s := range slices.Concat(sh.gateways, sh.orders) {
-			wantServed(t, sh, s, "/v1/orders")
+			wantServed(t, sh, s, "/v1/orders", 50)
 		}
 		for _, s := range sh.inventories {
-			wantServed(t, sh, s, "/v1/reservations")
+			wantServed(t, sh, s, "/v1/reservations", 20) // order-srv refuses most of the orders that are too many by itself
 		}
 	})
 }
 
 // wantServed expects, by the process's own count, that it had a good part of the work.
-func wantServed(t *testing.T, sh *shop, s *service, route string) {
+func wantServed(t *testing.T, sh *shop, s *service, route string, least int) {
 	t.Helper()
-	if n := sh.metric(s, "http_requests_total", `method="POST"`, fmt.Sprintf("route=%q", route)); n < 50 {
+	if n := sh.metric(s, "http_requests_total", `method="POST"`, fmt.Sprintf("route=%q", route)); n < least {
 		t.Errorf("%s served %d of 200 orders", s.name, n)
 	}
 }
@@ -92,9 +92,11 @@ func sellOut(t *testing.T, sh *shop, buyers, units int) {
 	}
 	r := sh.audit(60 * time.Second)
 	sh.truthful(r)
-	if r.Orders[orderapi.StatusPlaced] != units || r.Orders[orderapi.StatusRejected] != buyers-units {
-		t.Errorf("orders by status: %v", r.Orders)
+	remembered := sh.total(sh.orders, "orders_refused_by_memory_total") // without an order
+	if r.Orders[orderapi.StatusPlaced] != units || r.Orders[orderapi.StatusRejected]+remembered != buyers-units {
+		t.Errorf("orders by status: %v, refused without one: %d", r.Orders, remembered)
 	}
+	t.Logf("%d of %d refusals without an order", remembered, buyers-units)
 }
 
 // serverOverlap counts, from the orders' own rows, how many orders were pending at one moment: the client's view alone

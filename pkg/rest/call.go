@@ -22,6 +22,9 @@ const (
 	headerRequestID = "X-Request-ID"
 	headerDeadline  = "X-Deadline-Ms"
 
+	leastForAnswer = 50 * time.Millisecond
+	mostForAnswer  = 250 * time.Millisecond
+
 	// maxAnswer bounds an answer, in bytes. The largest real one is a page of 1,000 reservations of 100 lines.
 	maxAnswer = 32 << 20
 )
@@ -77,9 +80,16 @@ func (c *Client) newRequest(ctx context.Context, a *address, method, path string
 		req.Header.Set(headerRequestID, id)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		req.Header.Set(headerDeadline, strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10))
+		req.Header.Set(headerDeadline, strconv.FormatInt(max(1, forService(time.Until(deadline)).Milliseconds()), 10))
 	}
 	return req, nil
+}
+
+// forService is what of the remaining time the service is given. The rest is for its answer: that its time was up and
+// nothing was executed. Without it the client stops waiting at the same moment, and the outcome is unknown.
+func forService(remaining time.Duration) time.Duration {
+	forAnswer := min(max(remaining/8, leastForAnswer), mostForAnswer)
+	return max(remaining-forAnswer, remaining/2)
 }
 
 // readAnswer returns nil for a complete 2xx answer, the service's fault for problem details, and a plain error for

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -264,6 +265,42 @@ func TestClient_Do_deadline(t *testing.T) {
 	gone, giveUp := context.WithCancel(t.Context())
 	giveUp()
 	wantFault(t, patient.Do(gone, "POST", "/", answer{}, nil), "canceled", fault.Timeout, false)
+}
+
+// TestClient_Do_answerAtTheDeadline has the service use all of the time that it is given and then say that nothing was
+// executed. That answer must arrive before the client stops waiting.
+func TestClient_Do_answerAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		ms, err := strconv.Atoi(r.Header.Get(web.HeaderDeadline))
+		if err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-time.After(time.Duration(ms) * time.Millisecond):
+		case <-r.Context().Done():
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusGatewayTimeout)
+		_, _ = fmt.Fprint(w, `{"code":"timeout","kind":"timeout","ambiguous":false}`)
+	})
+	c := client(t, rest.Config{URLs: []string{s.URL}, Timeout: 2 * time.Second})
+	var errs [8]error
+	var calls sync.WaitGroup
+	for i := range errs {
+		calls.Go(func() { errs[i] = c.Do(t.Context(), "POST", "/", answer{}, nil) })
+	}
+	calls.Wait()
+	definite := 0
+	for _, err := range errs {
+		if f := fault.From(err); f.Code == "timeout" && !f.Ambiguous {
+			definite++
+		}
+	}
+	if definite < len(errs)/2 { // a busy machine may be late for some
+		t.Errorf("%d of %d answers arrived: %v", definite, len(errs), errs)
+	}
 }
 
 func TestClient_Do_unencodable(t *testing.T) {

@@ -34,8 +34,8 @@ const (
 	attemptTimeout = 1500 * time.Millisecond // of one call to inventory
 	resolveReserve = 700 * time.Millisecond  // of the deadline that is kept for writing down the outcome
 
-	// leastAttempt must be left for another attempt. One that is cut turns a sure "not executed" into "nobody knows".
-	leastAttempt = 100 * time.Millisecond
+	// leastAttempt must be left for an attempt. One that is cut turns "not executed" into an unknown outcome.
+	leastAttempt = 150 * time.Millisecond
 )
 
 // Place implements Flow.
@@ -109,15 +109,17 @@ func (f *TxMessage) reserve(ctx context.Context, o order.Order) (receipt *invent
 	ctx, cancel := context.WithDeadline(ctx, deadline(ctx, f.deps.Timeout).Add(-resolveReserve))
 	defer cancel()
 	for try := 1; ; try++ {
-		if ctx.Err() != nil { // sending took all the time
-			return nil, maybe, fault.From(ctx.Err()).NotExecuted()
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < leastAttempt { // writing and sending took the time
+			return nil, maybe, fault.ErrTimeout.NotExecuted()
 		}
 		receipt, err = f.attempt(ctx, o)
 		if err == nil || definite(err) {
 			return receipt, maybe, err
 		}
 		maybe = maybe || fault.Ambiguous(err)
-		if !passing(err) || !pause(ctx, try) {
+		// While an attempt may have been executed only another one can decide the order.
+		again := passing(err) || maybe && fault.KindOf(err) == fault.Limited
+		if !again || !pause(ctx, try) {
 			return nil, maybe, err
 		}
 	}

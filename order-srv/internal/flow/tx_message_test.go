@@ -55,6 +55,7 @@ func TestTxMessage_Place(t *testing.T) {
 		{"contended to the end", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrContended)}, 0, "contended", order.Rejected, "contended", nil, mq.TxRollback, true, true, false},
 		{"never its turn", []flowtest.Answer{flowtest.Refuse(timedOut)}, 0, "contended", order.Rejected, "contended", nil, mq.TxRollback, true, true, false},
 		{"overloaded", []flowtest.Answer{flowtest.Refuse(fault.New(fault.Limited, "overloaded", ""))}, 0, "overloaded", order.Rejected, "overloaded", nil, mq.TxRollback, true, true, false},
+		{"ambiguous, then overloaded", []flowtest.Answer{flowtest.Lost, flowtest.Refuse(fault.New(fault.Limited, "overloaded", "")), flowtest.OK}, 201, "", order.Placed, "", []string{"timeout"}, mq.TxRollback, false, false, true},
 		{"not executed, and never will be", []flowtest.Answer{flowtest.Refuse(fault.New(fault.Conflict, "wrong_layout", ""))}, 0, "wrong_layout", order.Rejected, "wrong_layout", nil, mq.TxRollback, true, true, false},
 		{"an ambiguous refusal is none", []flowtest.Answer{flowtest.Refuse(inventoryapi.ErrOutOfStock.MaybeExecuted())}, 202, "", order.Pending, "", nil, mq.TxUnknown, false, false, false},
 	}
@@ -132,6 +133,21 @@ func TestTxMessage_Place_overloaded(t *testing.T) {
 	_, err := w.place("k")
 	if fault.KindOf(err) != fault.Limited || fault.Ambiguous(err) || w.inventory.Attempts() != 1 {
 		t.Errorf("error %v after %d attempts; want overloaded after 1", err, w.inventory.Attempts())
+	}
+}
+
+// TestTxMessage_Place_littleTime has too little time for an attempt when it is inventory's turn. A call that is cut would leave
+// the order PENDING for ever; without a call it is rejected, and nothing was taken.
+func TestTxMessage_Place_littleTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, flowtest.Then(func(string) { time.Sleep(300 * time.Millisecond) }, flowtest.OK)) // longer than what is left
+	ctx, cancel := context.WithTimeout(t.Context(), 790*time.Millisecond)                             // of which 700 are for the outcome
+	defer cancel()
+	if _, err := w.desk.Place(ctx, "ann", request("k")); !errors.Is(err, inventoryapi.ErrContended) {
+		t.Errorf("error %v, want contended", err)
+	}
+	if o := w.only(); o.Status != order.Rejected || o.SettledAt.IsZero() || w.inventory.Attempts() != 0 {
+		t.Errorf("order is %s after %d attempts", o.Status, w.inventory.Attempts())
 	}
 }
 
