@@ -40,7 +40,7 @@ down: build ## stop what `make up` started; data stays
 	@case $$(deploy/way) in docker) docker compose --profile '*' down ;; native) $(BIN) down ;; esac
 
 status: build ## show what runs
-	@case $$(deploy/way) in docker) docker compose ps ;; native) $(BIN) status ;; esac
+	@case $$(deploy/way) in docker) docker compose ps && $(BIN) status ;; native) $(BIN) status ;; esac
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
 	@$(BIN) env --private -- $(GO) run ./internal/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) -skip '$(ALONE)' ./... \

@@ -122,6 +122,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	if err != nil {
 		return err
 	}
+	outbox := events.NewOutboxMetrics(upkeep.orders, registry, log)
 	relay := events.NewRelay(upkeep.orders, bus.Producer(), log)
 	healer := heal.New(upkeep.orders, upkeep.inventory, heal.Timers{
 		SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
@@ -129,7 +130,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	}, log, healed, alarms)
 	stopBus := bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()
-	stopWork := background(ctx, relay.Run, healer.Run, checkBack.Run) // stopped before the bus, which they use
+	stopWork := background(ctx, relay.Run, healer.Run, checkBack.Run, outbox.Run) // stopped before the bus, which they use
 	defer stopWork()
 
 	limits := admit.NewMetrics(registry)
@@ -142,7 +143,9 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 			Changing: admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Metrics: limits}),
 			Reading:  admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Metrics: limits}),
 			Audit: func(ctx context.Context) (orderapi.Audit, error) {
-				return audit.Run(ctx, upkeep.orders, upkeep.inventory)
+				return audit.Run(ctx, upkeep.orders, upkeep.inventory, audit.HalfMessages{
+					Undecided: checkBack.Undecided, LateAfter: cfg.BrokerTransactionTimeout + 2*cfg.BrokerCheckInterval,
+				})
 			},
 		}),
 		Checks: []server.Check{

@@ -79,6 +79,7 @@ func printReport(stdout io.Writer, r check.Report) error {
 		return err
 	}
 	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(r.Orders))
+	fmt.Fprintf(stdout, "messages: %s\n", messagesLine(r.Messages))
 	for _, v := range r.Violations {
 		fmt.Fprintf(stdout, "VIOLATION %s\n", v)
 	}

@@ -97,3 +97,15 @@ func countsLine(counts map[string]int) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// messagesLine is "3 half messages undecided (oldest 2s), 0 unsent in the outbox".
+func messagesLine(m check.Messages) string {
+	return counted(m.Undecided, "half messages undecided", m.OldestUndecided) + ", " + counted(m.Unsent, "unsent in the outbox", m.OldestUnsent)
+}
+
+func counted(n int, what string, oldest time.Duration) string {
+	if n == 0 {
+		return "0 " + what
+	}
+	return fmt.Sprintf("%d %s (oldest %v)", n, what, oldest.Round(100*time.Millisecond))
+}

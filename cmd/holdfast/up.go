@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
 	"holdfast/internal/crash"
@@ -58,36 +57,4 @@ func (*downCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return stack.Down(ctx, c.Dir, stdout)
-}
-
-type statusCmd struct{}
-
-// Run shows the stack. It leaves with 1 when a part is missing.
-func (*statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	state, err := stack.Load(c.Dir)
-	if err != nil {
-		return err
-	}
-	if len(state.Components) == 0 {
-		return exit{1, fmt.Errorf("nothing runs (state in %s)", c.Dir)}
-	}
-	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PART\tSTATE\tPID\tMEMORY\tWHAT")
-	for _, p := range state.Components {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d MB\t%s\n", p.Name, p.State(ctx), p.PID, p.MemoryMB(), p.What)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if !state.Up(ctx) {
-		return exit{1, fmt.Errorf("a part is missing: holdfast up starts it again")}
-	}
-	report, err := audit(ctx, c.URL)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(report.Orders))
-	return nil
 }

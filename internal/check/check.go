@@ -80,8 +80,17 @@ type Input struct {
 	Orders       iter.Seq2[Order, error]
 	Reservations iter.Seq2[Reservation, error]
 	Ledger       func() (Ledger, error) // taken last
-	Unsent       int                    // messages that the outbox still holds
-	Healed       []Healing              // what the backstops did, newest first; passed on
+	Messages     Messages
+	Healed       []Healing // what the backstops did, newest first; passed on
+}
+
+// Messages is what has not been delivered yet.
+type Messages struct {
+	Unsent          int           `json:"unsent"`    // messages that the outbox has to send
+	Undecided       int           `json:"undecided"` // half messages that the broker asks about, of the replica that was asked for the audit
+	OldestUnsent    time.Duration `json:"oldest_unsent_ns"`
+	OldestUndecided time.Duration `json:"oldest_undecided_ns"`
+	LateAfter       time.Duration `json:"late_after_ns"` // an older undecided one is a finding: the broker has asked about it twice
 }
 
 // Ledger is inventory's side of the stock.
@@ -108,6 +117,7 @@ type Report struct {
 	Lost       []Violation    `json:"lost"`       // orders without a reservation that a loss of Redis names: refunded when they are paid
 	Losses     []Loss         `json:"losses"`     // those accidents
 	Unsent     int            `json:"unsent"`
+	Messages   Messages       `json:"messages"`
 	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
 }
 
@@ -133,7 +143,7 @@ const graceForOrphans = 10 * time.Second
 
 // Run reads both sides and checks them. Its error is a failure to look, never a violation.
 func Run(in Input) (Report, error) {
-	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Lost: []Violation{}, Losses: []Loss{}, Unsent: in.Unsent, Healed: in.Healed}
+	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Lost: []Violation{}, Losses: []Loss{}, Unsent: in.Messages.Unsent, Messages: in.Messages, Healed: in.Healed}
 	promised := map[string]int64{}
 	orders := map[string]Order{}
 	byKey := map[name]Order{}
@@ -177,9 +187,7 @@ func Run(in Input) (Report, error) {
 		}
 	}
 	r.stock(promised)
-	if in.Unsent > 0 {
-		r.unsettled(7, "outbox", "%d messages are not sent", in.Unsent)
-	}
+	r.messages(in.Messages)
 	Sort(r.Violations)
 	Sort(r.Unsettled)
 	Sort(r.Lost)
@@ -222,6 +230,17 @@ func (r *Report) ledger(s SKU) {
 	}
 	if promised := s.LinesReserved + s.LinesConfirmed; promised > s.Inbound {
 		r.violation(3, s.SKU, "oversold: %d units promised, only %d ever came in", promised, s.Inbound)
+	}
+}
+
+// messages checks invariant 7 for what is on its way. The broker asks about a half message once it is as old as the
+// broker's time-out, and again in every interval: one that two questions have not decided is stuck, or one of very many.
+func (r *Report) messages(m Messages) {
+	if m.Unsent > 0 {
+		r.unsettled(7, "outbox", "%d messages are not sent, the oldest for %v", m.Unsent, m.OldestUnsent.Round(time.Millisecond))
+	}
+	if m.Undecided > 0 && m.OldestUndecided > m.LateAfter {
+		r.unsettled(7, "half messages", "%d are undecided, the oldest for %v", m.Undecided, m.OldestUndecided.Round(time.Millisecond))
 	}
 }
 

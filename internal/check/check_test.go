@@ -51,7 +51,7 @@ func seq[T any](items []T, err error) iter.Seq2[T, error] {
 func run(t *testing.T, ledger []check.SKU, orders []check.Order, reservations []check.Reservation, unsent int) check.Report {
 	t.Helper()
 	r, err := check.Run(check.Input{
-		Started: started, Orders: seq(orders, nil), Reservations: seq(reservations, nil), Unsent: unsent,
+		Started: started, Orders: seq(orders, nil), Reservations: seq(reservations, nil), Messages: check.Messages{Unsent: unsent},
 		Ledger: func() (check.Ledger, error) { return check.Ledger{SKUs: ledger}, nil },
 	})
 	if err != nil {
@@ -220,6 +220,21 @@ func TestRun_failureToLookIsNoReport(t *testing.T) {
 	} {
 		if _, err := check.Run(in); !errors.Is(err, boom) {
 			t.Errorf("%s: err = %v, want boom", name, err)
+		}
+	}
+}
+
+// TestRun_halfMessages: undecided half messages are a finding once the broker has had the time to ask about them twice.
+func TestRun_halfMessages(t *testing.T) {
+	t.Parallel()
+	for oldest, want := range map[time.Duration]int{0: 0, 21 * time.Second: 0, 23 * time.Second: 1} {
+		r, err := check.Run(check.Input{
+			Started: time.Now(), Orders: seq[check.Order](nil, nil), Reservations: seq[check.Reservation](nil, nil),
+			Ledger:   func() (check.Ledger, error) { return check.Ledger{}, nil },
+			Messages: check.Messages{Undecided: 2, OldestUndecided: oldest, LateAfter: 22 * time.Second},
+		})
+		if err != nil || len(r.Unsettled) != want || len(r.Violations) != 0 || r.Messages.Undecided != 2 {
+			t.Errorf("oldest %v: unsettled %v, violations %v, error %v; want %d findings", oldest, r.Unsettled, r.Violations, err, want)
 		}
 	}
 }

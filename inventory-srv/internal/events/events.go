@@ -38,14 +38,20 @@ type Ender interface {
 
 // Consumers holds the handlers.
 type Consumers struct {
-	stock  Ender
-	log    *slog.Logger
-	alarms *prometheus.CounterVec
+	stock    Ender
+	log      *slog.Logger
+	alarms   *prometheus.CounterVec
+	repeats  prometheus.Counter
+	released *released
 }
 
-// New makes the handlers and registers their metric with registry, unless it is nil.
+// New makes the handlers and registers their metrics with registry, unless it is nil.
 func New(s Ender, log *slog.Logger, registry prometheus.Registerer) *Consumers {
-	return &Consumers{stock: s, log: log, alarms: promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
+	repeats := promauto.With(registry).NewCounter(prometheus.CounterOpts{
+		Name: "stock_release_repeats_total",
+		Help: "Deliveries of stock-release for an order that this process had released before; they change nothing.",
+	})
+	return &Consumers{stock: s, log: log, repeats: repeats, released: newReleased(keptReleases), alarms: promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "stock_event_alarms_total",
 		Help: "Events that contradict the ledger: a payment of what is not held, a release of what is sold.",
 	}, []string{"event", "code"})}
@@ -77,7 +83,11 @@ func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 	}
 	var retry, discard error
 	for _, no := range body.Orders {
-		err := c.verdict(ctx, orderapi.TopicStockRelease, no, c.stock.Release(ctx, no))
+		released := c.stock.Release(ctx, no)
+		if released == nil && c.released.again(no) {
+			c.repeats.Inc()
+		}
+		err := c.verdict(ctx, orderapi.TopicStockRelease, no, released)
 		if mq.IsDiscard(err) {
 			discard = errors.Join(discard, err)
 			continue

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"holdfast/internal/check"
 	"holdfast/inventory-srv/inventoryapi"
@@ -24,13 +25,21 @@ type Inventory interface {
 	Audit(ctx context.Context) (inventoryapi.Ledger, error)
 }
 
+// HalfMessages is what an audit asks of the check-back.
+type HalfMessages struct {
+	Undecided func() (n int, oldest time.Duration)
+	LateAfter time.Duration // an older one is a finding
+}
+
 // Run reads orders first, then reservations, then the stock's ledger, and checks them against each other.
-func Run(ctx context.Context, s *store.Store, inventory Inventory) (check.Report, error) {
+func Run(ctx context.Context, s *store.Store, inventory Inventory, halves HalfMessages) (check.Report, error) {
 	started, err := s.Now(ctx)
 	if err != nil {
 		return check.Report{}, err
 	}
-	unsent, err := s.UnsentCount(ctx)
+	messages := check.Messages{LateAfter: halves.LateAfter}
+	messages.Undecided, messages.OldestUndecided = halves.Undecided()
+	messages.Unsent, messages.OldestUnsent, err = s.OutboxState(ctx)
 	if err != nil {
 		return check.Report{}, err
 	}
@@ -39,7 +48,7 @@ func Run(ctx context.Context, s *store.Store, inventory Inventory) (check.Report
 		return check.Report{}, err
 	}
 	return check.Run(check.Input{
-		Started: started, Unsent: unsent, Healed: healings,
+		Started: started, Messages: messages, Healed: healings,
 		Orders:       orders(ctx, s),
 		Reservations: reservations(ctx, inventory),
 		Ledger:       func() (check.Ledger, error) { return ledger(ctx, inventory) },

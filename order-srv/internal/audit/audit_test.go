@@ -3,11 +3,13 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
+	"holdfast/internal/check"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/audit"
 	"holdfast/order-srv/internal/order"
@@ -48,6 +50,7 @@ func TestRun(t *testing.T) {
 	db := dbtest.New(t, sql.Orders())
 	s := store.New(db, nil)
 	const orders = 5
+	none := audit.HalfMessages{Undecided: func() (int, time.Duration) { return 0, 0 }}
 	inv := inventory{ledger: inventoryapi.Ledger{SKUs: []inventoryapi.LedgerEntry{{SKU: "A", Inbound: 10, Available: 5, Reserved: 5, LinesReserved: 5}}}}
 	for range orders {
 		no := ulid.Make().String()
@@ -67,18 +70,18 @@ func TestRun(t *testing.T) {
 			OrderNo: no, Status: inventoryapi.StateReserved, CreatedAt: time.Now(), Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}},
 		})
 	}
-	r, err := audit.Run(t.Context(), s, inv)
+	r, err := audit.Run(t.Context(), s, inv, none)
 	if err != nil || len(r.Violations) != 0 || r.Orders["PLACED"] != orders || r.Unsent != orders {
 		t.Errorf("report %+v, error %v", r, err)
 	}
 	lost := inv
 	lost.reservations = inv.reservations[:orders-1]
-	r, err = audit.Run(t.Context(), s, lost)
+	r, err = audit.Run(t.Context(), s, lost, none)
 	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != inv.reservations[orders-1].OrderNo {
 		t.Errorf("a lost reservation: %+v, error %v", r.Violations, err)
 	}
 	lost.ledger.Losses = []inventoryapi.Loss{{Reason: "test", Operations: 1, Units: 1, Orders: []string{r.Violations[0].Subject}}}
-	r, err = audit.Run(t.Context(), s, lost)
+	r, err = audit.Run(t.Context(), s, lost, none)
 	if err != nil || len(r.Violations) != 0 || len(r.Lost) != 1 {
 		t.Errorf("a reservation that a loss names: %+v, %+v, error %v", r.Violations, r.Lost, err)
 	}
@@ -87,12 +90,17 @@ func TestRun(t *testing.T) {
 	if err := db.Exec("UPDATE orders SET idempotency_key = NULL, freed_key = ? WHERE order_no = ?", second, first).Error; err != nil {
 		t.Fatal(err)
 	}
-	r, err = audit.Run(t.Context(), s, inv)
+	r, err = audit.Run(t.Context(), s, inv, none)
 	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != second || r.Violations[0].Invariant != 5 {
 		t.Errorf("two orders of one key: %+v, error %v", r.Violations, err)
 	}
+	late := audit.HalfMessages{Undecided: func() (int, time.Duration) { return 3, time.Minute }, LateAfter: 22 * time.Second}
+	r, err = audit.Run(t.Context(), s, inv, late)
+	if err != nil || r.Messages.Undecided != 3 || !slices.ContainsFunc(r.Unsettled, func(v check.Violation) bool { return v.Subject == "half messages" }) {
+		t.Errorf("half messages a minute old: %+v, unsettled %+v, error %v", r.Messages, r.Unsettled, err)
+	}
 	inv.fails = errors.New("inventory is down")
-	if _, err := audit.Run(t.Context(), s, inv); !errors.Is(err, inv.fails) {
+	if _, err := audit.Run(t.Context(), s, inv, none); !errors.Is(err, inv.fails) {
 		t.Errorf("inventory down: error %v", err)
 	}
 }

@@ -109,7 +109,7 @@ func (j *journal) entries() []entry {
 func allSent(t *testing.T, s *store.Store) {
 	t.Helper()
 	flowtest.Eventually(t, "the outbox is empty", func() error {
-		n, err := s.UnsentCount(t.Context())
+		n, _, err := s.OutboxState(t.Context())
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d messages are unsent", n)
 		}

@@ -189,9 +189,3 @@ func (s *Store) Failed(ctx context.Context, ids []int64) error {
 	}
 	return nil
 }
-
-// UnsentCount is the number of unsent messages.
-func (s *Store) UnsentCount(ctx context.Context) (n int, err error) {
-	err = s.db.WithContext(ctx).Raw("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").Row().Scan(&n)
-	return n, database.Fault(err)
-}
