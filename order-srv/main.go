@@ -80,6 +80,9 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	alarms := promauto.With(registry).NewCounter(prometheus.CounterOpts{
 		Name: "order_alarms_total", Help: "Releases that inventory refused because the order's units count as sold; somebody must look.",
 	})
+	parked := promauto.With(registry).NewCounter(prometheus.CounterOpts{
+		Name: "outbox_parked_total", Help: "Messages of the outbox that this process has given up sending; holdfast dlq lists them.",
+	})
 
 	remembered := promauto.With(registry).NewCounter(prometheus.CounterOpts{
 		Name: "orders_refused_by_memory_total", Help: "Orders refused without a row and a call, by the availability that inventory named in a refusal at most 200 ms ago.",
@@ -123,7 +126,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		return err
 	}
 	outbox := events.NewOutboxMetrics(upkeep.orders, registry, log)
-	relay := events.NewRelay(upkeep.orders, bus.Producer(), log)
+	relay := events.NewRelay(events.RelayConfig{Store: upkeep.orders, Send: bus.Producer(), Log: log, Parked: parked})
 	healer := heal.New(upkeep.orders, upkeep.inventory, heal.Timers{
 		SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
 		UnknownAfter: cfg.PaymentTimeout + cfg.ReconcileAfter, // the longest that a reservation may wait for its payment, and some

@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/internal/crash"
 	"holdfast/order-srv/internal/store"
@@ -22,28 +22,52 @@ const (
 	workers   = 4                      // shards that are sent at the same time
 	lease     = 10 * time.Second       // how long a shard stands still when its relay dies
 	idlePause = 500 * time.Millisecond // between looks when nothing tells us
-	rest      = 500 * time.Millisecond // of a shard after a failure
+	rest      = 500 * time.Millisecond // of a shard that was left because the broker seems to be down
+	readAhead = 512                    // messages of one read of the outbox
 	batch     = 64                     // messages between two marks; a crash sends at most so many again
 	markTime  = 2 * time.Second        // for marking, which must not be cut short by a stop
 	maxDelay  = 71 * time.Hour         // an hour less than the broker's limit, so that clocks may differ
 
-	// tooMany failures in one batch are the broker's fault, not a message's.
-	tooMany = 3
+	// outage is how many messages in a row fail before the relay takes the broker for down and leaves the shard.
+	outage = 3
+
+	// parkAfter is how many strikes have a message parked. With firstPause they take more than two minutes, longer than a
+	// broker's failover.
+	parkAfter  = 10
+	firstPause = 500 * time.Millisecond // of a message after its first failure, doubling
+	longest    = 128                    // pauses: the longest after strikes
+	longestOut = 4                      // pauses: the longest while the broker seems to be down, so that it is not felt long after
 )
 
 // Relay sends what the outbox holds. Each worker leases a shard, sends its messages in the order in which they were
 // written, marks them, and gives the shard up, so that any number of replicas share the work and one order's messages
 // never overtake each other. A message is sent again when we die between sending and marking: at least once, never not
 // at all.
+//
+// A message that the broker does not take is set aside for a while, and the younger ones of its key with it; other keys
+// go on. A failure is a strike against the message when the message is invalid, or when messages of other keys were sent
+// to its topic since its last attempt: then the broker is not at fault. A message with parkAfter strikes is parked until
+// an operator has it sent again.
 type Relay struct {
-	store *store.Store
-	send  mq.Producer
-	log   *slog.Logger
+	RelayConfig
+	sent successes
+}
+
+// RelayConfig is what a relay is made of.
+type RelayConfig struct {
+	Store  *store.Store
+	Send   mq.Producer
+	Log    *slog.Logger
+	Parked prometheus.Counter // counts messages that are parked
+	Pause  time.Duration      // after a message's first failure, doubling; default 500 ms
 }
 
 // NewRelay returns a relay. Run runs it.
-func NewRelay(s *store.Store, send mq.Producer, log *slog.Logger) *Relay {
-	return &Relay{store: s, send: send, log: log}
+func NewRelay(cfg RelayConfig) *Relay {
+	if cfg.Pause == 0 {
+		cfg.Pause = firstPause
+	}
+	return &Relay{RelayConfig: cfg, sent: successes{newest: map[string][2]success{}}}
 }
 
 // Run relays until ctx is done, then gives its leases up and returns.
@@ -64,13 +88,13 @@ func (r *Relay) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-r.store.Notify():
+		case <-r.Store.Notify():
 		}
 		for worked := true; worked && ctx.Err() == nil; {
 			var err error
 			worked, err = r.shard(ctx)
 			if err != nil && ctx.Err() == nil {
-				r.log.WarnContext(ctx, "relay pass failed, the next one goes on", "err", err)
+				r.Log.WarnContext(ctx, "relay pass failed, the next one goes on", "err", err)
 				worked = false
 			}
 		}
@@ -88,10 +112,10 @@ type hold struct {
 func (r *Relay) shard(ctx context.Context) (worked bool, err error) {
 	h := hold{owner: ulid.Make().String(), until: time.Now().Add(lease)}
 	var ok bool
-	if h.shard, ok, err = r.store.Claim(ctx, h.owner, lease); err != nil || !ok {
+	if h.shard, ok, err = r.Store.Claim(ctx, h.owner, lease); err != nil || !ok {
 		return false, err
 	}
-	r.store.Kick() // other shards may have work for another worker
+	r.Store.Kick() // other shards may have work for another worker
 	clean, err := r.drain(ctx, &h)
 	pause := rest
 	if clean {
@@ -99,28 +123,43 @@ func (r *Relay) shard(ctx context.Context) (worked bool, err error) {
 	}
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTime)
 	defer cancel()
-	if leaveErr := r.store.GiveUp(bye, h.owner, h.shard, pause); err == nil {
+	if leaveErr := r.Store.GiveUp(bye, h.owner, h.shard, pause); err == nil {
 		err = leaveErr
 	}
 	return true, err
 }
 
-// drain sends batches until the shard is empty. clean is false when something is left.
+// drain sends batches until the shard has nothing that may be sent now. clean is false when the relay leaves messages that
+// it could try.
 func (r *Relay) drain(ctx context.Context, h *hold) (clean bool, err error) {
-	stuck := map[string]bool{} // shard keys with a message that failed: the later ones wait for it
-	for ctx.Err() == nil && len(stuck) < tooMany {
+	for {
 		if err := r.renew(ctx, h); err != nil {
 			return false, err
 		}
-		messages, err := r.store.Unsent(ctx, h.shard, slices.Collect(maps.Keys(stuck)), batch)
+		messages, err := r.Store.Unsent(ctx, h.shard, readAhead)
 		if err != nil || len(messages) == 0 {
-			return err == nil && len(stuck) == 0, err
+			return err == nil, err
 		}
-		if err := r.batch(ctx, h, messages, stuck); err != nil {
-			return false, err
+		d := drain{read: time.Now(), stuck: map[string]bool{}}
+		for chunk := range slices.Chunk(messages, batch) {
+			if err := r.renew(ctx, h); err != nil {
+				return false, err
+			}
+			if err := r.batch(ctx, h, chunk, &d); err != nil {
+				return false, err
+			}
+			if ctx.Err() != nil || d.inRow >= outage {
+				return false, nil
+			}
 		}
 	}
-	return false, nil
+}
+
+// drain is what a relay knows of the messages of one read.
+type drain struct {
+	read  time.Time
+	stuck map[string]bool // shard keys with a message that failed: the younger ones wait for it
+	inRow int             // failures since the last success that may be the broker's fault
 }
 
 // renew extends a lease that is half over.
@@ -129,7 +168,7 @@ func (r *Relay) renew(ctx context.Context, h *hold) error {
 		return nil
 	}
 	until := time.Now().Add(lease)
-	if err := r.store.Renew(ctx, h.owner, h.shard, lease); err != nil {
+	if err := r.Store.Renew(ctx, h.owner, h.shard, lease); err != nil {
 		return fmt.Errorf("renew the lease of shard %d: %w", h.shard, err)
 	}
 	h.until = until
@@ -137,32 +176,46 @@ func (r *Relay) renew(ctx context.Context, h *hold) error {
 }
 
 // batch sends messages in order, outside of any transaction and not beyond the lease, and marks them.
-func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, stuck map[string]bool) error {
+func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, d *drain) error {
 	sending, cancel := context.WithDeadline(ctx, h.until)
 	defer cancel()
-	var sent, failed []int64
+	var sent []int64
+	var failed []store.Failure
 	for _, m := range messages {
-		if stuck[m.ShardKey] {
+		if d.stuck[m.ShardKey] {
 			continue
 		}
-		if sending.Err() != nil || len(stuck) >= tooMany {
+		if sending.Err() != nil || d.inRow >= outage {
 			break
 		}
-		if err := r.publish(sending, m); err != nil {
-			stuck[m.ShardKey] = true
-			failed = append(failed, m.ID)
-			r.log.WarnContext(ctx, "message not sent, tried again later", "event_id", m.EventID, "topic", m.Topic, "err", err)
+		err := r.publish(sending, m)
+		if err == nil {
+			crash.At(crash.OrderPublished)
+			r.sent.note(m.Topic, m.ShardKey)
+			d.inRow = 0
+			sent = append(sent, m.ID)
 			continue
 		}
-		crash.At(crash.OrderPublished)
-		sent = append(sent, m.ID)
+		if ctx.Err() != nil { // we are stopping, which says nothing about the message
+			break
+		}
+		d.stuck[m.ShardKey] = true
+		failed = append(failed, r.judge(ctx, m, err, d))
 	}
 	mark, done := context.WithTimeout(context.WithoutCancel(ctx), markTime)
 	defer done()
-	if err := r.store.Sent(mark, sent); err != nil {
+	if err := r.Store.Sent(mark, sent); err != nil {
 		return err
 	}
-	return r.store.Failed(mark, failed)
+	if err := r.Store.Failed(mark, failed); err != nil {
+		return err
+	}
+	for _, f := range failed {
+		if f.Park {
+			r.Parked.Inc()
+		}
+	}
+	return nil
 }
 
 // publish sends one message. What is to be delivered later than the broker can keep it comes early; its consumer finds
@@ -171,7 +224,7 @@ func (r *Relay) publish(ctx context.Context, m store.Outgoing) error {
 	if latest := time.Now().Add(maxDelay); m.DeliverAt.After(latest) {
 		m.DeliverAt = latest
 	}
-	return r.send.Send(telemetry.WithRequestID(ctx, m.RequestID), mq.Message{
+	return r.Send.Send(telemetry.WithRequestID(ctx, m.RequestID), mq.Message{
 		Topic: m.Topic, Key: m.ShardKey, ShardKey: m.ShardKey, Body: []byte(m.Payload), DeliverAt: m.DeliverAt,
 	})
 }

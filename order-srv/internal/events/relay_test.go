@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/events"
@@ -62,7 +63,11 @@ func run(t *testing.T, s *store.Store, send mq.Producer) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { events.NewRelay(s, send, slog.New(slog.DiscardHandler)).Run(ctx) })
+	wg.Go(func() {
+		events.NewRelay(events.RelayConfig{
+			Store: s, Send: send, Log: slog.New(slog.DiscardHandler), Parked: prometheus.NewCounter(prometheus.CounterOpts{Name: "parked"}),
+		}).Run(ctx)
+	})
 	stop = func() {
 		cancel()
 		wg.Wait()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,10 @@ type Outgoing struct {
 	ID                                           int64
 	EventID, Topic, ShardKey, Payload, RequestID string
 	DeliverAt                                    time.Time // zero: at once
+
+	Attempts int           // those that failed
+	Strikes  int           // those of them that were the message's own fault
+	Failed   time.Duration // since the last of them; 0 when there was none
 }
 
 // Claim leases a shard that has unsent messages and that nobody holds; ok is false when there is none. Only who holds the
@@ -72,10 +77,9 @@ type Outgoing struct {
 // another relay is just claiming are skipped, not waited for. owner must be new for each claim. A shard whose lease ran
 // out without being given up belonged to a relay that died; whose messages it had may be sent twice, which is noted.
 func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (shard int, ok bool, err error) {
-	var busy []int
-	err = s.db.WithContext(ctx).Raw("SELECT DISTINCT shard FROM outbox WHERE sent_at IS NULL").Scan(&busy).Error
+	busy, err := s.busyShards(ctx)
 	if err != nil || len(busy) == 0 {
-		return 0, false, database.Fault(err)
+		return 0, false, err
 	}
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		ok = false
@@ -101,6 +105,34 @@ func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (s
 		return 0, false, fmt.Errorf("lease a shard: %w", err)
 	}
 	return shard, ok, nil
+}
+
+// busyShards returns the shards that have a message which may be sent now. As a rule no message is set aside, and then
+// one index answers.
+func (s *Store) busyShards(ctx context.Context) ([]int, error) {
+	db := s.db.WithContext(ctx)
+	var unsent, aside []int
+	if err := db.Raw("SELECT DISTINCT shard FROM outbox WHERE sent_at IS NULL").Scan(&unsent).Error; err != nil {
+		return nil, fmt.Errorf("look for shards with messages: %w", database.Fault(err))
+	}
+	if err := db.Raw("SELECT DISTINCT shard FROM outbox WHERE retry_at > UTC_TIMESTAMP(6)").Scan(&aside).Error; err != nil {
+		return nil, fmt.Errorf("look for messages that are set aside: %w", database.Fault(err))
+	}
+	busy := unsent[:0]
+	for _, shard := range unsent {
+		others := true
+		if slices.Contains(aside, shard) {
+			err := db.Raw(`SELECT EXISTS (SELECT 1 FROM outbox WHERE sent_at IS NULL AND shard = ?
+				AND shard_key NOT IN (SELECT shard_key FROM outbox WHERE retry_at > UTC_TIMESTAMP(6)))`, shard).Row().Scan(&others)
+			if err != nil {
+				return nil, fmt.Errorf("look for messages beside those set aside: %w", database.Fault(err))
+			}
+		}
+		if others {
+			busy = append(busy, shard)
+		}
+	}
+	return busy, nil
 }
 
 func takenOver(tx *gorm.DB, shard int) error {
@@ -142,28 +174,47 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) (affected i
 	return affected, err
 }
 
-// Unsent returns up to limit unsent messages of a shard, in the order in which they are to be sent, leaving out those of
-// the given shard keys.
-func (s *Store) Unsent(ctx context.Context, shard int, without []string, limit int) ([]Outgoing, error) {
-	if len(without) == 0 {
-		without = []string{""} // no message has it, and IN () is no SQL
-	}
-	var rows []struct {
-		ID                                           int64
-		EventID, Topic, ShardKey, Payload, RequestID string
-		DeliverAt                                    *time.Time
-	}
-	err := s.db.WithContext(ctx).Raw(`SELECT id, event_id, topic, shard_key, payload, request_id, deliver_at FROM outbox
-		WHERE sent_at IS NULL AND shard = ? AND shard_key NOT IN ? ORDER BY id LIMIT ?`, shard, without, limit).Scan(&rows).Error
+// outgoing is a row of the outbox that is to be sent.
+type outgoing struct {
+	ID                                           int64
+	EventID, Topic, ShardKey, Payload, RequestID string
+	DeliverAt                                    *time.Time
+	Attempts, Strikes                            int
+	FailedMicros                                 int64
+}
+
+const outgoingColumns = `id, event_id, topic, shard_key, payload, request_id, deliver_at, attempts, strikes,
+	COALESCE(TIMESTAMPDIFF(MICROSECOND, failed_at, UTC_TIMESTAMP(6)), 0) AS failed_micros`
+
+// maxRetries is how many messages that failed before Unsent returns beside the others.
+const maxRetries = 64
+
+// Unsent returns messages of a shard that may be sent now: up to limit of keys without a failed message, in the order in
+// which they are to be sent, and behind them up to maxRetries failed ones whose time to retry has come. The younger
+// messages of such a key follow once it has been sent. So messages that fail again and again keep no other from its turn.
+func (s *Store) Unsent(ctx context.Context, shard, limit int) ([]Outgoing, error) {
+	db := s.db.WithContext(ctx)
+	var fresh, retries []outgoing
+	err := db.Raw("SELECT "+outgoingColumns+` FROM outbox WHERE sent_at IS NULL AND shard = ?
+		AND shard_key NOT IN (SELECT shard_key FROM outbox WHERE retry_at IS NOT NULL AND sent_at IS NULL) ORDER BY id LIMIT ?`, shard, limit).Scan(&fresh).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", database.Fault(err))
 	}
-	out := make([]Outgoing, len(rows))
-	for i, r := range rows {
-		out[i] = Outgoing{ID: r.ID, EventID: r.EventID, Topic: r.Topic, ShardKey: r.ShardKey, Payload: r.Payload, RequestID: r.RequestID}
-		if r.DeliverAt != nil {
-			out[i].DeliverAt = *r.DeliverAt
+	err = db.Raw("SELECT "+outgoingColumns+` FROM outbox WHERE sent_at IS NULL AND shard = ? AND retry_at <= UTC_TIMESTAMP(6)
+		ORDER BY retry_at, id LIMIT ?`, shard, maxRetries).Scan(&retries).Error
+	if err != nil {
+		return nil, fmt.Errorf("read messages to retry: %w", database.Fault(err))
+	}
+	out := make([]Outgoing, 0, len(fresh)+len(retries))
+	for _, r := range append(fresh, retries...) {
+		m := Outgoing{
+			ID: r.ID, EventID: r.EventID, Topic: r.Topic, ShardKey: r.ShardKey, Payload: r.Payload, RequestID: r.RequestID,
+			Attempts: r.Attempts, Strikes: r.Strikes, Failed: time.Duration(r.FailedMicros) * time.Microsecond,
 		}
+		if r.DeliverAt != nil {
+			m.DeliverAt = *r.DeliverAt
+		}
+		out = append(out, m)
 	}
 	return out, nil
 }
@@ -173,19 +224,49 @@ func (s *Store) Sent(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if _, err := s.exec(ctx, "UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), attempts = attempts + 1 WHERE id IN ?", ids); err != nil {
+	if _, err := s.exec(ctx, "UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), retry_at = NULL, parked_at = NULL WHERE id IN ?", ids); err != nil {
 		return fmt.Errorf("mark as sent: %w", err)
 	}
 	return nil
 }
 
-// Failed counts an attempt to send that did not succeed.
-func (s *Store) Failed(ctx context.Context, ids []int64) error {
-	if len(ids) == 0 {
+// Failure is an attempt to send a message that did not succeed.
+type Failure struct {
+	ID     int64
+	Reason string
+	Strike bool          // it was the message's own fault
+	Pause  time.Duration // before the message, and the younger ones of its key, are sent
+	Park   bool          // instead: until an operator has it sent again
+}
+
+// Failed records failures in one transaction.
+func (s *Store) Failed(ctx context.Context, failures []Failure) error {
+	if len(failures) == 0 {
 		return nil
 	}
-	if _, err := s.exec(ctx, "UPDATE outbox SET attempts = attempts + 1 WHERE id IN ?", ids); err != nil {
-		return fmt.Errorf("count an attempt: %w", err)
+	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		for _, f := range failures {
+			if err := failed(tx, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record what was not sent: %w", err)
 	}
 	return nil
+}
+
+func failed(tx *gorm.DB, f Failure) error {
+	strike := 0
+	if f.Strike {
+		strike = 1
+	}
+	if f.Park {
+		return tx.Exec(`UPDATE outbox SET attempts = attempts + 1, strikes = strikes + ?, failed_at = UTC_TIMESTAMP(6), failure = ?,
+			retry_at = ?, parked_at = UTC_TIMESTAMP(6) WHERE id = ?`, strike, reason(f.Reason), never, f.ID).Error
+	}
+	return tx.Exec(`UPDATE outbox SET attempts = attempts + 1, strikes = strikes + ?, failed_at = UTC_TIMESTAMP(6), failure = ?,
+		retry_at = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) WHERE id = ?`, strike, reason(f.Reason), f.Pause.Microseconds(), f.ID).Error
 }
