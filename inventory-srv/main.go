@@ -128,8 +128,8 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Stock: set, Store: inventory, Redis: counters,
-			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Metrics: limits}),
-			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Metrics: limits}),
+			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Engine:    web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, Credentials: cfg.AcceptedCredentials},
 		}),
 		Checks: []server.Check{

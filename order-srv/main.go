@@ -142,9 +142,9 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, Credentials: cfg.AcceptedCredentials},
 			Desk:   desk, Orders: orders, Lab: cfg.LabMode,
-			Placing:  admit.New(admit.Config{Kind: "placing", Max: cfg.MaxPlacing, Metrics: limits}),
-			Changing: admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Metrics: limits}),
-			Reading:  admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Metrics: limits}),
+			Placing:  admit.New(admit.Config{Kind: "placing", Max: cfg.MaxPlacing, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Changing: admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Reading:  admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Audit: func(ctx context.Context) (orderapi.Audit, error) {
 				return audit.Run(ctx, upkeep.orders, upkeep.inventory, audit.HalfMessages{
 					Undecided: checkBack.Undecided, LateAfter: cfg.BrokerTransactionTimeout + 2*cfg.BrokerCheckInterval,

@@ -20,17 +20,20 @@ type Config struct {
 	Max     int      // requests in flight at most; as many may wait; default 256
 	Metrics *Metrics // nil: none
 
-	ServiceTarget time.Duration // mean service time above which the limit falls; default 500 ms
-	Target        time.Duration // wait that is acceptable all the time; default 50 ms
+	Timeout       time.Duration // of a request, from which the next two follow; default 4 s
+	ServiceTarget time.Duration // mean service time above which the limit falls; default an eighth of Timeout
+	Target        time.Duration // wait that is acceptable all the time; default an eightieth of Timeout
 	MaxWait       time.Duration // wait that is acceptable in a burst; default 4 times Target
 	Interval      time.Duration // between two adjustments, at least; default 200 ms
 }
 
 const (
-	defaultMax           = 256
-	defaultServiceTarget = 500 * time.Millisecond
-	defaultTarget        = 50 * time.Millisecond
-	defaultInterval      = 200 * time.Millisecond
+	defaultMax      = 256
+	defaultTimeout  = 4 * time.Second
+	defaultInterval = 200 * time.Millisecond
+
+	servicesPerTimeout = 8 // the slowest requests take several times the mean
+	waitsPerTimeout    = 80
 )
 
 // Limiter bounds the requests of one kind. A nil limiter admits everything. It is safe for concurrent use.
@@ -57,11 +60,14 @@ func New(cfg Config) *Limiter {
 	if cfg.Max <= 0 {
 		cfg.Max = defaultMax
 	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultTimeout
+	}
 	if cfg.ServiceTarget == 0 {
-		cfg.ServiceTarget = defaultServiceTarget
+		cfg.ServiceTarget = cfg.Timeout / servicesPerTimeout
 	}
 	if cfg.Target == 0 {
-		cfg.Target = defaultTarget
+		cfg.Target = cfg.Timeout / waitsPerTimeout
 	}
 	if cfg.MaxWait == 0 {
 		cfg.MaxWait = 4 * cfg.Target

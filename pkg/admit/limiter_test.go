@@ -247,7 +247,7 @@ func offer(t *testing.T, l *admit.Limiter, s *shop, rate int, d, deadline time.D
 // settings: nearly all of its capacity is still used, and what is served is served in time.
 func TestLimiter_overload(t *testing.T) {
 	t.Parallel()
-	for name, capacity := range map[string]int{"slow": 60, "of two cores": 700, "fast": 3000} {
+	for name, capacity := range map[string]int{"slow": 60, "of two cores": 700, "fast": 1500} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
