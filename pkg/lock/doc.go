@@ -6,7 +6,9 @@
 //		return err
 //	}
 //	defer func() { err = errors.Join(err, lease.Release(ctx)) }()
-//	return transaction(lease.Context(), lease.Token("SKU-1"), lease.Token("SKU-2")) // commits before the release
+//	return transaction(lease.Context(), lease.Token("SKU-1")) // commits before the release; SKU-2 has the same token
+//
+// [Do] is this in one call.
 //
 // # What it promises
 //
@@ -19,14 +21,14 @@
 //
 // A lease is not a mutex. A process that is stopped between its last look at the context and its write does not know
 // that its lease has ended; Redis may lose a key in a restart, a flush or a failover to a replica; a suspended virtual
-// machine's timers stand still. So the resource must have the last word. [Lease.Token] grows with every acquisition of
-// a key: claim it first in the transaction, before any read,
+// machine's timers stand still. So the resource must have the last word. [Lease.Token] grows with every acquisition in the
+// prefix; all keys of one lease have the same. Claim it first in the transaction, before any read,
 //
 //	UPDATE stock SET fence = ? WHERE sku = ? AND fence < ?   -- one row affected, or the token is stale
 //
 // then read, then write. The claim's row lock makes it exact; its number refuses the stale holder. A fence that is
-// checked only on the write still loses updates. If Redis lost its counters, every claim is refused until [Redis.Raise]
-// has lifted them.
+// checked only on the write still loses updates. If Redis lost its counter, every claim is refused until [Redis.Raise]
+// has raised it above the newest token of the whole resource, MAX(fence).
 //
 // # Which backend
 //
@@ -43,28 +45,30 @@
 // # Waiting
 //
 // A waiter subscribes, tries, and then waits for the release's message, for the expiry of the key that is in its way, or
-// for a jittered poll, as messages may be lost. It waits until its context ends; there is no number of tries. In one
-// process only the first waiter of a key asks; the others queue behind it, first come, first served. A waiter for several
-// keys keeps its place in the queue of each, also where the key itself is free.
+// for a jittered poll, as messages may be lost. It waits until its context ends or MaxWait is over; there is no number of
+// tries. In one process only the first waiter of a key sends commands; the others queue behind it, first come, first served. A
+// waiter for several keys keeps its place in the queue of each, also where the key itself is free.
 //
-// Processes take turns on Redis. The first one that another one keeps waiting is next: the freed key is kept for it for
-// 20 ms, and for nobody after that. So shares go by process and not by caller, who joins a short queue is served sooner, and
-// there is no order among the processes that are not next. Redlock has no turns, a split vote is repeated after a random
-// pause; MySQL has the server's queue, in order of arrival, a second at a time. Try takes no notice of any queue.
+// Across processes, on one Redis, a claim that is refused three times draws a ticket, a claim for one key after two. Its
+// keys, free ones too, are then kept for it from claims with a higher ticket or none, and from Try. So every waiter that
+// has a ticket gets its lease in the end, whatever the others do, as long as holders release and no caller waits for a
+// lease while it holds one; line's comment in redis_line.go has the argument. Before that a waiter may be overtaken. A waiter
+// that dies delays others for two polls, one that gives up for a round trip. The price: a key that is kept for a waiter
+// for several keys is idle until the last of them is free.
 //
-// BenchmarkFairness, in which callers ask again at once and hold for 2 ms, with 4 callers in each process, on one Redis 7.0
-// and two cores with everything on loopback; in a perfect queue all would wait equally long:
+// Redlock has no tickets, a split vote is repeated after a random pause; there, and on Memory, a waiter for many keys
+// can starve beside callers that never stop taking each of them. MySQL has the server's queue for each key, in order of
+// arrival, a second at a time, and takes several keys only if the others are free then.
 //
-//	processes   shares      wait: p50   p99     longest   time for one lease
-//	2           49 - 51 %   19 ms       25 ms    30 ms    2.7 ms
-//	3           32 - 34 %   30 ms       53 ms    74 ms    2.8 ms
-//	4           24 - 26 %   41 ms       71 ms   107 ms    2.8 ms
-//
-// The same four processes without turns: shares of 3 to 85 %, p99 463 ms, longest 912 ms, 2.8 ms for one lease.
+// In BenchmarkFairness callers of 2, 3 and 4 processes, four in each, retry at once and hold for 2 ms. The shares of the
+// processes were 48 to 52, 31 to 35 and 24 to 28 %. In BenchmarkManyKeys, 64 callers for one of
+// forty keys each got 92 % of their leases beside a waiter for ten of these keys. One Redis 7.0, two cores that other
+// work kept busy, everything on loopback.
 //
 // # What it costs
 //
-// Two round trips when nobody else wants the key; a refusal is one. A lease has a goroutine and two timers.
+// Two round trips when no other caller wants the key; a refusal is one. A lease has a goroutine and two timers. Redis keeps two
+// counters for each prefix, however many keys are locked.
 //
 // Locks are exclusive and not reentrant. All locks of one prefix live in one Cluster slot.
 //
@@ -85,7 +89,7 @@
 //
 // So the p99 of the wait is 1.01 times rueidislock's and 1/39 of redsync's with its defaults, and a burst is drained in
 // 1.20 times the ideal of 200 ms. Figures are medians, in brackets the lowest and the highest. Commands are the server's own
-// count, those inside of scripts included: turns cost commands in scripts, not round trips. The last line is what queueing
+// count, those inside of scripts included: tickets cost commands in scripts, not round trips. The last line is what queueing
 // alone costs.
 //
 // # Underneath

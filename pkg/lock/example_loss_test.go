@@ -58,7 +58,7 @@ func ExampleRedis_Raise() {
 			fmt.Println(err)
 		}
 	}
-	servers.loseCounter("MUG") // a restart without persistence, a flush, a failover to a replica that was behind
+	servers.loseCounter() // a restart without persistence, a flush, a failover to a replica that was behind
 	fmt.Println(sell(ctx))
 	// Output:
 	// token 1 is refused, the row has seen 3

@@ -78,7 +78,7 @@ func (s *servers) steal(key string) {
 	s.client.Set(context.Background(), "{"+s.prefix+"}key:"+key, "somebody else", time.Minute)
 }
 
-// loseCounter takes a token counter away.
-func (s *servers) loseCounter(key string) {
-	s.client.Del(context.Background(), "{"+s.prefix+"}fence:"+key)
+// loseCounter takes the fencing counter away.
+func (s *servers) loseCounter() {
+	s.client.Del(context.Background(), "{"+s.prefix+"}fence")
 }

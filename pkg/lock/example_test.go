@@ -113,7 +113,7 @@ func ExampleLease_Context() {
 }
 
 // Several keys are taken together or not at all, in one round trip, and whatever order they are named in: callers who
-// want the same keys cannot deadlock. Each has a token of its own, to be claimed in its own row, in key order.
+// want the same keys cannot deadlock. All have one token, to be claimed in each of their rows, in key order.
 func ExampleRedis_Acquire_severalKeys() {
 	servers := startServers()
 	defer servers.close()
@@ -148,7 +148,7 @@ func ExampleRedis_Acquire_severalKeys() {
 	// Output:
 	// while PLATE is held: true
 	// MUG is still free: true
-	// tokens: 2 2
+	// tokens: 3 3
 	// <nil>
 }
 
@@ -181,6 +181,97 @@ func ExampleRedis_Try() {
 	// reporting
 	// another replica is at it
 	// <nil>
+}
+
+// Acquire, work and release in one call. The work runs under the lease's context, and ends when the lease is lost.
+func ExampleDo() {
+	servers := startServers()
+	defer servers.close()
+	locker, err := lock.NewRedis(servers.client, lock.WithPrefix(servers.prefix))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+	err = lock.Do(context.Background(), locker, []string{"MUG", "PLATE"}, func(ctx context.Context, lease *lock.Lease) error {
+		fmt.Println("one token for both:", lease.Token("MUG") == lease.Token("PLATE"))
+		return ctx.Err()
+	})
+	fmt.Println(err)
+	// Output:
+	// one token for both: true
+	// <nil>
+}
+
+// A user's request waits for a short time, and a job holds its lease for long; both stand in the same queue. MaxWait
+// ends the wait only, where a deadline of the context would end the lease as well.
+func ExampleRedis_With() {
+	servers := startServers()
+	defer servers.close()
+	locker, err := lock.NewRedis(servers.client, lock.WithPrefix(servers.prefix))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+	request := locker.With(lock.WithMaxWait(50*time.Millisecond), lock.WithTTL(2*time.Second))
+	job := locker.With(lock.WithTTL(10*time.Second), lock.WithMaxHold(10*time.Minute))
+	ctx := context.Background()
+
+	lease, err := job.Acquire(ctx, "MUG")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = request.Acquire(ctx, "MUG")
+	fmt.Println("the request waited long enough:", errors.Is(err, lock.ErrMaxWait))
+	fmt.Println(lease.Release(ctx))
+	// Output:
+	// the request waited long enough: true
+	// <nil>
+}
+
+// Who has the key, and for how long at least? For an operator to read; a decision by it would come too late.
+func ExampleRedis_Holder() {
+	servers := startServers()
+	defer servers.close()
+	locker, err := lock.NewRedis(servers.client, lock.WithPrefix(servers.prefix), lock.WithMetadata("inventory-2"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+	ctx := context.Background()
+	lease, err := locker.Acquire(ctx, "MUG")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	holder, held, err := locker.Holder(ctx, "MUG")
+	fmt.Println(held, holder.Metadata, holder.Left > 0, err)
+	fmt.Println(lease.Release(ctx))
+	_, held, err = locker.Holder(ctx, "MUG")
+	fmt.Println(held, err)
+	// Output:
+	// true inventory-2 true <nil>
+	// <nil>
+	// false <nil>
+}
+
+// Where a failover must seldom forget a lease, a grant waits until a replica has it. Without one nothing is granted.
+func ExampleWithWaitReplicas() {
+	servers := startServers()
+	defer servers.close()
+	locker, err := lock.NewRedis(servers.client, lock.WithPrefix(servers.prefix), lock.WithWaitReplicas(1, 100*time.Millisecond))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+	_, err = locker.Try(context.Background(), "MUG")
+	fmt.Println(errors.Is(err, lock.ErrUnavailable)) // this server has no replica
+	// Output:
+	// true
 }
 
 // A unit test of code that takes leases needs no server, and with fake time no patience either. Here the backend hangs, and

@@ -6,11 +6,11 @@ import "time"
 //
 // # Tickets
 //
-// A claim whose attempts were refused twice asks for a ticket with its third: a number of a counter that all claims of the
-// prefix share. The refusal that answers it, and each later one, keeps all keys of the claim for it, free keys too,
-// except those that are kept for a lower ticket; a higher ticket is overwritten. A claim is granted when each of its keys is
-// held by no other claim and kept for no lower ticket. For a claim without a ticket every ticket is lower: it takes keys that
-// are kept for none.
+// A claim draws a ticket, a number of a counter that all claims of the prefix share, with its third refusal, a claim for one
+// key with its second. This refusal and each later one keep all keys of the claim for it, free keys too, except those that
+// are kept for a lower ticket; a higher ticket is overwritten. A claim is granted when each of its keys is held by no other
+// claim and kept for no lower ticket. For a claim without a ticket every ticket is lower: it takes keys that are kept for
+// none.
 //
 // # Why it ends
 //
@@ -47,9 +47,14 @@ const (
 	drawTicket = 0
 )
 
-// maxRefusals is how many refusals a claim accepts before the next one gives it a ticket. The first two are common
-// without any contention to speak of: the second attempt follows the subscription.
-const maxRefusals = 2
+// Refusals that a claim accepts before the next one gives it a ticket. A claim for several keys keeps free keys idle, so
+// it waits for a third; the second often follows the first at once, with the subscription. A claim for one key keeps
+// only what another claim holds: with its second refusal two processes that never stop have equal shares, with the third one
+// of them had two leases for each of the other's.
+const (
+	maxRefusals       = 2
+	maxRefusalsOneKey = 1
+)
 
 func newLine(b *redisBackend, keys []string) *line {
 	n := &line{counters: []string{b.fenceName(), b.ticketName()}, ticket: noTicket}
@@ -64,9 +69,16 @@ func newLine(b *redisBackend, keys []string) *line {
 
 // attempt prepares the next attempt; one that is not repeated never draws a ticket.
 func (n *line) attempt(repeated bool) {
-	if n != nil && n.ticket == noTicket && repeated && n.refusals >= maxRefusals {
+	if n != nil && n.ticket == noTicket && repeated && n.refusals >= n.accepted() {
 		n.ticket = drawTicket
 	}
+}
+
+func (n *line) accepted() int {
+	if len(n.keeps) == 1 {
+		return maxRefusalsOneKey
+	}
+	return maxRefusals
 }
 
 // refused records that an attempt was refused, and returns for how long the keys are kept for the claim, zero when they
