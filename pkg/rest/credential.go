@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	headerCredential = "X-Service-Credential" //nolint:gosec // the name of a header
+	headerCredential = "X-Service-Credential"
 	// codeCredential is the fault of a service that does not accept our credential.
 	codeCredential = "service_credential"
 )

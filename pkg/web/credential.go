@@ -11,7 +11,7 @@ import (
 )
 
 // HeaderServiceCredential carries the service credential of a caller.
-const HeaderServiceCredential = "X-Service-Credential" //nolint:gosec // the name of a header
+const HeaderServiceCredential = "X-Service-Credential"
 
 // ErrServiceCredential is a call without an accepted service credential.
 var ErrServiceCredential = fault.New(fault.Unauthenticated, "service_credential",
