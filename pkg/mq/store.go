@@ -14,7 +14,7 @@ import (
 //
 // So a consumer group's name at the broker ends with the identity of the store: inventory-release-1732835447123. A store that
 // is new has a new identity, its groups have new names, and a new group begins with the first message. What late consumers of
-// the old store still write goes to names that nobody reads. No process has to wait for another one. See docs/adr/014.
+// the old store still write goes to names that nobody reads. No process has to wait for another one. See docs/adr/016.
 //
 // The identity is the time, in milliseconds, at which the store's first message on the topic mq-store was stored. It is decided
 // by the broker and thus the same for all processes, however many of them send such a message at the same time. Because
