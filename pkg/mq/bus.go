@@ -151,7 +151,7 @@ func (b *Bus) Start(ctx context.Context) error {
 		c, err := b.connect(ctx)
 		if err == nil {
 			b.live.Store(c)
-			b.watch(c)
+			b.watch(c) //nolint:contextcheck // ctx bounds the start only; watching ends with Close.
 			return nil
 		}
 		b.cfg.Log.WarnContext(ctx, "message bus cannot start yet", "err", err, "again_in", wait)
