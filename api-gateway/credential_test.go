@@ -12,8 +12,8 @@ import (
 	"holdfast/pkg/web"
 )
 
-// TestRun_ServiceCredential has a client send a credential of its own. The services get the gateway's with each call, and
-// their refusal is not the client's.
+// TestRun_ServiceCredential has a client send a credential of its own. The services get the gateway's with each call,
+// and their refusal is not the client's.
 func TestRun_ServiceCredential(t *testing.T) {
 	t.Parallel()
 	current, next := strings.Repeat("c", 32), strings.Repeat("n", 32)

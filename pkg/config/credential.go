@@ -18,8 +18,8 @@ const (
 	maxCredentials = 2
 )
 
-// ServiceCredential is the setting by which services recognise each other's calls. It is embedded in the settings of each
-// service, whose Validate calls ResolveCredential.
+// ServiceCredential is the setting by which services recognise each other's calls. It is embedded in the settings of
+// each service, whose Validate calls ResolveCredential.
 type ServiceCredential struct {
 	Credential     Secret `env:"SERVICE_CREDENTIAL"`      // one or two values, separated by a comma or a line break
 	CredentialFile string `env:"SERVICE_CREDENTIAL_FILE"` // the same in a file; default none
@@ -31,8 +31,8 @@ type ServiceCredential struct {
 // SentCredential returns the value to send.
 func (c *ServiceCredential) SentCredential() Secret { return c.AcceptedCredentials[0] }
 
-// ResolveCredential reads and checks the values. Without any it is [DemoServiceCredential], which works only in lab mode or when addr,
-// the address on which the service listens, is a loopback address.
+// ResolveCredential reads and checks the values. Without any it is [DemoServiceCredential], which works only in lab
+// mode or when addr, the address on which the service listens, is a loopback address.
 func (c *ServiceCredential) ResolveCredential(addr string, lab bool) error {
 	text := c.Credential.Reveal()
 	if c.CredentialFile != "" {

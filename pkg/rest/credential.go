@@ -24,8 +24,8 @@ func authorize(credential config.Secret) func(http.Header) {
 	}
 }
 
-// credentialRefused turns the refusal of our credential into <name>_unavailable, which was not executed: the caller's own
-// caller has nothing to do with it, and another replica may accept it while credentials are replaced.
+// credentialRefused turns the refusal of our credential into <name>_unavailable, which was not executed: the caller's
+// own caller has nothing to do with it, and another replica may accept it while credentials are replaced.
 func (c *Client) credentialRefused(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Code == codeCredential {
 		return c.unavailable.NotExecuted().Wrap(f)

@@ -24,7 +24,8 @@ func replica(tb testing.TB, credential string, executed *atomic.Int64) string {
 	return serve(tb, e.ServeHTTP).URL
 }
 
-// TestDo_credential sends the credential with each call, also by a client with headers of its own, which cannot replace it.
+// TestDo_credential sends the credential with each call, also by a client with headers of its own, which cannot replace
+// it.
 func TestDo_credential(t *testing.T) {
 	t.Parallel()
 	credential := strings.Repeat("k", 32)

@@ -19,7 +19,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"holdfast/deploy/rocketmq"
-	"holdfast/pkg/config"
 )
 
 const root = "../.."
@@ -206,7 +205,7 @@ func TestServiceCredential(t *testing.T) {
 			continue
 		}
 		credential, lab := s.Environment["SERVICE_CREDENTIAL"], s.Environment["LAB_MODE"]
-		if credential == nil || *credential != config.DemoServiceCredential || lab == nil || *lab != "true" {
+		if credential == nil || *credential != "holdfast-demo-service-credential-change-me" || lab == nil || *lab != "true" {
 			t.Errorf("%s: it has not the demo credential and the lab mode by which that is accepted", name)
 		}
 	}
