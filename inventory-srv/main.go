@@ -128,7 +128,8 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Stock: set, Store: inventory, Redis: counters,
-			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			// Fixed: order-srv has written the order already, and its attempts are shorter than a wait for a hot product's lock.
+			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Fixed: true, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Engine:    web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, Credentials: cfg.AcceptedCredentials},
 		}),

@@ -49,7 +49,7 @@ func (c *control) expectedWait(position int) time.Duration {
 
 // late reports whether a request that waits so long and then takes the recent service time misses its deadline.
 func (c *control) late(now, deadline time.Time, wait time.Duration) bool {
-	return !deadline.IsZero() && now.Add(wait+c.service).After(deadline)
+	return !c.cfg.Fixed && !deadline.IsZero() && now.Add(wait+c.service).After(deadline)
 }
 
 func (c *control) waited(d time.Duration) {
@@ -84,6 +84,7 @@ func (c *control) adjust(now time.Time, inFlight int) bool {
 	}
 	before := c.slots()
 	switch {
+	case c.cfg.Fixed:
 	case c.overload:
 		c.limit *= 1 - growth
 	case c.n > 0:

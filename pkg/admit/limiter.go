@@ -20,6 +20,10 @@ type Config struct {
 	Max     int      // requests in flight at most; as many may wait; default 256
 	Metrics *Metrics // nil: none
 
+	// Fixed keeps the limit at Max and judges no deadline: for a service whose caller has begun work that a refusal would
+	// waste. The bound is then a backstop.
+	Fixed bool
+
 	Timeout       time.Duration // of a request, from which the next two follow; default 4 s
 	ServiceTarget time.Duration // mean service time above which the limit falls; default an eighth of Timeout
 	Target        time.Duration // wait that is acceptable all the time; default an eightieth of Timeout

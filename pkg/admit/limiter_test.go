@@ -181,6 +181,31 @@ func TestLimiter_Acquire_deadlineCannotBeMet(t *testing.T) {
 	})
 }
 
+// A fixed limiter bounds what is in flight, and nothing else: neither slow requests nor short deadlines are refused while
+// there is a slot.
+func TestLimiter_fixed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{Max: 10, Fixed: true})
+		for range 5 {
+			s := acquire(t, l)
+			time.Sleep(2 * time.Second)
+			s.Release(admit.Served)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		for range 10 {
+			s, err := l.Acquire(ctx)
+			if err != nil {
+				t.Fatalf("a slot was free: %v", err)
+			}
+			defer s.Release(admit.Served)
+		}
+		_, err := l.Acquire(ctx)
+		wantOverloaded(t, err)
+	})
+}
+
 // shop is a service that completes rate requests a second, however many are in flight: what each of them takes longer
 // is their number.
 type shop struct {
