@@ -250,8 +250,14 @@ func (sh *shop) waitReady(s *service) {
 			sh.tb.Fatalf("%s ended:\n%s", s.name, tail(s.log.String(), 40))
 		default:
 		}
-		if got := sh.readyz(s); got.Status != "ok" {
+		got := sh.readyz(s)
+		if got.Status != "ok" {
 			return fmt.Errorf("readyz: %+v", got)
+		}
+		for _, name := range []string{"broker", "inventory"} { // order-srv is ready without them, the shop is not
+			if state, checked := got.Checks[name]; checked && state != "ok" {
+				return fmt.Errorf("readyz: %+v", got)
+			}
 		}
 		return nil
 	})

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	}
 	if command == "healthcheck" {
-		return server.Healthcheck(ctx, cfg.OpsAddr)
+		return server.Healthcheck(ctx, cfg.OpsAddr, "broker", "inventory")
 	}
 	log := telemetry.NewLogger(stdout, service)
 	db, err := database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: log})
@@ -116,7 +116,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Healed: healed.WithLabelValues(string(store.CheckBack)), Registerer: registry,
 	})
 	tx := bus.TxProducer("order-tx", checkBack.Check)
-	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(upkeep.orders, bus.Producer())})
+	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(upkeep.orders, bus.Producer(), log)})
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
 		Store: orders, Inventory: inventory, Tx: tx, Log: log, Patience: cfg.PaymentTimeout, Timeout: cfg.RequestTimeout,
@@ -153,8 +153,8 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		}),
 		Checks: []server.Check{
 			{Name: "mysql", Probe: database.Probe(db)},
-			{Name: "broker", Probe: bus.Probe},
-			{Name: "inventory", Probe: func(ctx context.Context) error {
+			{Name: "broker", Probe: bus.Probe, Optional: true}, // without it orders are refused, and read, paid and cancelled
+			{Name: "inventory", Optional: true, Probe: func(ctx context.Context) error {
 				return upkeep.client.Do(ctx, http.MethodGet, "/v1/strategies", nil, nil)
 			}},
 		},

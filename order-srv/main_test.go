@@ -139,6 +139,9 @@ func TestRun_brokerDown(t *testing.T) {
 	for i := range 2 {
 		flowtest.Eventually(t, "readiness names what is missing, and only that", func() error { return ready(addr(2*i+1), "mysql") })
 	}
+	if status, body := call(t, http.MethodGet, "http://"+addr(0)+"/v1/orders", ""); status != http.StatusOK {
+		t.Errorf("the list of orders: %d %s", status, body)
+	}
 	begin := time.Now()
 	if status, body := place(t, addr(0)); status != http.StatusServiceUnavailable || !strings.Contains(body, "broker_unavailable") {
 		t.Errorf("order: %d %s", status, body)
@@ -192,9 +195,15 @@ func ready(ops string, ok ...string) error {
 		return err
 	}
 	defer res.Body.Close()
-	var r struct{ Checks map[string]string }
+	var r struct {
+		Status string
+		Checks map[string]string
+	}
 	if err := json.NewDecoder(res.Body).Decode(&r); err != nil {
 		return err
+	}
+	if r.Status != "ok" { // a broker or an inventory that is away is named, and reading, paying and cancelling go on
+		return fmt.Errorf("the status is %s: %v", r.Status, r.Checks)
 	}
 	good := 0
 	for _, state := range r.Checks {

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -102,8 +103,16 @@ func httpReady(ctx context.Context, ops string) error {
 		return err
 	}
 	defer res.Body.Close() //nolint:errcheck // read only
-	if res.StatusCode != http.StatusOK {
+	var ready struct {
+		Checks map[string]string `json:"checks"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&ready); err != nil || res.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s", res.Status)
+	}
+	for _, name := range []string{"broker", "inventory"} { // order-srv is ready without them, the shop is not
+		if state, checked := ready.Checks[name]; checked && state != "ok" {
+			return fmt.Errorf("not ready: %s: %s", name, state)
+		}
 	}
 	return nil
 }

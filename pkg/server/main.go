@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -35,9 +36,9 @@ func Main(run func(ctx context.Context, args []string, getenv func(string) strin
 }
 
 // Healthcheck asks /readyz at opsAddr, the address the service was given: without a host it is this machine. It returns
-// an error that holds the answer unless the service is ready. It is what a container's health check runs, in an image
-// that has no curl.
-func Healthcheck(ctx context.Context, opsAddr string) error {
+// an error that holds the answer unless the service is ready and these optional checks are ok, too: a container is healthy
+// when the shop can be used. It is what a container's health check runs, in an image that has no curl.
+func Healthcheck(ctx context.Context, opsAddr string, checks ...string) error {
 	host, port, err := net.SplitHostPort(opsAddr)
 	if err != nil {
 		return fmt.Errorf("read the address %q: %w", opsAddr, err)
@@ -63,6 +64,15 @@ func Healthcheck(ctx context.Context, opsAddr string) error {
 	}
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(body)))
+	}
+	var ready Readiness
+	if err := json.Unmarshal(body, &ready); err != nil {
+		return fmt.Errorf("decode the readiness: %w", err)
+	}
+	for _, name := range checks {
+		if ready.Checks[name] != "ok" {
+			return fmt.Errorf("without %s: %s", name, strings.TrimSpace(string(body)))
+		}
 	}
 	return nil
 }

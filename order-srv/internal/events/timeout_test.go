@@ -3,6 +3,7 @@ package events_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestTimeout(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
 	b := &flowtest.Broker{}
-	handle := events.Timeout(s, b)
+	handle := events.Timeout(s, b, slog.New(slog.DiscardHandler))
 	due, paid, early := placed(t, s, time.Hour), placed(t, s, time.Hour), placed(t, s, time.Hour)
 	pay(t, s, paid)
 	if err := db.Exec("UPDATE orders SET expires_at = UTC_TIMESTAMP(6) WHERE order_no IN ?", []string{due, paid}).Error; err != nil {
@@ -77,5 +78,34 @@ func TestTimeout(t *testing.T) {
 		if err := handle(t.Context(), mq.Message{Body: []byte(bad)}); !mq.IsDiscard(err) {
 			t.Errorf("%q: %v, want it discarded", bad, err)
 		}
+	}
+}
+
+// TestTimeout_brokerAhead: the broker's clock is so far ahead that a delayed message comes at once. The handler does not
+// send it for ever: the sweeper expires the order.
+func TestTimeout_brokerAhead(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	b := &flowtest.Broker{}
+	handle := events.Timeout(s, b, slog.New(slog.DiscardHandler))
+	no := placed(t, s, time.Hour)
+	next := message(no)
+	const most = 10
+	for range most {
+		before := len(b.Sent())
+		if err := handle(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		sent := b.Sent()
+		if len(sent) == before {
+			break
+		}
+		next = sent[before]
+	}
+	if n := len(b.Sent()); n == most {
+		t.Errorf("sent again %d times without an end", n)
+	}
+	if got := status(t, s, no); got != order.Placed {
+		t.Errorf("the order is %s", got)
 	}
 }
