@@ -58,6 +58,7 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 		{name: "TwoGroups", run: twoGroups},
 		{name: "RetryThenDeadLetter", run: retryThenDeadLetter},
 		{name: "Discard", run: discard},
+		{name: "ResendDeadLetters", run: resendDeadLetters},
 		{name: "DelayNotEarly", run: delayNotEarly},
 		{name: "OrderPerKey", run: orderPerKey},
 		{name: "OrderedDeadLetter", run: orderedDeadLetter},
