@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log,
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
-		Handler: gateway.New(gateway.Config{
+		Handler: gateway.New(gateway.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Orders:    orderapi.NewClient(orders),
 			Inventory: inventoryapi.NewClient(inventory),
 			Tokens:    gateway.NewTokens(cfg.JWTSecret.Reveal(), time.Now),
