@@ -89,8 +89,8 @@ func (c *control) adjust(now time.Time, inFlight int) bool {
 		c.limit *= 1 - growth
 	case c.n > 0:
 		c.follow(c.sum / time.Duration(c.n))
-	case inFlight == 0: // idle: what was measured before says nothing about now
-		c.limit, c.service = float64(c.cfg.Max), 0
+	case inFlight == 0: // idle: what was measured before says less about now, and a pause makes nothing faster
+		c.limit, c.service = 2*c.limit, c.service/2
 	}
 	c.limit = min(max(c.limit, minSlots), float64(c.cfg.Max))
 	if c.leastWait > c.cfg.Target {

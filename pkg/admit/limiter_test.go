@@ -292,6 +292,21 @@ func TestLimiter_overload(t *testing.T) {
 	}
 }
 
+// A pause does not make a service faster: what was learned is not forgotten at once.
+func TestLimiter_pause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := admit.New(admit.Config{})
+		s := &shop{rate: 30}
+		offer(t, l, s, 300, 15*time.Second, 4*time.Second)
+		time.Sleep(5 * time.Second)
+		got := offer(t, l, s, 300, 5*time.Second, 4*time.Second)
+		if got.late.Load() > 0 {
+			t.Errorf("after the pause %d requests were late, the slowest took %v", got.late.Load(), got.worst)
+		}
+	})
+}
+
 // After the limit has followed a slow service, what is served takes the target's time and a short wait, not the
 // deadline's.
 func TestLimiter_limitFollowsTheServiceTime(t *testing.T) {
