@@ -163,10 +163,14 @@ func pause(ctx context.Context, try int) bool {
 	}
 }
 
-// resolving gives the last step a time of its own. The units may be taken by now: giving up because the caller did would
-// only send them back.
+// resolving gives the last step the time until resolveReserve after the order's deadline, but at least 2*resolveReserve. The
+// units may be taken by now, and an outcome that is not written leaves the order PENDING.
 func resolving(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), 2*resolveReserve)
+	end := time.Now().Add(2 * resolveReserve)
+	if t, ok := ctx.Deadline(); ok && t.Add(resolveReserve).After(end) {
+		end = t.Add(resolveReserve)
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), end)
 }
 
 func (f *TxMessage) place(ctx context.Context, o order.Order, r *inventoryapi.Receipt) (Reply, mq.TxState, error) {

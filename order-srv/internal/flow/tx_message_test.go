@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,8 +15,10 @@ import (
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
+	"holdfast/sql"
 )
 
 // TestTxMessage_Place is every way in which inventory can answer, and what the order, the client, the outbox and the half
@@ -148,6 +151,33 @@ func TestTxMessage_Place_littleTime(t *testing.T) {
 	}
 	if o := w.only(); o.Status != order.Rejected || o.SettledAt.IsZero() || w.inventory.Attempts() != 0 {
 		t.Errorf("order is %s after %d attempts", o.Status, w.inventory.Attempts())
+	}
+}
+
+// TestTxMessage_Place_slowOutcome has the order's row locked for two seconds when its outcome is to be written. As long as the
+// deadline is ahead there is time for that.
+func TestTxMessage_Place_slowOutcome(t *testing.T) {
+	t.Parallel()
+	const locked = 2 * time.Second
+	var w *world
+	var unlocked sync.WaitGroup
+	w = newWorldOn(t, dbtest.New(t, sql.Orders()), 15*time.Second, flowtest.Then(func(orderNo string) {
+		tx := w.db.Begin()
+		if err := tx.Exec("SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE", orderNo).Error; err != nil {
+			t.Error(err)
+		}
+		unlocked.Go(func() {
+			time.Sleep(locked) // how long the lock is held is the subject
+			tx.Rollback()
+		})
+	}, flowtest.OK))
+	reply, err := w.place("k")
+	unlocked.Wait()
+	if err != nil || reply.Status != http.StatusCreated {
+		t.Errorf("reply %d %s, error %v; want 201", reply.Status, reply.Body, err)
+	}
+	if got := w.half(); got != mq.TxRollback {
+		t.Errorf("half message: %s", got)
 	}
 }
 
