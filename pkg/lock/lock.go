@@ -36,7 +36,7 @@ func Do(ctx context.Context, l Locker, keys []string, fn func(ctx context.Contex
 	defer func() { // also when fn panics
 		var ended error
 		if ctx.Err() == nil {
-			ended = context.Cause(lease.Context())
+			ended = context.Cause(lease.Context()) //nolint:contextcheck // a child of ctx, made by Acquire
 		}
 		released := lease.Release(ctx)
 		if errors.Is(released, ErrUnavailable) || errors.Is(ended, ErrLost) {
@@ -44,5 +44,5 @@ func Do(ctx context.Context, l Locker, keys []string, fn func(ctx context.Contex
 		}
 		err = errors.Join(err, ended, released)
 	}()
-	return fn(lease.Context(), lease)
+	return fn(lease.Context(), lease) //nolint:contextcheck // as above
 }

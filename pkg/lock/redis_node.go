@@ -55,7 +55,7 @@ func (n *redisNode) take(ctx context.Context, value string, names []string, tick
 		if err != nil {
 			return answer{}, err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }() // returns it to the pool
 		client = conn
 	}
 	n.locked(func() { n.value, n.lost = value, false })

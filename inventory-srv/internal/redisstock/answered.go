@@ -144,7 +144,7 @@ func (c *Counters) settled(ctx context.Context, p store.Position, list []remembe
 
 // shutEpoch ends an epoch that goes on without an operation which it has answered.
 func (c *Counters) shutEpoch(ctx context.Context, epoch int64, missing store.Answered) error {
-	c.cfg.Log.ErrorContext(ctx, "MySQL has followed Redis past an operation and does not have it",
+	c.cfg.Log.ErrorContext(ctx, "an operation that was answered is missing in MySQL",
 		"epoch", epoch, "operation", missing.Operation, "order_no", missing.OrderNo, "entry", missing.EntryID)
 	why := fmt.Sprintf("entry %s of %s was answered and is not here", missing.EntryID, missing.OrderNo)
 	_, err := c.do(ctx, call{script: c.scripts.shut, epoch: epoch, args: []any{why}})
@@ -160,7 +160,7 @@ func (c *Counters) recordLoss(ctx context.Context, epoch int64, lost []store.Ans
 	if err != nil {
 		return err
 	}
-	c.cfg.Log.ErrorContext(ctx, "Redis has lost operations", "epoch", epoch, "reason", loss.Reason, "reported", len(lost),
+	c.cfg.Log.ErrorContext(ctx, "operations lost by Redis", "epoch", epoch, "reason", loss.Reason, "reported", len(lost),
 		"operations", loss.Operations, "units", loss.Units, "noticed_at", loss.NoticedAt.Format(time.RFC3339))
 	return nil
 }
