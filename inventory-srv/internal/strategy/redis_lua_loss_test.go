@@ -190,14 +190,18 @@ func TestRedisLua_GateDeadline(t *testing.T) {
 	hook := &afterwards{order: "ORDER"}
 	w.two.client.AddHook(hook)
 	set := w.two.set(t)
-	hold := watch(t, w.two.db).holdNext("SELECT r.sku, s.layout, r.laid")
+	hold := watch(t, w.two.db).holdNext("SELECT r.sku, s.layout")
 	ctx := soon(t)
 	got := make(chan error, 1)
 	go func() {
 		_, err := set.Reserve(ctx, order("ORDER", redisLua, line("A", 2)))
 		got <- err
 	}()
-	<-hold.reached // the units are laid out, and the row is locked again
+	select {
+	case <-hold.reached: // the units are laid out, and the row is locked again
+	case err := <-got:
+		t.Fatalf("the row was never locked: %v", err)
+	}
 	late := func(ctx context.Context) { <-ctx.Done() }
 	hook.call.Store(&late)
 	close(hold.resume)
