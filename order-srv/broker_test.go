@@ -19,6 +19,7 @@ import (
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/database"
 	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/mqtest"
@@ -99,12 +100,54 @@ func TestRun_broker(t *testing.T) {
 	patiently(t, "its event arrives", func() error { return in.has(orderapi.TopicOrderEvents, placed, orderapi.StatusExpired) })
 	patiently(t, "the check-back abandons the pending order", func() error { return is(t, addr, pending, orderapi.StatusAbandoned) })
 	patiently(t, "its release arrives", func() error { return in.has(orderapi.TopicStockRelease, pending) })
+	deadLetters(t, dsn, addr)
 	if in.has(orderapi.TopicStockRelease, placed) == nil {
 		t.Error("the placed order's half message was delivered")
 	}
 	if m := get(t, "http://"+ops+"/metrics"); !strings.Contains(m, `orders_healed_total{by="check-back"} 1`) ||
 		!strings.Contains(m, `orders_healed_total{by="sweeper"} 0`) || !strings.Contains(m, `orders_total{status="EXPIRED"} 1`) {
 		t.Error("the counters do not name the check-back, and only it, as the healer")
+	}
+}
+
+// deadLetters has the outbox send a message that its consumer gives up, sees it listed, and sends it again: it is given up
+// again, as a new dead letter.
+func deadLetters(t *testing.T, dsn, addr string) {
+	t.Helper()
+	db, err := database.Open(t.Context(), dsn, database.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer database.Close(db) //nolint:errcheck // of a test
+	err = db.Exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, created_at)
+		VALUES ('bad', ?, 1, 'BAD', '{"orders":[]}', UTC_TIMESTAMP(6))`, orderapi.TopicOrderTimeout).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + addr + "/v1/dead-letters"
+	listed := func(ids map[string]bool) func() error {
+		return func() error {
+			status, body := call(t, http.MethodGet, url, "", orderapi.HeaderUserRole, orderapi.RoleAdmin)
+			var found orderapi.DeadLetters
+			if err := json.Unmarshal([]byte(body), &found); err != nil || status != http.StatusOK || len(found.DeadLetters) != 1 {
+				return fmt.Errorf("%d %s", status, body)
+			}
+			l := found.DeadLetters[0]
+			if l.Source != events.GroupTimeout || l.Topic != orderapi.TopicOrderTimeout || l.Key != "BAD" || ids[l.ID] {
+				return fmt.Errorf("listed %+v, seen before %v", l, ids)
+			}
+			ids[l.ID] = true
+			return nil
+		}
+	}
+	ids := map[string]bool{}
+	patiently(t, "the dead letter is listed", listed(ids))
+	if status, body := call(t, http.MethodPost, url+"/resend", "{}", orderapi.HeaderUserRole, orderapi.RoleAdmin); status != http.StatusOK || body != `{"resent":1}` {
+		t.Errorf("resend: %d %s", status, body)
+	}
+	patiently(t, "it is given up again", listed(ids))
+	if status, body := call(t, http.MethodGet, url, ""); status != http.StatusForbidden {
+		t.Errorf("a buyer lists dead letters: %d %s", status, body)
 	}
 }
 

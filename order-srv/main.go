@@ -20,6 +20,7 @@ import (
 
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/audit"
+	"holdfast/order-srv/internal/deadletter"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/heal"
@@ -116,7 +117,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		Healed: healed.WithLabelValues(string(store.CheckBack)), Registerer: registry,
 	})
 	tx := bus.TxProducer("order-tx", checkBack.Check)
-	bus.Subscribe(mq.Subscription{Group: "order-timeout", Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(upkeep.orders, bus.Producer(), log)})
+	bus.Subscribe(mq.Subscription{Group: events.GroupTimeout, Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(upkeep.orders, bus.Producer(), log)})
 
 	desk, err := flow.NewDesk(cfg.OrderFlow, flow.Deps{
 		Store: orders, Inventory: inventory, Tx: tx, Log: log, Patience: cfg.PaymentTimeout, Timeout: cfg.RequestTimeout,
@@ -136,12 +137,13 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 	stopWork := background(ctx, relay.Run, healer.Run, checkBack.Run, outbox.Run) // stopped before the bus, which they use
 	defer stopWork()
 
+	letters := deadletter.New(upkeep.orders, bus, events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents)
 	limits := admit.NewMetrics(registry)
 	return server.Run(ctx, server.Config{
 		Service: service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: log, RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: httpapi.New(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			Engine: web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, Credentials: cfg.AcceptedCredentials},
-			Desk:   desk, Orders: orders, Lab: cfg.LabMode,
+			Desk:   desk, Orders: orders, Lab: cfg.LabMode, DeadLetters: letters,
 			Placing:  admit.New(admit.Config{Kind: "placing", Max: cfg.MaxPlacing, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Changing: admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Reading:  admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),

@@ -236,8 +236,8 @@ func get(t *testing.T, url string) string {
 	return body
 }
 
-// call is a request by ann.
-func call(t *testing.T, method, url, in string) (status int, body string) {
+// call is a request by ann. headers are name, value, name, value.
+func call(t *testing.T, method, url, in string, headers ...string) (status int, body string) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(in))
 	if err != nil {
@@ -245,6 +245,9 @@ func call(t *testing.T, method, url, in string) (status int, body string) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set(orderapi.HeaderUserID, "ann")
+	for h := range slices.Chunk(headers, 2) {
+		req.Header.Set(h[0], h[1])
+	}
 	req.Header.Set(web.HeaderServiceCredential, config.DemoServiceCredential)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

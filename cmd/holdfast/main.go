@@ -26,6 +26,7 @@ type cli struct {
 	Lesson    lessonCmd    `cmd:"" help:"Make a classic mistake with locks or stock for real, and the cure: --list shows which."`
 	Devbroker devbrokerCmd `cmd:"" help:"Run the development broker alone, in memory, until interrupted."`
 	Audit     auditCmd     `cmd:"" help:"Check both ledgers: 0 clean, 1 a violation, 2 could not look, 3 nothing was sold (--expect-sales)."`
+	Dlq       dlqCmd       `cmd:"" name:"dlq" help:"Show messages that were given up, or send them again."`
 	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, harm, ratios to FOR UPDATE."`
 
 	LessonRole lessonRoleCmd `cmd:"" hidden:"" help:"One of the processes of a lesson."`

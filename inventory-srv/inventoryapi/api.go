@@ -29,6 +29,12 @@ var (
 	ErrInvalidLayout = stock.ErrInvalidLayout
 )
 
+// The consumer groups of inventory-srv. Messages that they give up can be listed and sent again by their names.
+const (
+	GroupRelease = "inventory-release"
+	GroupEvents  = "inventory-events"
+)
+
 // MaxOrdersPerCall bounds ReserveRequest and MaxStates StatesRequest.
 const (
 	MaxOrdersPerCall = 1000

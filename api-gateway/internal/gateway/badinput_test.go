@@ -70,6 +70,8 @@ func TestBadInput(t *testing.T) {
 		{"buyer brings stock", "POST", "/v1/admin/products/A/inbound", `{"quantity":1,"reference":"r","reason":"r"}`, []string{buyer}, 403, "forbidden"},
 		{"buyer changes a layout", "PUT", "/v1/admin/products/A/layout", `{"layout":"units"}`, []string{buyer}, 403, "forbidden"},
 		{"buyer audits", "GET", "/v1/admin/audit", ``, []string{buyer}, 403, "forbidden"},
+		{"buyer lists dead letters", "GET", "/v1/admin/dead-letters", ``, []string{buyer}, 403, "forbidden"},
+		{"buyer resends dead letters", "POST", "/v1/admin/dead-letters/resend", `{}`, []string{buyer}, 403, "forbidden"},
 		{"buyer lists strategies", "GET", "/v1/admin/strategies", ``, []string{buyer}, 403, "forbidden"},
 		{"nobody audits", "GET", "/v1/admin/audit", ``, nil, 401, "unauthenticated"},
 

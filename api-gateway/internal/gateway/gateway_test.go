@@ -176,14 +176,21 @@ func TestAdmin(t *testing.T) {
 	product := inventoryapi.Product{SKU: "A", Title: "Thing", PriceCents: 250}
 	strategies := inventoryapi.Strategies{Default: "redis-lock", Strategies: []inventoryapi.Strategy{{Name: "redis-lock", Safe: true}}}
 	report := check.Report{Orders: map[string]int{"PAID": 1}, Violations: []check.Violation{}, Unsettled: []check.Violation{}}
+	letters := orderapi.DeadLetters{DeadLetters: []orderapi.DeadLetter{{Source: "outbox", ID: "1", Key: "O"}}}
+	resent := orderapi.ResendResponse{Resent: 1}
 	d := open(t, options{},
-		map[string]any{"GET /v1/audit": report},
+		map[string]any{"GET /v1/audit": report, "GET /v1/dead-letters?limit=7": letters, "POST /v1/dead-letters/resend": resent},
 		map[string]any{"POST /v1/products": product, "POST /v1/products/A/inbound": product, "PUT /v1/products/A/layout": product, "GET /v1/strategies": strategies})
 	root := d.token("root", "admin")
 	wantBody(t, d.do("POST", "/v1/admin/products", `{"sku":"A","title":"Thing","price_cents":250}`, root), 201, product)
 	wantBody(t, d.do("POST", "/v1/admin/products/A/inbound", `{"quantity":5,"reference":"d1","reason":"delivery"}`, root), 200, product)
 	wantBody(t, d.do("GET", "/v1/admin/strategies", "", root), 200, strategies)
 	wantBody(t, d.do("GET", "/v1/admin/audit", "", root), 200, report)
+	wantBody(t, d.do("GET", "/v1/admin/dead-letters?limit=7", "", root), 200, letters)
+	wantBody(t, d.do("POST", "/v1/admin/dead-letters/resend", `{"source":"outbox","limit":3}`, root), 200, resent)
+	if got, want := d.orders.seen()[2].body, `{"source":"outbox","limit":3}`; got != want {
+		t.Errorf("resend sent %s, want %s", got, want)
+	}
 	wantBody(t, d.do("PUT", "/v1/admin/products/A/layout", `{"layout":"buckets","buckets":8}`, root), 200, product)
 	if got, want := d.inventory.seen()[3].body, `{"layout":"buckets","buckets":8}`; got != want {
 		t.Errorf("the change of layout sent %s, want %s", got, want)

@@ -6,6 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/web"
 )
 
@@ -83,6 +84,24 @@ func (g *gateway) strategies(c *gin.Context) (int, any, error) {
 func (g *gateway) audit(c *gin.Context) (int, any, error) {
 	report, err := g.session(c).Audit(c.Request.Context())
 	return http.StatusOK, report, err
+}
+
+func (g *gateway) deadLetters(c *gin.Context) (int, any, error) {
+	limit, err := web.QueryInt(c, "limit", 100, 1, 1000)
+	if err != nil {
+		return 0, nil, err
+	}
+	found, err := g.session(c).DeadLetters(c.Request.Context(), limit)
+	return http.StatusOK, found, err
+}
+
+func (g *gateway) resendDeadLetters(c *gin.Context) (int, any, error) {
+	var r orderapi.ResendRequest
+	if err := web.Decode(c, &r); err != nil {
+		return 0, nil, err
+	}
+	done, err := g.session(c).ResendDeadLetters(c.Request.Context(), r)
+	return http.StatusOK, done, err
 }
 
 // sku returns ErrUnknownSKU for what no product can be called, so that it never becomes part of an internal path.

@@ -18,6 +18,7 @@ import (
 
 	"holdfast/internal/crash"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
@@ -26,8 +27,8 @@ import (
 
 // The consumer groups. Each sees every message once.
 const (
-	GroupRelease = "inventory-release"
-	GroupEvents  = "inventory-events"
+	GroupRelease = inventoryapi.GroupRelease
+	GroupEvents  = inventoryapi.GroupEvents
 )
 
 // Ender ends reservations; stock.Reserver is one.

@@ -27,6 +27,9 @@ const (
 	earlyPause = time.Second
 )
 
+// GroupTimeout is the consumer group of order-timeout.
+const GroupTimeout = "order-timeout"
+
 // Timeout handles order-timeout: each order's row decides whether it expires. The timeout of an order whose time has not
 // come by the database's clock is sent again through send, as the broker's own retries are numbered and the last one would
 // be a dead letter. After maxEarly rounds it is dropped, and the sweeper expires the order.

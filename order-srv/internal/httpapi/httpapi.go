@@ -37,7 +37,9 @@ type Config struct {
 	Desk   Desk
 	Orders Orders
 	Audit  func(ctx context.Context) (orderapi.Audit, error)
-	Lab    bool // an order may name its strategy
+
+	DeadLetters DeadLetters
+	Lab         bool // an order may name its strategy
 
 	// Limiters of the requests in flight, one for each kind, so that a rush of one kind leaves the others their slots; nil
 	// admits everything. Paying and cancelling are Changing.
@@ -58,6 +60,8 @@ func New(cfg Config) http.Handler {
 	v1.POST("/orders/:order_no/payment", changing, web.Handle(a.pay))
 	v1.POST("/orders/:order_no/cancellation", changing, web.Handle(a.cancel))
 	v1.GET("/audit", web.Handle(a.audit))
+	v1.GET("/dead-letters", web.Handle(a.deadLetters))
+	v1.POST("/dead-letters/resend", web.Handle(a.resend))
 	return e
 }
 
@@ -198,8 +202,8 @@ func (a *api) one(c *gin.Context, do func(ctx context.Context, userID, orderNo s
 var errForbidden = fault.New(fault.Forbidden, "forbidden", "only an administrator may do this")
 
 func (a *api) audit(c *gin.Context) (int, any, error) {
-	if c.GetHeader(orderapi.HeaderUserRole) != orderapi.RoleAdmin {
-		return 0, nil, errForbidden
+	if err := admin(c); err != nil {
+		return 0, nil, err
 	}
 	report, err := a.Audit(c.Request.Context())
 	return http.StatusOK, report, err

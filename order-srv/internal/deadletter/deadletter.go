@@ -1,0 +1,105 @@
+// Package deadletter lists the messages that were given up, and has them sent again: those of the outbox, which the relay
+// parked, and those of the broker, which a consumer gave up.
+package deadletter
+
+import (
+	"context"
+	"fmt"
+
+	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/mq"
+)
+
+// Broker is what is needed of the message bus.
+type Broker interface {
+	DeadLetters(ctx context.Context, group string, limit int) ([]mq.DeadLetter, error)
+	ResendDeadLetters(ctx context.Context, group string, limit int) (int, error)
+}
+
+var _ Broker = (*mq.Bus)(nil)
+
+// ErrUnknownSource is a source that is neither the outbox nor a consumer group of the shop.
+var ErrUnknownSource = fault.New(fault.Invalid, "unknown_source", "the source is outbox or a consumer group")
+
+// Letters are the dead letters of the shop.
+type Letters struct {
+	store  *store.Store
+	broker Broker
+	groups []string
+}
+
+// New returns the dead letters of the outbox and of these consumer groups.
+func New(s *store.Store, broker Broker, groups ...string) *Letters {
+	return &Letters{store: s, broker: broker, groups: groups}
+}
+
+// List returns up to limit dead letters, the outbox's first. Errors: those of the database, and mq.ErrUnavailable.
+func (l *Letters) List(ctx context.Context, limit int) ([]orderapi.DeadLetter, error) {
+	found, err := l.parked(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, group := range l.groups {
+		if len(found) >= limit {
+			break
+		}
+		dead, err := l.broker.DeadLetters(ctx, group, limit-len(found))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range dead {
+			found = append(found, orderapi.DeadLetter{
+				Source: group, ID: d.ID, Topic: d.Topic, Key: d.Key, Body: string(d.Body), Reason: "given up by its consumer", At: d.DeadAt,
+			})
+		}
+	}
+	return found, nil
+}
+
+func (l *Letters) parked(ctx context.Context, limit int) ([]orderapi.DeadLetter, error) {
+	parked, err := l.store.Parked(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]orderapi.DeadLetter, 0, len(parked))
+	for _, p := range parked {
+		found = append(found, orderapi.DeadLetter{
+			Source: orderapi.SourceOutbox, ID: p.EventID, Topic: p.Topic, Key: p.ShardKey, Body: p.Payload,
+			Reason: fmt.Sprintf("%s (%d attempts)", p.Failure, p.Attempts), At: p.ParkedAt,
+		})
+	}
+	return found, nil
+}
+
+// Resend has up to limit dead letters of a source sent again, the oldest first; of all sources when source is empty. It
+// returns how many, also beside an error. Errors: ErrUnknownSource, and those of List.
+func (l *Letters) Resend(ctx context.Context, source string, limit int) (sent int, err error) {
+	known := false
+	for _, s := range append([]string{orderapi.SourceOutbox}, l.groups...) {
+		if source != "" && source != s {
+			continue
+		}
+		known = true
+		if sent >= limit {
+			break
+		}
+		n, err := l.resend(ctx, s, limit-sent)
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+	if !known {
+		return 0, ErrUnknownSource.With("source", source)
+	}
+	return sent, nil
+}
+
+func (l *Letters) resend(ctx context.Context, source string, limit int) (int, error) {
+	if source == orderapi.SourceOutbox {
+		return l.store.ResendParked(ctx, limit)
+	}
+	return l.broker.ResendDeadLetters(ctx, source, limit)
+}

@@ -1,0 +1,98 @@
+package deadletter_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/order-srv/internal/deadletter"
+	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/database/dbtest"
+	"holdfast/pkg/mq"
+	"holdfast/sql"
+)
+
+// broker has dead letters by group.
+type broker struct {
+	letters map[string][]mq.DeadLetter
+	down    bool
+}
+
+// DeadLetters implements deadletter.Broker.
+func (b *broker) DeadLetters(_ context.Context, group string, limit int) ([]mq.DeadLetter, error) {
+	if b.down {
+		return nil, mq.ErrUnavailable
+	}
+	l := b.letters[group]
+	return l[:min(limit, len(l))], nil
+}
+
+// ResendDeadLetters implements deadletter.Broker.
+func (b *broker) ResendDeadLetters(_ context.Context, group string, limit int) (int, error) {
+	n := min(limit, len(b.letters[group]))
+	b.letters[group] = b.letters[group][n:]
+	return n, nil
+}
+
+func TestLetters(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t, sql.Orders())
+	s := store.New(db, nil)
+	err := db.Exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, created_at, attempts, failure, retry_at, parked_at) VALUES
+		('e1', 'order-events', 1, 'A', '{"n":1}', NOW(6), 10, 'too large', '9999-12-31', NOW(6)),
+		('e2', 'order-events', 1, 'B', '{"n":2}', NOW(6), 10, 'too large', '9999-12-31', NOW(6)),
+		('e3', 'order-events', 1, 'A', '{"n":3}', NOW(6), 0, '', NULL, NULL)`).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	letter := func(id, key string) mq.DeadLetter {
+		return mq.DeadLetter{Message: mq.Message{ID: id, Topic: "stock-release", Key: key, Body: []byte("{}")}, DeadAt: at}
+	}
+	b := &broker{letters: map[string][]mq.DeadLetter{"g1": {letter("d1", "C")}, "g2": {letter("d2", "D"), letter("d3", "E")}}}
+	letters := deadletter.New(s, b, "g1", "g2")
+	list := func(limit int, want ...string) []orderapi.DeadLetter {
+		t.Helper()
+		found, err := letters.List(t.Context(), limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, l := range found {
+			got = append(got, l.Source+" "+l.ID+" "+l.Key)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("listed (-want +got):\n%s", diff)
+		}
+		return found
+	}
+	resend := func(source string, limit, want int) {
+		t.Helper()
+		if n, err := letters.Resend(t.Context(), source, limit); err != nil || n != want {
+			t.Errorf("sent %d of %q again, error %v; want %d", n, source, err, want)
+		}
+	}
+	first := list(10, "outbox e1 A", "outbox e2 B", "g1 d1 C", "g2 d2 D", "g2 d3 E")[0]
+	if first.Reason != "too large (10 attempts)" || first.Body == "" || first.At.IsZero() {
+		t.Errorf("the first: %+v", first)
+	}
+	list(4, "outbox e1 A", "outbox e2 B", "g1 d1 C", "g2 d2 D")
+	resend("g2", 1, 1)
+	list(10, "outbox e1 A", "outbox e2 B", "g1 d1 C", "g2 d3 E")
+	resend("", 3, 3) // the outbox's two and one of a group
+	list(10, "g2 d3 E")
+	if n, _, err := s.OutboxState(t.Context()); err != nil || n != 3 {
+		t.Errorf("%d messages may be sent, error %v; want 3", n, err)
+	}
+	if _, err := letters.Resend(t.Context(), "g3", 1); !errors.Is(err, deadletter.ErrUnknownSource) {
+		t.Errorf("an unknown source: %v", err)
+	}
+	b.down = true
+	if _, err := letters.List(t.Context(), 10); !errors.Is(err, mq.ErrUnavailable) {
+		t.Errorf("the broker is down: %v", err)
+	}
+}
