@@ -150,7 +150,7 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 			Audit: func(ctx context.Context) (orderapi.Audit, error) {
 				return audit.Run(ctx, upkeep.orders, upkeep.inventory, audit.HalfMessages{
 					Undecided: checkBack.Undecided, LateAfter: cfg.BrokerTransactionTimeout + 2*cfg.BrokerCheckInterval,
-				})
+				}, letters)
 			},
 		}),
 		Checks: []server.Check{

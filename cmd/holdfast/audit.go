@@ -14,7 +14,7 @@ import (
 
 type auditCmd struct {
 	Wait        time.Duration `help:"Wait this long for the shop to come to rest." default:"60s"`
-	SKU         string        `help:"Judge this product alone: what a load test did, whatever others did before." name:"sku"`
+	SKU         string        `help:"Judge this product and the orders of it alone: what a load test did, whatever others did before." name:"sku"`
 	ExpectSales bool          `help:"Leave with 3 when no unit is reserved or sold: a load test that sold nothing proves nothing."`
 }
 
@@ -24,10 +24,8 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	if err != nil {
 		return exit{2, explain(ctx, c.Dir, fmt.Errorf("could not look: %w", err))}
 	}
-	if a.SKU != "" {
-		if r = only(r, a.SKU); len(r.SKUs) == 0 {
-			return exit{2, fmt.Errorf("the ledger has no %s", a.SKU)}
-		}
+	if a.SKU != "" && len(r.SKUs) == 0 {
+		return exit{2, fmt.Errorf("the ledger has no %s", a.SKU)}
 	}
 	if err := printReport(stdout, r); err != nil {
 		return exit{2, err}
@@ -48,6 +46,9 @@ func (a *auditCmd) look(ctx context.Context, url string, awaited func(check.Repo
 	defer tick.Stop()
 	for first := true; ; first = false {
 		r, err := audit(ctx, url)
+		if a.SKU != "" {
+			r = only(r, a.SKU)
+		}
 		if first && err != nil || a.SKU == "" && len(r.Violations) > 0 || err == nil && len(r.Unsettled) == 0 && !awaited(r) {
 			return r, err
 		}
@@ -61,10 +62,11 @@ func (a *auditCmd) look(ctx context.Context, url string, awaited func(check.Repo
 	}
 }
 
-// only keeps what is known of one product. Findings about orders stay out: they name an order, which may be anybody's.
+// only keeps what is known of one product: its line of the ledger, and what was found about it, about orders and reservations
+// of it, and about what may be anything's.
 func only(r check.Report, sku string) check.Report {
 	r.SKUs = slices.DeleteFunc(r.SKUs, func(s check.SKU) bool { return s.SKU != sku })
-	other := func(v check.Violation) bool { return v.Subject != sku }
+	other := func(v check.Violation) bool { return !v.Concerns(sku) }
 	r.Violations, r.Unsettled = slices.DeleteFunc(r.Violations, other), slices.DeleteFunc(r.Unsettled, other)
 	return r
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -116,6 +117,56 @@ func TestAudit_exitCodes(t *testing.T) {
 				t.Errorf("%d audits, want %d", n, tt.audits)
 			}
 		})
+	}
+}
+
+// TestAudit_sku: the verdict of a load test counts what is found about its product and about orders of it, and nothing of other
+// products, such as what a strategy that oversells has left.
+func TestAudit_sku(t *testing.T) {
+	t.Parallel()
+	of := func(subject string, skus ...string) []check.Violation {
+		return []check.Violation{{Invariant: 5, Subject: subject, SKUs: skus, Text: "planted"}}
+	}
+	ledger := []check.SKU{{SKU: "A", Inbound: 5, Available: 4, LinesReserved: 1}, {SKU: "NAIVE"}}
+	for _, tt := range []struct {
+		name   string
+		report check.Report
+		code   int
+	}{
+		{"clean", check.Report{}, 0},
+		{"a leak: units held without an order", check.Report{Violations: of("o1", "A")}, 1},
+		{"an order that is not settled", check.Report{Unsettled: of("o1", "A")}, 1},
+		{"a violation of another order", check.Report{Violations: of("o2", "B", "A")}, 1},
+		{"a message that nobody can attribute", check.Report{Violations: of("dead letters")}, 1},
+		{"the product itself", check.Report{Violations: of("A", "A")}, 1},
+		{"another product", check.Report{Violations: of("NAIVE", "NAIVE")}, 0},
+		{"orders of another product", check.Report{Violations: of("o3", "NAIVE"), Unsettled: of("o4", "NAIVE")}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.report.SKUs = slices.Clone(ledger)
+			url, _ := gateway(t, &tt.report)
+			var out bytes.Buffer
+			err := run(t.Context(), []string{"--url", url, "audit", "--sku", "A", "--wait", "1ms"}, &out)
+			if got := code(err); got != tt.code {
+				t.Errorf("exit code %d (%v), want %d\n%s", got, err, tt.code, out.String())
+			}
+		})
+	}
+}
+
+// TestAudit_skuWaits: a finding of another product does not keep the audit waiting.
+func TestAudit_skuWaits(t *testing.T) {
+	t.Parallel()
+	ledger := []check.SKU{{SKU: "A", Inbound: 5, Available: 5}}
+	url, audits := gateway(t,
+		&check.Report{SKUs: ledger, Unsettled: []check.Violation{{Subject: "o1", SKUs: []string{"A"}}, {Subject: "o2", SKUs: []string{"B"}}}},
+		&check.Report{SKUs: ledger, Unsettled: []check.Violation{{Subject: "o2", SKUs: []string{"B"}}}})
+	if err := run(t.Context(), []string{"--url", url, "audit", "--sku", "A", "--wait", "1m"}, &bytes.Buffer{}); err != nil {
+		t.Error(err)
+	}
+	if n := audits.Load(); n != 2 {
+		t.Errorf("%d audits, want 2", n)
 	}
 }
 

@@ -10,7 +10,8 @@
 //  5. Orders and reservations agree: PLACED has a reserved reservation with the same lines, PAID a confirmed one, an
 //     order that ended holds nothing, and no reservation is without its order. An order without a reservation is reported as lost
 //     if a loss of Redis names it. Of the orders with one user's idempotency key at most one is neither ABANDONED nor REJECTED.
-//  7. At rest: no pending order, no final order that inventory has not settled, no unsent message.
+//  7. At rest: no pending order, no PLACED order past its expiry, no final order that inventory has not settled, no unsent
+//     message, and none that was given up: parked in the outbox, or a dead letter.
 //
 // Invariants 4 and 6 need the clients' own history of answers: package history checks them.
 //
@@ -19,12 +20,9 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
 	"iter"
 	"maps"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -60,6 +58,8 @@ type Order struct {
 	Key     string // idempotency key, also one that the order has freed; empty: unknown, and not checked
 	Settled bool   // inventory is known to agree with a final status
 	Lines   map[string]int64
+
+	ExpiresAt time.Time // by the services' clock; zero: never
 }
 
 // name is by what a client knows its order.
@@ -81,6 +81,7 @@ type Input struct {
 	Reservations iter.Seq2[Reservation, error]
 	Ledger       func() (Ledger, error) // taken last
 	Messages     Messages
+	Letters      Letters
 	Healed       []Healing // what the backstops did, newest first; passed on
 }
 
@@ -121,18 +122,6 @@ type Report struct {
 	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
 }
 
-// Violation names a broken invariant, its SKU or order, and the figures.
-type Violation struct {
-	Invariant int    `json:"invariant"` // as numbered in the package documentation
-	Subject   string `json:"subject"`   // a SKU, an order number, or "outbox"
-	Text      string `json:"text"`
-}
-
-// String is the violation on one line.
-func (v Violation) String() string {
-	return fmt.Sprintf("invariant %d: %s: %s", v.Invariant, v.Subject, v.Text)
-}
-
 // graceForReports is for how long after a loss its record may not name all orders yet: each replica of inventory-srv reports those
 // that it had answered, within seconds.
 const graceForReports = 10 * time.Second
@@ -158,9 +147,10 @@ func Run(in Input) (Report, error) {
 				promised[sku] += n
 			}
 		}
-		r.atRest(o)
+		r.atRest(o, in.Started)
 		r.oneForEachKey(o, byKey)
 	}
+	r.letters(in.Letters, orders)
 	for res, err := range in.Reservations {
 		if err != nil {
 			return Report{}, fmt.Errorf("read the reservations: %w", err)
@@ -202,7 +192,7 @@ func (r *Report) stock(promised map[string]int64) {
 		r.SKUs[i].Missing = max(0, s.Inbound-s.Available-lines)
 		r.ledger(s)
 		if n := promised[s.SKU]; n > s.Inbound {
-			r.unsettled(3, s.SKU, "orders promise %d units, only %d ever came in", n, s.Inbound)
+			r.unsettled(3, ofSKU(s.SKU), "orders promise %d units, only %d ever came in", n, s.Inbound)
 		}
 		delete(promised, s.SKU)
 	}
@@ -210,26 +200,26 @@ func (r *Report) stock(promised map[string]int64) {
 		if n == 0 {
 			continue
 		}
-		r.violation(3, sku, "orders promise %d units of a SKU that inventory does not have", n)
+		r.violation(3, ofSKU(sku), "orders promise %d units of a SKU that inventory does not have", n)
 	}
 }
 
 // ledger checks invariants 1 to 3 from inventory's side: one snapshot, so nothing here can be in flight.
 func (r *Report) ledger(s SKU) {
 	if s.Available < 0 || s.Reserved < 0 || s.Sold < 0 {
-		r.violation(1, s.SKU, "a counter is below zero: available %d, reserved %d, sold %d", s.Available, s.Reserved, s.Sold)
+		r.violation(1, ofSKU(s.SKU), "a counter is below zero: available %d, reserved %d, sold %d", s.Available, s.Reserved, s.Sold)
 	}
 	if sum := s.Available + s.Reserved + s.Sold; sum != s.Inbound {
-		r.violation(1, s.SKU, "inbound %d, but available %d + reserved %d + sold %d = %d", s.Inbound, s.Available, s.Reserved, s.Sold, sum)
+		r.violation(1, ofSKU(s.SKU), "inbound %d, but available %d + reserved %d + sold %d = %d", s.Inbound, s.Available, s.Reserved, s.Sold, sum)
 	}
 	if s.Reserved != s.LinesReserved {
-		r.violation(2, s.SKU, "the counter says %d reserved, the reservations' lines say %d", s.Reserved, s.LinesReserved)
+		r.violation(2, ofSKU(s.SKU), "the counter says %d reserved, the reservations' lines say %d", s.Reserved, s.LinesReserved)
 	}
 	if s.Sold != s.LinesConfirmed {
-		r.violation(2, s.SKU, "the counter says %d sold, the reservations' lines say %d", s.Sold, s.LinesConfirmed)
+		r.violation(2, ofSKU(s.SKU), "the counter says %d sold, the reservations' lines say %d", s.Sold, s.LinesConfirmed)
 	}
 	if promised := s.LinesReserved + s.LinesConfirmed; promised > s.Inbound {
-		r.violation(3, s.SKU, "oversold: %d units promised, only %d ever came in", promised, s.Inbound)
+		r.violation(3, ofSKU(s.SKU), "oversold: %d units promised, only %d ever came in", promised, s.Inbound)
 	}
 }
 
@@ -237,20 +227,22 @@ func (r *Report) ledger(s SKU) {
 // broker's time-out, and again in every interval: one that two questions have not decided is stuck, or one of very many.
 func (r *Report) messages(m Messages) {
 	if m.Unsent > 0 {
-		r.unsettled(7, "outbox", "%d messages are not sent, the oldest for %v", m.Unsent, m.OldestUnsent.Round(time.Millisecond))
+		r.unsettled(7, ofShop("outbox"), "%d messages are not sent, the oldest for %v", m.Unsent, m.OldestUnsent.Round(time.Millisecond))
 	}
 	if m.Undecided > 0 && m.OldestUndecided > m.LateAfter {
-		r.unsettled(7, "half messages", "%d are undecided, the oldest for %v", m.Undecided, m.OldestUndecided.Round(time.Millisecond))
+		r.unsettled(7, ofShop("half messages"), "%d are undecided, the oldest for %v", m.Undecided, m.OldestUndecided.Round(time.Millisecond))
 	}
 }
 
 // atRest checks invariant 7 for one order.
-func (r *Report) atRest(o Order) {
+func (r *Report) atRest(o Order, started time.Time) {
 	switch {
+	case o.Status == placed && !o.ExpiresAt.IsZero() && o.ExpiresAt.Before(started):
+		r.unsettled(7, ofOrder(o.OrderNo, o.Lines), "is PLACED, and its time to pay ended at %s", o.ExpiresAt.Format(time.RFC3339))
 	case o.Status == pending:
-		r.unsettled(7, o.OrderNo, "is still pending")
+		r.unsettled(7, ofOrder(o.OrderNo, o.Lines), "is still pending")
 	case o.Status != placed && !o.Settled:
-		r.unsettled(7, o.OrderNo, "is %s, and inventory is not known to agree", o.Status)
+		r.unsettled(7, ofOrder(o.OrderNo, o.Lines), "is %s, and inventory is not known to agree", o.Status)
 	}
 }
 
@@ -268,9 +260,9 @@ func (r *Report) oneForEachKey(o Order, byKey map[name]Order) {
 	switch {
 	case !twice:
 	case first.Status == pending || o.Status == pending:
-		r.unsettled(5, o.OrderNo, "is %s, and %s with the same idempotency key was %s when read", o.Status, first.OrderNo, first.Status)
+		r.unsettled(5, ofOrder(o.OrderNo, o.Lines), "is %s, and %s with the same idempotency key was %s when read", o.Status, first.OrderNo, first.Status)
 	default:
-		r.violation(5, o.OrderNo, "is %s, and so is %s with the same idempotency key (%s)", o.Status, first.OrderNo, first.Status)
+		r.violation(5, ofOrder(o.OrderNo, o.Lines), "is %s, and so is %s with the same idempotency key (%s)", o.Status, first.OrderNo, first.Status)
 	}
 }
 
@@ -278,27 +270,27 @@ func (r *Report) oneForEachKey(o Order, byKey map[name]Order) {
 func (r *Report) join(o Order, res Reservation) {
 	holds := res.Status == "reserved" || res.Status == "confirmed"
 	if holds && !maps.Equal(o.Lines, res.Lines) {
-		r.violation(5, o.OrderNo, "ordered %v, but %v is held", o.Lines, res.Lines)
+		r.violation(5, ofOrder(o.OrderNo, o.Lines), "ordered %v, but %v is held", o.Lines, res.Lines)
 	}
 	switch o.Status {
 	case pending:
 	case placed:
 		switch res.Status {
 		case "void":
-			r.violation(5, o.OrderNo, "is PLACED, but its reservation is a tombstone")
+			r.violation(5, ofOrder(o.OrderNo, o.Lines), "is PLACED, but its reservation is a tombstone")
 		case "confirmed", "released":
-			r.unsettled(5, o.OrderNo, "was PLACED when read, its reservation is %s", res.Status)
+			r.unsettled(5, ofOrder(o.OrderNo, o.Lines), "was PLACED when read, its reservation is %s", res.Status)
 		}
 	case paid:
 		if res.Status != "confirmed" {
-			r.unsettled(5, o.OrderNo, "is PAID, but its reservation is %s", res.Status)
+			r.unsettled(5, ofOrder(o.OrderNo, o.Lines), "is PAID, but its reservation is %s", res.Status)
 		}
 	default:
 		switch res.Status {
 		case "confirmed":
-			r.violation(5, o.OrderNo, "is %s, but its units count as sold", o.Status)
+			r.violation(5, ofOrder(o.OrderNo, o.Lines), "is %s, but its units count as sold", o.Status)
 		case "reserved":
-			r.unsettled(5, o.OrderNo, "is %s, but still holds its units", o.Status)
+			r.unsettled(5, ofOrder(o.OrderNo, o.Lines), "is %s, but still holds its units", o.Status)
 		}
 	}
 }
@@ -308,10 +300,10 @@ func (r *Report) orphan(res Reservation, started time.Time) {
 		return // a tombstone of an order that was never inserted holds nothing
 	}
 	if res.CreatedAt.After(started.Add(-graceForOrphans)) {
-		r.unsettled(5, res.OrderNo, "holds units, and its order was not seen yet")
+		r.unsettled(5, ofOrder(res.OrderNo, res.Lines), "holds units, and its order was not seen yet")
 		return
 	}
-	r.violation(5, res.OrderNo, "holds units without an order")
+	r.violation(5, ofOrder(res.OrderNo, res.Lines), "holds units without an order")
 }
 
 // lostOrders are the orders that losses of Redis name.
@@ -340,27 +332,12 @@ func (r *Report) withoutReservation(o Order, lost lostOrders) bool {
 	case o.Status != placed && o.Status != paid:
 		return false
 	case !lost.named[o.OrderNo] && !lost.reported:
-		r.unsettled(5, o.OrderNo, "is %s, inventory has no reservation, and Redis has just lost some", o.Status)
+		r.unsettled(5, ofOrder(o.OrderNo, o.Lines), "is %s, inventory has no reservation, and Redis has just lost some", o.Status)
 		return false
 	case !lost.named[o.OrderNo]:
-		r.violation(5, o.OrderNo, "is %s, but inventory has no reservation", o.Status)
+		r.violation(5, ofOrder(o.OrderNo, o.Lines), "is %s, but inventory has no reservation", o.Status)
 		return false
 	}
-	r.Lost = append(r.Lost, Violation{5, o.OrderNo, fmt.Sprintf("is %s, but Redis has lost its reservation of %v", o.Status, o.Lines)})
+	r.Lost = append(r.Lost, finding(5, ofOrder(o.OrderNo, o.Lines), "is %s, but Redis has lost its reservation of %v", o.Status, o.Lines))
 	return true
-}
-
-func (r *Report) violation(invariant int, subject, format string, args ...any) {
-	r.Violations = append(r.Violations, Violation{invariant, subject, fmt.Sprintf(format, args...)})
-}
-
-func (r *Report) unsettled(invariant int, subject, format string, args ...any) {
-	r.Unsettled = append(r.Unsettled, Violation{invariant, subject, fmt.Sprintf(format, args...)})
-}
-
-// Sort puts violations into the order in which people look at them: by invariant, then by subject.
-func Sort(vs []Violation) {
-	slices.SortStableFunc(vs, func(a, b Violation) int {
-		return cmp.Or(cmp.Compare(a.Invariant, b.Invariant), strings.Compare(a.Subject, b.Subject))
-	})
 }

@@ -95,6 +95,15 @@ func TestRun_namesPlantedViolation(t *testing.T) {
 		}, want: "~3 A"},
 		{name: "pending", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) { o[0].Status = "PENDING" }, want: "~7 1"},
 		{name: "unsettled", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) { o[1].Settled = false }, want: "~7 2"},
+		{name: "placed past its expiry", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[0].ExpiresAt = started.Add(-time.Millisecond)
+		}, want: "~7 1"},
+		{name: "placed before its expiry", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[0].ExpiresAt = started.Add(time.Second)
+		}, want: ""},
+		{name: "paid after its expiry", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[1].ExpiresAt = started.Add(-time.Hour)
+		}, want: ""},
 		{name: "unsent", plant: func([]check.SKU, []check.Order, []check.Reservation) {}, unsentNum: 2, want: "~7 outbox"},
 		{name: "placed on a tombstone", plant: func(_ []check.SKU, _ []check.Order, r []check.Reservation) { r[0].Status = "void" }, want: "5 1"},
 		{name: "placed but released", plant: func(_ []check.SKU, _ []check.Order, r []check.Reservation) { r[0].Status = "released" }, want: "~5 1"},

@@ -2,6 +2,9 @@
 import http from 'k6/http';
 import exec from 'k6/execution';
 import { sleep } from 'k6';
+import { findings, judge } from './verdict.js';
+
+export { judge };
 
 export const URL = (__ENV.URL || 'http://127.0.0.1:8080') + '/v1';
 
@@ -112,30 +115,22 @@ function follow(token, orderNo, end) {
   return 'undecided';
 }
 
-// audit returns the ledger entry of one SKU, and what Redis has lost for redis-lua, once no order is in flight, or after a while as it then is. Other SKUs do not
-// count: a run with a strategy that oversells must not spoil the next one.
+// audit returns the ledger entry of one SKU, what is found about it and its orders, and what Redis has lost for redis-lua:
+// once nothing of it is in flight, or after a while as it then is. What is still in flight then is a finding.
 export function audit(admin, sku, seconds) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
     const report = must(http.get(`${URL}/admin/audit`, Object.assign(json(admin), { timeout: '60s' })), 200);
     const entry = report.skus.find((s) => s.sku === sku);
     if (!entry) throw new Error(`the audit knows nothing of ${sku}`);
-    const pending = report.orders.PENDING || 0;
-    if ((pending === 0 && report.unsent === 0) || Date.now() > end) return { entry, pending, losses: report.losses || [], lost: (report.lost || []).length };
+    const { violations, unsettled } = findings(report, sku);
+    const rest = unsettled.length === 0 && report.unsent === 0;
+    if (rest || Date.now() > end) {
+      for (const f of violations.concat(unsettled).slice(0, 10)) console.error(`invariant ${f.invariant}: ${f.subject}: ${f.text}`);
+      return { entry, found: violations.length + unsettled.length, losses: report.losses || [], lost: (report.lost || []).length };
+    }
     sleep(0.5);
   }
-}
-
-// judge turns a ledger entry into the three figures that must be zero.
-export function judge(entry) {
-  const promised = entry.lines_reserved + entry.lines_confirmed;
-  return {
-    promised,
-    oversold: Math.max(0, promised - entry.inbound),
-    // The counters and the lines are written by different statements: a lost update shows as a difference.
-    mismatch: Math.abs(entry.inbound - entry.available - entry.reserved - entry.sold)
-      + Math.abs(entry.reserved - entry.lines_reserved) + Math.abs(entry.sold - entry.lines_confirmed),
-  };
 }
 
 // unique is different for every virtual user, iteration and run.

@@ -12,11 +12,15 @@ import (
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
 )
 
 const (
 	page   = 500
 	healed = 10 // of the newest healings that a report shows
+
+	maxLetters = 100             // of the messages that were given up
+	letterTime = 3 * time.Second // for reading them
 )
 
 // Inventory is what an audit reads of inventory-srv.
@@ -31,8 +35,13 @@ type HalfMessages struct {
 	LateAfter time.Duration // an older one is a finding
 }
 
+// Letters lists the messages that were given up. What it returns beside an error is what it could read.
+type Letters interface {
+	List(ctx context.Context, limit int) ([]orderapi.DeadLetter, error)
+}
+
 // Run reads orders first, then reservations, then the stock's ledger, and checks them against each other.
-func Run(ctx context.Context, s *store.Store, inventory Inventory, halves HalfMessages) (check.Report, error) {
+func Run(ctx context.Context, s *store.Store, inventory Inventory, halves HalfMessages, given Letters) (check.Report, error) {
 	started, err := s.Now(ctx)
 	if err != nil {
 		return check.Report{}, err
@@ -48,11 +57,24 @@ func Run(ctx context.Context, s *store.Store, inventory Inventory, halves HalfMe
 		return check.Report{}, err
 	}
 	return check.Run(check.Input{
-		Started: started, Messages: messages, Healed: healings,
+		Started: started, Messages: messages, Healed: healings, Letters: letters(ctx, given),
 		Orders:       orders(ctx, s),
 		Reservations: reservations(ctx, inventory),
 		Ledger:       func() (check.Ledger, error) { return ledger(ctx, inventory) },
 	})
+}
+
+// letters reads messages that were given up. A broker that is away must not keep the rest from being checked.
+func letters(ctx context.Context, given Letters) check.Letters {
+	ctx, cancel := context.WithTimeout(ctx, letterTime)
+	defer cancel()
+	var l check.Letters
+	found, err := given.List(ctx, maxLetters)
+	for _, d := range found {
+		l.Found = append(l.Found, check.Letter{Source: d.Source, Topic: d.Topic, Key: d.Key, Reason: d.Reason})
+	}
+	l.Err = err
+	return l
 }
 
 func healings(ctx context.Context, s *store.Store) ([]check.Healing, error) {
@@ -95,7 +117,7 @@ func convert(o order.Order) check.Order {
 	}
 	return check.Order{
 		OrderNo: o.OrderNo, User: o.UserID, Key: cmp.Or(o.IdempotencyKey, o.FreedKey),
-		Status: string(o.Status), Settled: !o.SettledAt.IsZero(), Lines: lines,
+		Status: string(o.Status), Settled: !o.SettledAt.IsZero(), Lines: lines, ExpiresAt: o.ExpiresAt,
 	}
 }
 

@@ -35,7 +35,8 @@ func New(s *store.Store, broker Broker, groups ...string) *Letters {
 	return &Letters{store: s, broker: broker, groups: groups}
 }
 
-// List returns up to limit dead letters, the outbox's first. Errors: those of the database, and mq.ErrUnavailable.
+// List returns up to limit dead letters, the outbox's first. Errors: those of the database, and mq.ErrUnavailable, beside which
+// it returns what it has found until then.
 func (l *Letters) List(ctx context.Context, limit int) ([]orderapi.DeadLetter, error) {
 	found, err := l.parked(ctx, limit)
 	if err != nil {
@@ -47,7 +48,7 @@ func (l *Letters) List(ctx context.Context, limit int) ([]orderapi.DeadLetter, e
 		}
 		dead, err := l.broker.DeadLetters(ctx, group, limit-len(found))
 		if err != nil {
-			return nil, err
+			return found, err
 		}
 		for _, d := range dead {
 			found = append(found, orderapi.DeadLetter{

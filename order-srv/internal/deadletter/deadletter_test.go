@@ -92,7 +92,10 @@ func TestLetters(t *testing.T) {
 		t.Errorf("an unknown source: %v", err)
 	}
 	b.down = true
-	if _, err := letters.List(t.Context(), 10); !errors.Is(err, mq.ErrUnavailable) {
-		t.Errorf("the broker is down: %v", err)
+	if err := db.Exec("UPDATE outbox SET retry_at = '9999-12-31', parked_at = NOW(6) WHERE event_id = 'e3'").Error; err != nil {
+		t.Fatal(err)
+	}
+	if found, err := letters.List(t.Context(), 10); !errors.Is(err, mq.ErrUnavailable) || len(found) != 1 {
+		t.Errorf("the broker is down: %+v, error %v; want what is parked", found, err)
 	}
 }
