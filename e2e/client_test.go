@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,21 @@ func (sh *shop) available(sku string) int64 {
 // place orders one unit.
 func (sh *shop) place(token, key, sku string) (answer, error) {
 	return sh.call(http.MethodPost, "/v1/orders", token, fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, sku), "Idempotency-Key", key)
+}
+
+// placeAdmitted is place by a client that obeys 429: it retries with the same key after the time that the answer names.
+func (sh *shop) placeAdmitted(token, key, sku string) (answer, error) {
+	for deadline := time.Now().Add(time.Minute); ; {
+		a, err := sh.place(token, key, sku)
+		if err != nil || a.Status != http.StatusTooManyRequests || time.Now().After(deadline) {
+			return a, err
+		}
+		seconds, err := strconv.Atoi(a.Header.Get("Retry-After"))
+		if err != nil {
+			return a, fmt.Errorf("a 429 without a Retry-After in seconds: %w", err)
+		}
+		time.Sleep(time.Duration(seconds) * time.Second)
+	}
 }
 
 func (sh *shop) mustPlace(token, key, sku string) orderapi.Order {

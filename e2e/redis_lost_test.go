@@ -105,7 +105,7 @@ func (sh *shop) buyAll(t *testing.T, sku string, buyers int) int64 {
 		token := sh.login(fmt.Sprintf("buyer-%d", b), "buyer")
 		wg.Go(func() {
 			for n := 0; time.Now().Before(end); {
-				a, err := sh.place(token, fmt.Sprintf("order-%d", n), sku)
+				a, err := sh.placeAdmitted(token, fmt.Sprintf("order-%d", n), sku)
 				switch {
 				case err != nil:
 					t.Errorf("place: %v", err)

@@ -184,12 +184,12 @@ func (w *writer) claim(ctx context.Context) error {
 		w.position = p
 		return err
 	}
-	was, readErr := w.cfg.Store.Position(ctx)
+	newest, readErr := w.cfg.Store.NewestFence(ctx)
 	if readErr != nil {
 		return readErr
 	}
-	if was.Fence >= w.token {
-		err = errors.Join(err, w.cfg.Locker.Raise(ctx, WriterKey, was.Fence))
+	if newest >= w.token {
+		err = errors.Join(err, w.cfg.Locker.Raise(ctx, WriterKey, newest))
 	}
 	return err
 }
