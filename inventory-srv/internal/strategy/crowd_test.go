@@ -34,11 +34,16 @@ type crowd struct {
 func newCrowd(t *testing.T) *crowd {
 	t.Helper()
 	w := newWorld(t)
-	return crowdOf(t, w, w.one.db)
+	return crowdWith(t, w, w.one.db, w.one.sent)
 }
 
 // crowdOf has the first instance work on db.
 func crowdOf(t *testing.T, w *world, db *gorm.DB) *crowd {
+	t.Helper()
+	return crowdWith(t, w, db, watch(t, db))
+}
+
+func crowdWith(t *testing.T, w *world, db *gorm.DB, sent *statements) *crowd {
 	t.Helper()
 	set, err := strategy.NewSet(groupCommit, true, strategy.Deps{
 		Ledger: store.New(db).Ledger(), Locker: w.one.locker, Log: quiet(), Registry: w.one.registry,
@@ -48,7 +53,7 @@ func crowdOf(t *testing.T, w *world, db *gorm.DB) *crowd {
 	}
 	t.Cleanup(func() { _ = set.Close() })
 	w.has(t, "BUSY", 1_000_000)
-	return &crowd{world: w, set: set, sent: watch(t, db)}
+	return &crowd{world: w, set: set, sent: sent}
 }
 
 // together makes the calls one flush, in their order, and returns when all have ended: an order that stands in the way

@@ -190,7 +190,7 @@ func TestRedisLua_GateDeadline(t *testing.T) {
 	hook := &afterwards{order: "ORDER"}
 	w.two.client.AddHook(hook)
 	set := w.two.set(t)
-	hold := watch(t, w.two.db).holdNext("SELECT r.sku, s.layout")
+	hold := w.two.sent.holdNext("SELECT r.sku, s.layout")
 	ctx := soon(t)
 	got := make(chan error, 1)
 	go func() {

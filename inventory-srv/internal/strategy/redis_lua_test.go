@@ -132,7 +132,7 @@ func TestRedisLua_WriterStopped(t *testing.T) {
 	ctx := soon(t)
 	reserve(ctx, t, set, "FIRST", 1)
 	w.settle(t)
-	hold := holdFollow(t, w)
+	hold := holdFollow(w)
 	reserve(ctx, t, set, "GONE", 5)
 	<-hold.reached
 	if err := w.redis.FlushAll(ctx).Err(); err != nil {
@@ -160,9 +160,8 @@ func TestRedisLua_WriterStopped(t *testing.T) {
 }
 
 // holdFollow stops the first instance's writer when it is about to apply entries.
-func holdFollow(t *testing.T, w *world) *hold {
-	t.Helper()
-	return watch(t, w.one.db).holdNext("SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1 FOR UPDATE")
+func holdFollow(w *world) *hold {
+	return w.one.sent.holdNext("SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1 FOR UPDATE")
 }
 
 // reserveWhenOpen asks again for as long as Redis is shut.

@@ -35,6 +35,7 @@ const patience = 60 * time.Second
 type instance struct {
 	db        *gorm.DB
 	deadlocks *atomic.Int64 // that its statements met
+	sent      *statements   // hooked in before the replica works: gorm takes no callback while it runs statements
 	store     *store.Store
 	client    redis.UniversalClient // the locker's
 	locker    strategy.Locker
@@ -211,7 +212,7 @@ func newInstance(t *testing.T, dsn string, client redis.UniversalClient, options
 		_ = client.Close()
 	})
 	return instance{
-		db: db, deadlocks: countDeadlocks(t, db), store: store.New(db), client: client, locker: locker, nodes: nodes, registry: prometheus.NewRegistry(),
+		db: db, deadlocks: countDeadlocks(t, db), sent: watch(t, db), store: store.New(db), client: client, locker: locker, nodes: nodes, registry: prometheus.NewRegistry(),
 	}
 }
 

@@ -224,7 +224,7 @@ func (s *Store) Sent(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if _, err := s.exec(ctx, "UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), retry_at = NULL, parked_at = NULL WHERE id IN ?", ids); err != nil {
+	if _, err := s.exec(ctx, "UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), attempts = attempts + 1, retry_at = NULL, parked_at = NULL WHERE id IN ?", ids); err != nil {
 		return fmt.Errorf("mark as sent: %w", err)
 	}
 	return nil
