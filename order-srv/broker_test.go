@@ -118,7 +118,7 @@ func deadLetters(t *testing.T, dsn, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer database.Close(db) //nolint:errcheck // of a test
+	defer database.Close(db)
 	err = db.Exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, created_at)
 		VALUES ('bad', ?, 1, 'BAD', '{"orders":[]}', UTC_TIMESTAMP(6))`, orderapi.TopicOrderTimeout).Error
 	if err != nil {

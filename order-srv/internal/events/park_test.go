@@ -19,6 +19,7 @@ import (
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
 )
 
@@ -80,7 +81,9 @@ func paidOrders(t *testing.T, s *store.Store, db *gorm.DB, n int) map[string]boo
 		pay(t, s, no)
 		orders[no] = true
 	}
-	if err := db.Exec("UPDATE outbox SET shard = 3").Error; err != nil {
+	// A running relay may lock the same rows: InTx repeats a deadlock.
+	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { return tx.Exec("UPDATE outbox SET shard = 3 WHERE shard <> 3").Error })
+	if err != nil {
 		t.Fatal(err)
 	}
 	return orders
