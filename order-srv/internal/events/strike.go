@@ -17,7 +17,7 @@ func (r *Relay) judge(ctx context.Context, m store.Outgoing, err error, d *drain
 	if !invalid {
 		d.inRow++
 	}
-	f.Strike = invalid || m.Attempts > 0 && r.sent.byOther(m.Topic, m.ShardKey, m.Failed+time.Since(d.read))
+	f.Strike = invalid || m.Failed > 0 && r.sent.byOther(m.Topic, m.ShardKey, m.Failed+time.Since(d.read))
 	if f.Strike {
 		f.Pause = r.Pause * time.Duration(min(longest, 1<<min(m.Strikes, 20)))
 		f.Park = m.Strikes+1 >= parkAfter

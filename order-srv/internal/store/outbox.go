@@ -67,9 +67,9 @@ type Outgoing struct {
 	EventID, Topic, ShardKey, Payload, RequestID string
 	DeliverAt                                    time.Time // zero: at once
 
-	Attempts int           // those that failed
-	Strikes  int           // those of them that were the message's own fault
-	Failed   time.Duration // since the last of them; 0 when there was none
+	Attempts int
+	Strikes  int           // failed attempts that were the message's own fault
+	Failed   time.Duration // since the last failed attempt; 0 when there was none
 }
 
 // Claim leases a shard that has unsent messages and that nobody holds; ok is false when there is none. Only who holds the
