@@ -13,8 +13,8 @@ import (
 const (
 	requestPull = 11
 
-	// resentSuffix ends the name of a group that has no consumers. Its offset in the dead-letter topic of a consumer group says
-	// how many of the dead letters were sent again.
+	// resentSuffix ends the name of a group that has no consumers. Its offset in the dead-letter topic of a consumer
+	// group says how many of the dead letters were sent again.
 	resentSuffix = "-resent"
 
 	pullFilter = 4  // sysFlag of a pull: the request has a filter; it does not wait and commits nothing
@@ -32,9 +32,9 @@ type DeadLetter struct {
 	DeadAt  time.Time // by the broker's clock
 }
 
-// DeadLetters returns up to limit dead letters of a consumer group that were not sent again, the oldest of each broker first.
-// It reads without consuming, so that a later call returns them again. It finds those of the broker's present store, for as
-// long as the broker keeps them. The error is [ErrUnavailable].
+// DeadLetters returns up to limit dead letters of a consumer group that were not sent again, the oldest of each
+// broker first. It reads without consuming, so that a later call returns them again. It finds those of the broker's
+// present store, for as long as the broker keeps them. The error is [ErrUnavailable].
 func (b *Bus) DeadLetters(ctx context.Context, group string, limit int) ([]DeadLetter, error) {
 	var found []DeadLetter
 	err := b.deadLetters(ctx, group, func(w *wire, topic, resent string) error {
@@ -48,9 +48,9 @@ func (b *Bus) DeadLetters(ctx context.Context, group string, limit int) ([]DeadL
 	return found, err
 }
 
-// ResendDeadLetters sends up to limit dead letters of a consumer group to the topic that they came from, the oldest of each
-// broker first, and returns how many. All consumer groups of that topic receive them. A failure ends the call; the letters
-// that were sent by then are not sent by the next one. After a crash some may be sent twice.
+// ResendDeadLetters sends up to limit dead letters of a consumer group to the topic that they came from, the oldest
+// of each broker first, and returns how many. All consumer groups of that topic receive them. A failure ends the
+// call; the letters that were sent by then are not sent by the next one. After a crash some may be sent twice.
 func (b *Bus) ResendDeadLetters(ctx context.Context, group string, limit int) (sent int, err error) {
 	err = b.deadLetters(ctx, group, func(w *wire, topic, resent string) error {
 		page, err := b.unsentAgain(ctx, w, topic, resent, limit-sent)
@@ -75,7 +75,8 @@ func (b *Bus) ResendDeadLetters(ctx context.Context, group string, limit int) (s
 	return sent, err
 }
 
-// deadLetters calls f for each broker with the names of the group's dead-letter topic and of the group that holds the mark.
+// deadLetters calls f for each broker with the names of the group's dead-letter topic and of the group that holds the
+// mark.
 func (b *Bus) deadLetters(ctx context.Context, group string, f func(w *wire, topic, resent string) error) error {
 	store := b.store.Load()
 	if store == 0 {

@@ -1,5 +1,5 @@
-// Package deadletter lists the messages that were given up, and has them sent again: those of the outbox, which the relay
-// parked, and those of the broker, which a consumer gave up.
+// Package deadletter lists the messages that were given up, and has them sent again: those of the outbox, which the
+// relay parked, and those of the broker, which a consumer gave up.
 package deadletter
 
 import (
@@ -35,8 +35,8 @@ func New(s *store.Store, broker Broker, groups ...string) *Letters {
 	return &Letters{store: s, broker: broker, groups: groups}
 }
 
-// List returns up to limit dead letters, the outbox's first. Errors: those of the database, and mq.ErrUnavailable, beside which
-// it returns what it has found until then.
+// List returns up to limit dead letters, the outbox's first. Errors: those of the database, and mq.ErrUnavailable,
+// beside which it returns what it has found until then.
 func (l *Letters) List(ctx context.Context, limit int) ([]orderapi.DeadLetter, error) {
 	found, err := l.parked(ctx, limit)
 	if err != nil {

@@ -165,7 +165,8 @@ func TestRelay_unsendable(t *testing.T) {
 	}
 }
 
-// TestRelay_outage: a broker that takes nothing, or nothing of one topic, has no message parked, however often each failed.
+// TestRelay_outage: a broker that takes nothing, or nothing of one topic, has no message parked, however often each
+// failed.
 func TestRelay_outage(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]func(mq.Message) bool{

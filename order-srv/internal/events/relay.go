@@ -31,8 +31,8 @@ const (
 	// outage is how many messages in a row fail before the relay takes the broker for down and leaves the shard.
 	outage = 3
 
-	// parkAfter is how many strikes have a message parked. With firstPause they take more than two minutes, longer than a
-	// broker's failover.
+	// parkAfter is how many strikes have a message parked. With firstPause they take more than two minutes, longer
+	// than a broker's failover.
 	parkAfter  = 10
 	firstPause = 500 * time.Millisecond // of a message after its first failure, doubling
 	longest    = 128                    // pauses: the longest after strikes
@@ -44,10 +44,10 @@ const (
 // never overtake each other. A message is sent again when we die between sending and marking: at least once, never not
 // at all.
 //
-// A message that the broker does not take is set aside for a while, and the younger ones of its key with it; other keys
-// go on. A failure is a strike against the message when the message is invalid, or when messages of other keys were sent
-// to its topic since its last attempt: then the broker is not at fault. A message with parkAfter strikes is parked until
-// an operator has it sent again.
+// A message that the broker does not take is set aside for a while, and the younger ones of its key with it; other
+// keys go on. A failure is a strike against the message when the message is invalid, or when messages of other keys
+// were sent to its topic since its last attempt: then the broker is not at fault. A message with parkAfter strikes is
+// parked until an operator has it sent again.
 type Relay struct {
 	RelayConfig
 	sent successes
@@ -129,8 +129,8 @@ func (r *Relay) shard(ctx context.Context) (worked bool, err error) {
 	return true, err
 }
 
-// drain sends batches until the shard has nothing that may be sent now. clean is false when the relay leaves messages that
-// it could try.
+// drain sends batches until the shard has nothing that may be sent now. clean is false when the relay leaves messages
+// that it could try.
 func (r *Relay) drain(ctx context.Context, h *hold) (clean bool, err error) {
 	for {
 		if err := r.renew(ctx, h); err != nil {

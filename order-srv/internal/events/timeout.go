@@ -19,8 +19,8 @@ const (
 	// headerEarly counts how often an order-timeout came early and was sent again.
 	headerEarly = "early"
 
-	// maxEarly bounds that. One round is normal: the broker delays by 72 h at most. A second is left for clocks that differ by
-	// a moment. When the broker's clock is far ahead of ours, every further round would begin at once.
+	// maxEarly bounds that. One round is normal: the broker delays by 72 h at most. A second is left for clocks that
+	// differ by a moment. When the broker's clock is far ahead of ours, every further round would begin at once.
 	maxEarly = 3
 
 	// earlyPause is the least delay of a message that is sent again, as the time left may be a microsecond.
@@ -30,9 +30,9 @@ const (
 // GroupTimeout is the consumer group of order-timeout.
 const GroupTimeout = "order-timeout"
 
-// Timeout handles order-timeout: each order's row decides whether it expires. The timeout of an order whose time has not
-// come by the database's clock is sent again through send, as the broker's own retries are numbered and the last one would
-// be a dead letter. After maxEarly rounds it is dropped, and the sweeper expires the order.
+// Timeout handles order-timeout: each order's row decides whether it expires. The timeout of an order whose time has
+// not come by the database's clock is sent again through send, as the broker's own retries are numbered and the last
+// one would be a dead letter. After maxEarly rounds it is dropped, and the sweeper expires the order.
 func Timeout(s *store.Store, send mq.Producer, log *slog.Logger) mq.Handler {
 	t := &timeouts{store: s, send: send, log: log}
 	return func(ctx context.Context, m mq.Message) error {

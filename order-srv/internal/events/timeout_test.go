@@ -81,8 +81,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestTimeout_brokerAhead: the broker's clock is so far ahead that a delayed message comes at once. The handler does not
-// send it for ever: the sweeper expires the order.
+// TestTimeout_brokerAhead: the broker's clock is so far ahead that a delayed message comes at once. The handler does
+// not send it for ever: the sweeper expires the order.
 func TestTimeout_brokerAhead(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)

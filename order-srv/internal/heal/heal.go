@@ -66,10 +66,10 @@ func New(s *store.Store, inventory Inventory, t Timers, log *slog.Logger, healed
 	}
 }
 
-// Reconcile asks inventory about orders that have ended. Where inventory agrees, the order is settled; where it does not
-// and messages have had their time, inventory is told. A pass begins where the last one stopped, and a batch that fails
-// comes again only after all others. The error joins what went wrong; an order that fails is set aside and does not delay
-// the others. Reconcile must not run twice at the same time on one healer.
+// Reconcile asks inventory about orders that have ended. Where inventory agrees, the order is settled; where it does
+// not and messages have had their time, inventory is told. A pass begins where the last one stopped, and a batch that
+// fails comes again only after all others. The error joins what went wrong; an order that fails is set aside and does
+// not delay the others. Reconcile must not run twice at the same time on one healer.
 func (h *Healer) Reconcile(ctx context.Context) error {
 	acting, begin, wrapped := time.Now().Add(actTime), h.after, h.after == ""
 	var errs []error
@@ -202,8 +202,8 @@ func (h *Healer) alarm(ctx context.Context, orderNo string, status order.Status)
 	return errBeyondHealing
 }
 
-// Run repeats Sweep, Reconcile and ReleaseUnknown until ctx is done, each in a loop of its own: an inventory that does not
-// answer delays none that does not need it.
+// Run repeats Sweep, Reconcile and ReleaseUnknown until ctx is done, each in a loop of its own: an inventory that
+// does not answer delays none that does not need it.
 func (h *Healer) Run(ctx context.Context) {
 	every := max(100*time.Millisecond, min(h.timers.SettleAfter, h.timers.SweepAfter)/2)
 	var running sync.WaitGroup

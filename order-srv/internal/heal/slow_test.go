@@ -123,7 +123,8 @@ func TestHealer_Reconcile_slowOrders(t *testing.T) {
 	}
 }
 
-// TestHealer_Reconcile_slowQuestion: a batch about which inventory does not answer does not keep the healer from the next.
+// TestHealer_Reconcile_slowQuestion: a batch about which inventory does not answer does not keep the healer from the
+// next.
 func TestHealer_Reconcile_slowQuestion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -14,9 +14,9 @@ import (
 // transaction holds one of the rows.
 const abandonTime = 5 * time.Second
 
-// Sweep ends orders that nothing else ended: it abandons old PENDING ones and expires overdue PLACED ones. The error joins
-// what went wrong; an order that fails is set aside and does not delay the others. Sweep must not run twice at the same
-// time on one healer.
+// Sweep ends orders that nothing else ended: it abandons old PENDING ones and expires overdue PLACED ones. The error
+// joins what went wrong; an order that fails is set aside and does not delay the others. Sweep must not run twice at
+// the same time on one healer.
 func (h *Healer) Sweep(ctx context.Context) error {
 	return errors.Join(h.abandon(ctx), h.expire(ctx))
 }

@@ -72,10 +72,11 @@ type Outgoing struct {
 	Failed   time.Duration // since the last failed attempt; 0 when there was none
 }
 
-// Claim leases a shard that has unsent messages and that nobody holds; ok is false when there is none. Only who holds the
-// lease sends the shard's messages, so replicas share the work and keep each order's messages in order. Shards that
-// another relay is just claiming are skipped, not waited for. owner must be new for each claim. A shard whose lease ran
-// out without being given up belonged to a relay that died; whose messages it had may be sent twice, which is noted.
+// Claim leases a shard that has unsent messages and that nobody holds; ok is false when there is none. Only who holds
+// the lease sends the shard's messages, so replicas share the work and keep each order's messages in order. Shards
+// that another relay is just claiming are skipped, not waited for. owner must be new for each claim. A shard whose
+// lease ran out without being given up belonged to a relay that died; whose messages it had may be sent twice, which
+// is noted.
 func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (shard int, ok bool, err error) {
 	busy, err := s.busyShards(ctx)
 	if err != nil || len(busy) == 0 {
@@ -189,9 +190,10 @@ const outgoingColumns = `id, event_id, topic, shard_key, payload, request_id, de
 // maxRetries is how many messages that failed before Unsent returns beside the others.
 const maxRetries = 64
 
-// Unsent returns messages of a shard that may be sent now: up to limit of keys without a failed message, in the order in
-// which they are to be sent, and behind them up to maxRetries failed ones whose time to retry has come. The younger
-// messages of such a key follow once it has been sent. So messages that fail again and again keep no other from its turn.
+// Unsent returns messages of a shard that may be sent now: up to limit of keys without a failed message, in the order
+// in which they are to be sent, and behind them up to maxRetries failed ones whose time to retry has come. The
+// younger messages of such a key follow once it has been sent. So messages that fail again and again keep no other
+// from its turn.
 func (s *Store) Unsent(ctx context.Context, shard, limit int) ([]Outgoing, error) {
 	db := s.db.WithContext(ctx)
 	var fresh, retries []outgoing

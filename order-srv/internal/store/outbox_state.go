@@ -8,9 +8,9 @@ import (
 	"holdfast/pkg/database"
 )
 
-// OutboxState returns how many messages the outbox has to send and the age of the oldest, 0 without any. A message that is to
-// be delivered later is sent at once like the others: the broker keeps it. A parked message does not count, the younger ones
-// of its key do.
+// OutboxState returns how many messages the outbox has to send and the age of the oldest, 0 without any. A message
+// that is to be delivered later is sent at once like the others: the broker keeps it. A parked message does not
+// count, the younger ones of its key do.
 func (s *Store) OutboxState(ctx context.Context) (unsent int, oldest time.Duration, err error) {
 	var micros int64
 	// The inner queries read indexes alone, the outer one a single row.

@@ -54,8 +54,8 @@ func (s *Store) ParkedCount(ctx context.Context) (n int, err error) {
 	return n, database.Fault(err)
 }
 
-// ResendParked hands the oldest parked messages, up to limit, back to the relay and returns how many. The younger messages
-// of their keys follow them.
+// ResendParked hands the oldest parked messages, up to limit, back to the relay and returns how many. The younger
+// messages of their keys follow them.
 func (s *Store) ResendParked(ctx context.Context, limit int) (n int, err error) {
 	affected, err := s.exec(ctx, "UPDATE outbox SET retry_at = NULL, parked_at = NULL, strikes = 0 WHERE "+isParked+" ORDER BY id LIMIT ?", limit)
 	if err != nil {

@@ -46,8 +46,8 @@ func (s *Store) ReportSold(ctx context.Context, orderNo string) (first bool, err
 	return s.note(ctx, orderNo, deedReportedSold)
 }
 
-// NoteReleased notes that the reconciler released units that no order had. first is true for the first note of the order,
-// by any replica.
+// NoteReleased notes that the reconciler released units that no order had. first is true for the first note of the
+// order, by any replica.
 func (s *Store) NoteReleased(ctx context.Context, orderNo string) (first bool, err error) {
 	return s.note(ctx, orderNo, deedUnknown)
 }
