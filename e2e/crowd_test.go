@@ -31,7 +31,6 @@ type crowd struct {
 const (
 	boughtUnit = "placed"      // 201
 	soldOut    = "refused"     // 409 out_of_stock
-	abandoned  = "abandoned"   // 409 order_ended: its placing died, and whatever it held goes back
 	undecided  = "no decision" // ran out of patience, which fails the test
 )
 
@@ -39,7 +38,7 @@ const (
 type purchase struct {
 	token, key string
 	result     string
-	orderNo    string // of a placed one
+	orderNo    string // of a placed one, or of a refused one that names its order
 }
 
 // buyerPatience is how long a buyer asks. It is more than the shop takes to abandon an order and to find that out.
@@ -101,13 +100,11 @@ func (c *crowd) ask(ctx context.Context, p *purchase, gateway *service) (decided
 		c.placed.Add(1)
 		return true
 	case err == nil && a.Status == http.StatusConflict && code == "out_of_stock":
-		p.result = soldOut
+		p.result, p.orderNo = soldOut, a.problemOrder()
 		c.refused.Add(1)
 		return true
-	case err == nil && a.Status == http.StatusConflict && code == "order_ended":
-		p.result = abandoned
+	case err == nil && a.Status == http.StatusConflict && code == "order_ended": // abandoned, which frees its key
 		c.ended.Add(1)
-		return true
 	case err == nil && a.Status != http.StatusAccepted && a.Status != http.StatusTooManyRequests && a.Status < http.StatusInternalServerError:
 		c.sh.tb.Errorf("buyer %s got an answer that nobody expects: %d %s", p.key, a.Status, a.Body)
 	}
@@ -123,6 +120,19 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
+}
+
+// problemOrder is the number of the order that a problem is about; empty without an order.
+func (a answer) problemOrder() string {
+	var p struct {
+		Details struct {
+			OrderNo string `json:"order_no"`
+		} `json:"details"`
+	}
+	if err := json.Unmarshal(a.Body, &p); err != nil {
+		return ""
+	}
+	return p.Details.OrderNo
 }
 
 // ambiguous reports what a problem says of itself.
