@@ -43,14 +43,14 @@ status: build ## show what runs
 	@case $$(deploy/way) in docker) docker compose ps && $(BIN) status ;; native) $(BIN) status ;; esac
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) -skip '$(ALONE)' ./... \
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) -skip '$(ALONE)' ./... \
 	-- $(TEST_FLAGS) ./pkg/mq/... ./order-srv \
 	-- $(TEST_FLAGS) -run '$(ALONE)' ./e2e \
 	-- HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
-	@$(BIN) env --private -- $(GO) run ./internal/testrun $(TEST_FLAGS) -skip '$(ALONE)' ./pkg/database/... ./inventory-srv/... ./order-srv/... ./e2e/...
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(TEST_FLAGS) -skip '$(ALONE)' ./pkg/database/... ./inventory-srv/... ./order-srv/... ./e2e/...
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
@@ -63,7 +63,7 @@ storm-test: build ## 20,000 half messages left undecided, two replicas to decide
 	@$(BIN) env --private -- env HOLDFAST_HALF_MESSAGES=20000 $(GO) test -count=1 -v -run 'TestCheckBackStorm$$' ./order-srv
 
 soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
-	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./pkg/lock/internal/ladder
+	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./internal/dev/ladder
 
 compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
 	@deploy/compose-test
@@ -92,7 +92,7 @@ overload: build ## offer up to 10 times the capacity of the shop that is up, or 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
-	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run --build-tags crashpoint ./internal/crash
+	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run --build-tags crashpoint ./pkg/crash
 	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 
 fmt: ## format the code

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"holdfast/internal/compare"
+	"holdfast/internal/lab/compare"
 )
 
 // A table in a page stands between the command that made it and an end mark.

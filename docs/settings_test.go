@@ -165,12 +165,12 @@ func TestRunning_listsToolVariables(t *testing.T) {
 	}
 }
 
-// toolVariables are the variables that the command line, internal/stack and dbtest read, but for those of services that it
+// toolVariables are the variables that the command line, internal/dev/stack and dbtest read, but for those of services that it
 // sets or hands on.
 func toolVariables(t *testing.T) []string {
 	t.Helper()
 	found := map[string]bool{}
-	for _, dir := range []string{"../cmd/holdfast", "../internal/stack", "../pkg/database/dbtest"} {
+	for _, dir := range []string{"../cmd/holdfast", "../internal/dev/stack", "../internal/dev/dbtest"} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/check"
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 )
 

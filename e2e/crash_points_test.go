@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"testing"
 
-	"holdfast/internal/crash"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
 )
 
 // pointRows are those in which a service dies at a crash point.

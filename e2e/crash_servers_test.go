@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/crash"
-	"holdfast/internal/stack"
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
 )
 
 // serverRows are those in which a server dies, or a service stands still.

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/crash"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
 )
 
 // patience is how long a crash test waits for anything: other tests may fill the machine meanwhile, and an ordered queue

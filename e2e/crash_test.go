@@ -11,8 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"holdfast/internal/stack"
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/mq/devbroker"
 )
 

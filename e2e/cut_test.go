@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/tcpproxy"
 )
 
 // TestDependencyCut cuts each dependency in turn: orders get a clear 503 within the deadline, readiness names exactly the

@@ -8,8 +8,8 @@ import (
 	"regexp"
 	"time"
 
-	"holdfast/internal/check"
-	"holdfast/internal/check/history"
+	"holdfast/internal/lab/history"
+	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 )
 

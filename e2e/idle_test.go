@@ -3,7 +3,7 @@ package e2e_test
 import (
 	"testing"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
 )
 
 // TestIdleMemory holds each service to what fits beside everything else on a learner's laptop.

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"testing"
 
-	"holdfast/internal/crash"
-	"holdfast/pkg/database/dbtest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/pkg/crash"
 	schema "holdfast/sql"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/order-srv/orderapi"
 )
 

@@ -19,9 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/check/history"
-	"holdfast/internal/stack"
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/lab/history"
 )
 
 // shop is the three services running as processes on fresh databases and a namespace of their own.

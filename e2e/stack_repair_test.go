@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/stack"
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
 )
 
 // TestStackRepair kills the broker of a running stack, deletes its store, and lets Up repair it, twice. The first time Up

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"

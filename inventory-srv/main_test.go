@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/stack"
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/tcpproxy"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/config"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
 )

@@ -13,14 +13,14 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"holdfast/internal/stack"
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/mqtest"
 )

@@ -9,11 +9,11 @@ import (
 	"sync"
 	"testing"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/config"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/web"
 )
 

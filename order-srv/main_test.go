@@ -14,12 +14,12 @@ import (
 	"time"
 
 	"holdfast/deploy/rocketmq"
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/config"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/web"
 )
 

@@ -18,11 +18,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	"gorm.io/gorm"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/mqtest"
 	"holdfast/sql"

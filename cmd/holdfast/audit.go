@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"holdfast/internal/check"
+	"holdfast/order-srv/check"
 )
 
 type auditCmd struct {

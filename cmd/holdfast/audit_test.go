@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"holdfast/internal/check"
+	"holdfast/order-srv/check"
 )
 
 // gateway answers audits with these reports, one after the other and the last one for ever. A nil report is a 503.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"holdfast/internal/compare"
+	"holdfast/internal/lab/compare"
 )
 
 type compareCmd struct {

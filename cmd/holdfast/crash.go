@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"holdfast/internal/check"
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
+	"holdfast/order-srv/check"
 )
 
 // whatNext says how to go on after up: with the shop, or with the crash point that was armed or has been reached.

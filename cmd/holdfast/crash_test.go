@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/check"
-	"holdfast/internal/crash"
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
+	"holdfast/order-srv/check"
+	"holdfast/pkg/crash"
 )
 
 // stackDir holds the state of a stack whose order-srv is gone, with a crash point armed, or none for "". reached are

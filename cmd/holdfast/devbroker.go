@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
 )
 
 type devbrokerCmd struct {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
 )
 
 type envCmd struct {

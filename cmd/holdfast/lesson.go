@@ -12,8 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/lesson"
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/lab/lesson"
 	"holdfast/pkg/telemetry"
 )
 

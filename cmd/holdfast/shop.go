@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"holdfast/internal/check"
+	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
 )

@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
 )
 
 // rateTime is how long questions are counted for their rate.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/check"
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
+	"holdfast/order-srv/check"
 )
 
 // TestPrintRates adds up the replicas and takes the rate of questions from two looks.

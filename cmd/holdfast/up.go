@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"holdfast/internal/crash"
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
+	"holdfast/pkg/crash"
 )
 
 // upTimeout covers a first start: packages and jars are fetched.

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/inventory-srv/inventorylab"
-	"holdfast/pkg/database/dbtest"
 )
 
 // cellTime is how long one strategy is measured at a time. Short cells that alternate share the moods of the machine.

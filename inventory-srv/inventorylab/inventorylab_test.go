@@ -8,10 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/inventory-srv/inventorylab"
-	"holdfast/pkg/database/dbtest"
 )
 
 // TestLab has two instances of each strategy share a stock.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/check"
+	"holdfast/order-srv/check"
 )
 
 // findings has verdict.js judge a report and returns the numbers of violations and of unsettled findings.

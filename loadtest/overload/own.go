@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
 )
 
 // logSizes prints how large the services' logs are: they must not grow with the load.

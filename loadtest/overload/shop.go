@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"holdfast/internal/check"
+	"holdfast/order-srv/check"
 )
 
 const (

@@ -5,7 +5,7 @@ package orderapi
 import (
 	"time"
 
-	"holdfast/internal/check"
+	"holdfast/order-srv/check"
 	"holdfast/order-srv/internal/order"
 )
 

@@ -11,8 +11,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 )
 
 // patience is how long a test waits for something that should happen soon.

@@ -7,8 +7,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 )
 
 // Replicas start at once, and the migration takes longer than the server lets other sessions be silent.

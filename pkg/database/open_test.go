@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 )
 

@@ -7,8 +7,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 )
 

@@ -10,9 +10,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
-	"holdfast/pkg/database/dbtest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/tcpproxy"
 	"holdfast/pkg/lock"
 	"holdfast/pkg/lock/locktest"
 )

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/tcpproxy"
 	"holdfast/pkg/lock"
 )
 

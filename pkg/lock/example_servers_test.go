@@ -11,8 +11,8 @@ import (
 	_ "github.com/go-sql-driver/mysql" // the driver of the examples' stock
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/pkg/database/dbtest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/lock"
 )
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 )
 
 // BenchmarkFairness lets several processes (Lockers with connections of their own) want one key for ever, four callers in

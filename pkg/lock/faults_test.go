@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/tcpproxy"
 	"holdfast/pkg/lock"
 )
 

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/lock"
 )
 

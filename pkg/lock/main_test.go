@@ -20,5 +20,5 @@ func TestMain(m *testing.M) {
 		fmt.Println("examples skipped: they need Redis and MySQL; -short runs without servers")
 	}
 	// The shared servers live as long as this process; one goroutine for each waits for its end.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("holdfast/internal/stack.watch.func1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("holdfast/internal/dev/stack.watch.func1"))
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/lock"
 )
 

@@ -6,8 +6,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/internal/dev/ladder"
 	"holdfast/pkg/lock"
-	"holdfast/pkg/lock/internal/ladder"
 )
 
 func mutant(m lock.Mutation) ladder.Subject {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"holdfast/internal/tcpproxy"
-	"holdfast/pkg/database/dbtest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/tcpproxy"
 	"holdfast/pkg/lock"
 )
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack"
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/lock"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
 	"holdfast/pkg/lock"
 )
 

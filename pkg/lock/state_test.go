@@ -11,7 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/lock"
 )
 

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/lock"
 )
 

@@ -3,7 +3,7 @@ package mq_test
 import (
 	"testing"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/mq/mqtest"
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/google/go-cmp/cmp"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/mqtest"

@@ -10,7 +10,7 @@ import (
 	"os/signal"
 	"time"
 
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
 )
 
 func main() {

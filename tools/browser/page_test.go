@@ -12,8 +12,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"holdfast/internal/compare"
-	"holdfast/internal/stack"
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/lab/compare"
 )
 
 // TestComparePage opens the comparison's page: no script fails, a curve is drawn for each kind of load, the tables say what

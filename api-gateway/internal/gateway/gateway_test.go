@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"holdfast/internal/check"
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/web"

@@ -16,10 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"holdfast/internal/crash"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/telemetry"

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"testing"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/store"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/sql"
 )
 

@@ -7,8 +7,8 @@ import (
 
 	"gorm.io/gorm"
 
-	"holdfast/internal/crash"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 )

@@ -12,9 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 	"holdfast/sql"
 )

@@ -14,10 +14,10 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 )
 
 const groupCommit = "group-commit"

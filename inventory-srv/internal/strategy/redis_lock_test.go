@@ -8,8 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/tcpproxy"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"

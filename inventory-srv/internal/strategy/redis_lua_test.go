@@ -10,12 +10,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/lock"
 )

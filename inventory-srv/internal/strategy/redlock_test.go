@@ -6,8 +6,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/stack/stacktest"
-	"holdfast/internal/tcpproxy"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/tcpproxy"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"

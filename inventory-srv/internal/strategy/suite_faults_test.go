@@ -3,7 +3,7 @@ package strategy_test
 import (
 	"testing"
 
-	"holdfast/pkg/database/dbtest"
+	"holdfast/internal/dev/dbtest"
 )
 
 // testKilledInTransaction has the connection end when everything but the lines is written: whatever was done is undone, and

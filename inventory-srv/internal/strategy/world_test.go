@@ -17,13 +17,13 @@ import (
 	"github.com/redis/go-redis/v9"
 	"gorm.io/gorm"
 
-	"holdfast/internal/stack/stacktest"
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/lock"
 	"holdfast/sql"
 )

@@ -8,8 +8,8 @@ import (
 	"iter"
 	"time"
 
-	"holdfast/internal/check"
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/check"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"

@@ -9,13 +9,13 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"holdfast/internal/check"
+	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/check"
 	"holdfast/order-srv/internal/audit"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/sql"
 )
 

@@ -8,10 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/deadletter"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/mq"
 	"holdfast/sql"
 )

@@ -12,8 +12,8 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"holdfast/internal/crash"
 	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/telemetry"
 )

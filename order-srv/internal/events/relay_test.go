@@ -14,12 +14,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/telemetry"
 	"holdfast/sql"

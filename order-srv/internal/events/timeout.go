@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"holdfast/internal/crash"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/mq"
 )
 

@@ -13,10 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/sql"

@@ -7,11 +7,11 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"holdfast/internal/crash"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 )

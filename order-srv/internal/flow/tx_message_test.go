@@ -10,12 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/sql"

@@ -13,12 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/heal"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/sql"
 )
 

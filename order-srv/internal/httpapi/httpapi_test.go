@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/flow/flowtest"
@@ -18,7 +19,6 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/pkg/web"
 	"holdfast/sql"
 )

@@ -8,9 +8,9 @@ import (
 	"github.com/oklog/ulid/v2"
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/sql"
 )
 

@@ -7,9 +7,9 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/database"
-	"holdfast/pkg/database/dbtest"
 	"holdfast/sql"
 )
 

@@ -1,0 +1,146 @@
+// Package dbtest gives each test a fresh, migrated database on a real server: HOLDFAST_MYSQL, or a private server that
+// is started once for the test process and dies with it. It knows no service: the schema is the caller's.
+package dbtest
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/pkg/database"
+)
+
+// startTimeout bounds the start of the server on a busy machine, an installation included.
+const startTimeout = 3 * time.Minute
+
+// server is a running server.
+type server struct{ dsn, name, version string }
+
+//nolint:gochecknoglobals // one server for each test process is the point; it is written once
+var shared = sync.OnceValues(func() (server, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if dsn := os.Getenv("HOLDFAST_MYSQL"); dsn != "" {
+		return describe(ctx, dsn)
+	}
+	m, err := stack.StartMySQL(ctx, stack.Options{Tie: true})
+	if err != nil {
+		return server{}, err
+	}
+	return server{dsn: m.AdminDSN(), name: m.Name, version: m.Version}, nil
+})
+
+func describe(ctx context.Context, dsn string) (server, error) {
+	s := server{dsn: dsn, name: "MySQL"}
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		return s, err
+	}
+	defer db.Close() //nolint:errcheck // nothing was written
+	err = db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&s.version)
+	if strings.Contains(s.version, "MariaDB") {
+		s.name = "MariaDB"
+	}
+	return s, err
+}
+
+// Server returns the DSN of the server's root user, without a database. With -short the test is skipped.
+func Server(tb testing.TB) string {
+	tb.Helper()
+	stacktest.SkipIfShort(tb, "MySQL")
+	s, err := shared()
+	if err != nil {
+		tb.Fatalf("test database server: %v", err)
+	}
+	tb.Logf("runs on %s %s", s.name, s.version)
+	return s.dsn
+}
+
+// NewDSN makes a database for this test, migrated to the newest version of fsys, and returns its DSN, so that the test
+// can open several pools. A nil fsys leaves it empty. It is dropped when the test ends.
+func NewDSN(tb testing.TB, fsys fs.FS) string {
+	tb.Helper()
+	admin := Server(tb)
+	db, err := sql.Open("mysql", admin)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	name := "test_" + strings.ToLower(rand.Text())
+	if _, err := db.ExecContext(tb.Context(), "CREATE DATABASE "+name); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { drop(tb, db, name) })
+	dsn := withDatabase(admin, name)
+	if fsys != nil {
+		migrate(tb, dsn, fsys)
+	}
+	return dsn
+}
+
+// New is [NewDSN] with an open pool, which is closed before the database is dropped.
+func New(tb testing.TB, fsys fs.FS) *gorm.DB {
+	tb.Helper()
+	return Open(tb, NewDSN(tb, fsys), database.Options{})
+}
+
+// Open opens a pool that is closed when the test ends.
+func Open(tb testing.TB, dsn string, o database.Options) *gorm.DB {
+	tb.Helper()
+	db, err := database.Open(tb.Context(), dsn, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := database.Close(db); err != nil {
+			tb.Errorf("close the test's pool: %v", err)
+		}
+	})
+	return db
+}
+
+func migrate(tb testing.TB, dsn string, fsys fs.FS) {
+	tb.Helper()
+	db, err := database.Open(tb.Context(), dsn, database.Options{MaxOpen: 4})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := database.Migrate(tb.Context(), db, fsys, slog.New(slog.DiscardHandler)); err != nil {
+		tb.Fatal(err)
+	}
+	if err := database.Close(db); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// drop runs in Cleanup, when the test's context has ended already.
+func drop(tb testing.TB, db *sql.DB, name string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := db.ExecContext(ctx, "DROP DATABASE "+name); err != nil {
+		tb.Errorf("drop the test's database: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		tb.Errorf("close the admin's pool: %v", err)
+	}
+}
+
+// withDatabase puts the name after the DSN's last slash, before its parameters.
+func withDatabase(dsn, name string) string {
+	address, params, found := strings.Cut(dsn, "?")
+	if found {
+		params = "?" + params
+	}
+	return address[:strings.LastIndex(address, "/")+1] + name + params
+}

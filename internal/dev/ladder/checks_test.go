@@ -1,0 +1,20 @@
+package ladder_test
+
+import (
+	"testing"
+
+	"holdfast/internal/dev/ladder"
+)
+
+// TestChecks runs on the real lock what TestMutants of pkg/lock runs on broken ones.
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	for _, check := range ladder.Checks() {
+		t.Run(check.Name, func(t *testing.T) {
+			t.Parallel()
+			if err := check.Run(t, ladder.Real()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,93 @@
+package ladder_test
+
+import (
+	"bytes"
+	"syscall"
+	"testing"
+	"time"
+
+	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/pkg/lock"
+)
+
+// TestHolderStopped stops a process that holds the lease, at each point of its deduction, until its key has expired and
+// another process has taken its turn; then it goes on where it stood. A deaf one writes on although its lease is over,
+// as one does that was stopped after its last look at the context.
+func TestHolderStopped(t *testing.T) {
+	t.Parallel()
+	for _, point := range ladder.Points() {
+		for _, deaf := range []bool{false, true} {
+			name := string(point)
+			if deaf {
+				name += ", deaf"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				stopHolder(t, point, deaf)
+			})
+		}
+	}
+}
+
+func stopHolder(t *testing.T, point ladder.Point, deaf bool) {
+	t.Helper()
+	const ttl = time.Second
+	b := ladder.NewBench(t, ladder.Real(), stacktest.Redis(t))
+	b.Put(10, "k")
+	holder := ladder.StartHolder(t, ladder.Orders{
+		Name: "holder", Redis: b.Addr, DSN: b.DSN, Prefix: b.Prefix, TTL: ttl, MaxHold: time.Minute, Keys: []string{"k"},
+		StopAt: point, Deaf: deaf,
+	})
+	ladder.Eventually(t, "the holder is there", func() bool { return history(t, holder).Events[string(point)] > 0 })
+	signal(t, holder, syscall.SIGSTOP)
+	ladder.Eventually(t, "the holder stands still", func() bool { return holder.Stopped(t.Context()) })
+
+	var text bytes.Buffer
+	other := b.Hold("other", b.Locker(lock.WithTTL(time.Minute)), "k", "", ladder.NewJournal(&text)) // waits for the key to expire
+	ladder.Eventually(t, "the other has had its turn, or waits for the holder's row", func() bool { return other.Ended() || b.RowAwaited() })
+	if err := holder.GoOn(); err != nil {
+		t.Fatal(err)
+	}
+	signal(t, holder, syscall.SIGCONT)
+	if err := other.Wait(); err != nil {
+		t.Errorf("the other: %v", err)
+	}
+	if err := holder.Wait(ladder.Within(t)); err != nil {
+		t.Fatal(err)
+	}
+	h := history(t, holder)
+	outcome := h.Ops[0].Outcome
+	t.Logf("the holder's deduction: %s; its losses: %v", outcome, h.Events)
+	claimed := point != ladder.BeforeClaim // then its row lock keeps the other waiting
+	switch {
+	case deaf && !claimed && outcome != ladder.Stale:
+		t.Errorf("the late holder's deduction is %s, want stale", outcome)
+	case deaf && claimed && outcome != ladder.Accepted:
+		t.Errorf("the deduction of the holder who had claimed the row is %s, want accepted", outcome)
+	}
+	others, err := ladder.Read(&text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Ops = append(h.Ops, others.Ops...)
+	if err := b.Verify(h, "k", 10); err != nil {
+		t.Error(err)
+	}
+}
+
+func history(t *testing.T, h *ladder.Holder) ladder.History {
+	t.Helper()
+	got, err := h.History()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func signal(t *testing.T, h *ladder.Holder, sig syscall.Signal) {
+	t.Helper()
+	if err := h.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,163 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/pkg/crash"
+)
+
+// crashBin is where the services are built that have crash points, apart from the ordinary ones.
+func crashBin(dir string) string { return filepath.Join(dir, "crash", "bin") }
+
+// crashMarks is where they leave word that they died.
+func crashMarks(dir string) string { return filepath.Join(dir, "crash", "marks") }
+
+// CrashPoint returns the point that was armed last in the stack of dir and when it was reached, or the first of those that
+// lead to it; zero if it was not. ok is false when no point was armed.
+func (s State) CrashPoint(dir string) (p crash.Info, reached time.Time, ok bool) {
+	p, err := crash.Find(s.Crash)
+	if err != nil {
+		return p, time.Time{}, false
+	}
+	marks := crashMarks(dir)
+	reached = crash.ReachedAt(marks, p.Point)
+	for _, q := range p.Points() {
+		if at := crash.ReachedAt(marks, q); !reached.IsZero() && at.Before(reached) {
+			reached = at
+		}
+	}
+	return p, reached, true
+}
+
+// crashPoint is the one that this Up is asked to arm; ok is false when there is none.
+func (u *upper) crashPoint() (p crash.Info, ok bool) {
+	p, err := crash.Find(u.Crash)
+	return p, err == nil
+}
+
+// program is what runs a service: an ordinary build, or the one with crash points.
+func (u *upper) program(service string) string {
+	if p, ok := u.crashPoint(); ok && slices.Contains(p.Services(), service) {
+		return filepath.Join(crashBin(u.Dir), service)
+	}
+	return filepath.Join(u.Bin, service)
+}
+
+func (u *upper) crashEnv(service string) map[string]string {
+	p, ok := u.crashPoint()
+	if !ok || !slices.Contains(p.Services(), service) {
+		return nil
+	}
+	return p.Environ(crashMarks(u.Dir))
+}
+
+// buildCrash compiles the services that the crash point needs. The error says what is missing.
+func (u *upper) buildCrash(ctx context.Context) error {
+	if u.Crash == "" {
+		return nil
+	}
+	p, err := crash.Find(u.Crash)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	source, err := sources(u.Bin)
+	if err != nil {
+		return err
+	}
+	bin := crashBin(u.Dir)
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	args := []string{"build", "-trimpath", "-tags", crash.Tag, "-o", bin + string(filepath.Separator)}
+	for _, service := range p.Services() {
+		args = append(args, "./"+service)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = source
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build with crash points, go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	u.report("crash point", "built with -tags "+crash.Tag, begin)
+	return nil
+}
+
+// sources is where this module's source lies: here, or where the programs were built.
+func sources(bin string) (string, error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", fmt.Errorf("crash points exist only in a build of their own, which needs Go (https://go.dev/dl): %w", err)
+	}
+	for _, dir := range []string{".", filepath.Dir(bin)} {
+		if _, err := os.Stat(filepath.Join(dir, nameOrder, "main.go")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("crash points exist only in a build of their own, which needs the source: run this in the repository's folder")
+}
+
+// arm stops the services that are to run with crash points, for this Up to start them with the wanted one. Asked for
+// none, it stops those that still have them: what a learner starts next must not die.
+func (u *upper) arm(ctx context.Context) error {
+	p, ok := u.crashPoint()
+	if !ok {
+		return u.disarm(ctx)
+	}
+	marks := crashMarks(u.Dir)
+	if err := u.stopServices(ctx, p.Services()...); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(marks), os.MkdirAll(marks, 0o755)); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.state.Crash = string(p.Point)
+	return u.state.save(u.Dir)
+}
+
+func (u *upper) disarm(ctx context.Context) error {
+	p, _, ok := u.state.CrashPoint(u.Dir)
+	if !ok {
+		return nil
+	}
+	for _, c := range u.components() {
+		if !strings.HasPrefix(c.Marker, crashBin(u.Dir)) {
+			continue
+		}
+		service, what := programOf(c.Name), "came to no crash point"
+		for _, q := range p.Points() {
+			if q.Service() != service || !crash.Reached(crashMarks(u.Dir), q) {
+				continue
+			}
+			what = "died at " + string(q) + " as it was asked to"
+			if Running(ctx, c.PID, c.Marker) {
+				what = "outlived the replica that died at " + string(q)
+			}
+		}
+		u.report(c.Name, what+", starts again", time.Now())
+		if err := u.stopServices(ctx, service); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Gone returns the names of the parts that do not run.
+func (s State) Gone(ctx context.Context) []string {
+	gone := map[string]bool{}
+	for _, c := range s.Components {
+		if !Running(ctx, c.PID, c.Marker) {
+			gone[c.Name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(gone))
+}

@@ -1,0 +1,44 @@
+package stack_test
+
+import (
+	"os/exec"
+	"sync"
+	"testing"
+
+	"holdfast/internal/dev/stack"
+)
+
+// TestPortFree_whileStartingChildren: a child inherits the listener with which a port is tried until it has become
+// another program, so a port that nobody uses looked used while servers were started side by side.
+func TestPortFree_whileStartingChildren(t *testing.T) {
+	// Not parallel: what it does to ports it would do to those of other tests.
+	ports, err := stack.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var children sync.WaitGroup
+	for range 4 {
+		children.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := exec.Command("true").Run(); err != nil {
+					t.Errorf("start a child: %v", err)
+					return
+				}
+			}
+		})
+	}
+	for range 300 {
+		if err := stack.PortFree(ports[0]); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(stop)
+	children.Wait()
+}

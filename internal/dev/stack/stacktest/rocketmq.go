@@ -1,0 +1,66 @@
+package stacktest
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"sync"
+	"testing"
+
+	"holdfast/internal/dev/stack"
+)
+
+type broker struct{ addr, name string }
+
+//nolint:gochecknoglobals // one server for each test process is the point; it is written once
+var sharedBroker = sync.OnceValues(func() (broker, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	addr, name, _, err := stack.StartBroker(ctx, os.Getenv("BROKER"), stack.Options{Tie: true})
+	return broker{addr, name}, err
+})
+
+// RocketMQ returns the name server's address of a RocketMQ that the tests of this process share, or of the development
+// broker where RocketMQ cannot run; the test's log says which. Choose a namespace of your own, and never stop or freeze
+// it; see [OwnRocketMQ]. Open transactions are asked about after three to five seconds. With -short the test is skipped.
+func RocketMQ(tb testing.TB) string {
+	tb.Helper()
+	SkipIfShort(tb, "RocketMQ")
+	if addr := os.Getenv("HOLDFAST_NAMESRV"); addr != "" {
+		tb.Logf("runs on %s", cmp.Or(os.Getenv("HOLDFAST_BROKER"), "the broker behind "+addr))
+		return addr
+	}
+	b, err := sharedBroker()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Logf("runs on %s", b.name)
+	return b.addr
+}
+
+// OwnRocketMQ starts a RocketMQ for this test alone, which may kill, freeze or restart it. settings are lines for the
+// broker's configuration. It ends with the test. Where RocketMQ cannot run, or BROKER=devbroker says that it is not to, the
+// test is skipped.
+func OwnRocketMQ(tb testing.TB, settings ...string) *stack.RocketMQ {
+	tb.Helper()
+	SkipIfShort(tb, "RocketMQ")
+	if os.Getenv("BROKER") == stack.BrokerDev {
+		tb.Skip("needs a RocketMQ of its own, and BROKER=devbroker was asked for")
+	}
+	if err := stack.RocketMQAvailable(); err != nil {
+		tb.Skip("needs a RocketMQ of its own: ", err)
+	}
+	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
+	defer cancel()
+	r, err := stack.StartRocketMQ(ctx, stack.Options{Tie: true}, append(stack.QuickTransactions(), settings...)...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := r.Stop(context.Background()); err != nil {
+			tb.Errorf("stop RocketMQ: %v", err)
+		}
+	})
+	tb.Logf("runs on RocketMQ %s", r.Version)
+	return r
+}

@@ -1,0 +1,96 @@
+// Package stacktest gives tests the servers they need. Shared ones are started once for each test process, or are
+// somebody else's when HOLDFAST_MYSQL, HOLDFAST_REDIS or HOLDFAST_NAMESRV name them; they die with the test process.
+package stacktest
+
+import (
+	"context"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/internal/dev/stack"
+)
+
+// startTimeout bounds the start of one server on a busy machine, an installation included.
+const startTimeout = 3 * time.Minute
+
+//nolint:gochecknoglobals // one server for each test process is the point; it is written once
+var sharedRedis = sync.OnceValues(func() (*stack.Redis, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	return stack.StartRedis(ctx, stack.Options{Tie: true})
+})
+
+// Redis returns the address of a Redis that the tests of this process share: choose keys with a prefix of your own, and
+// never flush, stop or freeze it; see [OwnRedis]. With -short the test is skipped.
+func Redis(tb testing.TB) string {
+	tb.Helper()
+	SkipIfShort(tb, "Redis")
+	if addr := os.Getenv("HOLDFAST_REDIS"); addr != "" {
+		logForeign(tb, addr)
+		return addr
+	}
+	r, err := sharedRedis()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Logf("runs on Redis %s", r.Version)
+	return r.Addr
+}
+
+//nolint:gochecknoglobals // as above
+var sharedNodes = sync.OnceValues(func() (addrs []string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for range 3 {
+		r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, r.Addr)
+	}
+	return addrs, nil
+})
+
+// RedlockNodes returns the addresses of three Redis servers that know nothing of each other. They are shared as [Redis] is,
+// and always private.
+func RedlockNodes(tb testing.TB) []string {
+	tb.Helper()
+	SkipIfShort(tb, "Redis")
+	addrs, err := sharedNodes()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return addrs
+}
+
+func logForeign(tb testing.TB, addr string) {
+	tb.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close() //nolint:errcheck // nothing was written
+	info, err := client.InfoMap(tb.Context(), "server").Result()
+	if err != nil {
+		tb.Fatalf("HOLDFAST_REDIS=%s: %v", addr, err)
+	}
+	tb.Logf("runs on Redis %s", info["Server"]["redis_version"])
+}
+
+// OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. settings are further arguments
+// of the server. It ends with the test.
+func OwnRedis(tb testing.TB, settings ...string) *stack.Redis {
+	tb.Helper()
+	return start(tb, func(ctx context.Context) (*stack.Redis, error) {
+		return stack.StartRedis(ctx, stack.Options{Tie: true}, settings...)
+	})
+}
+
+// SkipIfShort skips a test that needs a server when the run is short, and says so.
+func SkipIfShort(tb testing.TB, server string) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs " + server + "; -short runs without servers")
+	}
+}

@@ -1,0 +1,183 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/inventory-srv/inventorylab"
+	"holdfast/order-srv/check"
+)
+
+// Options is what to compare, and where.
+type Options struct {
+	Servers    Servers
+	Preset     Preset
+	Strategies []string  // default all
+	Pool       int       // database connections of one replica; default 64
+	Progress   io.Writer // a line that is written over and over; nil: none
+}
+
+// defaultPool is what a service has, too.
+const defaultPool = 64
+
+// Run compares. It returns what it has measured also together with an error, which is a failure to measure: a strategy that
+// harmed stock is a result.
+func Run(ctx context.Context, o Options) (Report, error) {
+	if o.Pool == 0 {
+		o.Pool = defaultPool
+	}
+	r := Report{Preset: o.Preset.Name, StartedAt: time.Now().UTC(), Period: o.Preset.Period.Seconds()}
+	for _, s := range inventorylab.Strategies() {
+		if len(o.Strategies) == 0 || slices.Contains(o.Strategies, s.Name) {
+			r.Strategies = append(r.Strategies, Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe})
+		}
+	}
+	if len(r.Strategies) == 0 {
+		return r, fmt.Errorf("none of %q is a strategy", o.Strategies)
+	}
+	admin, err := openAdmin(ctx, o.Servers.MySQL)
+	if err != nil {
+		return r, err
+	}
+	defer admin.close()
+	if r.Environment, err = environment(ctx, admin, o); err != nil {
+		return r, err
+	}
+	line := newProgress(o.Progress, len(o.Preset.Shapes)*len(r.Strategies)*o.Preset.Repetitions)
+	for repetition := 1; repetition <= o.Preset.Repetitions; repetition++ {
+		for _, shape := range o.Preset.Shapes {
+			for _, s := range r.Strategies {
+				line.begin(s.Name, shape, repetition)
+				c, err := runCell(ctx, admin, o, s, shape)
+				if err != nil {
+					return r, errors.Join(fmt.Errorf("%s, %s: %w", s.Name, shape, err), line.end())
+				}
+				c.Repetition = repetition
+				r.Cells = append(r.Cells, c)
+				line.done(c)
+			}
+		}
+	}
+	r.Took = time.Since(r.StartedAt).Seconds()
+	return r, line.end()
+}
+
+// warmUp is run before anything is measured: connections are made, pages are in memory, scripts are loaded.
+const warmUp = 150 * time.Millisecond
+
+// cellTimeout is what one cell may take beyond its period: its orders' patience twice, and a database made and dropped.
+const cellTimeout = 2*patience + time.Minute
+
+// runCell measures one strategy under one load, in a database of its own.
+func runCell(ctx context.Context, admin *admin, o Options, s Strategy, shape Shape) (c Cell, err error) {
+	c = Cell{Strategy: s.Name, Layout: s.Layout, Shape: shape}
+	ctx, cancel := context.WithTimeout(ctx, o.Preset.Period+cellTimeout)
+	defer cancel()
+	dsn, drop, err := admin.database(ctx)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, drop()) }()
+	l := &load{shape: shape}
+	for range shape.Replicas {
+		lab, err := inventorylab.Open(ctx, inventorylab.Config{
+			DSN: dsn, RedisAddrs: o.Servers.Redis, RedlockAddrs: o.Servers.Redlock, Strategy: s.Name, MaxOpen: o.Pool,
+			LockPrefix: admin.name() + ":", Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			return c, err
+		}
+		defer func() { err = errors.Join(err, lab.Close()) }()
+		defer func() { err = errors.Join(err, lab.Forget(context.WithoutCancel(ctx))) }()
+		l.labs = append(l.labs, lab)
+	}
+	for i := range shape.SKUs {
+		l.skus = append(l.skus, fmt.Sprintf("SKU-%03d", i))
+		if err := l.labs[0].Stock(ctx, l.skus[i], plenty, l.skus[i]); err != nil {
+			return c, err
+		}
+	}
+	if err := l.labs[0].Stock(ctx, last, lastUnits, last); err != nil {
+		return c, err
+	}
+	if err := measure(ctx, admin, l, o.Preset.Period, &c); err != nil {
+		return c, err
+	}
+	l.sellOut(ctx, last)
+	c.Failed, c.Findings = l.failed, l.failures
+	return c, judge(ctx, l.labs[0], &c)
+}
+
+// last is the product that is sold out in every cell.
+const last = "LAST"
+
+func measure(ctx context.Context, admin *admin, l *load, period time.Duration, c *Cell) error {
+	run := l.closed
+	if l.shape.Loop == Open {
+		run = l.open
+	}
+	run(ctx, warmUp)
+	l.contended.Store(0)
+	before, err := admin.lockWaits(ctx)
+	if err != nil {
+		return err
+	}
+	s, took := run(ctx, period)
+	after, err := admin.lockWaits(ctx)
+	if err != nil {
+		return err
+	}
+	ms := func(quantile float64) float64 { return float64(s.latency.ValueAtQuantile(quantile)) / 1000 }
+	c.Orders = int(s.latency.TotalCount())
+	c.Throughput = float64(c.Orders) / took.Seconds()
+	c.P50, c.P95, c.P99 = ms(50), ms(95), ms(99)
+	c.Contended = int(l.contended.Load())
+	c.LockWaits, c.LockWaitMS = after.waits-before.waits, after.ms-before.ms
+	return ctx.Err()
+}
+
+// judge checks the cell's ledger with the same checker that audits the shop.
+func judge(ctx context.Context, lab *inventorylab.Lab, c *Cell) error {
+	ledger, err := lab.Ledger(ctx)
+	if err != nil {
+		return err
+	}
+	report, err := check.Run(check.Input{
+		Started:      ledger.TakenAt,
+		Orders:       func(func(check.Order, error) bool) {}, // in process there are none
+		Reservations: func(func(check.Reservation, error) bool) {},
+		Ledger:       func() (check.Ledger, error) { return check.Ledger{SKUs: skus(ledger)}, nil },
+	})
+	if err != nil {
+		return err
+	}
+	c.Violations = len(report.Violations)
+	for _, v := range report.Violations {
+		c.Findings = append(c.Findings, v.String())
+	}
+	for _, s := range ledger.SKUs {
+		promised := s.LinesReserved + s.LinesConfirmed
+		c.Oversold += max(0, promised-s.Inbound)
+		if s.SKU == last {
+			c.Undersold += max(0, s.Inbound-promised)
+		}
+	}
+	return nil
+}
+
+func skus(ledger inventoryapi.Ledger) []check.SKU {
+	out := make([]check.SKU, len(ledger.SKUs))
+	for i, e := range ledger.SKUs {
+		out[i] = check.SKU{
+			SKU: e.SKU, Inbound: e.Inbound, Available: e.Available, Reserved: e.Reserved, Sold: e.Sold,
+			LinesReserved: e.LinesReserved, LinesConfirmed: e.LinesConfirmed,
+		}
+	}
+	return out
+}

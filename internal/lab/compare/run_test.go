@@ -1,0 +1,51 @@
+package compare_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/lab/compare"
+)
+
+// TestRun runs a small comparison of both loops with two replicas on real servers: the safe strategy holds, and the unsafe
+// one is seen to lose units.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	redis := stacktest.Redis(t)
+	var progress bytes.Buffer
+	r, err := compare.Run(t.Context(), compare.Options{
+		Servers:    compare.Servers{MySQL: dbtest.Server(t), Redis: []string{redis}},
+		Strategies: []string{"naive", "for-update"}, Pool: 16, Progress: &progress,
+		Preset: compare.Preset{Name: "test", Repetitions: 2, Period: 300 * time.Millisecond, Shapes: []compare.Shape{
+			{Callers: 32, SKUs: 2, Replicas: 2, Loop: compare.Closed},
+			{SKUs: 1, Replicas: 1, Loop: compare.Open, Rate: 100},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Cells) != 8 {
+		t.Fatalf("%d cells, want 8", len(r.Cells))
+	}
+	for _, c := range r.Cells {
+		if c.Orders == 0 || c.Throughput <= 0 || c.P50 <= 0 || c.P99 < c.P50 {
+			t.Errorf("measured nothing: %+v", c)
+		}
+	}
+	if broken := r.BrokenSafe(); broken != nil {
+		t.Errorf("for-update harmed stock: %+v", broken)
+	}
+	if r.Cells[0].Strategy != "naive" || !r.Cells[0].Broken() {
+		t.Errorf("32 callers of naive lost nothing: %+v", r.Cells[0])
+	}
+	if r.Environment.Database == "" || r.Environment.Settings["innodb_flush_log_at_trx_commit"] != "1" {
+		t.Errorf("the environment: %+v", r.Environment)
+	}
+	if !strings.Contains(progress.String(), "8 of 8") {
+		t.Errorf("the progress line ended as %q", progress.String())
+	}
+}

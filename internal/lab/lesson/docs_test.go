@@ -1,0 +1,66 @@
+package lesson_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"holdfast/internal/lab/lesson"
+)
+
+const docs = "../../../docs/lessons"
+
+// link is a Markdown link's target.
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// TestPages checks that each lesson has a page in both languages, which says how to run it and shows what this lesson
+// prints, and that the index has it.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{".md", ".zh.md"} {
+		index := page(t, "README"+suffix)
+		for _, l := range lesson.All() {
+			name := l.Name + suffix
+			text := page(t, name)
+			for _, want := range []string{"bin/holdfast lesson " + l.Name + "\n", "Lesson " + l.Name + ": " + l.Title + "\n"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("%s lacks %q", name, want)
+				}
+			}
+			if !strings.Contains(index, "("+name+")") {
+				t.Errorf("README%s has no link to %s", suffix, name)
+			}
+		}
+	}
+}
+
+// TestPages_Links checks that the files that the pages point to are there.
+func TestPages_Links(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob(filepath.Join(docs, "*.md"))
+	if err != nil || len(pages) < 2*len(lesson.All()) {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	for _, path := range pages {
+		for _, found := range link.FindAllStringSubmatch(page(t, filepath.Base(path)), -1) {
+			target, _, _ := strings.Cut(found[1], "#")
+			if target == "" || strings.Contains(target, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(docs, target)); err != nil {
+				t.Errorf("%s: link to %s: %v", filepath.Base(path), found[1], err)
+			}
+		}
+	}
+}
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(docs, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

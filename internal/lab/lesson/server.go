@@ -1,0 +1,112 @@
+package lesson
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/internal/dev/stack"
+	"holdfast/pkg/database"
+)
+
+// RedisAddr returns the address of a Redis that is shared: names come from Key, and it is never stopped or flushed. What
+// has such a name is deleted at the end.
+func (e *Env) RedisAddr(ctx context.Context) (string, error) {
+	addr, err := e.cfg.Servers.Redis(ctx)
+	if err != nil {
+		return "", err
+	}
+	e.mu.Lock()
+	first := !e.usesRedis
+	e.usesRedis = true
+	e.mu.Unlock()
+	if first { // so that it is done last: processes and lockers have ended by then
+		client := e.Client(addr)
+		e.Clean(func(ctx context.Context) error { return e.removeKeys(ctx, client) })
+	}
+	return addr, nil
+}
+
+// Redis returns a client of the shared Redis, which is closed at the end.
+func (e *Env) Redis(ctx context.Context) (*redis.Client, error) {
+	addr, err := e.RedisAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.Client(addr), nil
+}
+
+// Client returns a client of the Redis at addr, which is closed at the end.
+func (e *Env) Client(addr string) *redis.Client {
+	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1})
+	e.Clean(func(context.Context) error { return client.Close() })
+	return client
+}
+
+// Key returns a name in Redis that no other run has. It is a prefix for pkg/lock too.
+func (e *Env) Key(name string) string { return "lesson:" + e.id + ":" + name }
+
+// removeKeys deletes what the lesson left: what has no expiry would stay for ever, and the server may be somebody's.
+func (e *Env) removeKeys(ctx context.Context, client *redis.Client) error {
+	keys := client.Scan(ctx, 0, "*"+e.Key("")+"*", 1000).Iterator() // pkg/lock puts a brace before its prefix
+	for keys.Next(ctx) {
+		if err := client.Del(ctx, keys.Val()).Err(); err != nil {
+			return err
+		}
+	}
+	return keys.Err()
+}
+
+// OwnRedis starts a Redis of the lesson's own, which it may stop, flush or kill. It keeps nothing on disk.
+func (e *Env) OwnRedis(ctx context.Context) (*stack.Redis, error) {
+	r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
+	if err != nil {
+		return nil, err
+	}
+	e.Clean(r.Stop)
+	return r, nil
+}
+
+// DSN makes a database of the lesson's own, which is dropped at the end, and returns its DSN.
+func (e *Env) DSN(ctx context.Context) (string, error) {
+	admin, err := e.cfg.Servers.MySQL(ctx)
+	if err != nil {
+		return "", err
+	}
+	db, err := sql.Open("mysql", admin)
+	if err != nil {
+		return "", err
+	}
+	e.mu.Lock()
+	name := fmt.Sprintf("lesson_%s_%d", e.id, len(e.cleanups)) // a lesson may want several
+	e.mu.Unlock()
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+name+" CHARACTER SET utf8mb4"); err != nil {
+		return "", errors.Join(fmt.Errorf("create the lesson's database: %w", err), db.Close())
+	}
+	e.Clean(func(ctx context.Context) error {
+		_, err := db.ExecContext(ctx, "DROP DATABASE "+name)
+		return errors.Join(err, db.Close())
+	})
+	address, params, _ := strings.Cut(admin, "?")
+	dsn := address[:strings.LastIndex(address, "/")+1] + name
+	if params != "" {
+		dsn += "?" + params
+	}
+	return dsn, nil
+}
+
+// SQL opens a pool as the services have it (READ COMMITTED, bounded waits) and returns it without gorm, so that a lesson's
+// statements stand there as they are sent. It is closed at the end.
+func (e *Env) SQL(ctx context.Context, dsn string) (*sql.DB, error) {
+	db, err := database.Open(ctx, dsn, database.Options{LockWait: 30 * time.Second, IdleTimeout: time.Minute})
+	if err != nil {
+		return nil, err
+	}
+	e.Clean(func(context.Context) error { return database.Close(db) })
+	return db.DB()
+}

@@ -1,0 +1,77 @@
+package lesson
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"holdfast/internal/dev/stack"
+)
+
+// Servers are the MySQL and the Redis that lessons share. Those that are not given are started when a lesson first asks
+// for them, so that a lesson about Redis alone does not wait for MySQL.
+type Servers struct {
+	mu       sync.Mutex
+	vars     stack.Vars
+	progress io.Writer
+	stops    []func(context.Context) error
+}
+
+// NewServers uses the servers that vars names. progress gets a line for each server that is started; nil: none.
+func NewServers(vars stack.Vars, progress io.Writer) *Servers {
+	return &Servers{vars: vars, progress: progress}
+}
+
+func (s *Servers) options() stack.Options { return stack.Options{Tie: true, Log: s.progress} }
+
+// started keeps what was started to be stopped, and says so.
+func (s *Servers) started(server stack.Server) {
+	s.stops = append(s.stops, server.Stop)
+	if s.progress != nil {
+		fmt.Fprintf(s.progress, "%s %s on %s\n", server.Name, server.Version, server.Addr)
+	}
+}
+
+// Redis returns host:port.
+func (s *Servers) Redis(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.vars.Redis == "" {
+		r, err := stack.StartRedis(ctx, s.options())
+		if err != nil {
+			return "", err
+		}
+		s.vars.Redis = r.Addr
+		s.started(r.Server)
+	}
+	return s.vars.Redis, nil
+}
+
+// MySQL returns an administrator's DSN without a database.
+func (s *Servers) MySQL(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.vars.MySQL == "" {
+		m, err := stack.StartMySQL(ctx, s.options())
+		if err != nil {
+			return "", err
+		}
+		s.vars.MySQL = m.AdminDSN()
+		s.started(m.Server)
+	}
+	return s.vars.MySQL, nil
+}
+
+// Stop ends what was started.
+func (s *Servers) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, stop := range s.stops {
+		errs = append(errs, stop(ctx))
+	}
+	s.stops = nil
+	return errors.Join(errs...)
+}
