@@ -72,10 +72,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 			Tokens:    gateway.NewTokens(cfg.JWTSecret.Reveal(), time.Now),
 			DemoLogin: cfg.DemoLogin,
 			Lab:       cfg.LabMode,
-			Placing:   admit.New(admit.Config{Kind: "placing", Max: cfg.MaxPlacing, Timeout: cfg.RequestTimeout, Metrics: limits}),
-			Changing:  admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Timeout: cfg.RequestTimeout, Metrics: limits}),
-			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
-			Engine:    web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, MaxBody: gateway.MaxBody},
+			// Half of order-srv's target for the same requests: an order that the gateway refuses costs a tenth of one that
+			// order-srv refuses.
+			Placing: admit.New(admit.Config{
+				Kind: "placing", Max: cfg.MaxPlacing, Timeout: cfg.RequestTimeout, ServiceTarget: cfg.RequestTimeout / 12, Metrics: limits,
+			}),
+			Changing: admit.New(admit.Config{Kind: "changing", Max: cfg.MaxChanging, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Reading:  admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Engine:   web.EngineConfig{Log: log, Registry: registry, Timeout: cfg.RequestTimeout, MaxBody: gateway.MaxBody},
 		}),
 		// Optional: a gateway that were taken out of service for a dead back end could not even say so.
 		Checks: []server.Check{

@@ -24,7 +24,7 @@ type control struct {
 	most      int           // requests in flight
 	sum       time.Duration // of service times
 	n         int64
-	overload  bool // a service behind us was overloaded
+	overloads int64 // requests that a service behind us refused
 }
 
 func newControl(cfg Config, now time.Time) control {
@@ -64,7 +64,7 @@ func (c *control) ended(took time.Duration, o Outcome) {
 	switch o {
 	case Malformed:
 	case Overload:
-		c.overload = true
+		c.overloads++
 	case Served:
 		c.sum += took
 		c.n++
@@ -85,8 +85,8 @@ func (c *control) adjust(now time.Time, inFlight int) bool {
 	before := c.slots()
 	switch {
 	case c.cfg.Fixed:
-	case c.overload:
-		c.limit *= 1 - growth
+	case c.overloads > 0: // the refused share of the requests in flight was too many
+		c.limit *= max(maxCut, 1-max(growth, float64(c.overloads)/float64(c.overloads+c.n)))
 	case c.n > 0:
 		c.follow(c.sum / time.Duration(c.n))
 	case inFlight == 0: // idle: what was measured before says less about now, and a pause makes nothing faster
@@ -98,7 +98,7 @@ func (c *control) adjust(now time.Time, inFlight int) bool {
 	} else if c.leastWait < c.cfg.Target/2 { // lower than the bound of a standing queue, or it would end itself
 		c.standing = false
 	}
-	c.begin, c.leastWait, c.most, c.sum, c.n, c.overload = now, -1, inFlight, 0, 0, false
+	c.begin, c.leastWait, c.most, c.sum, c.n, c.overloads = now, -1, inFlight, 0, 0, 0
 	return c.slots() != before
 }
 

@@ -126,6 +126,26 @@ func (l *Limiter) Acquire(ctx context.Context) (Slot, error) {
 	return l.wait(ctx, w, place)
 }
 
+// Refuses reports whether Acquire would refuse a newcomer at once, and counts that refusal. A server asks before it does
+// anything else for a request, so that a refusal costs as little as possible. After false, Acquire decides.
+func (l *Limiter) Refuses() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.adjust(now)
+	if l.inFlight < l.control.slots() && l.queue.Len() == 0 {
+		return false
+	}
+	reason := l.refusal(now, time.Time{})
+	if reason != "" {
+		l.metrics.refused(reason)
+	}
+	return reason != ""
+}
+
 // refusal returns why a newcomer that finds no free slot may not wait, or "". Called with l.mu.
 func (l *Limiter) refusal(now, deadline time.Time) string {
 	expected := l.control.expectedWait(l.queue.Len() + 1)

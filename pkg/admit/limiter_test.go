@@ -343,20 +343,67 @@ func TestLimiter_standingQueue(t *testing.T) {
 	})
 }
 
-// What a service behind this one refuses makes the limit fall: it knows its own load better.
+// A refusal by a service behind this one makes the limit fall, by the share of the requests that were refused.
 func TestLimiter_Release_overloadBehind(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct {
+		served, refused int // in each of two intervals
+		want            string
+	}{
+		"all refused":          {0, 4, "25"},
+		"three of ten refused": {7, 3, "49"},
+		"one of fifty":         {49, 1, "81"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := prometheus.NewRegistry()
+				l := admit.New(admit.Config{Kind: "placing", Max: 100, Metrics: admit.NewMetrics(r)})
+				for range 2 {
+					var slots []admit.Slot
+					for range c.served + c.refused {
+						slots = append(slots, acquire(t, l))
+					}
+					time.Sleep(100 * time.Millisecond)
+					for i, s := range slots {
+						if i < c.refused {
+							s.Release(admit.Overload)
+						} else {
+							s.Release(admit.Served)
+						}
+					}
+					time.Sleep(150 * time.Millisecond)
+					acquire(t, l).Release(admit.Malformed) // begins the next interval
+				}
+				want := "# HELP admit_limit Slots there are now.\n# TYPE admit_limit gauge\nadmit_limit{kind=\"placing\"} " + c.want + "\n"
+				if err := testutil.GatherAndCompare(r, strings.NewReader(want), "admit_limit"); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// Refuses is true only when Acquire would refuse at once, and takes no slot.
+func TestLimiter_Refuses(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := prometheus.NewRegistry()
-		l := admit.New(admit.Config{Kind: "placing", Max: 100, Metrics: admit.NewMetrics(r)})
-		for range 5 {
-			s := acquire(t, l)
-			time.Sleep(250 * time.Millisecond)
-			s.Release(admit.Overload)
+		l := admit.New(admit.Config{Max: 1, MaxWait: 50 * time.Millisecond})
+		first := acquire(t, l)
+		time.Sleep(100 * time.Millisecond)
+		first.Release(admit.Served)
+		if l.Refuses() {
+			t.Error("it refuses with a free slot")
 		}
-		want := "# HELP admit_limit Slots there are now.\n# TYPE admit_limit gauge\nadmit_limit{kind=\"placing\"} 59\n"
-		if err := testutil.GatherAndCompare(r, strings.NewReader(want), "admit_limit"); err != nil {
-			t.Error(err)
+		second := acquire(t, l)
+		if !l.Refuses() {
+			t.Error("it does not refuse although a slot takes 100ms to become free and a wait may take 50ms")
+		}
+		_, err := l.Acquire(t.Context())
+		wantOverloaded(t, err)
+		second.Release(admit.Served)
+		if l.Refuses() {
+			t.Error("it refuses after the slot became free")
 		}
 	})
 }

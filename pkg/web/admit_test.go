@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
@@ -240,6 +242,55 @@ func TestAdmit_largeBodiesAreBounded(t *testing.T) {
 		res, _ := do(t, "POST", url, strings.Repeat(" ", large))
 		return res.StatusCode == 200
 	})
+}
+
+func TestEngine_Full(t *testing.T) {
+	t.Parallel()
+	limiter := one()
+	slot, err := limiter.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Millisecond) // a service time longer than MaxWait: the next wait is too long from the first moment
+	slot.Release(admit.Served)
+	if slot, err = limiter.Acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var log logBuffer
+	registry := prometheus.NewRegistry()
+	url := serve(t, web.EngineConfig{
+		Log: telemetry.NewLogger(&log, "test"), Registry: registry,
+		Full: map[web.Route]*admit.Limiter{{Method: "POST", Pattern: "/orders/:no"}: limiter},
+	}, func(e *gin.Engine) {
+		ok := web.Handle(func(*gin.Context) (int, any, error) { return 200, nil, nil })
+		e.POST("/orders/:no", ok)
+		e.GET("/orders/:no", ok)
+	})
+	res, body := do(t, "POST", url+"/orders/1", `{}`)
+	p := problemOf(t, res, body)
+	if res.StatusCode != 429 || p.Code != "overloaded" || p.Ambiguous || res.Header.Get("Retry-After") != "1" {
+		t.Errorf("got %+v, Retry-After %q", p, res.Header.Get("Retry-After"))
+	}
+	if p.RequestID == "" || p.RequestID != res.Header.Get(web.HeaderRequestID) {
+		t.Errorf("the problem has the request id %q, the header %q", p.RequestID, res.Header.Get(web.HeaderRequestID))
+	}
+	if res, _ := do(t, "GET", url+"/orders/1", ""); res.StatusCode != 200 {
+		t.Errorf("another method of that path was answered %d", res.StatusCode)
+	}
+	eventually(t, "the refusal has an access line with its request id", func() bool {
+		return log.count("overloaded: ") == 1 && log.count(p.RequestID) == 1
+	})
+	slot.Release(admit.Malformed)
+	if res, _ := do(t, "POST", url+"/orders/1", `{}`); res.StatusCode != 200 {
+		t.Errorf("with a free slot the answer is %d", res.StatusCode)
+	}
+	want := "# HELP http_requests_total Requests answered.\n# TYPE http_requests_total counter\n" +
+		"http_requests_total{method=\"GET\",route=\"/orders/:no\",status=\"200\"} 1\n" +
+		"http_requests_total{method=\"POST\",route=\"/orders/:no\",status=\"200\"} 1\n" +
+		"http_requests_total{method=\"POST\",route=\"/orders/:no\",status=\"429\"} 1\n"
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "http_requests_total"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestEngine_refusalsOfOverloadAreSampledInTheLog(t *testing.T) {

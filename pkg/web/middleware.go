@@ -25,13 +25,17 @@ var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // identify takes the caller's request id or makes one, and repeats it in the answer.
 func identify(c *gin.Context) {
-	id := c.GetHeader(HeaderRequestID)
-	if !saneRequestID.MatchString(id) {
-		id = telemetry.NewRequestID()
-	}
+	id := requestID(c)
 	c.Request = c.Request.WithContext(telemetry.WithRequestID(c.Request.Context(), id))
 	c.Header(HeaderRequestID, id)
 	c.Next()
+}
+
+func requestID(c *gin.Context) string {
+	if id := c.GetHeader(HeaderRequestID); saneRequestID.MatchString(id) {
+		return id
+	}
+	return telemetry.NewRequestID()
 }
 
 // metrics are the same for each service, so that one dashboard shows them all.
@@ -61,43 +65,74 @@ func (m metrics) measure(c *gin.Context) {
 		if route == "" {
 			method, route = "any", "none"
 		}
-		status := strconv.Itoa(c.Writer.Status())
-		m.requests.WithLabelValues(method, route, status).Inc()
-		m.seconds.WithLabelValues(method, route, status).Observe(time.Since(begin).Seconds())
+		m.of(Route{method, route}, c.Writer.Status()).observe(begin)
 	}()
 	c.Next()
 }
 
-// logAccess writes one line for each request, when it is over. A failed one shows its fault with its cause, so nobody
-// else needs to log it. Of the requests that are refused because there are too many, one in limitedEvery has a line, which
-// counts the others: a log that grows with the load fills the disk when the load is highest.
-func logAccess(log *slog.Logger) gin.HandlerFunc {
-	limited := &sampler{every: limitedEvery}
-	return func(c *gin.Context) {
-		begin := time.Now()
-		defer func() {
-			attrs := []slog.Attr{
-				slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path),
-				slog.Int("status", c.Writer.Status()), slog.Int("bytes", max(0, c.Writer.Size())),
-				slog.Duration("took", time.Since(begin)),
-			}
-			level := slog.LevelInfo
-			if last := c.Errors.Last(); last != nil {
-				f := fault.From(last.Err)
-				level = faultLevel(f.Kind)
-				attrs = append(attrs, slog.String("code", f.Code), slog.Any("err", f))
-				if f.Kind == fault.Limited {
-					skipped, due := limited.due(begin)
-					if !due {
-						return
-					}
-					attrs = append(attrs, slog.Int("not_logged", skipped))
-				}
-			}
-			log.LogAttrs(c.Request.Context(), level, "request", attrs...)
-		}()
-		c.Next()
+// requestMetrics are the metrics of one route's answers with one status.
+type requestMetrics struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
+}
+
+func (m metrics) of(r Route, status int) requestMetrics {
+	labels := []string{r.Method, r.Pattern, strconv.Itoa(status)}
+	return requestMetrics{m.requests.WithLabelValues(labels...), m.seconds.WithLabelValues(labels...)}
+}
+
+func (r requestMetrics) observe(begin time.Time) {
+	r.requests.Inc()
+	r.seconds.Observe(time.Since(begin).Seconds())
+}
+
+// accessLog writes one line for each request, when it has been answered. The line of a failed request has its fault with
+// its cause, so nothing else logs it. Of the requests that are refused because there are too many, one in limitedEvery has
+// a line, which counts the others: a log that grows with the load fills the disk when the load is highest.
+type accessLog struct {
+	logger  *slog.Logger
+	limited *sampler
+}
+
+func newAccessLog(logger *slog.Logger) accessLog {
+	return accessLog{logger, &sampler{every: limitedEvery}}
+}
+
+func (a accessLog) log(c *gin.Context) {
+	begin := time.Now()
+	defer func() {
+		var f *fault.Error
+		if last := c.Errors.Last(); last != nil {
+			f = fault.From(last.Err)
+		}
+		a.write(c.Request.Context(), c, begin, f)
+	}()
+	c.Next()
+}
+
+// write logs the request, which began at begin. f is nil unless it failed.
+func (a accessLog) write(ctx context.Context, c *gin.Context, begin time.Time, f *fault.Error) {
+	limited, skipped := f != nil && f.Kind == fault.Limited, 0
+	if limited {
+		var due bool
+		if skipped, due = a.limited.due(begin); !due {
+			return
+		}
 	}
+	attrs := []slog.Attr{
+		slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path),
+		slog.Int("status", c.Writer.Status()), slog.Int("bytes", max(0, c.Writer.Size())),
+		slog.Duration("took", time.Since(begin)),
+	}
+	level := slog.LevelInfo
+	if f != nil {
+		level = faultLevel(f.Kind)
+		attrs = append(attrs, slog.String("code", f.Code), slog.Any("err", f))
+	}
+	if limited {
+		attrs = append(attrs, slog.Int("not_logged", skipped))
+	}
+	a.logger.LogAttrs(ctx, level, "request", attrs...)
 }
 
 // limitedEvery is the time between two access lines of requests that were refused because there are too many.

@@ -44,15 +44,18 @@ func Problem(c *gin.Context, err error) {
 	f := fault.From(err)
 	_ = c.Error(f) // for the access line
 	c.Abort()
-	if c.Writer.Written() {
-		return
+	if !c.Writer.Written() {
+		writeProblem(c, f, telemetry.RequestID(c.Request.Context()))
 	}
+}
+
+func writeProblem(c *gin.Context, f *fault.Error, requestID string) {
 	p := fault.ToProblem(f)
 	p.Status = Status(f.Kind)
 	if f.Code == errMethodNotAllowed.Code {
 		p.Status = http.StatusMethodNotAllowed // HTTP has a status of its own for it; callers treat it as invalid
 	}
-	p.RequestID = telemetry.RequestID(c.Request.Context())
+	p.RequestID = requestID
 	switch f.Kind {
 	case fault.Limited, fault.Contended:
 		c.Header("Retry-After", "1")

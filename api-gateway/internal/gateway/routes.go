@@ -1,15 +1,20 @@
 package gateway
 
 import (
+	"net/http"
+
 	"github.com/gin-gonic/gin"
 
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
 	"holdfast/pkg/web"
 )
 
 // New returns the public API. This is the whole of it.
 func New(cfg Config) *gin.Engine {
 	g := &gateway{orders: cfg.Orders, inventory: cfg.Inventory, tokens: cfg.Tokens, lab: cfg.Lab}
+	// A flash sale sends its load to this route.
+	cfg.Engine.Full = map[web.Route]*admit.Limiter{{Method: http.MethodPost, Pattern: "/v1/orders"}: cfg.Placing}
 	e := web.NewEngine(cfg.Engine)
 	v1 := e.Group("/v1")
 
