@@ -1,0 +1,66 @@
+// Package testkit holds what tests of several packages need: waiting for a condition, and a buffer that a test reads while
+// servers write their logs to it.
+package testkit
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	firstPause = time.Millisecond
+	lastPause  = 20 * time.Millisecond
+)
+
+// Eventually repeats check until it returns nil. After the given time it ends the test with check's last error. It must be
+// called in the test's own goroutine.
+func Eventually(tb testing.TB, within time.Duration, what string, check func() error) {
+	tb.Helper()
+	end := time.Now().Add(within)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			tb.Fatalf("%s: not within %v: %v", what, within, err)
+		}
+		time.Sleep(pause)
+	}
+}
+
+var errFalse = errors.New("the condition is false")
+
+// EventuallyTrue is [Eventually] for a condition without a state to report.
+func EventuallyTrue(tb testing.TB, within time.Duration, what string, condition func() bool) {
+	tb.Helper()
+	Eventually(tb, within, what, func() error {
+		if !condition() {
+			return errFalse
+		}
+		return nil
+	})
+}
+
+// Buffer is a buffer for several goroutines. The zero value is empty.
+type Buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+// String returns all that was written.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
