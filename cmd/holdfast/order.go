@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/wait"
 )
 
 type orderCmd struct {
@@ -66,13 +67,9 @@ func (o *orderCmd) place(ctx context.Context, buyer shop, stdout io.Writer) (ord
 	if placed.Status == orderapi.StatusPending {
 		fmt.Fprintf(stdout, "order %s is still being decided (202); asking until it is\n", placed.OrderNo)
 	}
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
 	for placed.Status == orderapi.StatusPending { // 202: the check-back decides
-		select {
-		case <-ctx.Done():
-			return placed, fmt.Errorf("order %s is still pending: %w", placed.OrderNo, ctx.Err())
-		case <-tick.C:
+		if err := wait.Sleep(ctx, 500*time.Millisecond); err != nil {
+			return placed, fmt.Errorf("order %s is still pending: %w", placed.OrderNo, err)
 		}
 		if err := buyer.do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
 			return placed, fmt.Errorf("order %s is open: %w", placed.OrderNo, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/pkg/wait"
 )
 
 // rateTime is how long questions are counted for their rate.
@@ -73,12 +74,8 @@ func printRates(ctx context.Context, state stack.State, stdout io.Writer) error 
 		return err
 	}
 	started := time.Now()
-	timer := time.NewTimer(rateTime)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := wait.Sleep(ctx, rateTime); err != nil {
+		return err
 	}
 	after, err := scrape(ctx, state)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 const (
@@ -32,12 +34,12 @@ func closedLoop(ctx context.Context, t target, n int, d, deadline time.Duration)
 				status, err := c.order(ctx)
 				out.add(status, err, time.Since(begin))
 				if status != 201 {
-					sleep(ctx, refusedPause)
+					_ = wait.Sleep(ctx, refusedPause)
 				}
 			}
 		})
 	}
-	sleep(ctx, d/4)
+	_ = wait.Sleep(ctx, d/4)
 	begin := time.Now()
 	out.measured.Store(true)
 	<-ctx.Done()
@@ -45,15 +47,6 @@ func closedLoop(ctx context.Context, t target, n int, d, deadline time.Duration)
 	measured := time.Since(begin)
 	running.Wait()
 	return out, measured
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // openLoop sends rate orders a second for d, over n connections, and waits for all answers. An order that is due while

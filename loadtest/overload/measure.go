@@ -6,6 +6,8 @@ import (
 	"io"
 	"runtime"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 const (
@@ -34,7 +36,7 @@ func measure(ctx context.Context, o options, s *shop, t target, progress io.Writ
 	fmt.Fprintf(progress, "capacity: %.0f orders a second\n", r.Capacity)
 	for _, n := range o.plan.Connections {
 		for _, factor := range o.plan.Factors {
-			sleep(ctx, o.plan.Pause)
+			_ = wait.Sleep(ctx, o.plan.Pause)
 			rate := factor * r.Capacity
 			r.add(progress, w, row{Load: fmt.Sprintf("open, %g times", factor), Factor: factor, Connections: n}, func() (*tally, time.Duration) {
 				return openLoop(ctx, t, n, rate, o.plan.Open, o.deadline)
@@ -67,14 +69,14 @@ func (r *report) add(progress io.Writer, w *watch, one row, load func() (*tally,
 
 // rest waits, and then looks whether the shop is at rest as well.
 func (r *report) rest(ctx context.Context, o options, s *shop, w *watch) error {
-	sleep(ctx, max(0, o.plan.Rest-lastInterval))
+	_ = wait.Sleep(ctx, max(0, o.plan.Rest-lastInterval))
 	early := w.now(ctx)
-	sleep(ctx, lastInterval)
+	_ = wait.Sleep(ctx, lastInterval)
 	r.After = w.now(ctx)
 	for name, f := range r.After {
 		r.LateChecks += f.Checks - early[name].Checks
 	}
-	for deadline := time.Now().Add(auditPatience); ; sleep(ctx, time.Second) {
+	for deadline := time.Now().Add(auditPatience); ; _ = wait.Sleep(ctx, time.Second) {
 		found, err := s.audit(ctx)
 		if err == nil && len(found.Unsettled) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			if err != nil {

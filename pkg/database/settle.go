@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 // settleTimeout bounds the search for the outcome of a COMMIT. It is more than one lock wait (2 s): the old session may
@@ -21,18 +23,19 @@ func settle(ctx context.Context, pool *sql.DB, o txOptions, cause error) error {
 	// The caller's time may be up, yet the answer matters as much as before: it has a time of its own.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	for try := 1; ; try++ {
-		there, err := exists(ctx, pool, o.settle, o.args)
-		switch {
-		case err == nil && there:
-			return nil
-		case err == nil:
-			return fmt.Errorf("%w: %w", errRolledBack, cause)
-		}
-		if !IsRetryable(err) && !isLost(err) && !isRefused(err) || pause(ctx, try) != nil {
-			return ErrCommitUnknown.Wrap(errors.Join(cause, err))
-		}
+	backoff := wait.Backoff{First: firstBackoff, Max: lastBackoff}
+	there := false
+	err := backoff.Retry(ctx, func(ctx context.Context) (again bool, err error) {
+		there, err = exists(ctx, pool, o.settle, o.args)
+		return IsRetryable(err) || isLost(err) || isRefused(err), err
+	})
+	switch {
+	case err != nil:
+		return ErrCommitUnknown.Wrap(errors.Join(cause, err))
+	case !there:
+		return fmt.Errorf("%w: %w", errRolledBack, cause)
 	}
+	return nil
 }
 
 // exists runs the query outside of a transaction: what it locks is free again when it returns.

@@ -6,14 +6,15 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"gorm.io/gorm"
+
+	"holdfast/pkg/wait"
 )
 
 const (
-	firstBackoff = 4 * time.Millisecond
+	firstBackoff = 8 * time.Millisecond
 	lastBackoff  = 250 * time.Millisecond
 	// triesWithoutDeadline bounds the repetitions for a caller who set no deadline.
 	triesWithoutDeadline = 10
@@ -74,6 +75,7 @@ func InTx(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...
 	if err != nil {
 		return fmt.Errorf("begin: %w (is this a transaction already?)", err)
 	}
+	backoff := wait.Backoff{First: firstBackoff, Max: lastBackoff}
 	var lost error // the last race, so that a deadline in the next try still says why
 	for try := 1; ; try++ {
 		err := once(ctx, db, pool, fn, o)
@@ -93,7 +95,7 @@ func InTx(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...
 		if _, bounded := ctx.Deadline(); !bounded && try == triesWithoutDeadline {
 			return givenUp(lost)
 		}
-		if err := pause(ctx, try); err != nil {
+		if err := backoff.Sleep(ctx, try); err != nil {
 			return givenUp(errors.Join(lost, err))
 		}
 	}
@@ -110,19 +112,6 @@ func givenUp(err error) error {
 		return notExecuted(ErrUnavailable.Wrap(err))
 	}
 	return ErrContended.Wrap(err)
-}
-
-// pause waits a random time that doubles at most with each try, so that those who collided do not collide again.
-func pause(ctx context.Context, try int) error {
-	longest := min(lastBackoff, firstBackoff<<min(try, 10))
-	timer := time.NewTimer(rand.N(longest) + time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // once runs one transaction. Whatever error it returns, except ErrCommitUnknown, nothing was committed.

@@ -7,10 +7,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 const (
-	startPauseMin = 200 * time.Millisecond
+	startPauseMin = 400 * time.Millisecond
 	startPauseMax = 3 * time.Second
 
 	// settleTime is what the client library needs, after a handler has returned, to note the result: it has no sign for
@@ -146,20 +148,19 @@ func (b *Bus) Start(ctx context.Context) error {
 		return err
 	}
 	b.declareRest()
-	wait := startPauseMin
-	for {
+	backoff := wait.Backoff{First: startPauseMin, Max: startPauseMax}
+	for failures := 1; ; failures++ {
 		c, err := b.connect(ctx)
 		if err == nil {
 			b.live.Store(c)
 			b.watch(c) //nolint:contextcheck // ctx bounds the start only; watching ends with Close.
 			return nil
 		}
-		b.cfg.Log.WarnContext(ctx, "message bus cannot start yet", "err", err, "again_in", wait)
-		if !pause(ctx, wait) {
+		b.cfg.Log.WarnContext(ctx, "message bus cannot start yet", "err", err, "failures", failures)
+		if backoff.Sleep(ctx, failures) != nil {
 			releaseInstance(b.cfg.Instance)
 			return ErrUnavailable.NotExecuted().Wrap(err)
 		}
-		wait = min(2*wait, startPauseMax)
 	}
 }
 

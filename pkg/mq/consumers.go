@@ -7,6 +7,8 @@ import (
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
+
+	"holdfast/pkg/wait"
 )
 
 // consumers are the started consumers of a process, all of one store of the broker.
@@ -110,7 +112,7 @@ func (c *consumers) drain(ctx context.Context) error {
 	}
 	select {
 	case <-c.gate.idle():
-		pause(ctx, settleTime)
+		_ = wait.Sleep(ctx, settleTime)
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("mq: handlers are still running: %w", ctx.Err())

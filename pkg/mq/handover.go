@@ -11,6 +11,8 @@ import (
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
+
+	"holdfast/pkg/wait"
 )
 
 // A queue of an ordered subscription belongs to the consumer that holds the broker's lock on it. When another consumer
@@ -107,7 +109,7 @@ func (h *handover) giveBack(group, client string, lost []primitive.MessageQueue,
 	ctx, cancel := context.WithTimeout(h.bus.work, giveBackTime)
 	defer cancel()
 	// The library lets go of the queue and stores its offset after it has asked us. The new owner starts at that offset.
-	if !pause(ctx, settleTime) {
+	if wait.Sleep(ctx, settleTime) != nil {
 		return
 	}
 	if err := h.unlock(ctx, group, client, h.stillLost(lost)); err != nil {

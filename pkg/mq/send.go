@@ -11,12 +11,14 @@ import (
 
 	"holdfast/pkg/fault"
 	"holdfast/pkg/telemetry"
+	"holdfast/pkg/wait"
 )
 
 const (
-	sendTries   = 3
-	sendTimeout = 3 * time.Second        // of one try
-	sendPause   = 100 * time.Millisecond // after the first try; twice as long after the second
+	sendTries    = 3
+	sendTimeout  = 3 * time.Second // of one try
+	sendPauseMin = 200 * time.Millisecond
+	sendPauseMax = 400 * time.Millisecond
 
 	// leastTime must remain of a deadline for a send to begin. The library takes the deadline for its write as well, and
 	// a write that runs into it closes the connection that all senders and consumers of the process share.
@@ -60,7 +62,7 @@ func (e errStop) Unwrap() error { return e.error }
 // try calls send until it succeeds, cannot succeed, or has failed sendTries times.
 func (b *Bus) try(ctx context.Context, topic string, send func(context.Context, *connection) error) error {
 	maybe := false
-	wait := sendPause
+	backoff := wait.Backoff{First: sendPauseMin, Max: sendPauseMax, Attempt: leastTime}
 	for n := 1; ; n++ {
 		err := b.sendOnce(ctx, send)
 		if err == nil {
@@ -69,11 +71,10 @@ func (b *Bus) try(ctx context.Context, topic string, send func(context.Context, 
 		}
 		maybe = maybe || !surelyNotSent(err)
 		_, stop := errors.AsType[errStop](err)
-		if stop || n == sendTries || pointless(err) || !timeLeft(ctx, wait+leastTime) || !pause(ctx, wait) {
+		if stop || n == sendTries || pointless(err) || backoff.Sleep(ctx, n) != nil {
 			b.metrics.sent.WithLabelValues(topic, "failed").Inc()
 			return sendFault(ctx, err, maybe)
 		}
-		wait *= 2
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 // A broker that lost its disk comes back with an empty store at the old address. Consumers that survived it hold offsets of
@@ -130,8 +132,8 @@ func (w *wire) firstStored(ctx context.Context, topic string) (int64, error) {
 		if id > 0 {
 			return id, nil
 		}
-		if !pause(ctx, storedPoll) {
-			return 0, fmt.Errorf("the broker does not show the message on %s: %w", topic, ctx.Err())
+		if err := wait.Sleep(ctx, storedPoll); err != nil {
+			return 0, fmt.Errorf("the broker does not show the message on %s: %w", topic, err)
 		}
 	}
 }

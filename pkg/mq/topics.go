@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 const (
@@ -134,8 +136,8 @@ func waitRoute(ctx context.Context, ns *wire, masters map[string]string, topic s
 		if missing == 0 {
 			return r, nil
 		}
-		if !pause(ctx, routePoll) {
-			return r, fmt.Errorf("topic %s has no route on %d of %d brokers", topic, missing, len(masters))
+		if err := wait.Sleep(ctx, routePoll); err != nil {
+			return r, fmt.Errorf("topic %s has no route on %d of %d brokers: %w", topic, missing, len(masters), err)
 		}
 	}
 }
@@ -203,16 +205,4 @@ func (w *wire) hasTopics(ctx context.Context, topics []string) error {
 		}
 	}
 	return nil
-}
-
-// pause waits d and reports true, or reports false as soon as ctx is done.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

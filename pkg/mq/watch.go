@@ -3,6 +3,8 @@ package mq
 import (
 	"context"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 const (
@@ -17,7 +19,7 @@ func (b *Bus) watch(c *connection) {
 	ctx, stop := context.WithCancel(b.work)
 	b.stopWatch = stop
 	b.watching.Go(func() {
-		for pause(ctx, watchPause) {
+		for wait.Sleep(ctx, watchPause) == nil {
 			b.look(ctx, c)
 		}
 	})

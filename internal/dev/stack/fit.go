@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 // fit makes what ran before fit the wanted number of replicas, one process after the other so that the rest serves
@@ -64,18 +66,14 @@ func (u *upper) dismiss(ctx context.Context, c Component) error {
 func (u *upper) awaitReady(ctx context.Context, s service) error {
 	ctx, cancel := context.WithTimeout(ctx, serviceReady)
 	defer cancel()
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
 	for {
 		err := httpReady(ctx, loopback(s.port+opsOffset))
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
+		if wait.Sleep(ctx, readyPoll) != nil {
 			c, _ := u.component(s.name)
 			return fmt.Errorf("%s is not ready: %w; its log ends with:\n%s", s.name, err, Tail(c.Log, 20))
-		case <-tick.C:
 		}
 	}
 }

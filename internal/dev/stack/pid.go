@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 // killPatience is how long a process may take to vanish after SIGKILL.
@@ -60,16 +62,8 @@ func Terminate(ctx context.Context, pid int, marker string) error {
 // waitEnded waits until pid has ended; false when ctx was done first.
 func waitEnded(ctx context.Context, pid int) bool {
 	look := context.WithoutCancel(ctx)
-	poll := time.NewTicker(readyPoll)
-	defer poll.Stop()
-	for !ended(look, pid) {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-poll.C:
-		}
-	}
-	return true
+	err := wait.Until(ctx, readyPoll, func(context.Context) (bool, error) { return ended(look, pid), nil })
+	return err == nil
 }
 
 // ended is also true for a process that its parent has not reaped yet: it has closed its files and its ports.

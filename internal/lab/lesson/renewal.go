@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/pkg/lock"
+	"holdfast/pkg/wait"
 )
 
 func renewal() Lesson {
@@ -124,12 +125,7 @@ func (r *rooms) visit(ctx context.Context, key string) error {
 		}
 		second = leave(ctx)
 	}()
-	timer := time.NewTimer(renewalWork)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-work.Done(): // the lease says that it is over: whoever works on now is not alone
-	}
+	_ = wait.Sleep(work, renewalWork) // work ends with the lease: a worker that goes on is not alone
 	inside.Store(false)
 	left := time.Now()
 	err = release(ctx)
