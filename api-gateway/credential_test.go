@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/web"
 )
 
@@ -32,7 +33,7 @@ func TestRun_ServiceCredential(t *testing.T) {
 		"INVENTORY_URLS": back.URL, "ORDER_URLS": back.URL, "SERVICE_CREDENTIAL": current + "," + next,
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	var log syncBuffer
+	var log testkit.Buffer
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, nil, env(vars), &log) }()
 	defer func() {

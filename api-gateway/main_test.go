@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/server"
 )
@@ -64,26 +64,8 @@ func TestRun_refuses(t *testing.T) {
 	}
 }
 
-// syncBuffer is written by the gateway while the test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // serving waits for the line that tells the addresses.
-func serving(tb testing.TB, log *syncBuffer) (addr, opsAddr string) {
+func serving(tb testing.TB, log *testkit.Buffer) (addr, opsAddr string) {
 	tb.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for line := range strings.Lines(log.String()) {
@@ -119,7 +101,7 @@ func TestRun(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	var log syncBuffer
+	var log testkit.Buffer
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, nil, env(vars), &log) }()
 	addr, opsAddr := serving(t, &log)

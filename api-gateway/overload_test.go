@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"holdfast/internal/dev/testkit"
 )
 
 // slowOrders is an order-srv whose placing takes until the test lets it end. Everything else is answered at once.
@@ -41,7 +43,7 @@ func start(t *testing.T, orders http.Handler, more map[string]string) (url, toke
 		vars[k] = v
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	var log syncBuffer
+	var log testkit.Buffer
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, nil, env(vars), &log) }()
 	t.Cleanup(func() {
@@ -146,9 +148,7 @@ func TestRun_clientGone(t *testing.T) {
 			_ = res.Body.Close()
 		}
 	}()
-	for deadline := time.Now().Add(10 * time.Second); orders.placing.Load() == 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.EventuallyTrue(t, 10*time.Second, "the order is being placed", func() bool { return orders.placing.Load() > 0 })
 	hangUp()
 	<-gone
 	answered := make(chan int, 1)

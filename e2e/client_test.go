@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
@@ -162,7 +163,7 @@ func (sh *shop) audit(d time.Duration) check.Report {
 	sh.tb.Helper()
 	var r check.Report
 	var begin time.Time
-	sh.eventually(d, "the audit finds the shop at rest", func() error {
+	testkit.Eventually(sh.tb, d, "the audit finds the shop at rest", func() error {
 		r, begin = check.Report{}, time.Now()
 		a, err := sh.call(http.MethodGet, "/v1/admin/audit", sh.admin, "")
 		if err != nil {

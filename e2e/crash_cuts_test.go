@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
 )
 
@@ -121,7 +122,7 @@ func answersLost(t *testing.T, b crashBroker) string {
 	cs := newCrashShop(t, b, setup{inventory: x.via}, onlyCheckBack())
 	x.loseAnswers(1_000)
 	var no string
-	cs.eventually(patience, "an order is open", func() error {
+	testkit.Eventually(cs.tb, patience, "an order is open", func() error {
 		a, got := cs.try()
 		if no = got; a.Status != http.StatusAccepted {
 			return fmt.Errorf("it was answered with %d %s", a.Status, a.Body)

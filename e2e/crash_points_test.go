@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/crash"
 )
@@ -79,7 +80,7 @@ func diesReserved(t *testing.T, b crashBroker) string {
 
 func diesRejected(t *testing.T, b crashBroker) string {
 	cs := newCrashShop(t, b, setup{}, onlyCheckBack(), crash.OrderRejected)
-	cs.eventually(patience, "an order is refused", func() error {
+	testkit.Eventually(cs.tb, patience, "an order is refused", func() error {
 		_, err := cs.many("too-many", units+1)
 		if err == nil && !crash.Reached(cs.marks, crash.OrderRejected) {
 			return errors.New("the point is not reached")
@@ -183,7 +184,7 @@ func inventoryDies(t *testing.T, b crashBroker, p crash.Point) string {
 	cs.back(cs.inventory, nil)
 	no := <-ordered
 	var status string
-	cs.eventually(patience, "order "+no+" is decided", func() error {
+	testkit.Eventually(cs.tb, patience, "order "+no+" is decided", func() error {
 		if status = cs.status(no); status != orderapi.StatusPlaced && status != orderapi.StatusAbandoned {
 			return fmt.Errorf("it is %s", status)
 		}

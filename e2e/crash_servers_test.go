@@ -12,6 +12,7 @@ import (
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/crash"
 )
@@ -175,7 +176,7 @@ func inventoryStopped(t *testing.T, b crashBroker) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := &service{name: "inventory-srv", http: fmt.Sprintf("127.0.0.1:%d", ports[0]), ops: fmt.Sprintf("127.0.0.1:%d", ports[1]), log: &safeBuffer{}}
+	second := &service{name: "inventory-srv", http: fmt.Sprintf("127.0.0.1:%d", ports[0]), ops: fmt.Sprintf("127.0.0.1:%d", ports[1]), log: &testkit.Buffer{}}
 	cs := newCrashShop(t, b, setup{
 		strategy: "for-update", // it holds no lock but the row's
 		env:      map[string]string{crash.EnvStop: "true"},
@@ -199,7 +200,7 @@ func inventoryStopped(t *testing.T, b crashBroker) string {
 	t.Cleanup(goOn) // a stopped process would not hear that it is to end
 	no := cs.reach(crash.InventoryDeducted)
 	stopped := crash.ReachedAt(cs.marks, crash.InventoryDeducted)
-	cs.eventually(patience, "others buy while it stands still", func() error {
+	testkit.Eventually(cs.tb, patience, "others buy while it stands still", func() error {
 		if a, _ := cs.try(); a.Status != http.StatusCreated {
 			return fmt.Errorf("answered with %d %s", a.Status, a.Body)
 		}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/crash"
 )
@@ -83,7 +84,7 @@ func (cs *crashShop) arm(points ...crash.Point) map[string]string {
 // unless the machine is so busy that an order is refused before.
 func (cs *crashShop) reach(p crash.Point) (orderNo string) {
 	cs.tb.Helper()
-	cs.eventually(patience, "an order comes to "+string(p), func() error {
+	testkit.Eventually(cs.tb, patience, "an order comes to "+string(p), func() error {
 		a, no := cs.try()
 		orderNo = no
 		if !crash.Reached(cs.marks, p) {
@@ -161,7 +162,7 @@ func (cs *crashShop) back(s *service, more map[string]string) {
 // becomes waits for an order's status.
 func (cs *crashShop) becomes(orderNo, want string) {
 	cs.tb.Helper()
-	cs.eventually(patience, "order "+orderNo+" is "+want, func() error {
+	testkit.Eventually(cs.tb, patience, "order "+orderNo+" is "+want, func() error {
 		if got := cs.status(orderNo); got != want {
 			return fmt.Errorf("it is %s", got)
 		}
@@ -172,7 +173,7 @@ func (cs *crashShop) becomes(orderNo, want string) {
 // holds waits for the reservation's status.
 func (cs *crashShop) holds(orderNo, want string) {
 	cs.tb.Helper()
-	cs.eventually(patience, "inventory's side of "+orderNo+" is "+want, func() error {
+	testkit.Eventually(cs.tb, patience, "inventory's side of "+orderNo+" is "+want, func() error {
 		if got := cs.reservation(orderNo); got != want {
 			return fmt.Errorf("it is %q", got)
 		}
@@ -193,7 +194,7 @@ func (cs *crashShop) reservation(orderNo string) string {
 // holdsNothing waits until inventory holds nothing for an order, with a tombstone or without.
 func (cs *crashShop) holdsNothing(orderNo string) {
 	cs.tb.Helper()
-	cs.eventually(patience, "inventory holds nothing for "+orderNo, func() error {
+	testkit.Eventually(cs.tb, patience, "inventory holds nothing for "+orderNo, func() error {
 		if got := cs.reservation(orderNo); got == "reserved" || got == "confirmed" {
 			return fmt.Errorf("it is %q", got)
 		}
@@ -213,7 +214,7 @@ func (cs *crashShop) stock(available, reserved, sold int64) {
 // sent waits until the relay has marked all messages as sent.
 func (cs *crashShop) sent() {
 	cs.tb.Helper()
-	cs.eventually(patience, "the outbox is empty", func() error {
+	testkit.Eventually(cs.tb, patience, "the outbox is empty", func() error {
 		var n int
 		if err := cs.ordersDB.QueryRow("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").Scan(&n); err != nil || n > 0 {
 			return fmt.Errorf("%d messages are unsent, error %w", n, err)
@@ -251,7 +252,7 @@ func (cs *crashShop) metric(s *service, name string, labels ...string) (sum floa
 // atLeast waits for a service's counter: it is raised a moment after the row by which a test sees the effect.
 func (cs *crashShop) atLeast(want float64, s *service, name string, labels ...string) {
 	cs.tb.Helper()
-	cs.eventually(patience, fmt.Sprintf("%s %v of %s is %v", name, labels, s.name, want), func() error {
+	testkit.Eventually(cs.tb, patience, fmt.Sprintf("%s %v of %s is %v", name, labels, s.name, want), func() error {
 		if got := cs.metric(s, name, labels...); got < want {
 			return fmt.Errorf("it is %v", got)
 		}
@@ -288,7 +289,7 @@ func (cs *crashShop) healedBy(healer string, n float64) {
 // noted expects the healing to be kept for the audit.
 func (cs *crashShop) noted(orderNo, healer, deed string) {
 	cs.tb.Helper()
-	cs.eventually(patience, "the audit says what healed", func() error {
+	testkit.Eventually(cs.tb, patience, "the audit says what healed", func() error {
 		r := cs.audit(patience)
 		for _, h := range r.Healed {
 			if h.OrderNo == orderNo && h.Healer == healer && h.Deed == deed {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 // crowd is buyers who behave as good clients do: each repeats its request with the same idempotency key until it has an
@@ -79,7 +81,7 @@ func (c *crowd) buy(ctx context.Context, purchases []*purchase) {
 			p.result = undecided
 			for try := i; ctx.Err() == nil && p.result == undecided; try++ { // another gateway each time
 				if !c.ask(ctx, p, c.sh.gateways[try%len(c.sh.gateways)]) {
-					pause(ctx, 200*time.Millisecond)
+					_ = wait.Sleep(ctx, 200*time.Millisecond)
 				}
 			}
 		})
@@ -113,13 +115,6 @@ func (c *crowd) ask(ctx context.Context, p *purchase, gateway *service) (decided
 		c.ambiguous.Add(1)
 	}
 	return false
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }
 
 // problemOrder is the number of the order that a problem is about; empty without an order.

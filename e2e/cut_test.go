@@ -10,6 +10,7 @@ import (
 
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
+	"holdfast/internal/dev/testkit"
 )
 
 // TestDependencyCut cuts each dependency in turn: orders get a clear 503 within the deadline, readiness names exactly the
@@ -118,7 +119,7 @@ func (sh *shop) refusesOrders(token, cut string) {
 
 func (sh *shop) namesExactly(s *service, dependency string) {
 	sh.tb.Helper()
-	sh.eventually(20*time.Second, s.name+" names "+dependency, func() error {
+	testkit.Eventually(sh.tb, 20*time.Second, s.name+" names "+dependency, func() error {
 		r := sh.readyz(s)
 		// order-srv reads, pays and cancels without a broker and an inventory.
 		if ready := s == sh.order && dependency != "mysql"; (r.Status == "ok") != ready {
@@ -136,7 +137,7 @@ func (sh *shop) namesExactly(s *service, dependency string) {
 func (sh *shop) recovers(token, cut string) {
 	sh.tb.Helper()
 	n := 0
-	sh.eventually(60*time.Second, "orders after "+cut+" is back", func() error {
+	testkit.Eventually(sh.tb, 60*time.Second, "orders after "+cut+" is back", func() error {
 		n++
 		a, err := sh.place(token, fmt.Sprintf("after-%s-%d", cut, n), sh.anySKU())
 		if err == nil && a.Status != http.StatusCreated {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/internal/dev/testkit"
 )
 
 var block = regexp.MustCompile("(?ms)^(## \\w+)$|^```(\\w+) ?([\\w-]*)\n(.*?)^```$")
@@ -58,7 +60,7 @@ func TestFollowAnOrder(t *testing.T) {
 			db, statements = dbs[where], text
 		case kind == "result":
 			want := strings.TrimSpace(fill(text))
-			sh.eventually(30*time.Second, "the page's rows after:\n"+statements, func() error {
+			testkit.Eventually(sh.tb, 30*time.Second, "the page's rows after:\n"+statements, func() error {
 				got, err := rows(db, fill(statements))
 				if err == nil && got != want {
 					err = fmt.Errorf("got:\n%s\nthe page says:\n%s", got, want)
@@ -66,7 +68,7 @@ func TestFollowAnOrder(t *testing.T) {
 				return err
 			})
 		case kind == "log":
-			sh.eventually(30*time.Second, where+" logs "+text, func() error { return hasLine(logs[where].log.String(), strings.Fields(fill(text))) })
+			testkit.Eventually(sh.tb, 30*time.Second, where+" logs "+text, func() error { return hasLine(logs[where].log.String(), strings.Fields(fill(text))) })
 		}
 	}
 	for what, atLeast := range map[string]int{"## Placed": 1, "## Paid": 1, "sql": 6, "result": 6, "log": 4} {

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/wait"
 )
 
 // TestGracefulStop stops one of two replicas of each service with SIGTERM while orders come in, and starts it again. What
@@ -74,7 +76,7 @@ func (s *steady) begin(n int) (stop func()) {
 		running.Go(func() {
 			for ctx.Err() == nil {
 				s.ready[i].Store(s.sh.readyz(g).Status == "ok")
-				pause(ctx, 50*time.Millisecond)
+				_ = wait.Sleep(ctx, 50*time.Millisecond)
 			}
 		})
 	}
@@ -118,7 +120,7 @@ func (s *steady) order(key string, turn int) {
 func (s *steady) more(n int64) {
 	s.sh.tb.Helper()
 	want := s.placed.Load() + n
-	s.sh.eventually(60*time.Second, "orders go on", func() error {
+	testkit.Eventually(s.sh.tb, 60*time.Second, "orders go on", func() error {
 		if got := s.placed.Load(); got < want {
 			return fmt.Errorf("%d orders, want %d", got, want)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
 )
 
@@ -73,7 +74,7 @@ func killEach(t *testing.T, c *crowd, bought <-chan struct{}, begin time.Time) (
 	t.Helper()
 	const alone = 40 // units sold by the other one alone
 	reached := func(n int64, what string) {
-		c.sh.eventually(buyerPatience, what, func() error {
+		testkit.Eventually(c.sh.tb, buyerPatience, what, func() error {
 			select {
 			case <-bought:
 				t.Fatalf("everybody has bought before %s", what)

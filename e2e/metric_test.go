@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"holdfast/internal/dev/testkit"
 )
 
 // metric sums a process's own counters of a name over all label sets that have the given labels, each written as on the
@@ -16,7 +18,7 @@ import (
 func (sh *shop) metric(s *service, name string, labels ...string) int {
 	sh.tb.Helper()
 	var page string
-	sh.eventually(10*time.Second, s.name+" shows its metrics", func() error {
+	testkit.Eventually(sh.tb, 10*time.Second, s.name+" shows its metrics", func() error {
 		res, err := sh.client.Get("http://" + s.ops + "/metrics")
 		if err != nil {
 			return err

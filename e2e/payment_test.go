@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
 )
 
@@ -23,7 +24,7 @@ func TestUnpaidOrderExpires(t *testing.T) {
 	if a, err := sh.place(bob, "b-1", sku); err != nil || a.code() != "out_of_stock" {
 		t.Fatalf("the only unit was sold twice: %v %d %s", err, a.Status, a.Body)
 	}
-	sh.eventually(30*time.Second, "the unpaid order expires", func() error {
+	testkit.Eventually(sh.tb, 30*time.Second, "the unpaid order expires", func() error {
 		if s := sh.status(unpaid.OrderNo); s != orderapi.StatusExpired {
 			return fmt.Errorf("status %s", s)
 		}
@@ -32,7 +33,7 @@ func TestUnpaidOrderExpires(t *testing.T) {
 	if a := sh.must(http.StatusConflict, http.MethodPost, "/v1/orders/"+unpaid.OrderNo+"/payment", ann, ""); a.code() != "not_payable" {
 		t.Errorf("paying an expired order: %s", a.Body)
 	}
-	sh.eventually(30*time.Second, "its unit is free again", func() error {
+	testkit.Eventually(sh.tb, 30*time.Second, "its unit is free again", func() error {
 		if n := sh.available(sku); n != 1 {
 			return fmt.Errorf("%d available", n)
 		}
@@ -46,7 +47,7 @@ func TestUnpaidOrderExpires(t *testing.T) {
 			t.Errorf("paid order: %s", a.Body)
 		}
 	}
-	sh.eventually(30*time.Second, "inventory confirms the paid order", func() error {
+	testkit.Eventually(sh.tb, 30*time.Second, "inventory confirms the paid order", func() error {
 		var s string
 		if err := sh.stockDB.QueryRow("SELECT status FROM reservations WHERE order_no = ?", paid.OrderNo).Scan(&s); err != nil {
 			return err

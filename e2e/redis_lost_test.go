@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/orderapi"
 )
 
@@ -52,7 +53,7 @@ func TestRedisForgets(t *testing.T) {
 	if err := client.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	sh.eventually(30*time.Second, "the writer gives up", func() error {
+	testkit.Eventually(sh.tb, 30*time.Second, "the writer gives up", func() error {
 		for _, s := range sh.inventories {
 			if strings.Contains(s.log.String(), "the writer of the Redis stream starts again") {
 				return nil
@@ -81,7 +82,7 @@ func TestRedisForgets(t *testing.T) {
 	}
 	sh.must(http.StatusOK, http.MethodPost, "/v1/orders/"+lost[0].OrderNo+"/payment", ann, "")
 	sh.must(http.StatusOK, http.MethodPost, "/v1/orders/"+heard.OrderNo+"/payment", ann, "")
-	sh.eventually(60*time.Second, "the lost order is owed a refund", func() error {
+	testkit.Eventually(sh.tb, 60*time.Second, "the lost order is owed a refund", func() error {
 		var status, reason string
 		err := sh.ordersDB.QueryRow("SELECT status, COALESCE(reason, '') FROM orders WHERE order_no = ?", lost[0].OrderNo).Scan(&status, &reason)
 		if err != nil || status != orderapi.StatusRefundDue || reason != "stock_lost" {

@@ -1,8 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
-	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -21,6 +19,7 @@ import (
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/internal/lab/history"
 )
 
@@ -62,25 +61,8 @@ type service struct {
 	ops     string
 	env     []string
 	cmd     *exec.Cmd
-	log     *safeBuffer
+	log     *testkit.Buffer
 	gone    chan struct{}
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func TestMain(m *testing.M) {
@@ -176,7 +158,7 @@ func (sh *shop) exec(db *sql.DB, statement string) {
 
 func (sh *shop) start(dir, program string, k int, addr, ops string, envs ...map[string]string) *service {
 	sh.tb.Helper()
-	s := &service{name: fmt.Sprintf("%s-%d", program, k), program: filepath.Join(dir, program), http: addr, ops: ops, log: &safeBuffer{}}
+	s := &service{name: fmt.Sprintf("%s-%d", program, k), program: filepath.Join(dir, program), http: addr, ops: ops, log: &testkit.Buffer{}}
 	s.env = append(os.Environ(), "HTTP_ADDR="+addr, "OPS_ADDR="+ops)
 	for _, env := range envs {
 		s.env = append(s.env, environ(env)...)
@@ -244,7 +226,7 @@ func tail(text string, lines int) string {
 
 func (sh *shop) waitReady(s *service) {
 	sh.tb.Helper()
-	sh.eventually(60*time.Second, s.name+" is ready", func() error {
+	testkit.Eventually(sh.tb, 60*time.Second, s.name+" is ready", func() error {
 		select {
 		case <-s.gone:
 			sh.tb.Fatalf("%s ended:\n%s", s.name, tail(s.log.String(), 40))
@@ -280,24 +262,4 @@ func (sh *shop) readyz(s *service) readiness {
 		return readiness{Status: err.Error()}
 	}
 	return r
-}
-
-// eventually polls until f returns nil, and fails the test with f's last error after the deadline.
-func (sh *shop) eventually(d time.Duration, what string, f func() error) {
-	sh.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			sh.tb.Fatalf("%s: not within %v: %v", what, d, err)
-		case <-tick.C:
-		}
-	}
 }

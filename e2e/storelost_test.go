@@ -11,6 +11,8 @@ import (
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
+	"holdfast/pkg/wait"
 )
 
 // flowAgain is how long the shop may take, after the broker has returned without its store, to place the next order.
@@ -43,14 +45,14 @@ func storeLostUnderLoad(t *testing.T, own ownBroker) {
 	defer load.stop()
 	for range 3 {
 		before := load.placed.Load()
-		sh.eventually(patience, "orders before the loss", func() error { return load.more(before, 20) })
+		testkit.Eventually(sh.tb, patience, "orders before the loss", func() error { return load.more(before, 20) })
 		own.loseDisk()
 		returned, before := time.Now(), load.placed.Load()
-		sh.eventually(flowAgain, "orders after the loss", func() error { return load.more(before, 1) })
+		testkit.Eventually(sh.tb, flowAgain, "orders after the loss", func() error { return load.more(before, 1) })
 		t.Logf("the first order was placed %v after the broker's return", time.Since(returned).Round(10*time.Millisecond))
 	}
 	before := load.placed.Load()
-	sh.eventually(patience, "orders at the end", func() error { return load.more(before, 20) })
+	testkit.Eventually(sh.tb, patience, "orders at the end", func() error { return load.more(before, 20) })
 	load.stop()
 	r := sh.audit(patience)
 	if len(r.SKUs) != 1 || r.SKUs[0].Sold == 0 {
@@ -81,10 +83,7 @@ func startStoreLoad(sh *shop, sku string) *storeLoad {
 		buyers.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				l.buy(sh, token, fmt.Sprintf("lost-%d-%d", b, n), sku, n)
-				select {
-				case <-ctx.Done():
-				case <-time.After(50 * time.Millisecond):
-				}
+				_ = wait.Sleep(ctx, 50*time.Millisecond)
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
@@ -67,9 +68,7 @@ func TestClient_Do_boundsItsConnections(t *testing.T) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(10 * time.Second); open.Load() < bound && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.EventuallyTrue(t, 10*time.Second, "all connections are open", func() bool { return open.Load() >= bound })
 	var waiting sync.WaitGroup
 	for range calls - bound {
 		waiting.Go(func() {

@@ -3,6 +3,7 @@ package rest_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/rest"
 	"holdfast/pkg/server"
 )
@@ -51,11 +53,12 @@ func TestClient_Do_replicaStops(t *testing.T) {
 	}
 	more := func(count *atomic.Int64) {
 		want := count.Load() + 200
-		for deadline := time.Now().Add(30 * time.Second); count.Load() < want; time.Sleep(time.Millisecond) {
-			if t.Failed() || time.Now().After(deadline) {
-				t.Fatalf("%d calls were answered", answered.Load())
+		testkit.Eventually(t, 30*time.Second, "200 more calls", func() error {
+			if got := count.Load(); got < want && !t.Failed() {
+				return fmt.Errorf("%d of %d calls", got, want)
 			}
-		}
+			return nil
+		})
 	}
 	for range 3 {
 		// It is in use: a client that still avoids it from the last time would come back to it just as it closes its port.

@@ -13,19 +13,8 @@ import (
 	"time"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/testkit"
 )
-
-// within waits until ok returns true; what names the condition.
-func within(tb testing.TB, d time.Duration, what string, ok func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(d)
-	for !ok() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("not within %v: %s", d, what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
 
 func alive(pid int) bool { return stack.Running(context.Background(), pid, "") }
 
@@ -161,7 +150,7 @@ func TestStart_parentKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	pids := filepath.Join(dir, "pids")
-	within(t, 20*time.Second, "both children run", func() bool { _, err := os.Stat(pids); return err == nil })
+	testkit.EventuallyTrue(t, 20*time.Second, "both children run", func() bool { _, err := os.Stat(pids); return err == nil })
 	text, err := os.ReadFile(pids)
 	if err != nil {
 		t.Fatal(err)
@@ -180,8 +169,8 @@ func TestStart_parentKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // "signal: killed"
-	within(t, 10*time.Second, "the tied child is gone", func() bool { return !alive(tied) })
-	within(t, 10*time.Second, "its folder is gone", func() bool {
+	testkit.EventuallyTrue(t, 10*time.Second, "the tied child is gone", func() bool { return !alive(tied) })
+	testkit.EventuallyTrue(t, 10*time.Second, "its folder is gone", func() bool {
 		_, err := os.Stat(filepath.Join(dir, "data"))
 		return errors.Is(err, os.ErrNotExist)
 	})

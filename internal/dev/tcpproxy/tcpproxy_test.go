@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/internal/dev/tcpproxy"
+	"holdfast/internal/dev/testkit"
 )
 
 const patience = 10 * time.Second
@@ -113,15 +114,6 @@ func connected(t *testing.T, p *tcpproxy.Proxy, server string) client {
 	return c
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still not after %v: %s", patience, what)
-		}
-	}
-}
-
 func TestProxy_Cut(t *testing.T) {
 	t.Parallel()
 	p := tcpproxy.New(t, newEcho(t, "").addr)
@@ -149,7 +141,7 @@ func TestProxy_Hold(t *testing.T) {
 			c := connected(t, p, "")
 			p.Hold(d)
 			c.say("late")
-			eventually(t, "the hold has stopped something", func() bool { return p.Stopped() == 1 })
+			testkit.EventuallyTrue(t, patience, "the hold has stopped something", func() bool { return p.Stopped() == 1 })
 			c.wantSilence(t)
 			if arrived := e.lines() == 2; arrived != (d == tcpproxy.Replies) {
 				t.Errorf("the command arrived: %v", arrived)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/devbroker"
 	"holdfast/pkg/mq/mqtest"
@@ -60,7 +61,7 @@ func TestFaults_realClient(t *testing.T) {
 	}
 
 	broker.Disconnect()
-	mqtest.Eventually(t, "a send that succeeds", func() bool {
+	testkit.EventuallyTrue(t, time.Minute, "a send that succeeds", func() bool {
 		return bus.Producer().Send(t.Context(), mq.Message{Topic: "a", Key: "after", Body: []byte("{}")}) == nil
 	})
 	in.WaitFor(t, "after", 1)

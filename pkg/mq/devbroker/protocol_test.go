@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/mq/devbroker"
 )
 
@@ -254,13 +255,9 @@ func TestBroker_transactions(t *testing.T) {
 	if diff := cmp.Diff([]string{"committed"}, c.bodies("t", 1)); diff != "" {
 		t.Error(diff)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for c.call(105, ext{"topic": "TRANS_CHECK_MAX_TIME_TOPIC"}, nil).Code != 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("the transaction was not given up")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testkit.EventuallyTrue(t, 10*time.Second, "the broker gives the transaction up", func() bool {
+		return c.call(105, ext{"topic": "TRANS_CHECK_MAX_TIME_TOPIC"}, nil).Code == 0
+	})
 	if got := c.bodies("TRANS_CHECK_MAX_TIME_TOPIC", 1); got[0] != "never answered" {
 		t.Errorf("parked %q", got)
 	}

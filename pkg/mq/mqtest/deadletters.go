@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/mq"
 )
 
@@ -26,7 +27,7 @@ func resendDeadLetters(t *testing.T, env Env) {
 	Start(t, b)
 	dead := func(want ...string) []mq.DeadLetter {
 		var found []mq.DeadLetter
-		Eventually(t, fmt.Sprintf("the dead letters are %v", want), func() bool {
+		testkit.EventuallyTrue(t, patience, fmt.Sprintf("the dead letters are %v", want), func() bool {
 			var err error
 			if found, err = b.DeadLetters(t.Context(), groupA, 10); err != nil {
 				t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/telemetry"
@@ -222,7 +223,7 @@ func orderPerKey(t *testing.T, env Env) {
 		}
 		return n
 	}
-	Eventually(t, "all messages", func() bool { return total() >= keys*each })
+	testkit.EventuallyTrue(t, patience, "all messages", func() bool { return total() >= keys*each })
 	mu.Lock()
 	defer mu.Unlock()
 	if diff := cmp.Diff(want, done); diff != "" {

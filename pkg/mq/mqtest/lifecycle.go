@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 )
@@ -39,7 +40,7 @@ func drainOnClose(t *testing.T, env Env) {
 	for i := range total {
 		Send(t, first, mq.Message{Topic: topicA, Key: fmt.Sprintf("k%d", i), Body: body("")})
 	}
-	Eventually(t, "busy workers", func() bool { return running.Load() >= workers })
+	testkit.EventuallyTrue(t, patience, "busy workers", func() bool { return running.Load() >= workers })
 
 	closed := make(chan struct{})
 	go func() {
@@ -112,8 +113,8 @@ func brokerRestart(t *testing.T, env Env) {
 	if err := env.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, "a sound probe", func() bool { return b.Probe(ctx) == nil })
-	Eventually(t, "a send that succeeds", func() bool {
+	testkit.EventuallyTrue(t, patience, "a sound probe", func() bool { return b.Probe(ctx) == nil })
+	testkit.EventuallyTrue(t, patience, "a send that succeeds", func() bool {
 		return b.Producer().Send(ctx, mq.Message{Topic: topicA, Key: "after", Body: body("")}) == nil
 	})
 	in.WaitFor(t, "after", 1)

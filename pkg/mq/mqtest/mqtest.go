@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/mq"
 )
 
@@ -187,36 +188,20 @@ func (in *Inbox) Of(key string) []Delivery {
 // WaitFor returns when there are n deliveries of key, or fails the test.
 func (in *Inbox) WaitFor(tb testing.TB, key string, n int) []Delivery {
 	tb.Helper()
-	Eventually(tb, "delivery of "+key, func() bool { return len(in.Of(key)) >= n })
+	testkit.EventuallyTrue(tb, patience, "delivery of "+key, func() bool { return len(in.Of(key)) >= n })
 	return in.Of(key)
 }
 
 // WaitForKeys returns when n different keys were delivered, or fails the test.
 func (in *Inbox) WaitForKeys(tb testing.TB, n int) {
 	tb.Helper()
-	Eventually(tb, "all deliveries", func() bool {
+	testkit.EventuallyTrue(tb, patience, "all deliveries", func() bool {
 		keys := make(map[string]bool)
 		for _, d := range in.All() {
 			keys[d.Key] = true
 		}
 		return len(keys) >= n
 	})
-}
-
-// Eventually waits until ok, or fails the test.
-func Eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			tb.Fatalf("waited %s in vain for: %s", patience, what)
-		}
-	}
 }
 
 // Count returns the sum of a counter over all of its labels.

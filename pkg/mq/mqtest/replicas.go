@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/mq"
 )
 
@@ -22,17 +23,17 @@ func orderedReplicas(t *testing.T, env Env) {
 	l := &orderedLoad{sent: make(map[string]time.Time), by: make(map[string]int), last: make(map[string]int)}
 	first := l.replica(t, env, ns, "first")
 	stop := l.send(t, first, 8)
-	Eventually(t, "the first replica to work", func() bool { return l.handledBy("first") > 20 })
+	testkit.EventuallyTrue(t, patience, "the first replica to work", func() bool { return l.handledBy("first") > 20 })
 
 	second := l.replica(t, env, ns, "second")
-	Eventually(t, "the second replica to work", func() bool { return l.handledBy("second") > 20 })
+	testkit.EventuallyTrue(t, patience, "the second replica to work", func() bool { return l.handledBy("second") > 20 })
 	joined := l.worst()
 
 	Close(t, second)
 	before := l.handledBy("first")
-	Eventually(t, "the first replica to work on", func() bool { return l.handledBy("first") > before+100 })
+	testkit.EventuallyTrue(t, patience, "the first replica to work on", func() bool { return l.handledBy("first") > before+100 })
 	stop()
-	Eventually(t, "all messages", func() bool { return l.waiting() == 0 })
+	testkit.EventuallyTrue(t, patience, "all messages", func() bool { return l.waiting() == 0 })
 	left := l.worst()
 
 	t.Logf("the longest that a message waited: %v after a replica had joined, %v after it had left", joined.Round(time.Millisecond), left.Round(time.Millisecond))

@@ -6,11 +6,11 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/testkit"
 )
 
 // OwnRedises starts n independent servers for this test alone, as [OwnRedis] does.
@@ -48,7 +48,7 @@ func RedisCluster(tb testing.TB) []*stack.Redis {
 		must(tb, client.ClusterMeet(ctx, host, port).Err())
 	}
 	for _, client := range clients {
-		wait(tb, "the cluster is whole", func() bool {
+		testkit.EventuallyTrue(tb, startTimeout, "the cluster is whole", func() bool {
 			info := client.ClusterInfo(ctx).Val()
 			return strings.Contains(info, "cluster_state:ok") &&
 				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", masters))
@@ -99,14 +99,14 @@ func NewRedisSentinel(tb testing.TB) *RedisSentinel {
 	for _, addr := range s.Sentinels {
 		client := redis.NewSentinelClient(&redis.Options{Addr: addr})
 		defer client.Close() //nolint:errcheck // nothing is left to write
-		wait(tb, "a sentinel knows the replica and its like", func() bool {
+		testkit.EventuallyTrue(tb, startTimeout, "a sentinel knows the replica and its like", func() bool {
 			known, err := client.Master(tb.Context(), s.Master).Result()
 			return err == nil && known["num-slaves"] == "1" && known["num-other-sentinels"] == fmt.Sprint(sentinels-1)
 		})
 	}
 	replica := redis.NewClient(&redis.Options{Addr: s.Second.Addr})
 	defer replica.Close() //nolint:errcheck // nothing is left to write
-	wait(tb, "the replica follows", func() bool {
+	testkit.EventuallyTrue(tb, startTimeout, "the replica follows", func() bool {
 		return strings.Contains(replica.Info(tb.Context(), "replication").Val(), "master_link_status:up")
 	})
 	return s
@@ -135,14 +135,5 @@ func must(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)
-	}
-}
-
-func wait(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(startTimeout); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("still not after %v: %s", startTimeout, what)
-		}
 	}
 }
