@@ -38,3 +38,11 @@ type ShortLine struct {
 
 // OutOfStock returns ErrOutOfStock that names the short lines.
 func OutOfStock(short []ShortLine) error { return ErrOutOfStock.With("short", short) }
+
+// OtherStrategyError refuses to confirm or release an order that another strategy has reserved and has to end.
+type OtherStrategyError struct{ Strategy string }
+
+// Error implements error.
+func (e *OtherStrategyError) Error() string {
+	return "the order was reserved by the strategy " + e.Strategy
+}

@@ -40,6 +40,10 @@ const redisLua = redisstock.Strategy
 const (
 	// gateBatch is how many lines one visit at the gate decides, fewer than store.KeyChunk.
 	gateBatch = 400
+	// gateTimeout is more than one lock wait.
+	gateTimeout = 4 * time.Second
+	// answerGrace is how long a caller waits past its deadline for an answer that is on its way.
+	answerGrace = time.Second
 	// behind is the longest pause of an order that waits because MySQL is too far behind.
 	behind = 20 * time.Millisecond
 )
@@ -49,7 +53,7 @@ func newRedisLua(d Deps) stock.Reserver {
 		return noRedis{}
 	}
 	s := &RedisLua{ledger: d.Ledger, redis: d.Redis, goods: &catalogue{ledger: d.Ledger, known: map[string]stock.ReceiptLine{}}}
-	s.gate = batch.New(s.atGate, batch.WithMaxWeight(gateBatch), batch.WithTimeout(flushTimeout), batch.WithPatience(answerGrace))
+	s.gate = batch.New(s.atGate, batch.WithMaxWeight(gateBatch), batch.WithTimeout(gateTimeout), batch.WithPatience(answerGrace))
 	return s
 }
 
@@ -93,7 +97,7 @@ func (s *RedisLua) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 
 // elsewhere answers for an order that another strategy has reserved: the ledger replays or refuses it.
 func (s *RedisLua) elsewhere(ctx context.Context, r stock.Request, err error) (stock.Receipt, error) {
-	if _, ok := errors.AsType[*reservedBy](err); !ok {
+	if _, ok := errors.AsType[*stock.OtherStrategyError](err); !ok {
 		return stock.Receipt{}, err
 	}
 	return s.ledger.Reserve(ctx, r, func(*gorm.DB, []stock.Line) error { return stock.ErrContended.Wrap(err) })
@@ -184,7 +188,7 @@ func firstRefusal(lines []store.PricedLine, refused map[string]error) error {
 }
 
 // remember brings an order to Redis that MySQL knows and Redis does not, or returns that MySQL does not know it either. A
-// *reservedBy is an order of another strategy.
+// *stock.OtherStrategyError is an order of another strategy.
 func (s *RedisLua) remember(ctx context.Context, orderNo string) (unknown bool, err error) {
 	epoch := s.redis.Epoch()
 	known, ok, err := s.ledger.Known(ctx, orderNo)
@@ -192,7 +196,7 @@ func (s *RedisLua) remember(ctx context.Context, orderNo string) (unknown bool, 
 	case err != nil || !ok:
 		return err == nil, err
 	case known.Strategy != redisLua && known.Strategy != "":
-		return false, &reservedBy{known.Strategy}
+		return false, &stock.OtherStrategyError{Strategy: known.Strategy}
 	}
 	return false, s.redis.Remember(ctx, epoch, orderNo, known)
 }
@@ -270,7 +274,7 @@ func (s *RedisLua) Release(ctx context.Context, orderNo string) error {
 
 // bury writes MySQL's tombstone, after that of Redis: in the other order a reserve could come in between and be granted.
 func (s *RedisLua) bury(ctx context.Context, orderNo string) error {
-	return s.ledger.Release(ctx, orderNo, func(_ *gorm.DB, by string, _ []stock.Line) error { return &reservedBy{by} })
+	return s.ledger.Release(ctx, orderNo, func(_ *gorm.DB, by string, _ []stock.Line) error { return &stock.OtherStrategyError{Strategy: by} })
 }
 
 // Close waits for the orders that are at the gate.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"holdfast/inventory-srv/internal/groupcommit"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -75,7 +76,7 @@ func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, c
 		return err
 	}
 	err = op(chosen, ctx, orderNo)
-	if _, another := errors.AsType[*reservedBy](err); !another {
+	if _, another := errors.AsType[*stock.OtherStrategyError](err); !another {
 		return err
 	}
 	if chosen, err = s.of(ctx, orderNo); err != nil {
@@ -117,7 +118,7 @@ func (s *Set) Gathers(strategy string) bool {
 }
 
 func gathers(r stock.Reserver) bool {
-	_, ok := r.(*GroupCommit)
+	_, ok := r.(*groupcommit.Reserver)
 	return ok
 }
 

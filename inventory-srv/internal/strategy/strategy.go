@@ -7,10 +7,12 @@
 package strategy
 
 import (
+	"cmp"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/inventory-srv/internal/groupcommit"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -52,28 +54,27 @@ func List() []Strategy {
 		{Name: "redis-lock", Layout: stock.LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
 		{Name: "redlock", Layout: stock.LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
 		{Name: redisLua, Layout: stock.LayoutRedis, Idea: "one Lua script decides in Redis and writes to a stream; MySQL follows", Safe: true, New: newRedisLua},
-		{Name: groupCommit, Layout: stock.LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
+		{Name: groupcommit.Name, Layout: stock.LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
 		{Name: "buckets", Layout: stock.LayoutBuckets, Idea: "a hot SKU's counter is split over K rows; an order takes whole from one", Safe: true, New: newBuckets},
 		{Name: "skip-locked", Layout: stock.LayoutUnits, Idea: "a row for each unit; an order skips those that others have locked", Safe: true, New: newSkipLocked},
 	}
 }
 
-// madeIn returns a *reservedBy for an order whose strategy works on another layout than this one. Whoever ends an order looks for
+// madeIn returns a *stock.OtherStrategyError for an order whose strategy works on another layout than this one. Whoever ends an order looks for
 // its strategy first; it may be reserved just after that look.
 func madeIn(layout, by string) error {
 	for _, s := range List() {
 		if s.Name == by && s.Layout != layout {
-			return &reservedBy{by}
+			return &stock.OtherStrategyError{Strategy: by}
 		}
 	}
 	return nil
 }
 
-// reservedBy is an order of another strategy, by which it has to be ended.
-type reservedBy struct{ strategy string }
-
-// Error implements error.
-func (e *reservedBy) Error() string { return "the order was reserved by the strategy " + e.strategy }
+// newGroupCommit gives the flushes connections of their own where there are any.
+func newGroupCommit(d Deps) stock.Reserver {
+	return groupcommit.New(cmp.Or(d.Flushes, d.Ledger), d.Log, d.Registry)
+}
 
 // Names returns the names of List, the allowed values of STOCK_STRATEGY.
 func Names() []string {

@@ -1,4 +1,4 @@
-package strategy
+package groupcommit
 
 import (
 	"holdfast/inventory-srv/internal/stock"
@@ -23,7 +23,7 @@ const wary = 64
 // tryReserves decides and writes all orders of a flush. This is the one place that reads stock before it writes the
 // header, which would otherwise have to be deleted again for each refusal. The header's primary key decides all the same:
 // as a rule known orders are not looked for first, since the insert finds them.
-func (s *GroupCommit) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
+func (s *Reserver) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
 	d := &decisions{known: map[string]store.Header{}, place: make(map[string]int, len(a.calls))}
 	a.setAsideKnown()
 	if a.mode == skipping || s.wary.Add(-1) >= 0 {
@@ -106,7 +106,7 @@ func (d *decisions) decide(r reserveCall) (stock.Receipt, error) {
 	if err != nil {
 		return stock.Receipt{}, err
 	}
-	receipt := stock.Receipt{OrderNo: r.OrderNo, Strategy: groupCommit, Lines: lines}
+	receipt := stock.Receipt{OrderNo: r.OrderNo, Strategy: Name, Lines: lines}
 	d.place[r.OrderNo] = len(d.accepted)
 	d.accepted = append(d.accepted, store.NewReservation{Hash: r.hash, Receipt: receipt})
 	return receipt, nil

@@ -1,12 +1,18 @@
-package strategy
+// Package groupcommit is the strategy that makes one transaction of all orders that arrive while another one runs.
+//
+// A call goes through the files in this order: [Reserver] queues it (groupcommit.go) in an operation's batcher (aside.go), a
+// flush runs a transaction and repeats it (flush.go), an attempt locks what its calls need (attempt.go, rows.go) and decides
+// and writes (reserve.go, end.go).
+package groupcommit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/inventory-srv/internal/batchfault"
 	"holdfast/inventory-srv/internal/stock"
@@ -14,9 +20,10 @@ import (
 	"holdfast/pkg/batch"
 )
 
-const groupCommit = "group-commit"
+// Name is the strategy's name in the configuration and on its reservations.
+const Name = "group-commit"
 
-// GroupCommit gathers the orders that come while one transaction runs into the next one.
+// Reserver gathers the orders that come while one transaction runs into the next one.
 //
 // Idea:        callers queue in this process; one of them locks the union of their rows once, the memory decides, first
 // come, first served, three statements write it all, one COMMIT makes it durable, and only then all are answered.
@@ -27,7 +34,7 @@ const groupCommit = "group-commit"
 // another session keeps locked holds up one flush for one lock wait (1 s); then its orders wait apart from the others.
 // Cost:        code. An order that is alone takes as many statements as with Conditional.
 // Choose it:   one SKU must sell faster than a database can commit one by one: the more contend for it, the better it gets.
-type GroupCommit struct {
+type Reserver struct {
 	ledger   *store.Ledger
 	log      *slog.Logger
 	reserves operation[reserveCall, stock.Receipt]
@@ -36,7 +43,7 @@ type GroupCommit struct {
 	wary     atomic.Int64 // see tryReserves
 }
 
-var _ stock.Reserver = (*GroupCommit)(nil)
+var _ stock.Reserver = (*Reserver)(nil)
 
 const (
 	// maxBatch is how many lines one transaction holds. More would sell no faster, and a repetition costs all of it.
@@ -49,9 +56,11 @@ const (
 	answerGrace = time.Second
 )
 
-func newGroupCommit(d Deps) stock.Reserver {
-	s := &GroupCommit{ledger: cmp.Or(d.Flushes, d.Ledger), log: d.Log}
-	metrics, blocked := newBatchMetrics(d.Registry), newBlockedRows(d.Log)
+// New makes the strategy, whose flushes run on the ledger's connections. A nil registry registers no metrics. The caller
+// closes the Reserver.
+func New(ledger *store.Ledger, log *slog.Logger, registry prometheus.Registerer) *Reserver {
+	s := &Reserver{ledger: ledger, log: log}
+	metrics, blocked := newMetrics(registry), newBlockedRows(log)
 	s.reserves = operation[reserveCall, stock.Receipt]{
 		ledger: s.ledger, try: s.tryReserves, orderNo: func(r reserveCall) string { return r.OrderNo }, blocked: blocked,
 	}
@@ -68,7 +77,7 @@ func newGroupCommit(d Deps) stock.Reserver {
 }
 
 // Reserve implements stock.Reserver.
-func (s *GroupCommit) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	if err := s.ledger.Check(r); err != nil {
 		return stock.Receipt{}, err
 	}
@@ -79,16 +88,16 @@ func (s *GroupCommit) Reserve(ctx context.Context, r stock.Request) (stock.Recei
 }
 
 // Confirm implements stock.Reserver.
-func (s *GroupCommit) Confirm(ctx context.Context, orderNo string) error {
+func (s *Reserver) Confirm(ctx context.Context, orderNo string) error {
 	return s.end(ctx, &s.confirms, orderNo)
 }
 
 // Release implements stock.Reserver.
-func (s *GroupCommit) Release(ctx context.Context, orderNo string) error {
+func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 	return s.end(ctx, &s.releases, orderNo)
 }
 
-func (s *GroupCommit) end(ctx context.Context, o *operation[string, struct{}], orderNo string) error {
+func (s *Reserver) end(ctx context.Context, o *operation[string, struct{}], orderNo string) error {
 	if err := store.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
@@ -97,12 +106,12 @@ func (s *GroupCommit) end(ctx context.Context, o *operation[string, struct{}], o
 }
 
 // Close waits for the flushes that are running.
-func (s *GroupCommit) Close() error {
+func (s *Reserver) Close() error {
 	return errors.Join(s.reserves.close(), s.confirms.close(), s.releases.close())
 }
 
 // explain turns what the batcher says into faults, and puts a panic of the flush into the log.
-func (s *GroupCommit) explain(ctx context.Context, orderNo string, err error) error {
+func (s *Reserver) explain(ctx context.Context, orderNo string, err error) error {
 	if p, ok := errors.AsType[*batch.PanicError](err); ok {
 		s.log.ErrorContext(ctx, "flush panicked", "order_no", orderNo, "panic", p.Value, "stack", string(p.Stack))
 	}

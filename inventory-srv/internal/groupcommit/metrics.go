@@ -1,4 +1,4 @@
-package strategy
+package groupcommit
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -7,21 +7,21 @@ import (
 	"holdfast/pkg/batch"
 )
 
-// batchMetrics counts what flushes do, by operation.
-type batchMetrics struct {
+// metrics counts what flushes do, by operation.
+type metrics struct {
 	factory             promauto.Factory
 	calls, queued, took *prometheus.HistogramVec
 }
 
-// newBatchMetrics registers the metrics with registry, unless it is nil.
-func newBatchMetrics(registry prometheus.Registerer) batchMetrics {
-	metrics := promauto.With(registry)
+// newMetrics registers the metrics with registry, unless it is nil.
+func newMetrics(registry prometheus.Registerer) metrics {
+	factory := promauto.With(registry)
 	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
-		return metrics.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"operation"})
+		return factory.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"operation"})
 	}
 	seconds := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
-	return batchMetrics{
-		factory: metrics,
+	return metrics{
+		factory: factory,
 
 		calls:  histogram("stock_batch_calls", "Calls in one flush of group-commit.", prometheus.ExponentialBuckets(1, 2, 11)),
 		queued: histogram("stock_batch_queued_seconds", "Time that a flush's first call had waited for its turn.", seconds),
@@ -29,12 +29,12 @@ func newBatchMetrics(registry prometheus.Registerer) batchMetrics {
 	}
 }
 
-func (m batchMetrics) of(operation string) batch.Observer {
+func (m metrics) of(operation string) batch.Observer {
 	return operationMetrics{m.calls.WithLabelValues(operation), m.queued.WithLabelValues(operation), m.took.WithLabelValues(operation)}
 }
 
 // waiting registers a gauge of what queued returns.
-func (m batchMetrics) waiting(operation string, queued func() int) {
+func (m metrics) waiting(operation string, queued func() int) {
 	m.factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "stock_batch_waiting", Help: "Calls that wait for their flush.", ConstLabels: prometheus.Labels{"operation": operation},
 	}, func() float64 { return float64(queued()) })

@@ -1,4 +1,4 @@
-package strategy
+package groupcommit
 
 import (
 	"slices"
@@ -20,7 +20,7 @@ func tryEnds(to stock.Status) try[string, struct{}] {
 		a.setAsideFound(known)
 		var held []string
 		for no, h := range known {
-			if h.Status == stock.Reserved && h.Strategy == groupCommit {
+			if h.Status == stock.Reserved && h.Strategy == Name {
 				held = append(held, no)
 			}
 		}
@@ -64,8 +64,8 @@ func ends(to stock.Status, h store.Header, known bool) error {
 		return stock.ErrUnknownOrder
 	case !known:
 		return nil // the tombstone will be written
-	case h.Strategy != "" && h.Strategy != groupCommit:
-		return &reservedBy{h.Strategy}
+	case h.Strategy != "" && h.Strategy != Name:
+		return &stock.OtherStrategyError{Strategy: h.Strategy}
 	case h.Status == stock.Reserved || h.Status == to || h.Status == stock.Void && to == stock.Released:
 		return nil
 	case to == stock.Confirmed:

@@ -1,4 +1,4 @@
-package strategy
+package groupcommit
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type operation[T, R any] struct {
 }
 
 // init makes the batchers.
-func (o *operation[T, R]) init(name string, m batchMetrics) {
+func (o *operation[T, R]) init(name string, m metrics) {
 	options := func(operation string) []batch.Option {
 		return []batch.Option{
 			batch.WithMaxWeight(maxBatch), batch.WithTimeout(flushTimeout), batch.WithPatience(answerGrace),
