@@ -52,7 +52,7 @@
 // Across processes, on one Redis, a claim that is refused three times draws a ticket, a claim for one key after two. Its
 // keys, free ones too, are then kept for it from claims with a higher ticket or none, and from Try. So every waiter that
 // has a ticket gets its lease in the end, whatever the others do, as long as holders release and no caller waits for a
-// lease while it holds one; line's comment in redis_line.go has the argument. Before that a waiter may be overtaken. A waiter
+// lease while it holds one; the comment of tickets in redis_tickets.go has the argument. Before that a waiter may be overtaken. A waiter
 // that dies delays others for two polls, one that gives up for a round trip. The price: a key that is kept for a waiter
 // for several keys is idle until the last of them is free.
 //

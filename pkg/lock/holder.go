@@ -30,11 +30,11 @@ func (r *Redis) Holder(ctx context.Context, key string) (h Holder, held bool, er
 		return Holder{}, false, err
 	}
 	b := r.backend
-	call, cancel := context.WithTimeout(ctx, b.set.callTimeout())
+	call, cancel := context.WithTimeout(ctx, r.set.callTimeout())
 	defer cancel()
-	reply, err := b.run(call, b.clients[0], b.holder, []string{b.lockName(key)}).Slice()
+	reply, err := run(call, b.client, b.scripts.holder, []string{b.names.lock(key)}).Slice()
 	if err != nil {
-		return Holder{}, false, b.failed(ctx, fmt.Sprintf("read holder of %q", key), err)
+		return Holder{}, false, failed(ctx, fmt.Sprintf("read holder of %q", key), err)
 	}
 	if len(reply) < 2 {
 		return Holder{}, false, nil

@@ -17,13 +17,13 @@ func NewMutant(break_ Mutation, client redis.UniversalClient, opts ...Option) (*
 	if err != nil {
 		return nil, err
 	}
-	r.locker = newLocker(break_(r.backend), r.backend.set)
+	r.locker = newLocker(break_(r.backend), r.set)
 	return r, nil
 }
 
 // ReleaseWithoutCompare deletes the keys whoever holds them.
 func ReleaseWithoutCompare(b *redisBackend) backend {
-	b.release = redis.NewScript(`
+	b.scripts.release = redis.NewScript(`
 		for i = 1, #KEYS do
 			redis.call("DEL", KEYS[i])
 			redis.call("PUBLISH", ARGV[2], KEYS[i])
@@ -34,36 +34,36 @@ func ReleaseWithoutCompare(b *redisBackend) backend {
 
 // TrustReply is a watchdog that believes in the lease until an extend's reply says otherwise, however long that takes.
 func TrustReply(b *redisBackend) backend {
-	return mutatedClaims{b, func(time.Time) time.Time { return time.Now().Add(time.Hour) }}
+	return mutatedClaims{b, func(settings) time.Time { return time.Now().Add(time.Hour) }}
 }
 
 // CountFromReply counts a lease from the moment of the answer and not from before the command was sent.
 func CountFromReply(b *redisBackend) backend {
-	return mutatedClaims{b, func(time.Time) time.Time { return time.Now().Add(b.set.ttl - b.set.drift()) }}
+	return mutatedClaims{b, func(set settings) time.Time { return time.Now().Add(set.ttl - set.drift()) }}
 }
 
 // mutatedClaims changes until when a grant or an extend is believed.
 type mutatedClaims struct {
 	*redisBackend
-	until func(time.Time) time.Time
+	until func(settings) time.Time
 }
 
 func (m mutatedClaims) claim(keys []string, set settings) claim {
-	return mutatedClaim{m.redisBackend.claim(keys, set), m.until}
+	return mutatedClaim{m.redisBackend.claim(keys, set), func() time.Time { return m.until(set) }}
 }
 
 type mutatedClaim struct {
 	claim
-	until func(time.Time) time.Time
+	until func() time.Time
 }
 
 func (c mutatedClaim) take(ctx context.Context, patience time.Duration) (grant, error) {
 	g, err := c.claim.take(ctx, patience)
-	g.until = c.until(g.until)
+	g.until = c.until()
 	return g, err
 }
 
 func (c mutatedClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
-	until, err := c.claim.extend(ctx, ttl)
-	return c.until(until), err
+	_, err := c.claim.extend(ctx, ttl)
+	return c.until(), err
 }

@@ -36,8 +36,7 @@ func NewRedis(client redis.UniversalClient, opts ...Option) (*Redis, error) {
 	if err := checkClient(client); err != nil {
 		return nil, err
 	}
-	b := newRedisBackend(set, client)
-	b.fenced = true
+	b := &redisBackend{client: client, names: names{set.prefix}, scripts: newScripts()}
 	return &Redis{locker: newLocker(b, set), backend: b}, nil
 }
 
@@ -51,16 +50,16 @@ func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 		return err
 	}
 	b := r.backend
-	call, cancel := context.WithTimeout(ctx, b.set.callTimeout())
+	call, cancel := context.WithTimeout(ctx, r.set.callTimeout())
 	defer cancel()
-	if err := b.run(call, b.clients[0], b.raise, []string{b.fenceName()}, atLeast).Err(); err != nil {
-		return b.failed(ctx, fmt.Sprintf("raise token of %q", key), err)
+	if err := run(call, b.client, b.scripts.raise, []string{b.names.fence()}, atLeast).Err(); err != nil {
+		return failed(ctx, fmt.Sprintf("raise token of %q", key), err)
 	}
 	return nil
 }
 
 // failed is the error of a command to Redis: that of the caller's context if it has ended, else ErrUnavailable.
-func (b *redisBackend) failed(ctx context.Context, what string, err error) error {
+func failed(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}

@@ -3,136 +3,168 @@ package lock
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/go-redsync/redsync/v4"
-	redsyncredis "github.com/go-redsync/redsync/v4/redis"
+	"github.com/redis/go-redis/v9"
 )
 
-// redisClaim is one redsync.Mutex for one set of keys. redsync counts the lease's validity (from before the command was
-// sent, drift off), asks all nodes at once, counts the quorum, and cleans up after an attempt that failed; it believes that
-// its mutex is one key. A redisNode beneath it maps that one name to all keys: each node gives all of them or none, so
-// that a majority for one key is a majority for all, and no claim holds one key while it waits for another.
-type redisClaim struct {
-	backend *redisBackend
-	set     settings
-	keys    []string // the caller's
-	locks   []string // their names in Redis
-	owner   string   // shared by all attempts, so that one whose answer was lost is recognised
-	tries   int
-	line    *line // the place among the waiters of all processes; nil where there are no tickets
-	mutex   *redsync.Mutex
-	ttl     time.Duration // of the extend under way
+// redisBackend holds the keys on one Redis.
+type redisBackend struct {
+	client  redis.UniversalClient
+	names   names
+	scripts scripts
+	checked atomic.Bool // no counter of an older version was found
+}
 
-	// What the nodes say to the command under way.
-	taking, extending, freeing *round
+var _ backend = (*redisBackend)(nil)
+
+// check implements backend.
+func (b *redisBackend) check(settings) error { return nil }
+
+// listen implements backend.
+func (b *redisBackend) listen(on listener) (stop func()) { return subscribe(b.client, b.names, on) }
+
+// claim implements backend.
+func (b *redisBackend) claim(keys []string, set settings) claim {
+	return &redisClaim{
+		backend: b, set: set, locks: b.names.locks(keys), owner: rand.Text(), tickets: newTickets(b.names, keys, !b.checked.Load()),
+	}
+}
+
+// redisClaim is one acquisition on one Redis.
+type redisClaim struct {
+	backend  *redisBackend
+	set      settings
+	locks    []string // the names of the keys in Redis
+	owner    string   // common to all attempts, so that the script recognises an attempt whose reply was lost
+	attempts int
+	tickets  *tickets
+
+	value      string    // what the last attempt stores in each lock
+	until      time.Time // the locks live at least until then
+	unanswered bool      // a release of value had no answer and may have been carried out
 }
 
 var _ claim = (*redisClaim)(nil)
 
-func newRedisClaim(b *redisBackend, keys []string, set settings) *redisClaim {
-	c := &redisClaim{backend: b, set: set, keys: keys, owner: rand.Text()}
-	for _, key := range keys {
-		c.locks = append(c.locks, b.lockName(key))
+// take implements claim: the acquire script takes all locks or none, in one round trip.
+func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
+	c.tickets.prepare()
+	c.nextValue()
+	sent := time.Now() // the lease counts from here: Redis sets the TTL later than this
+	reply, err := c.acquire(ctx)
+	switch {
+	case err != nil: // the script may have been run
+		c.cleanUp(ctx)
+		return grant{}, unavailable(err)
+	case reply.oldVersion != "":
+		return grant{}, fmt.Errorf("%w: %s", ErrOldVersion, reply.oldVersion)
+	case !reply.granted:
+		return grant{}, &heldError{left: reply.left, kept: c.tickets.refused(reply.ticket, c.set)}
 	}
-	if b.fenced {
-		c.line = newLine(b, keys)
-	}
-	nodes := make([]redsyncredis.Pool, len(b.clients))
-	for i, client := range b.clients {
-		nodes[i] = &redisNode{claim: c, index: i, client: client}
-	}
-	c.mutex = redsync.New(nodes...).NewMutex(strings.Join(keys, " "),
-		redsync.WithExpiry(set.ttl),
-		redsync.WithTries(1), // waiting is ours: redsync sleeps for a random time and gives up after 32 tries
-		redsync.WithDriftFactor(driftFactor),
-		redsync.WithTimeoutFactor(float64(set.callTimeout()+set.replicasWait)/float64(set.ttl)),
-		redsync.WithGenValueFunc(c.nextValue),
-	)
-	return c
+	c.backend.checked.Store(true)
+	c.until = sent.Add(c.set.ttl - c.set.drift())
+	return grant{until: c.until, token: reply.token}, nil
 }
 
-// nextValue gives each attempt a value of its own: the clean-up after one attempt may be held up on its way, and must
-// then not delete what a later attempt of the same claim got.
-func (c *redisClaim) nextValue() (string, error) {
-	c.tries++
-	value := c.owner + ":" + strconv.Itoa(c.tries)
-	if c.set.metadata != "" {
-		value += ":" + c.set.metadata
-	}
-	return value, nil
+// nextValue gives each attempt a value of its own: the clean-up after one attempt may be delayed, and must then not delete
+// what a later attempt of the same claim took.
+func (c *redisClaim) nextValue() {
+	c.attempts++
+	c.value, c.unanswered = lockValue(c.owner, c.attempts, c.set.metadata), false
 }
 
-func (c *redisClaim) newRound(patience int) *round {
-	return newRound(len(c.backend.clients), c.backend.quorum, patience)
+// lockValue is what a lock contains: owner ":" attempt [":" metadata].
+func lockValue(owner string, attempt int, metadata string) string {
+	value := owner + ":" + strconv.Itoa(attempt)
+	if metadata != "" {
+		value += ":" + metadata
+	}
+	return value
 }
 
-// take implements claim.
-func (c *redisClaim) take(ctx context.Context, patience time.Duration) (grant, error) {
-	c.line.attempt(patience > 0)
-	c.taking, c.freeing = c.newRound(takePatience), c.newRound(cleanUpPatience)
-	err := c.mutex.TryLockContext(ctx)
-	if err == nil {
-		c.backend.checked.Store(true)
-		return grant{until: c.mutex.Until(), token: c.taking.token()}, nil
+func (c *redisClaim) acquire(ctx context.Context) (acquireReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.set.callTimeout()+c.set.replicasWait)
+	defer cancel()
+	keys := slices.Concat(c.locks, c.tickets.names())
+	args := []any{c.value, c.owner, c.set.ttl.Milliseconds(), len(c.locks), c.tickets.number, c.set.keepTime().Milliseconds()}
+	if c.set.replicas == 0 {
+		return parseAcquire(run(ctx, c.backend.client, c.backend.scripts.acquire, keys, args...))
 	}
-	if old := c.taking.oldVersion(); old != "" {
-		return grant{}, fmt.Errorf("%w: %s", ErrOldVersion, old)
+	conn, err := connection(ctx, c.backend.client, c.locks[0])
+	if err != nil {
+		return acquireReply{}, err
 	}
-	if held := c.taking.held(); held != nil {
-		held.kept = c.line.refused(c.taking.ticket(), c.set)
-		return grant{}, held
+	defer func() { _ = conn.Close() }() // returns it to the pool
+	reply, err := parseAcquire(run(ctx, conn, c.backend.scripts.acquire, keys, args...))
+	if err == nil && reply.granted {
+		err = waitReplicas(ctx, conn, c.set)
 	}
-	return grant{}, unavailable(err)
+	return reply, err
+}
+
+// cleanUp deletes what an attempt without an answer may have taken. If that fails, the locks expire.
+func (c *redisClaim) cleanUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, c.set.callTimeout())
+	defer cancel()
+	_, _ = c.release(ctx)
 }
 
 // extend implements claim.
 func (c *redisClaim) extend(ctx context.Context, ttl time.Duration) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.set.callTimeout())
 	defer cancel()
-	c.ttl, c.extending = ttl, c.newRound(fullPatience)
-	ok, err := c.mutex.ExtendContext(ctx)
-	var taken *redsync.ErrTaken
+	sent := time.Now()
+	extended, err := run(ctx, c.backend.client, c.backend.scripts.extend, c.locks, c.value, ttl.Milliseconds()).Int64()
 	switch {
-	case ok: // redsync counts with the whole TTL
-		return c.mutex.Until().Add(ttl - c.set.ttl), nil
-	case errors.As(err, &taken):
-		return time.Time{}, fmt.Errorf("%w: the key is gone or another owner's", ErrLost)
-	default:
+	case err != nil:
 		return time.Time{}, unavailable(err)
+	case extended == 0:
+		return time.Time{}, fmt.Errorf("%w: the key is gone or another owner's", ErrLost)
 	}
+	c.until = sent.Add(ttl - c.set.drift())
+	return c.until, nil
 }
 
-// drop implements claim. An answer that was lost is asked for once more, so that a connection that broke does not block
+// drop implements claim. A release without an answer is repeated once, so that a connection that broke does not block
 // others for the whole TTL.
 func (c *redisClaim) drop(ctx context.Context) error {
-	var err error
-	for range 2 {
-		c.freeing = c.newRound(fullPatience)
-		_, err = c.mutex.UnlockContext(ctx)
-		freed, gone := c.freeing.count()
-		switch {
-		case freed >= c.backend.quorum:
-			return nil
-		case gone >= c.backend.quorum:
-			return fmt.Errorf("%w: a key was gone or another owner's at the end", ErrLost)
-		}
+	freed, err := c.release(ctx)
+	if err != nil {
+		freed, err = c.release(ctx)
 	}
-	return unavailable(err)
+	switch {
+	case err != nil:
+		return unavailable(err)
+	case !freed:
+		return fmt.Errorf("%w: a key was gone or another owner's at the end", ErrLost)
+	}
+	return nil
 }
 
-// giveUp implements claim. If Redis does not answer, the keeps lapse.
+// release runs the release script and reports whether all locks were the claim's. A lock that is not, though it cannot have
+// expired yet, was freed by an earlier release without an answer; if it is another owner's now, a waiter has taken it.
+func (c *redisClaim) release(ctx context.Context) (freed bool, err error) {
+	valid := time.Now().Before(c.until)
+	reply, err := run(ctx, c.backend.client, c.backend.scripts.release, c.locks, c.value, c.backend.names.channel()).Int64()
+	if err != nil {
+		c.unanswered = true
+		return false, err
+	}
+	return reply == releasedAll || c.unanswered && valid, nil
+}
+
+// giveUp implements claim. If Redis does not answer, the keeps expire.
 func (c *redisClaim) giveUp(ctx context.Context) {
-	if !c.line.kept() {
+	if !c.tickets.drawn() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.set.callTimeout())
 	defer cancel()
 	b := c.backend
-	_ = b.run(ctx, b.clients[0], b.giveUp, slices.Concat(c.locks, c.line.keeps), c.owner, b.channel()).Err()
+	_ = run(ctx, b.client, b.scripts.giveUp, slices.Concat(c.locks, c.tickets.keeps), c.owner, b.names.channel()).Err()
 }

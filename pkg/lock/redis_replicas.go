@@ -11,19 +11,20 @@ import (
 // errReplicas is a grant that too few replicas have received.
 var errReplicas = errors.New("too few replicas have the keys")
 
-// connection returns one connection to the node: WAIT counts what the same connection has written. The caller closes it.
-func (n *redisNode) connection(ctx context.Context) (*redis.Conn, error) {
-	switch client := n.client.(type) {
+// connection returns one connection to the server of the key: WAIT counts what the same connection has written. The caller
+// closes it.
+func connection(ctx context.Context, client redis.UniversalClient, key string) (*redis.Conn, error) {
+	switch client := client.(type) {
 	case *redis.Client:
 		return client.Conn(), nil
 	case *redis.ClusterClient:
-		master, err := client.MasterForKey(ctx, n.claim.locks[0])
+		master, err := client.MasterForKey(ctx, key)
 		if err != nil {
 			return nil, err
 		}
 		return master.Conn(), nil
 	}
-	return nil, fmt.Errorf("client is a %T, which has no single connection", n.client)
+	return nil, fmt.Errorf("client is a %T, which has no single connection", client)
 }
 
 // waitReplicas returns when as many replicas as the settings ask for have received what the connection wrote, or

@@ -1,7 +1,6 @@
 package lock
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -20,7 +19,7 @@ import (
 // server away for one TTL, or let it write each command to disk.
 type Redlock struct {
 	*locker
-	backend *redisBackend
+	backend *redlockBackend
 }
 
 var _ Locker = (*Redlock)(nil)
@@ -40,7 +39,9 @@ func NewRedlock(clients []redis.UniversalClient, opts ...Option) (*Redlock, erro
 	if err := checkNodes(clients); err != nil {
 		return nil, err
 	}
-	b := newRedisBackend(set, clients...)
+	b := &redlockBackend{
+		clients: clients, quorum: len(clients)/2 + 1, names: names{set.prefix}, scripts: newScripts(), background: &background{},
+	}
 	if err := b.check(set); err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func NewRedlock(clients []redis.UniversalClient, opts ...Option) (*Redlock, erro
 // Close is as that of the others, and waits for what is still on its way to slow servers.
 func (r *Redlock) Close() error {
 	err := r.locker.Close()
-	r.backend.behind.close()
+	r.backend.background.close()
 	return err
 }
 
@@ -91,5 +92,3 @@ func canonical(addr string) string {
 	}
 	return net.JoinHostPort(host, port)
 }
-
-var errBehind = errors.New("too slow, the others had answered")

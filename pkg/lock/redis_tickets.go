@@ -1,8 +1,11 @@
 package lock
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
-// line is a claim's place among the waiters of all processes on one Redis.
+// tickets are a claim's place among the waiters of all processes on one Redis.
 //
 // # Tickets
 //
@@ -32,13 +35,13 @@ import "time"
 // a script. Between the end of T and the next attempt of a waiter whose keep T had overwritten, a claim without
 // a ticket may take the key: one for each key and each lower ticket, so the argument above is not touched. When Redis
 // loses the ticket counter, a waiter that has a higher ticket raises it with its next refusal.
-type line struct {
+type tickets struct {
 	counters []string // the fencing counter and the ticket counter
 	keeps    []string // by key
 	old      []string // the counters of an older version, while the Locker has not checked them
 
 	refusals int
-	ticket   int64 // what the next attempt says: noTicket, drawTicket or the number
+	number   int64 // what the next attempt says: noTicket, drawTicket or the ticket
 }
 
 // What an attempt says instead of a number.
@@ -56,61 +59,41 @@ const (
 	maxRefusalsOneKey = 1
 )
 
-func newLine(b *redisBackend, keys []string) *line {
-	n := &line{counters: []string{b.fenceName(), b.ticketName()}, ticket: noTicket}
+func newTickets(n names, keys []string, checkOld bool) *tickets {
+	t := &tickets{counters: []string{n.fence(), n.ticket()}, number: noTicket}
 	for _, key := range keys {
-		n.keeps = append(n.keeps, b.keepName(key))
-		if !b.checked.Load() {
-			n.old = append(n.old, b.oldFenceName(key))
+		t.keeps = append(t.keeps, n.keep(key))
+		if checkOld {
+			t.old = append(t.old, n.oldFence(key))
 		}
 	}
-	return n
+	return t
 }
 
-// attempt prepares the next attempt; one that is not repeated never draws a ticket.
-func (n *line) attempt(repeated bool) {
-	if n != nil && n.ticket == noTicket && repeated && n.refusals >= n.accepted() {
-		n.ticket = drawTicket
+// prepare prepares the next attempt, which draws a ticket after enough refusals.
+func (t *tickets) prepare() {
+	accepted := maxRefusals
+	if len(t.keeps) == 1 {
+		accepted = maxRefusalsOneKey
 	}
-}
-
-func (n *line) accepted() int {
-	if len(n.keeps) == 1 {
-		return maxRefusalsOneKey
+	if t.number == noTicket && t.refusals >= accepted {
+		t.number = drawTicket
 	}
-	return maxRefusals
 }
 
 // refused records that an attempt was refused, and returns for how long the keys are kept for the claim, zero when they
 // are not.
-func (n *line) refused(ticket int64, set settings) time.Duration {
-	if n == nil {
-		return 0
-	}
-	n.refusals++
+func (t *tickets) refused(ticket int64, set settings) time.Duration {
+	t.refusals++
 	if ticket == 0 {
 		return 0
 	}
-	n.ticket = ticket
+	t.number = ticket
 	return set.keepTime()
 }
 
-// kept reports whether Redis may keep a key for the claim.
-func (n *line) kept() bool { return n != nil && n.ticket != noTicket }
+// drawn reports whether Redis may keep a key for the claim.
+func (t *tickets) drawn() bool { return t.number != noTicket }
 
 // names are the names that the acquire script gets after those of the locks.
-func (n *line) names() []string {
-	if n == nil {
-		return nil
-	}
-	names := append([]string{}, n.counters...)
-	return append(append(names, n.keeps...), n.old...)
-}
-
-// number is what the attempt under way says.
-func (n *line) number() int64 {
-	if n == nil {
-		return noTicket
-	}
-	return n.ticket
-}
+func (t *tickets) names() []string { return slices.Concat(t.counters, t.keeps, t.old) }

@@ -10,13 +10,10 @@ import (
 
 // answer is what one node said to one command.
 type answer struct {
-	yes    bool
-	token  int64         // of a take
-	left   time.Duration // of the key in the way of a take, negative when it never expires
-	owner  string        // of that key
-	ticket int64         // of the claim that was refused, 0 when it has none
-	old    string        // what was found of an older version
-	code   int64         // of a delete
+	yes   bool
+	left  time.Duration // of the key in the way of a take, negative when it never expires
+	owner string        // of that key
+	code  int64         // of a delete
 }
 
 // round is one command to all nodes of a claim and what they have answered in time.
@@ -75,25 +72,6 @@ func (r *round) record(node int, a answer) {
 	}
 }
 
-// token returns what the node has drawn; 0 when there is more than one node.
-func (r *round) token() int64 { return r.only().token }
-
-// ticket returns the claim's ticket on the node; 0 when it has none, or there is more than one node.
-func (r *round) ticket() int64 { return r.only().ticket }
-
-// oldVersion returns what the node found of an older version.
-func (r *round) oldVersion() string { return r.only().old }
-
-// only is the answer of the only node; without one, or with several nodes, it is empty.
-func (r *round) only() answer {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.answers) != 1 || r.answers[0] == nil {
-		return answer{}
-	}
-	return *r.answers[0]
-}
-
 // count counts the answers to a delete.
 func (r *round) count() (freed, gone int) {
 	r.mu.Lock()
@@ -148,55 +126,6 @@ func (r *round) held() *heldError {
 
 // grace is how long after a quorum the others may take to answer, at least: it should be longer than a healthy node takes.
 const grace = 5 * time.Millisecond
-
-// call sends a command to the node and waits for its answer, but not longer than it takes to know the others' and a
-// little more: a hung node must not make each acquisition as slow as its time-out. A command that is left behind goes on.
-// Until it has ended nothing else is sent to this node for this claim, except the delete, which then follows it.
-func (n *redisNode) call(
-	ctx context.Context, r *round, follow bool, command func(context.Context) (answer, error),
-) (answer, error) {
-	b := n.claim.backend
-	if len(b.clients) == 1 {
-		a, err := command(ctx)
-		if err == nil {
-			r.record(n.index, a)
-		}
-		return a, err
-	}
-	r.start()
-	before, busy := n.tail, false
-	select {
-	case <-before:
-	default:
-		busy = before != nil
-	}
-	if busy && !follow {
-		return answer{}, errBehind
-	}
-	var a answer
-	var err error
-	ended := make(chan struct{})
-	n.tail = ended
-	run := func() {
-		defer close(ended)
-		if busy {
-			<-before
-		}
-		live, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.claim.set.callTimeout())
-		defer cancel()
-		a, err = command(live)
-	}
-	if !b.behind.start(run) {
-		run() // the Locker is closed, and nobody would wait for a command that is left behind
-	}
-	if !r.await(ctx, ended) {
-		return answer{}, errBehind
-	}
-	if err == nil {
-		r.record(n.index, a)
-	}
-	return a, err
-}
 
 // await waits for the end of one node's command and reports whether it came in time: when a quorum agrees the others get
 // as long again.
