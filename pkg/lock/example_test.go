@@ -274,32 +274,6 @@ func ExampleWithWaitReplicas() {
 	// true
 }
 
-// A unit test of code that takes leases needs no server, and with fake time no patience either. Here the backend hangs, and
-// the work under the lease hears of it before anybody else can get the key.
-func ExampleNewMemory() {
-	locker, err := lock.NewMemory(lock.WithTTL(time.Second))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer locker.Close()
-	lease, err := locker.Acquire(context.Background(), "SKU-1")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	locker.Intercept(func(ctx context.Context, op lock.Op, _ []string) error {
-		<-ctx.Done() // nothing is answered any more
-		return ctx.Err()
-	})
-	<-lease.Context().Done()
-	fmt.Println(errors.Is(context.Cause(lease.Context()), lock.ErrLost))
-	fmt.Println(time.Now().Before(locker.Expires("SKU-1")))
-	// Output:
-	// true
-	// true
-}
-
 // Each server of a Redlock has a client of its own.
 func ExampleNewRedlock() {
 	var nodes []redis.UniversalClient
