@@ -34,6 +34,9 @@ type settings struct {
 	// from its SKUs for no longer.
 	LockTTL time.Duration `env:"LOCK_TTL" envDefault:"4s"`
 
+	// The connections of mysql-lock's locks: one for each order that waits or works.
+	MySQLLockPool int `env:"MYSQL_LOCK_POOL" envDefault:"32"`
+
 	// Upper bounds of the calls in flight, by kind. Below them the limit follows the service time. What ends reservations is
 	// not limited: order-srv's background work calls it, over few connections.
 	MaxReserving int `env:"MAX_RESERVING" envDefault:"512"`
@@ -58,6 +61,7 @@ func (s *settings) Validate() error {
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
 		config.Check(s.LockTTL >= 100*time.Millisecond && s.LockTTL <= time.Minute, "LOCK_TTL", "is 100ms to 1m"),
+		config.Check(s.MySQLLockPool >= 1 && s.MySQLLockPool <= 1_000, "MYSQL_LOCK_POOL", "is 1 to 1000"),
 		config.Check(s.MaxReserving >= 1 && s.MaxReserving <= 10_000, "MAX_RESERVING", "is 1 to 10000"),
 		config.Check(s.MaxReading >= 1 && s.MaxReading <= 10_000, "MAX_READING", "is 1 to 10000"),
 		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),

@@ -102,8 +102,13 @@ func serve(ctx context.Context, cfg settings, db *gorm.DB, log *slog.Logger) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, database.Close(flushes)) }()
+	lockPool, err := strategy.OpenLockPool(ctx, cfg.MySQLDSN.Reveal(), cfg.MySQLLockPool, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lockPool.Close()) }()
 	set, err := strategy.NewSet(cfg.StockStrategy, cfg.LabMode, strategy.Deps{
-		Ledger: inventory.Ledger(), Flushes: store.New(flushes).Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Redis: counters, Log: log, Registry: registry,
+		Ledger: inventory.Ledger(), Flushes: store.New(flushes).Ledger(), Locker: locker, Redlock: nodes.Acquirer(), LockPool: lockPool, Redis: counters, Log: log, Registry: registry,
 	})
 	if err != nil {
 		return err

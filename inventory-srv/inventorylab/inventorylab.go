@@ -76,11 +76,16 @@ func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
 		return nil, err
 	}
 	lab.close = append(lab.close, nodes.Close)
+	lockPool, err := strategy.OpenLockPool(ctx, cfg.DSN, strategy.DefaultLockPool, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	lab.close = append(lab.close, lockPool.Close)
 	for _, s := range strategy.List() {
 		if s.Name == cfg.Strategy {
 			lab.layout = s.Layout
 			lab.reserver = s.New(strategy.Deps{
-				Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), Redis: lab.redis, Log: cfg.Log,
+				Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), LockPool: lockPool, Redis: lab.redis, Log: cfg.Log,
 			})
 			if c, ok := lab.reserver.(io.Closer); ok {
 				lab.close = append(lab.close, c.Close)

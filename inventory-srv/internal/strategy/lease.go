@@ -44,7 +44,7 @@ func (l leased) once(ctx context.Context, locker Acquirer, r stock.Request,
 ) (stock.Receipt, error) {
 	lease, err := locker.Acquire(ctx, lockKeys(r)...)
 	if err != nil {
-		return stock.Receipt{}, notLocked(ctx, err)
+		return stock.Receipt{}, notLocked(ctx, err, errRedis)
 	}
 	// After the commit and on every way out; Release has a live context of its own.
 	defer l.release(ctx, lease)
@@ -83,16 +83,18 @@ func (l leased) release(ctx context.Context, lease *lock.Lease) {
 // errRedis is a lock that could not even be asked for. Nothing was executed.
 var errRedis = fault.New(fault.Unavailable, "redis_unavailable", "the lock service does not answer").NotExecuted()
 
-// notLocked explains why there is no lease: a wait that ran out is contention, a caller who left is a caller who left,
-// everything else is Redis.
-func notLocked(ctx context.Context, err error) error {
+// notLocked explains why an order has no lock: a wait that ran out is contention, a caller that left is a caller that left,
+// contention that the server reports stays that, and everything else is the lock service, for which unavailable stands.
+func notLocked(ctx context.Context, err error, unavailable *fault.Error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
 		return stock.ErrContended.Wrap(err)
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return fault.ErrCanceled.NotExecuted().Wrap(err)
+	case errors.Is(err, stock.ErrContended):
+		return err
 	}
-	return errRedis.Wrap(err)
+	return unavailable.NotExecuted().Wrap(err)
 }
 
 // LockKey is the lock of a SKU.

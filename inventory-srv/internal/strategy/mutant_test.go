@@ -42,7 +42,7 @@ func (m *mutant) reserve(ctx context.Context, r stock.Request) (stock.Receipt, e
 		work = lease.Context()
 	}
 	return m.ledger.Reserve(work, r, func(tx *gorm.DB, lines []stock.Line) error {
-		sku, quantity, token := lines[0].SKU, lines[0].Quantity, lease.Token(key)
+		sku, token := lines[0].SKU, lease.Token(key)
 		if m.claims {
 			res := tx.Exec("UPDATE stock SET fence = ?, version = version + 1 WHERE sku = ? AND fence < ?", token, sku, token)
 			if res.Error != nil {
@@ -52,11 +52,16 @@ func (m *mutant) reserve(ctx context.Context, r stock.Request) (stock.Receipt, e
 				return lock.ErrStale
 			}
 		}
-		var row struct{ Available, Reserved int64 }
-		if err := tx.Raw("SELECT available, reserved FROM stock WHERE sku = ?", sku).Scan(&row).Error; err != nil {
-			return err
-		}
-		return tx.Exec("UPDATE stock SET available = ?, reserved = ?, version = version + 1 WHERE sku = ?",
-			row.Available-quantity, row.Reserved+quantity, sku).Error
+		return readAndOverwrite(tx, lines[0])
 	})
+}
+
+// readAndOverwrite reads the row and writes the result as an absolute value: right only while no other order does the same.
+func readAndOverwrite(tx *gorm.DB, l stock.Line) error {
+	var row struct{ Available, Reserved int64 }
+	if err := tx.Raw("SELECT available, reserved FROM stock WHERE sku = ?", l.SKU).Scan(&row).Error; err != nil {
+		return err
+	}
+	return tx.Exec("UPDATE stock SET available = ?, reserved = ?, version = version + 1 WHERE sku = ?",
+		row.Available-l.Quantity, row.Reserved+l.Quantity, l.SKU).Error
 }

@@ -142,7 +142,7 @@ func (s *RedisLock) explain(ctx context.Context, r stock.Request, err error) err
 		return readErr
 	}
 	if err := s.locker.Raise(ctx, LockKey(stale.sku), newest); err != nil {
-		return notLocked(ctx, err)
+		return notLocked(ctx, err, errRedis)
 	}
 	return fmt.Errorf("%w: %w", errAgain, err)
 }

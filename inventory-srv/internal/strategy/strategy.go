@@ -8,6 +8,7 @@ package strategy
 
 import (
 	"cmp"
+	"database/sql"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,7 @@ type Deps struct {
 	Flushes  *store.Ledger // on the connections of group-commit's flushes; nil: Ledger
 	Locker   Locker
 	Redlock  Acquirer             // nil: redlock answers unavailable
+	LockPool *sql.DB              // the connections of mysql-lock's locks, see OpenLockPool
 	Redis    *redisstock.Counters // nil: redis-lua answers unavailable
 	Log      *slog.Logger
 	Registry prometheus.Registerer // nil: nothing is registered
@@ -53,6 +55,7 @@ func List() []Strategy {
 		{Name: "optimistic", Layout: stock.LayoutRow, Idea: "write only if the version is still the one that was read, else try again", Safe: true, New: newOptimistic},
 		{Name: "redis-lock", Layout: stock.LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
 		{Name: "redlock", Layout: stock.LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
+		{Name: "mysql-lock", Layout: stock.LayoutRow, Idea: "GET_LOCK on a connection of its own; the conditional UPDATE decides", Safe: true, New: newMySQLLock},
 		{Name: redisLua, Layout: stock.LayoutRedis, Idea: "one Lua script decides in Redis and writes to a stream; MySQL follows", Safe: true, New: newRedisLua},
 		{Name: groupcommit.Name, Layout: stock.LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
 		{Name: "buckets", Layout: stock.LayoutBuckets, Idea: "a hot SKU's counter is split over K rows; an order takes whole from one", Safe: true, New: newBuckets},

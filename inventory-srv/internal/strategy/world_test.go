@@ -2,6 +2,7 @@ package strategy_test
 
 import (
 	"context"
+	gosql "database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type instance struct {
 	client    redis.UniversalClient // the locker's
 	locker    strategy.Locker
 	nodes     *strategy.Nodes
+	lockPool  *gosql.DB
 	redis     *redisstock.Counters
 	registry  *prometheus.Registry
 	inRedis   bool // it works with stock in Redis, see world.open
@@ -206,13 +208,18 @@ func newInstance(t *testing.T, dsn string, client redis.UniversalClient, options
 	if err != nil {
 		t.Fatalf("open the Redlock nodes: %v", err)
 	}
+	lockPool, err := strategy.OpenLockPool(t.Context(), dsn, strategy.DefaultLockPool, quiet())
+	if err != nil {
+		t.Fatalf("open the lock pool: %v", err)
+	}
 	t.Cleanup(func() {
+		_ = lockPool.Close()
 		_ = nodes.Close()
 		_ = locker.Close()
 		_ = client.Close()
 	})
 	return instance{
-		db: db, deadlocks: countDeadlocks(t, db), sent: watch(t, db), store: store.New(db), client: client, locker: locker, nodes: nodes, registry: prometheus.NewRegistry(),
+		db: db, deadlocks: countDeadlocks(t, db), sent: watch(t, db), store: store.New(db), client: client, locker: locker, nodes: nodes, lockPool: lockPool, registry: prometheus.NewRegistry(),
 	}
 }
 
@@ -220,7 +227,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // deps are what one instance's strategies are made of.
 func (i instance) deps() strategy.Deps {
-	d := strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Redlock: i.nodes.Acquirer(), Log: quiet(), Registry: i.registry}
+	d := strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Redlock: i.nodes.Acquirer(), LockPool: i.lockPool, Log: quiet(), Registry: i.registry}
 	if i.inRedis {
 		d.Redis = i.redis
 	}
