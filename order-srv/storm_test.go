@@ -14,15 +14,15 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
-	"holdfast/order-srv/internal/flow"
-	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/internal/app"
+	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/mqtest"
 	"holdfast/sql"
@@ -96,11 +96,11 @@ func TestCheckBackStorm(t *testing.T) {
 	s := edition(t)
 	broker := stacktest.OwnRocketMQ(t,
 		fmt.Sprintf("transactionTimeOut=%d", s.timeout.Milliseconds()), fmt.Sprintf("transactionCheckInterval=%d", s.interval.Milliseconds()))
-	db := dbtest.New(t, sql.Orders())
-	pending, rejected := insertUndecided(t, db, s.halves)
+	dsn := dbtest.NewDSN(t, sql.Orders())
+	pending, rejected := insertUndecided(t, dbtest.Open(t, dsn, database.Options{}), s.halves)
 	got := &deliveries{count: map[string]int{}}
 	subscribeStorm(t, broker.NamesrvAddr, got)
-	replicas := []mq.TxProducer{s.replica(t, db, broker.NamesrvAddr, got), s.replica(t, db, broker.NamesrvAddr, got)}
+	replicas := []mq.TxProducer{s.replica(t, dsn, broker.NamesrvAddr, got), s.replica(t, dsn, broker.NamesrvAddr, got)}
 	goroutines, heap := runtime.NumGoroutine(), heapInUse()
 
 	sendUndecided(t, replicas, append(append([]string{}, pending...), rejected...))
@@ -167,16 +167,22 @@ func (s storm) wait(t *testing.T, got *deliveries, n int) (most int) {
 }
 
 // replica runs a check-back as order-srv does, with a sixth of the half messages as its memory.
-func (s storm) replica(t *testing.T, db *gorm.DB, namesrv string, got *deliveries) mq.TxProducer {
+func (s storm) replica(t *testing.T, dsn, namesrv string, got *deliveries) mq.TxProducer {
 	t.Helper()
-	check := flow.NewCheckBack(flow.CheckBackConfig{
-		Store: store.New(db, nil), Grace: 10 * time.Second, Interval: s.interval, Memory: s.halves / 6,
-		Healed: prometheus.NewCounter(prometheus.CounterOpts{Name: "healed"}), Log: slog.New(slog.DiscardHandler),
-	})
-	stop := background(context.Background(), check.Run)
-	t.Cleanup(stop)
 	bus := stormBus(t, namesrv)
-	tx := bus.TxProducer("order-tx", got.watched(check.Check))
+	var tx mq.TxProducer
+	a := flowtest.Open(t, dsn, flowtest.NewInventory(t), nil, func(cfg *app.Config) {
+		cfg.BrokerCheckInterval, cfg.CheckMemory = s.interval, s.halves/6
+		cfg.TxProducer = func(group string, check mq.Checker) mq.TxProducer {
+			tx = bus.TxProducer(group, got.watched(check))
+			return tx
+		}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { a.CheckBack.Run(ctx) })
+	t.Cleanup(running.Wait)
+	t.Cleanup(cancel)
 	startStormBus(t, bus)
 	return tx
 }

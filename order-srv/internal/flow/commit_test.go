@@ -16,7 +16,6 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
-	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/sql"
@@ -125,7 +124,7 @@ func TestTxMessage_Place_commitLost(t *testing.T) {
 			dsn := dbtest.NewDSN(t, sql.Orders())
 			proxy, through := newCommits(t, dsn)
 			proxy.deliver, proxy.staysOff = tt.deliver, tt.off
-			w := newWorldOn(t, dbtest.Open(t, through, database.Options{}), 4*time.Second,
+			w := newWorldOn(t, through, 4*time.Second,
 				flowtest.Then(func(string) { proxy.armed.Store(true) }, flowtest.OK))
 			reply, err := w.place("k")
 			if err != nil || reply.Status != tt.status {
@@ -169,7 +168,7 @@ func TestDesk_Place_callerGoneInCommit(t *testing.T) {
 			proxy.deliver = tt.deliver
 			proxy.armed.Store(tt.lose)
 			proxy.onCommit = cancel
-			w := newWorldOn(t, dbtest.Open(t, through, database.Options{}), 4*time.Second)
+			w := newWorldOn(t, through, 4*time.Second)
 			reply, err := w.desk.Place(ctx, "ann", request("k"))
 			if fault.Ambiguous(err) || (err == nil) != (tt.want != nil) {
 				t.Errorf("reply %d, error %v", reply.Status, err)

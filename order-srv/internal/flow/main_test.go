@@ -3,7 +3,6 @@ package flow_test
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -11,11 +10,13 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/sql"
@@ -30,6 +31,7 @@ type world struct {
 	broker    *flowtest.Broker
 	desk      *flow.Desk
 	healed    prometheus.Counter
+	dsn       string
 	timeout   time.Duration
 }
 
@@ -38,28 +40,24 @@ const timeout = 1500 * time.Millisecond
 
 func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
 	t.Helper()
-	return newWorldOn(t, dbtest.New(t, sql.Orders()), timeout, answers...)
+	return newWorldOn(t, dbtest.NewDSN(t, sql.Orders()), timeout, answers...)
 }
 
-func newWorldOn(t *testing.T, db *gorm.DB, timeout time.Duration, answers ...flowtest.Answer) *world {
+func newWorldOn(t *testing.T, dsn string, timeout time.Duration, answers ...flowtest.Answer) *world {
 	t.Helper()
 	w := &world{
-		t: t, db: db, store: store.New(db, nil), inventory: flowtest.NewInventory(t, answers...), broker: &flowtest.Broker{},
-		healed: prometheus.NewCounter(prometheus.CounterOpts{Name: "healed"}),
+		t: t, db: dbtest.Open(t, dsn, database.Options{}), inventory: flowtest.NewInventory(t, answers...), broker: &flowtest.Broker{},
+		dsn: dsn, timeout: timeout,
 	}
-	var err error
-	w.timeout = timeout
-	w.desk, err = flow.NewDesk(flow.Default, w.deps(w.inventory))
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := w.replica()
+	w.store, w.desk, w.healed = a.Orders, a.Desk, a.Metrics.Healed.WithLabelValues(string(store.CheckBack))
 	return w
 }
 
-func (w *world) deps(i flow.Inventory) flow.Deps {
-	return flow.Deps{
-		Store: w.store, Inventory: i, Tx: w.broker, Log: slog.New(slog.DiscardHandler), Patience: time.Hour, Timeout: w.timeout,
-	}
+// replica is order-srv on the world's database, with its inventory and broker.
+func (w *world) replica() *app.App {
+	w.t.Helper()
+	return flowtest.Open(w.t, w.dsn, w.inventory, w.broker, flowtest.Timeout(w.timeout))
 }
 
 func request(key string) orderapi.PlaceRequest {

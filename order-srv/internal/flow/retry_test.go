@@ -125,14 +125,11 @@ func (w *world) settle(orderNo string) {
 func TestDesk_Place_retriesAtOnce(t *testing.T) {
 	t.Parallel()
 	const retries = 12
-	w := newWorldOn(t, dbtest.New(t, sql.Orders()), 4*time.Second, flowtest.Dropped)
+	w := newWorldOn(t, dbtest.NewDSN(t, sql.Orders()), 4*time.Second, flowtest.Dropped)
 	first := w.mustPlace("k", http.StatusAccepted)
 	w.abandon(first.OrderNo)
 	w.inventory.Answer(flowtest.OK)
-	other, err := flow.NewDesk(flow.Default, w.deps(w.inventory))
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := w.replica().Desk
 	var mu sync.Mutex
 	numbers := map[string]int{}
 	var wg sync.WaitGroup

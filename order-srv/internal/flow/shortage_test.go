@@ -11,7 +11,6 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
@@ -163,11 +162,7 @@ func TestDesk_Place_shortageAsks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, few(false))
 		w.remembered()
-		desk, err := flow.NewDesk(flow.Default, w.deps(w.inventory))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.desk = desk
+		w.desk = w.replica().Desk
 		if got := w.order(requestOf("other", 5)); got.attempts != 1 {
 			t.Errorf("the other replica's first order: %+v", got)
 		}

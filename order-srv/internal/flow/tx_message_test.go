@@ -161,7 +161,7 @@ func TestTxMessage_Place_slowOutcome(t *testing.T) {
 	const locked = 2 * time.Second
 	var w *world
 	var unlocked sync.WaitGroup
-	w = newWorldOn(t, dbtest.New(t, sql.Orders()), 15*time.Second, flowtest.Then(func(orderNo string) {
+	w = newWorldOn(t, dbtest.NewDSN(t, sql.Orders()), 15*time.Second, flowtest.Then(func(orderNo string) {
 		tx := w.db.Begin()
 		if err := tx.Exec("SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE", orderNo).Error; err != nil {
 			t.Error(err)
@@ -255,28 +255,11 @@ func TestTxMessage_Place_sweptMeanwhile(t *testing.T) {
 func TestTxMessage_Place_callerGone(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	w := newWorld(t, flowtest.OK)
-	w.inventory = flowtest.NewInventory(t, flowtest.OK)
-	desk, err := flow.NewDesk(flow.Default, w.deps(givesUp{w.inventory, cancel}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if reply, err := desk.Place(ctx, "ann", request("k")); err != nil || reply.Status != http.StatusCreated {
+	w := newWorld(t, flowtest.Then(func(string) { cancel() }, flowtest.OK))
+	if reply, err := w.desk.Place(ctx, "ann", request("k")); err != nil || reply.Status != http.StatusCreated {
 		t.Errorf("reply %d, error %v", reply.Status, err)
 	}
 	if got := w.only().Status; got != order.Placed {
 		t.Errorf("order is %s", got)
 	}
-}
-
-// givesUp cancels the request when the answer is there.
-type givesUp struct {
-	flow.Inventory
-	cancel context.CancelFunc
-}
-
-func (g givesUp) Reserve(ctx context.Context, orders []inventoryapi.ReserveOrder) ([]inventoryapi.ReserveResult, error) {
-	results, err := g.Inventory.Reserve(ctx, orders)
-	g.cancel()
-	return results, err
 }

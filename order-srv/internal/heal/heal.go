@@ -41,15 +41,21 @@ type Inventory interface {
 	Reservations(ctx context.Context, after string, limit int) (inventoryapi.ReservationPage, error)
 }
 
+// Config is what a [Healer] needs.
+type Config struct {
+	Store     *store.Store
+	Inventory Inventory
+	Timers    Timers
+	Log       *slog.Logger
+	Healed    *prometheus.CounterVec // counts the healed orders, by healer
+	Alarms    prometheus.Counter     // counts what cannot be healed
+}
+
 // Healer runs the sweeper and the reconciler. Several replicas may: guards decide who was first.
 type Healer struct {
-	store     *store.Store
-	inventory Inventory
-	timers    Timers
-	log       *slog.Logger
+	Config
 	sweeper   prometheus.Counter
 	reconcile prometheus.Counter
-	alarms    prometheus.Counter
 
 	sweepLater, actLater, unknownLater *backoff
 
@@ -57,12 +63,11 @@ type Healer struct {
 	afterUnknown string // ReleaseUnknown's place: the last reservation that was looked at
 }
 
-// New returns a healer that counts into healed, by healer, and into alarms what it cannot heal.
-func New(s *store.Store, inventory Inventory, t Timers, log *slog.Logger, healed *prometheus.CounterVec, alarms prometheus.Counter) *Healer {
+// New returns a healer. Run runs it.
+func New(c Config) *Healer {
 	return &Healer{
-		store: s, inventory: inventory, timers: t, log: log, alarms: alarms,
-		sweepLater: newBackoff(), actLater: newBackoff(), unknownLater: newBackoff(), afterUnknown: firstOrderNo,
-		sweeper: healed.WithLabelValues(string(store.Sweeper)), reconcile: healed.WithLabelValues(string(store.Reconciler)),
+		Config: c, sweepLater: newBackoff(), actLater: newBackoff(), unknownLater: newBackoff(), afterUnknown: firstOrderNo,
+		sweeper: c.Healed.WithLabelValues(string(store.Sweeper)), reconcile: c.Healed.WithLabelValues(string(store.Reconciler)),
 	}
 }
 
@@ -74,7 +79,7 @@ func (h *Healer) Reconcile(ctx context.Context) error {
 	acting, begin, wrapped := time.Now().Add(actTime), h.after, h.after == ""
 	var errs []error
 	for {
-		orders, err := h.store.Unsettled(ctx, h.timers.SettleAfter, h.after, batch)
+		orders, err := h.Store.Unsettled(ctx, h.Timers.SettleAfter, h.after, batch)
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
@@ -105,7 +110,7 @@ func (h *Healer) ask(ctx context.Context, orders []store.Unsettled) (map[string]
 	for i, o := range orders {
 		numbers[i] = o.OrderNo
 	}
-	states, err := h.inventory.States(ctx, numbers)
+	states, err := h.Inventory.States(ctx, numbers)
 	if err != nil {
 		return nil, fmt.Errorf("ask inventory: %w", err)
 	}
@@ -122,7 +127,7 @@ func (h *Healer) settle(ctx context.Context, orders []store.Unsettled, states ma
 	}
 	var errs []error
 	for status, orderNos := range agreed {
-		_, err := h.store.Settle(ctx, status, orderNos)
+		_, err := h.Store.Settle(ctx, status, orderNos)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -133,7 +138,7 @@ func (h *Healer) act(ctx context.Context, until time.Time, orders []store.Unsett
 	disagreed := map[string]store.Unsettled{}
 	var numbers []string
 	for _, o := range orders {
-		if o.Age >= h.timers.ReconcileAfter && !agrees(o.Status, states[o.OrderNo]) {
+		if o.Age >= h.Timers.ReconcileAfter && !agrees(o.Status, states[o.OrderNo]) {
 			disagreed[o.OrderNo] = o
 			numbers = append(numbers, o.OrderNo)
 		}
@@ -150,11 +155,11 @@ func agrees(status order.Status, state string) bool {
 }
 
 func (h *Healer) tell(ctx context.Context, o store.Unsettled) error {
-	h.log.WarnContext(ctx, "inventory does not agree, telling it", "order_no", o.OrderNo, "status", o.Status)
+	h.Log.WarnContext(ctx, "inventory does not agree, telling it", "order_no", o.OrderNo, "status", o.Status)
 	if o.Status == order.Paid {
 		return h.confirm(ctx, o)
 	}
-	err := h.inventory.Release(ctx, o.OrderNo)
+	err := h.Inventory.Release(ctx, o.OrderNo)
 	switch {
 	case err == nil:
 		return h.told(ctx, o)
@@ -167,21 +172,21 @@ func (h *Healer) tell(ctx context.Context, o store.Unsettled) error {
 // told settles an order that inventory has just been told of. Another replica may have told it at the same time, which
 // did no harm; only one of them counts it.
 func (h *Healer) told(ctx context.Context, o store.Unsettled) error {
-	n, err := h.store.Told(ctx, o.Status, o.OrderNo)
+	n, err := h.Store.Told(ctx, o.Status, o.OrderNo)
 	h.reconcile.Add(float64(n))
 	return err
 }
 
 func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
-	err := h.inventory.Confirm(ctx, o.OrderNo)
+	err := h.Inventory.Confirm(ctx, o.OrderNo)
 	switch {
 	case err == nil:
 		return h.told(ctx, o)
 	case errors.Is(err, inventoryapi.ErrClosed), errors.Is(err, inventoryapi.ErrUnknownOrder), errors.Is(err, inventoryapi.ErrStockLost):
-		won, dbErr := h.store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
+		won, dbErr := h.Store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
 		if won {
 			h.reconcile.Inc()
-			h.log.ErrorContext(ctx, "a paid order has no stock, the buyer is owed a refund", "order_no", o.OrderNo, "err", err)
+			h.Log.ErrorContext(ctx, "a paid order has no stock, the buyer is owed a refund", "order_no", o.OrderNo, "err", err)
 		}
 		return dbErr
 	}
@@ -191,13 +196,13 @@ func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
 // alarm reports, once for each order, units that count as sold for an order that does not have them. It returns
 // errBeyondHealing, or what kept it from noting the report. status is empty when there is no order.
 func (h *Healer) alarm(ctx context.Context, orderNo string, status order.Status) error {
-	first, err := h.store.ReportSold(ctx, orderNo)
+	first, err := h.Store.ReportSold(ctx, orderNo)
 	if err != nil {
 		return err
 	}
 	if first {
-		h.alarms.Inc()
-		h.log.ErrorContext(ctx, "units count as sold, but no order has bought them", "order_no", orderNo, "status", status)
+		h.Alarms.Inc()
+		h.Log.ErrorContext(ctx, "units count as sold, but no order has bought them", "order_no", orderNo, "status", status)
 	}
 	return errBeyondHealing
 }
@@ -205,11 +210,11 @@ func (h *Healer) alarm(ctx context.Context, orderNo string, status order.Status)
 // Run repeats Sweep, Reconcile and ReleaseUnknown until ctx is done, each in a loop of its own: an inventory that
 // does not answer delays none that does not need it.
 func (h *Healer) Run(ctx context.Context) {
-	every := max(100*time.Millisecond, min(h.timers.SettleAfter, h.timers.SweepAfter)/2)
+	every := max(100*time.Millisecond, min(h.Timers.SettleAfter, h.Timers.SweepAfter)/2)
 	var running sync.WaitGroup
 	running.Go(func() { h.repeat(ctx, every, "sweep", h.Sweep) })
 	running.Go(func() { h.repeat(ctx, every, "reconcile", h.Reconcile) })
-	running.Go(func() { h.repeat(ctx, max(every, h.timers.ReconcileAfter/12), "release unknown", h.ReleaseUnknown) })
+	running.Go(func() { h.repeat(ctx, max(every, h.Timers.ReconcileAfter/12), "release unknown", h.ReleaseUnknown) })
 	running.Wait()
 }
 
@@ -230,6 +235,6 @@ func (h *Healer) pass(ctx context.Context, what string, pass func(context.Contex
 	once, cancel := context.WithTimeout(ctx, passTime)
 	defer cancel()
 	if err := pass(once); err != nil && ctx.Err() == nil {
-		h.log.WarnContext(ctx, "backstop failed, the next pass goes on", "pass", what, "err", err)
+		h.Log.WarnContext(ctx, "backstop failed, the next pass goes on", "pass", what, "err", err)
 	}
 }

@@ -3,7 +3,6 @@ package heal_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -15,10 +14,12 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/heal"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/database"
 	"holdfast/sql"
 )
 
@@ -32,24 +33,17 @@ type world struct {
 	alarms    prometheus.Counter
 }
 
-func timers() heal.Timers {
-	return heal.Timers{SweepAfter: 30 * time.Second, SettleAfter: 2 * time.Second, ReconcileAfter: time.Minute, UnknownAfter: time.Hour}
-}
-
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, db: dbtest.New(t, sql.Orders()), inventory: flowtest.NewInventory(t)}
-	w.store = store.New(w.db, nil)
-	w.healed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "healed"}, []string{"by"})
-	w.alarms = prometheus.NewCounter(prometheus.CounterOpts{Name: "alarms"})
-	w.Healer = w.replica()
+	dsn := dbtest.NewDSN(t, sql.Orders())
+	w := &world{t: t, db: dbtest.Open(t, dsn, database.Options{}), inventory: flowtest.NewInventory(t)}
+	a := flowtest.Open(t, dsn, w.inventory, &flowtest.Broker{}, func(cfg *app.Config) { cfg.PaymentTimeout = 59 * time.Minute })
+	w.store, w.Healer, w.healed, w.alarms = a.Orders, a.Healer, a.Metrics.Healed, a.Metrics.Alarms
 	return w
 }
 
 // replica is another healer on the same database, with the same counters.
-func (w *world) replica() *heal.Healer {
-	return heal.New(store.New(w.db, nil), w.inventory, timers(), slog.New(slog.DiscardHandler), w.healed, w.alarms)
-}
+func (w *world) replica() *heal.Healer { return heal.New(w.Config) }
 
 func (w *world) count(by string) float64 { return testutil.ToFloat64(w.healed.WithLabelValues(by)) }
 

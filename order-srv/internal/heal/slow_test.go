@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -16,7 +15,6 @@ import (
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/heal"
 	"holdfast/order-srv/internal/order"
-	"holdfast/order-srv/internal/store"
 )
 
 // slowInventory does not answer releases of some orders, nor questions about some, until the caller gives up.
@@ -76,7 +74,9 @@ func (i *slowInventory) count(orderNo string) int {
 // slowed is a healer on an inventory that can be slow.
 func (w *world) slowed() (*heal.Healer, *slowInventory) {
 	inventory := &slowInventory{Inventory: w.inventory, slow: map[string]bool{}, releases: map[string]int{}}
-	return heal.New(store.New(w.db, nil), inventory, timers(), slog.New(slog.DiscardHandler), w.healed, w.alarms), inventory
+	cfg := w.Config
+	cfg.Inventory = inventory
+	return heal.New(cfg), inventory
 }
 
 // TestHealer_Reconcile_slowOrders: orders whose release is not answered delay neither those with which inventory agrees

@@ -24,7 +24,7 @@ func (h *Healer) Sweep(ctx context.Context) error {
 // abandon ends old PENDING orders in one transaction, or each in a transaction of its own when that fails: one row that
 // another transaction holds would otherwise keep the whole batch PENDING.
 func (h *Healer) abandon(ctx context.Context) error {
-	stale, err := h.store.Stale(ctx, h.timers.SweepAfter, batch+h.sweepLater.size())
+	stale, err := h.Store.Stale(ctx, h.Timers.SweepAfter, batch+h.sweepLater.size())
 	if err != nil {
 		return err
 	}
@@ -33,15 +33,15 @@ func (h *Healer) abandon(ctx context.Context) error {
 		return nil
 	}
 	together, cancel := context.WithTimeout(ctx, abandonTime)
-	n, err := h.store.Abandon(together, stale, h.timers.SweepAfter, true, store.Sweeper)
+	n, err := h.Store.Abandon(together, stale, h.Timers.SweepAfter, true, store.Sweeper)
 	cancel()
 	h.sweeper.Add(float64(n))
 	if err == nil {
 		return nil
 	}
-	h.log.WarnContext(ctx, "sweeper could not abandon a batch, abandons its orders one by one", "orders", len(stale), "err", err)
+	h.Log.WarnContext(ctx, "sweeper could not abandon a batch, abandons its orders one by one", "orders", len(stale), "err", err)
 	return each(ctx, time.Now().Add(actTime), h.sweepLater, stale, func(ctx context.Context, orderNo string) error {
-		n, err := h.store.Abandon(ctx, []string{orderNo}, h.timers.SweepAfter, true, store.Sweeper)
+		n, err := h.Store.Abandon(ctx, []string{orderNo}, h.Timers.SweepAfter, true, store.Sweeper)
 		h.sweeper.Add(float64(n))
 		if err != nil {
 			return fmt.Errorf("abandon %s: %w", orderNo, err)
@@ -51,12 +51,12 @@ func (h *Healer) abandon(ctx context.Context) error {
 }
 
 func (h *Healer) expire(ctx context.Context) error {
-	overdue, err := h.store.Overdue(ctx, h.timers.SweepAfter, batch+h.sweepLater.size())
+	overdue, err := h.Store.Overdue(ctx, h.Timers.SweepAfter, batch+h.sweepLater.size())
 	if err != nil {
 		return err
 	}
 	return each(ctx, time.Now().Add(actTime), h.sweepLater, overdue, func(ctx context.Context, orderNo string) error {
-		outcome, err := h.store.Expire(ctx, orderNo, h.timers.SweepAfter, store.Sweeper)
+		outcome, err := h.Store.Expire(ctx, orderNo, h.Timers.SweepAfter, store.Sweeper)
 		if err != nil {
 			return fmt.Errorf("expire %s: %w", orderNo, err)
 		}

@@ -28,7 +28,7 @@ func (h *Healer) ReleaseUnknown(ctx context.Context) error {
 		return err
 	}
 	held, numbers := h.old(page.Reservations)
-	orders, err := h.store.Owners(ctx, numbers)
+	orders, err := h.Store.Owners(ctx, numbers)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (h *Healer) ReleaseUnknown(ctx context.Context) error {
 func (h *Healer) reservations(ctx context.Context) (inventoryapi.ReservationPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	page, err := h.inventory.Reservations(ctx, h.afterUnknown, batch)
+	page, err := h.Inventory.Reservations(ctx, h.afterUnknown, batch)
 	if err != nil {
 		return page, fmt.Errorf("read a page of reservations: %w", err)
 	}
@@ -63,7 +63,7 @@ func (h *Healer) old(page []inventoryapi.Reservation) (held map[string]inventory
 	held = map[string]inventoryapi.Reservation{}
 	for _, r := range page {
 		holds := r.Status == inventoryapi.StateReserved || r.Status == inventoryapi.StateConfirmed
-		if holds && time.Duration(r.AgeMS)*time.Millisecond >= h.timers.UnknownAfter {
+		if holds && time.Duration(r.AgeMS)*time.Millisecond >= h.Timers.UnknownAfter {
 			held[r.OrderNo] = r
 			orderNos = append(orderNos, r.OrderNo)
 		}
@@ -76,15 +76,15 @@ func (h *Healer) releaseUnknown(ctx context.Context, r inventoryapi.Reservation,
 	if r.Status == inventoryapi.StateConfirmed {
 		return h.alarm(ctx, r.OrderNo, status)
 	}
-	err := h.inventory.Release(ctx, r.OrderNo)
+	err := h.Inventory.Release(ctx, r.OrderNo)
 	if errors.Is(err, inventoryapi.ErrConfirmed) { // since the page was read
 		return h.alarm(ctx, r.OrderNo, status)
 	}
 	if err != nil {
 		return fmt.Errorf("release %s, of which no order has the units: %w", r.OrderNo, err)
 	}
-	h.log.WarnContext(ctx, "reconciler released units that no order has", "order_no", r.OrderNo, "status", status)
-	first, err := h.store.NoteReleased(ctx, r.OrderNo)
+	h.Log.WarnContext(ctx, "reconciler released units that no order has", "order_no", r.OrderNo, "status", status)
+	first, err := h.Store.NoteReleased(ctx, r.OrderNo)
 	if first {
 		h.reconcile.Inc()
 	}

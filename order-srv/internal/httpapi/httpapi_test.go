@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,13 +12,11 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/httpapi"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
-	"holdfast/pkg/web"
 	"holdfast/sql"
 )
 
@@ -39,22 +36,14 @@ func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
 // newLimitedWorld is a world with limiters.
 func newLimitedWorld(t *testing.T, placing, changing, reading *admit.Limiter, answers ...flowtest.Answer) *world {
 	t.Helper()
-	s := store.New(dbtest.New(t, sql.Orders()), nil)
-	desk, err := flow.NewDesk(flow.Default, flow.Deps{
-		Store: s, Inventory: flowtest.NewInventory(t, answers...), Tx: &flowtest.Broker{}, Log: slog.New(slog.DiscardHandler),
-		Patience: time.Hour, Timeout: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(httpapi.New(httpapi.Config{
-		Engine: web.EngineConfig{Log: slog.New(slog.DiscardHandler), Timeout: time.Second},
-		Desk:   desk, Orders: s,
-		Placing: placing, Changing: changing, Reading: reading,
-		Audit: func(context.Context) (orderapi.Audit, error) { return orderapi.Audit{Unsent: 7}, nil },
-	}))
+	a := flowtest.Open(t, dbtest.NewDSN(t, sql.Orders()), flowtest.NewInventory(t, answers...), &flowtest.Broker{}, flowtest.Timeout(time.Second))
+	cfg := a.HTTP
+	cfg.Engine.Credentials, cfg.Lab = nil, false
+	cfg.Placing, cfg.Changing, cfg.Reading = placing, changing, reading
+	cfg.Audit = func(context.Context) (orderapi.Audit, error) { return orderapi.Audit{Unsent: 7}, nil }
+	server := httptest.NewServer(httpapi.New(cfg))
 	t.Cleanup(server.Close)
-	return &world{t: t, url: server.URL, store: s, shutdown: server.Close}
+	return &world{t: t, url: server.URL, store: a.Orders, shutdown: server.Close}
 }
 
 type reply struct {

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ import (
 // maxPatience is how far ahead the broker delivers a delayed message.
 const maxPatience = 72 * time.Hour
 
-// settings are this service's environment variables. The defaults are those of a stack that runs on this machine
+// Settings are this service's environment variables. The defaults are those of a stack that runs on this machine
 // without containers.
-type settings struct {
+type Settings struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8081"`
 	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9081"`
 
@@ -54,11 +54,11 @@ type settings struct {
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
 
-var _ config.Validator = (*settings)(nil)
+var _ config.Validator = (*Settings)(nil)
 
 // Validate implements config.Validator. The relations between the timers are what keeps the healers from working on
 // orders that somebody is still working on.
-func (s *settings) Validate() error {
+func (s *Settings) Validate() error {
 	return errors.Join(
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.OneOf("ORDER_FLOW", s.OrderFlow, flow.Names()),
@@ -83,7 +83,7 @@ func (s *settings) Validate() error {
 func inRange(limit int) bool { return limit >= 1 && limit <= 10_000 }
 
 // LogValue implements slog.LogValuer with what one wants to see in the first log line.
-func (s *settings) LogValue() slog.Value {
+func (s *Settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("flow", s.OrderFlow), slog.Bool("lab", s.LabMode),
 		slog.Any("namesrv", s.NamesrvAddrs), slog.Any("inventory", s.InventoryURLs),

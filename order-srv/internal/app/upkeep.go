@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -25,7 +25,7 @@ type upkeep struct {
 }
 
 // openUpkeep opens the background work's connections beside those of orders and calls.
-func openUpkeep(ctx context.Context, cfg settings, orders *store.Store, calls rest.Config, log *slog.Logger) (*upkeep, error) {
+func openUpkeep(ctx context.Context, cfg Settings, orders *store.Store, calls rest.Config, log *slog.Logger) (*upkeep, error) {
 	calls.MaxConns = upkeepConns
 	client, err := rest.New(calls)
 	if err != nil {

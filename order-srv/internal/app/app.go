@@ -1,0 +1,175 @@
+// Package app builds order-srv's parts and connects them, for main and for tests.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/audit"
+	"holdfast/order-srv/internal/deadletter"
+	"holdfast/order-srv/internal/events"
+	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/heal"
+	"holdfast/order-srv/internal/httpapi"
+	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
+	"holdfast/pkg/database"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/rest"
+	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
+	"holdfast/sql"
+)
+
+// Service is the service's name in logs and metrics.
+const Service = "order-srv"
+
+// Config is what an [App] is made of.
+type Config struct {
+	Settings
+	Log *slog.Logger
+
+	// The rest is for tests.
+
+	TxProducer  func(group string, check mq.Checker) mq.TxProducer // default the bus's
+	CheckMemory int                                                // of the check-back; default flow.DefaultCheckMemory
+}
+
+// App is the service's parts. Nothing runs before Run is called.
+type App struct {
+	Config
+	Orders    *store.Store // on the connections of buyers' requests
+	Desk      *flow.Desk
+	CheckBack *flow.CheckBack
+	Healer    *heal.Healer
+	HTTP      httpapi.Config
+	Metrics   Metrics
+
+	db     *gorm.DB
+	client *rest.Client
+	upkeep *upkeep
+	bus    *mq.Bus
+	relay  *events.Relay
+	outbox *events.OutboxMetrics
+}
+
+// Open connects to the database and builds the parts. It waits neither for the broker nor for inventory-srv, and does not
+// change the schema. Close the app also when Run is not called.
+func Open(ctx context.Context, cfg Config) (app *App, err error) {
+	a := &App{Config: cfg, Metrics: newMetrics(telemetry.NewRegistry())}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.db, err = database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: cfg.Log}); err != nil {
+		return nil, err
+	}
+	calls := rest.Config{
+		URLs: cfg.InventoryURLs, Timeout: cfg.RequestTimeout, Name: "inventory", Log: cfg.Log, MaxConns: cfg.MaxPlacing, Credential: cfg.SentCredential(),
+	}
+	if a.client, err = rest.New(calls); err != nil {
+		return nil, err
+	}
+	a.Orders = store.New(a.db, a.Metrics.total)
+	// What ends orders, and reads them all, has connections of its own: a rush of new orders cannot keep it from them.
+	if a.upkeep, err = openUpkeep(ctx, cfg.Settings, a.Orders, calls, cfg.Log); err != nil {
+		return nil, err
+	}
+	if err := a.openBus(); err != nil {
+		return nil, err
+	}
+	a.HTTP = a.http() //nolint:contextcheck // its requests bring their own contexts
+	return a, nil
+}
+
+// openBus builds what places, ends and announces orders.
+func (a *App) openBus() (err error) {
+	cfg, orders := a.Config, a.upkeep.orders
+	a.bus, err = mq.Open(mq.Config{
+		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID, Log: cfg.Log, Registerer: a.Metrics.Registry,
+		Topics: events.Topics(),
+	})
+	if err != nil {
+		return err
+	}
+	if cfg.TxProducer == nil {
+		cfg.TxProducer = a.bus.TxProducer
+	}
+	a.CheckBack = flow.NewCheckBack(flow.CheckBackConfig{
+		Store: orders, Grace: cfg.PendingGrace, Interval: cfg.BrokerCheckInterval, Log: cfg.Log, Memory: cfg.CheckMemory,
+		Healed: a.Metrics.Healed.WithLabelValues(string(store.CheckBack)), Registerer: a.Metrics.Registry,
+	})
+	a.Desk, err = flow.NewDesk(cfg.OrderFlow, flow.Deps{
+		Store: a.Orders, Inventory: inventoryapi.NewClient(a.client), Tx: cfg.TxProducer("order-tx", a.CheckBack.Check), Log: cfg.Log,
+		Patience: cfg.PaymentTimeout, Timeout: cfg.RequestTimeout, Remembered: a.Metrics.remembered,
+	})
+	if err != nil {
+		return err
+	}
+	a.bus.Subscribe(mq.Subscription{
+		Group: events.GroupTimeout, Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, a.bus.Producer(), cfg.Log),
+	})
+	a.relay = events.NewRelay(events.RelayConfig{Store: orders, Send: a.bus.Producer(), Log: cfg.Log, Parked: a.Metrics.parked})
+	a.outbox = events.NewOutboxMetrics(orders, a.Metrics.Registry, cfg.Log)
+	a.Healer = heal.New(heal.Config{
+		Store: orders, Inventory: a.upkeep.inventory, Log: cfg.Log, Healed: a.Metrics.Healed, Alarms: a.Metrics.Alarms,
+		Timers: heal.Timers{
+			SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
+			UnknownAfter: cfg.PaymentTimeout + cfg.ReconcileAfter, // the longest that a reservation may wait for its payment, and some
+		},
+	})
+	return nil
+}
+
+func (a *App) http() httpapi.Config {
+	letters := deadletter.New(a.upkeep.orders, a.bus, events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents)
+	metrics := admit.NewMetrics(a.Metrics.Registry)
+	limit := func(kind string, most int) *admit.Limiter {
+		return admit.New(admit.Config{Kind: kind, Max: most, Timeout: a.RequestTimeout, Metrics: metrics})
+	}
+	return httpapi.Config{
+		Engine: web.EngineConfig{Log: a.Log, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Credentials: a.AcceptedCredentials},
+		Desk:   a.Desk, Orders: a.Orders, Lab: a.LabMode, DeadLetters: letters,
+		Placing: limit("placing", a.MaxPlacing), Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
+		Audit: func(ctx context.Context) (orderapi.Audit, error) {
+			return audit.Run(ctx, a.upkeep.orders, a.upkeep.inventory, audit.HalfMessages{
+				Undecided: a.CheckBack.Undecided, LateAfter: a.BrokerTransactionTimeout + 2*a.BrokerCheckInterval,
+			}, letters)
+		},
+	}
+}
+
+// Migrate brings the schema up to date. Two replicas may call it at the same time.
+func (a *App) Migrate(ctx context.Context) error {
+	if err := database.Migrate(ctx, a.db, sql.Orders(), a.Log); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connections.
+func (a *App) Close() error {
+	var err error
+	if a.upkeep != nil {
+		err = a.upkeep.close()
+	}
+	if a.client != nil {
+		a.client.Close()
+	}
+	if a.db != nil {
+		err = errors.Join(err, database.Close(a.db))
+	}
+	return err
+}
+
+func (a *App) probeInventory(ctx context.Context) error {
+	return a.upkeep.client.Do(ctx, http.MethodGet, "/v1/strategies", nil, nil)
+}

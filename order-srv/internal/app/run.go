@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"holdfast/order-srv/internal/httpapi"
+	"holdfast/pkg/database"
+	"holdfast/pkg/server"
+)
+
+// Run serves until ctx is done.
+func (a *App) Run(ctx context.Context) (err error) {
+	a.Log.InfoContext(ctx, "starting", "settings", &a.Settings)
+	stopBus := a.bus.StartInBackground(ctx)
+	defer func() { err = errors.Join(err, stopBus()) }()
+	// Stopped before the bus, which the workers use.
+	defer background(ctx, a.relay.Run, a.Healer.Run, a.CheckBack.Run, a.outbox.Run)()
+	return server.Run(ctx, server.Config{
+		Service: Service, Addr: a.HTTPAddr, OpsAddr: a.OpsAddr, Registry: a.Metrics.Registry, Log: a.Log,
+		RequestTimeout: a.RequestTimeout, DrainDelay: a.DrainDelay,
+		Handler: httpapi.New(a.HTTP), //nolint:contextcheck // its requests bring their own contexts
+		Checks: []server.Check{
+			{Name: "mysql", Probe: database.Probe(a.db)},
+			{Name: "broker", Probe: a.bus.Probe, Optional: true}, // without it orders are refused, and read, paid and cancelled
+			{Name: "inventory", Probe: a.probeInventory, Optional: true},
+		},
+	})
+}
+
+// background runs the workers. They outlive ctx, which only ends the taking of requests: the last answers' messages are
+// still to be sent. The returned function stops them and waits.
+func background(ctx context.Context, workers ...func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, w := range workers {
+		running.Go(func() { w(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
