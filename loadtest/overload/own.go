@@ -38,30 +38,55 @@ func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string,
 	if err != nil {
 		return "", nil, err
 	}
-	ports, err := stack.FreePorts(3)
+	ports, err := ownPorts()
 	if err != nil {
-		return "", nil, err
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	stop = func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return errors.Join(stack.Down(ctx, dir, io.Discard), os.RemoveAll(dir))
 	}
-	base := ports[0]
-	err = stack.Up(ctx, stack.UpOptions{
-		Dir: dir, Bin: bin, Broker: os.Getenv("BROKER"), Progress: progress, Tie: true,
-		Ports: stack.Ports{
-			Gateway: base, Order: base + 1, Inventory: base + 2, // their operations are 1000 above
-			MySQL: base + 2030, Redis: base + 2040, Namesrv: base + 2050,
-		},
-	})
+	err = stack.Up(ctx, stack.UpOptions{Dir: dir, Bin: bin, Broker: os.Getenv("BROKER"), Progress: progress, Tie: true, Ports: ports})
 	if err != nil {
 		return "", nil, errors.Join(err, stop())
 	}
-	o.url = "http://127.0.0.1:" + strconv.Itoa(base)
+	o.url = "http://127.0.0.1:" + strconv.Itoa(ports.Gateway)
 	o.ops = nil
-	for i := range 3 {
-		o.ops = append(o.ops, "127.0.0.1:"+strconv.Itoa(base+1000+i))
+	for _, port := range []int{ports.Gateway, ports.Order, ports.Inventory} {
+		o.ops = append(o.ops, "127.0.0.1:"+strconv.Itoa(port+opsOffset))
 	}
 	return dir, stop, nil
+}
+
+const (
+	opsOffset = 1000 // from a service's port to its operations port
+	portTries = 50
+
+	outgoing = 32768 // from here on Linux takes the ports of outgoing connections
+)
+
+// ownPorts returns free ports for a shop. The last one of RocketMQ is 1,066 above the first port of the shop.
+func ownPorts() (stack.Ports, error) {
+	err := error(nil)
+	for range portTries {
+		var block []int
+		if block, err = stack.FreePorts(40); err != nil {
+			return stack.Ports{}, err
+		}
+		first := block[0]
+		if first+opsOffset+70 > outgoing {
+			continue
+		}
+		for port := first + opsOffset; port < first+opsOffset+70 && err == nil; port++ {
+			err = stack.PortFree(port)
+		}
+		if err == nil {
+			return stack.Ports{
+				Gateway: first, Order: first + 1, Inventory: first + 2, // their operations ports are opsOffset above
+				MySQL: first + 10, Redis: first + 20, Namesrv: first + 30,
+			}, nil
+		}
+	}
+	return stack.Ports{}, err
 }
