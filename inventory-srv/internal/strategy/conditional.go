@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"holdfast/inventory-srv/internal/stock"
 )
@@ -51,7 +50,7 @@ func deductConditionally(tx *gorm.DB, lines []stock.Line) error {
 // UPDATE that matched nothing leaves the row unlocked, and a release may come before we look: therefore the rows are
 // locked first, and if there is enough by now, it is taken. A refusal that its own numbers deny would be a lie.
 func decideLocked(tx *gorm.DB, lines []stock.Line) error {
-	rows, err := readRows(tx.Clauses(clause.Locking{Strength: "UPDATE"}), lines)
+	rows, err := readRows(tx, lines, forUpdate)
 	if err != nil {
 		return err
 	}

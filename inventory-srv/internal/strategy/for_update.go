@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"holdfast/inventory-srv/internal/stock"
 )
@@ -30,7 +29,7 @@ func newForUpdate(d Deps) stock.Reserver {
 // Reserve implements stock.Reserver.
 func (s *ForUpdate) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	return s.ledger.Reserve(ctx, r, func(tx *gorm.DB, lines []stock.Line) error {
-		rows, err := readRows(tx.Clauses(clause.Locking{Strength: "UPDATE"}), lines)
+		rows, err := readRows(tx, lines, forUpdate)
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func (s *Naive) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, er
 
 // deductUnguarded is right only for one who keeps everybody else out by other means.
 func deductUnguarded(tx *gorm.DB, lines []stock.Line) error {
-	rows, err := readRows(tx, lines)
+	rows, err := readRows(tx, lines, "")
 	if err != nil {
 		return err
 	}

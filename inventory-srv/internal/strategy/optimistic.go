@@ -58,7 +58,7 @@ func (s *Optimistic) Reserve(ctx context.Context, r stock.Request) (stock.Receip
 }
 
 func deductIfUnchanged(tx *gorm.DB, lines []stock.Line) error {
-	rows, err := readRows(tx, lines)
+	rows, err := readRows(tx, lines, "")
 	if err != nil {
 		return err
 	}

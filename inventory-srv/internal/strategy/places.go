@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -48,5 +47,5 @@ func untilFound(ctx context.Context, operation func() error) error {
 
 // gate locks the stock rows of lines in SKU order. stock.ErrWrongLayout, stock.ErrUnknownSKU.
 func gate(tx *gorm.DB, layout string, lines []stock.Line) (rows, error) {
-	return readRowsOf(tx.Clauses(clause.Locking{Strength: "UPDATE"}), layout, lines)
+	return readRowsOf(tx, layout, lines, forUpdate)
 }

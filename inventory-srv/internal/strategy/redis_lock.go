@@ -66,7 +66,7 @@ func (s *RedisLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 			if err := s.claim(tx, lease, lines); err != nil {
 				return err
 			}
-			rows, err := readRows(tx, lines)
+			rows, err := readRows(tx, lines, "")
 			if err != nil {
 				return err
 			}

@@ -75,18 +75,21 @@ type row struct {
 // rows are an order's stock rows, line by line.
 type rows []row
 
-// readRows reads the rows of lines in SKU order; tx says whether they are locked. stock.ErrUnknownSKU, stock.ErrWrongLayout.
-func readRows(tx *gorm.DB, lines []stock.Line) (rows, error) {
-	return readRowsOf(tx, stock.LayoutRow, lines)
+// forUpdate locks the rows that are read until the transaction ends.
+const forUpdate = " FOR UPDATE"
+
+// readRows reads the rows of lines in SKU order. locking is "" or forUpdate. stock.ErrUnknownSKU, stock.ErrWrongLayout.
+func readRows(tx *gorm.DB, lines []stock.Line, locking string) (rows, error) {
+	return readRowsOf(tx, stock.LayoutRow, lines, locking)
 }
 
 // readRowsOf is readRows for SKUs of another layout. The primary key is forced because over a small table the optimizer may
 // prefer to scan, and a scan FOR UPDATE waits for the rows of other orders too.
-func readRowsOf(tx *gorm.DB, layout string, lines []stock.Line) (rows, error) {
+func readRowsOf(tx *gorm.DB, layout string, lines []stock.Line, locking string) (rows, error) {
 	skus := stock.Request{Lines: lines}.SKUs()
 	var found rows
-	err := tx.Table("stock FORCE INDEX (PRIMARY)").Select("sku, layout, lab, available, reserved, version").
-		Where("sku IN ?", skus).Order("sku").Scan(&found).Error
+	err := tx.Raw("SELECT sku, layout, lab, available, reserved, version FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku"+locking,
+		skus).Scan(&found).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the stock: %w", err)
 	}
