@@ -34,6 +34,23 @@ const Name = "group-commit"
 // another session keeps locked holds up one flush for one lock wait (1 s); then its orders wait apart from the others.
 // Cost:        code. An order that is alone takes as many statements as with Conditional.
 // Choose it:   one SKU must sell faster than a database can commit one by one: the more contend for it, the better it gets.
+//
+// Transcript of group-commit, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	START TRANSACTION
+//	SELECT s.sku, s.layout, s.lab, s.available, (SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
+//	      COALESCE((SELECT price_cents FROM products AS p WHERE p.sku = s.sku), 0) AS price_cents
+//	    FROM stock AS s FORCE INDEX (PRIMARY)
+//	    WHERE s.sku IN ('CAP','MUG') ORDER BY s.sku FOR UPDATE
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2','reserved','<hash>','group-commit')
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2','CAP',1,250),('ORDER-2','MUG',2,250)
+//	UPDATE stock FORCE INDEX (PRIMARY)
+//	    SET available = available - CASE sku WHEN 'CAP' THEN 1 WHEN 'MUG' THEN 2 END, reserved = reserved + CASE sku
+//	      WHEN 'CAP' THEN 1 WHEN 'MUG' THEN 2 END, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku IN ('CAP','MUG') AND available >= CASE sku WHEN 'CAP' THEN 1 WHEN 'MUG' THEN 2 END
+//	COMMIT
 type Reserver struct {
 	ledger   *store.Ledger
 	log      *slog.Logger

@@ -21,6 +21,25 @@ import (
 // bucket deadlocks; a release that does not know its bucket fills one and starves the rest.
 // Cost:        the end of a sale is slower than with one row: every order that misses locks all of them. A sum is K rows.
 // Choose it:   one row's throughput is not enough, and orders must not wait for a batch of others or for another system.
+//
+// Transcript of buckets, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'buckets')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	UPDATE stock_buckets
+//	    SET available = available - 1, reserved = reserved + 1, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'CAP' AND bucket = <bucket> AND available >= 1
+//	UPDATE stock_buckets
+//	    SET available = available - 2, reserved = reserved + 2, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'MUG' AND bucket = <bucket> AND available >= 2
+//	INSERT INTO reservation_allocations (sku, order_no, bucket, quantity)
+//	    VALUES ('CAP','ORDER-2',<bucket>,1),('MUG','ORDER-2',<bucket>,2)
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
 type Buckets struct {
 	ledger *store.Ledger
 	known  bucketNumbers

@@ -17,6 +17,23 @@ import (
 // unit be sold to an order of ten; after the no, the row is not locked, and what is read of it may be newer.
 // Cost:        two round trips while the row is held (lines, commit): the least that a lock on one row can do.
 // Choose it:   the default for a counter in a database. The decision must fit into a WHERE clause.
+//
+// Transcript of conditional, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'conditional')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	UPDATE stock
+//	    SET available = available - 1, reserved = reserved + 1, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'CAP' AND layout = 'row' AND available >= 1
+//	UPDATE stock
+//	    SET available = available - 2, reserved = reserved + 2, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'MUG' AND layout = 'row' AND available >= 2
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
 type Conditional struct {
 	rowStock // Confirm and Release, common to the row layout
 }

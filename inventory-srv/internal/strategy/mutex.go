@@ -16,6 +16,26 @@ import (
 // it comes through another door (store.Receive), which this mutex does not guard.
 // Cost:        all SKUs wait for one another, and nobody who waits can give up. The whole service sells one order at a time.
 // Choose it:   never for stock in a database; a mutex guards memory. It refuses a SKU that is not marked for the lab.
+//
+// Transcript of mutex, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'mutex')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	SELECT sku, layout, lab, available, reserved, version
+//	    FROM stock FORCE INDEX (PRIMARY)
+//	    WHERE sku IN ('CAP','MUG') ORDER BY sku
+//	UPDATE stock
+//	    SET available = 998, reserved = 2, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'CAP'
+//	UPDATE stock
+//	    SET available = 996, reserved = 4, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'MUG'
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
 type Mutex struct {
 	rows rowStock
 	mu   sync.Mutex // the Set makes one Mutex for the process

@@ -21,6 +21,26 @@ import (
 // without bound or pause lets the losers fight each other.
 // Cost:        nothing while nobody collides; on a hot SKU most work is thrown away, and whoever loses too often is told to ask again.
 // Choose it:   many SKUs, few buyers each, and the read and the write may be far apart, as in a form that a person fills in.
+//
+// Transcript of optimistic, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'optimistic')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	SELECT sku, layout, lab, available, reserved, version
+//	    FROM stock FORCE INDEX (PRIMARY)
+//	    WHERE sku IN ('CAP','MUG') ORDER BY sku
+//	UPDATE stock
+//	    SET available = 998, reserved = 2, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'CAP' AND version = 2
+//	UPDATE stock
+//	    SET available = 996, reserved = 4, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'MUG' AND version = 2
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
 type Optimistic struct {
 	rowStock // Confirm and Release, common to the row layout
 }

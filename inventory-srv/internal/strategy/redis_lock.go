@@ -25,6 +25,45 @@ import (
 // Cost:        two round trips to Redis and one statement more than ForUpdate, and no sale at all while Redis is down.
 // Choose it:   contenders must not fill the database's connections. For the stock's sake alone ForUpdate does as much
 // with less: here the lock buys the queue, and the claim's row lock is what makes it exact.
+//
+// Transcript of redis-lock, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	Redis: EVALSHA acquire.lua 6 {lock:}key:stock:CAP {lock:}key:stock:MUG {lock:}fence {lock:}ticket
+//	      {lock:}keep:stock:CAP {lock:}keep:stock:MUG <owner>:1 <owner> 8000 2 -1 500
+//	Redis:   GET {lock:}key:stock:CAP
+//	Redis:   GET {lock:}keep:stock:CAP
+//	Redis:   GET {lock:}key:stock:MUG
+//	Redis:   GET {lock:}keep:stock:MUG
+//	Redis:   INCR {lock:}fence
+//	Redis:   SET {lock:}key:stock:CAP <owner>:1 PX 8000
+//	Redis:   SET {lock:}key:stock:MUG <owner>:1 PX 8000
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'redis-lock')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	UPDATE stock SET fence = 2, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = 'CAP' AND fence < 2
+//	UPDATE stock SET fence = 2, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = 'MUG' AND fence < 2
+//	SELECT sku, layout, lab, available, reserved, version
+//	    FROM stock FORCE INDEX (PRIMARY)
+//	    WHERE sku IN ('CAP','MUG') ORDER BY sku
+//	UPDATE stock
+//	    SET available = 998, reserved = 2, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'CAP'
+//	UPDATE stock
+//	    SET available = 996, reserved = 4, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'MUG'
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
+//	Redis: EVALSHA release.lua 2 {lock:}key:stock:CAP {lock:}key:stock:MUG <owner>:1 {lock:}freed
+//	Redis:   GET {lock:}key:stock:CAP
+//	Redis:   DEL {lock:}key:stock:CAP
+//	Redis:   PUBLISH {lock:}freed {lock:}key:stock:CAP
+//	Redis:   GET {lock:}key:stock:MUG
+//	Redis:   DEL {lock:}key:stock:MUG
+//	Redis:   PUBLISH {lock:}freed {lock:}key:stock:MUG
 type RedisLock struct {
 	rowStock // Confirm and Release, common to the row layout
 	locker   Locker

@@ -26,6 +26,42 @@ import (
 // next warm-up; a warm-up that writes a number undoes the sales since it was read; a counter that is gone looks sold out.
 // Cost:        what Redis had answered and MySQL had not heard of when Redis was lost. It is bounded, counted, refunded, never oversold.
 // Choose it:   the database must not see the rush, and a refund now and then is cheaper than a faster database.
+//
+// Transcript of redis-lua, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	Redis: EVALSHA reserve.lua 2 {stock}:meta {stock}:log {stock}:1: 1 <owner> 1 10000 1 ORDER-2 <hash> 0 CAP 1
+//	      250;MUG 2 250 2 CAP 1 MUG 2
+//	Redis:   HMGET {stock}:meta epoch open check_until r:<owner>
+//	Redis:   XLEN {stock}:log
+//	Redis:   HMGET {stock}:1:order:ORDER-2 s h l e
+//	Redis:   HMGET {stock}:1:stock:CAP a closed
+//	Redis:   HMGET {stock}:1:stock:MUG a closed
+//	Redis:   HINCRBY {stock}:1:stock:CAP a -1
+//	Redis:   HINCRBY {stock}:1:stock:MUG a -2
+//	Redis:   HSET {stock}:meta r:<owner> 2
+//	Redis:   XADD {stock}:log * o reserve n ORDER-2 h <hash> l CAP 1 250;MUG 2 250 m ""
+//	Redis:   HSET {stock}:1:order:ORDER-2 s reserved h <hash> l CAP 1 250;MUG 2 250 e <id>
+//	START TRANSACTION
+//	SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1 FOR UPDATE
+//	SELECT order_no, status, request_hash, strategy
+//	    FROM reservations FORCE INDEX (PRIMARY)
+//	    WHERE order_no IN ('ORDER-2') ORDER BY order_no FOR UPDATE
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2','reserved','<hash>','redis-lua')
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2','CAP',1,250),('ORDER-2','MUG',2,250)
+//	UPDATE stock_redis FORCE INDEX (PRIMARY)
+//	    SET available = available + CASE sku WHEN 'CAP' THEN -1 WHEN 'MUG' THEN -2 END, reserved = reserved + CASE
+//	      sku WHEN 'CAP' THEN 1 WHEN 'MUG' THEN 2 END, sold = sold + CASE sku WHEN 'CAP' THEN 0 WHEN 'MUG' THEN 0
+//	      END, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku IN ('CAP','MUG')
+//	UPDATE redis_stream SET applied_id = '<id>' WHERE id = 1
+//	COMMIT
+//	Redis: EVALSHA followed.lua 2 {stock}:meta {stock}:log {stock}:1: 1 "" 0 <id> 900 ORDER-2 <id>
+//	Redis:   HGET {stock}:meta epoch
+//	Redis:   HGET {stock}:1:order:ORDER-2 e
+//	Redis:   EXPIRE {stock}:1:order:ORDER-2 900
+//	Redis:   XTRIM {stock}:log MINID <id>
 type RedisLua struct {
 	ledger *store.Ledger
 	redis  *redisstock.Counters

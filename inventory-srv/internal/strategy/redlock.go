@@ -19,6 +19,36 @@ import (
 // node that restarts without its data votes twice; a clock that jumps ends a lease early. Hence the database decides.
 // Cost:        a round trip to every node, the slowest of the majority counting, and a majority must be up.
 // Choose it:   the queue must survive the loss of a node. It makes nothing safe that Conditional has not made safe already.
+//
+// Transcript of redlock, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	Redis: EVALSHA acquire.lua 2 {lock:}key:stock:CAP {lock:}key:stock:MUG <owner>:1 <owner> 8000 2 -1 500
+//	Redis:   GET {lock:}key:stock:CAP
+//	Redis:   GET {lock:}key:stock:MUG
+//	Redis:   SET {lock:}key:stock:CAP <owner>:1 PX 8000
+//	Redis:   SET {lock:}key:stock:MUG <owner>:1 PX 8000
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'redlock')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	UPDATE stock
+//	    SET available = available - 1, reserved = reserved + 1, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'CAP' AND layout = 'row' AND available >= 1
+//	UPDATE stock
+//	    SET available = available - 2, reserved = reserved + 2, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'MUG' AND layout = 'row' AND available >= 2
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
+//	Redis: EVALSHA release.lua 2 {lock:}key:stock:CAP {lock:}key:stock:MUG <owner>:1 {lock:}freed
+//	Redis:   GET {lock:}key:stock:CAP
+//	Redis:   DEL {lock:}key:stock:CAP
+//	Redis:   PUBLISH {lock:}freed {lock:}key:stock:CAP
+//	Redis:   GET {lock:}key:stock:MUG
+//	Redis:   DEL {lock:}key:stock:MUG
+//	Redis:   PUBLISH {lock:}freed {lock:}key:stock:MUG
 type Redlock struct {
 	rowStock // Confirm and Release, common to the row layout
 	nodes    Acquirer

@@ -21,6 +21,29 @@ import (
 // transactions may still roll back. Refusing there leaves units unsold.
 // Cost:        rows: an order for a thousand units writes a thousand. The index of free units is rewritten with each sale.
 // Choose it:   the units are things: seats, rooms, serial numbers. For a mere number it is a lot of rows.
+//
+// Transcript of skip-locked, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'skip-locked')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	SELECT unit
+//	    FROM stock_units FORCE INDEX (stock_units_order)
+//	    WHERE sku = 'CAP' AND order_no IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED
+//	UPDATE stock_units FORCE INDEX (PRIMARY)
+//	    SET order_no = 'ORDER-2'
+//	    WHERE sku = 'CAP' AND unit IN (2) AND order_no IS NULL
+//	SELECT unit
+//	    FROM stock_units FORCE INDEX (stock_units_order)
+//	    WHERE sku = 'MUG' AND order_no IS NULL LIMIT 2 FOR UPDATE SKIP LOCKED
+//	UPDATE stock_units FORCE INDEX (PRIMARY)
+//	    SET order_no = 'ORDER-2'
+//	    WHERE sku = 'MUG' AND unit IN (3,4) AND order_no IS NULL
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
 type SkipLocked struct{ ledger *store.Ledger }
 
 var _ stock.Reserver = (*SkipLocked)(nil)

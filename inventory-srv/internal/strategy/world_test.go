@@ -74,7 +74,12 @@ func newWorldOn(t *testing.T, addr string, options ...lock.Option) *world {
 // newWorldBy is newWorldOn for whatever dial connects to.
 func newWorldBy(t *testing.T, dial func() redis.UniversalClient, options ...lock.Option) *world {
 	t.Helper()
-	dsn := dbtest.NewDSN(t, sql.Inventory())
+	return newWorldAt(t, dbtest.NewDSN(t, sql.Inventory()), dial, options...)
+}
+
+// newWorldAt is newWorldBy on the database at dsn, whose schema is up to date.
+func newWorldAt(t *testing.T, dsn string, dial func() redis.UniversalClient, options ...lock.Option) *world {
+	t.Helper()
 	w := &world{dsn: dsn, dial: dial, prefix: fmt.Sprintf("suite-%d:", rand.Uint64()), redis: dial()}
 	t.Cleanup(func() { _ = w.redis.Close() })
 	w.options, w.counters = append(options, lock.WithPrefix(w.prefix)), "{"+w.prefix+"}:"
