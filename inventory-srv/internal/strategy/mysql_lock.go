@@ -27,6 +27,27 @@ import (
 // Cost:        a round trip for each SKU and one for the release; a connection for each order that waits or works.
 // Choose it:   one worker at a time for what is no row, a migration for example, without another server. For stock, the row
 // lock of ForUpdate ends with its transaction, whatever breaks.
+//
+// Transcript of mysql-lock, one CAP and two MUGs, as the servers log it (TestTranscripts):
+//
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	SELECT GET_LOCK(SHA2(CONCAT(DATABASE(), '/stock/', 'CAP'), 256), <seconds>)
+//	SELECT GET_LOCK(SHA2(CONCAT(DATABASE(), '/stock/', 'MUG'), 256), <seconds>)
+//	START TRANSACTION
+//	INSERT INTO reservations (order_no, status, request_hash, strategy)
+//	    VALUES ('ORDER-2', 'reserved', '<hash>', 'mysql-lock')
+//	    ON DUPLICATE KEY UPDATE order_no = order_no
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
+//	UPDATE stock
+//	    SET available = available - 1, reserved = reserved + 1, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'CAP' AND layout = 'row' AND available >= 1
+//	UPDATE stock
+//	    SET available = available - 2, reserved = reserved + 2, version = version + 1, updated_at = UTC_TIMESTAMP(6)
+//	    WHERE sku = 'MUG' AND layout = 'row' AND available >= 2
+//	INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents)
+//	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
+//	COMMIT
+//	SELECT RELEASE_ALL_LOCKS()
 type MySQLLock struct {
 	rowStock // Confirm and Release, common to the row layout
 	pool     *sql.DB

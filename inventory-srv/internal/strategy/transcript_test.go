@@ -34,9 +34,9 @@ import (
 
 var updateTranscripts = flag.Bool("update", false, "rewrite the transcripts in the strategies' files")
 
-// TestTranscripts compares the transcript in each strategy's file with what the servers log while the strategy reserves an order
-// for one CAP and two MUGs. The strategy has reserved such an order before, so what it prepares once is not in the transcript.
-// Rewrite them with
+// TestTranscripts compares the transcript in each strategy's file with what the servers log while the strategy reserves
+// an order for one CAP and two MUGs. The strategy has reserved such an order before, so what it prepares once is not in
+// the transcript. Rewrite them with
 //
 //	go test ./inventory-srv/internal/strategy -run TestTranscripts -update
 func TestTranscripts(t *testing.T) {
@@ -208,7 +208,7 @@ func (r *recorder) world(t *testing.T, s strategy.Strategy) *world {
 }
 
 // about matches what belongs to the recorded order.
-var about = regexp.MustCompile(`\b(ORDER-2|CAP)\b`)
+var about = regexp.MustCompile(`\b(ORDER-2|CAP|MUG|RELEASE_ALL_LOCKS)\b`)
 
 // statements returns what MySQL has logged of transactions, or of statements outside of one, that are about the order.
 func (r *recorder) statements(t *testing.T) []logged {
@@ -297,23 +297,21 @@ func (r *recorder) words(quoted string) string {
 	return strings.Join(words, " ")
 }
 
-// What has another value in each run, or is too long to be read.
-var (
-	hash     = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
-	owner    = regexp.MustCompile(`\b[A-Z2-7]{26}\b`)
-	streamID = regexp.MustCompile(`\b\d{13}-\d+\b`)
-	bucket   = regexp.MustCompile(`(bucket = |'ORDER-2',)\d+( AND|,\d+\))`)
-	spaces   = regexp.MustCompile(`\s*\n\s*`)
-)
-
+// tidy puts names in the place of what has another value in each run, or is too long to be read.
 func (w *world) tidy(text string) string {
 	text = strings.ReplaceAll(text, w.counters, "{stock}:")
 	text = strings.ReplaceAll(text, w.prefix, "lock:")
-	text = hash.ReplaceAllString(text, "<hash>")
-	text = owner.ReplaceAllString(text, "<owner>")
-	text = streamID.ReplaceAllString(text, "<id>")
-	text = bucket.ReplaceAllString(text, "$1<bucket>$2")
-	return spaces.ReplaceAllString(text, " ")
+	for _, r := range [][2]string{
+		{`\b[0-9a-f]{64}\b`, "<hash>"},
+		{`\b[A-Z2-7]{26}\b`, "<owner>"},
+		{`\b\d{13}-\d+\b`, "<id>"},
+		{`(bucket = |'ORDER-2',)\d+( AND|,\d+\))`, "$1<bucket>$2"},
+		{`(GET_LOCK\(.*, )\d+\)`, "$1<seconds>)"},
+		{`\s*\n\s*`, " "},
+	} {
+		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
+	}
+	return text
 }
 
 // comment makes a line of a transcript, or several: a long statement has a line for each clause.
