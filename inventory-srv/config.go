@@ -6,8 +6,12 @@ import (
 	"slices"
 	"time"
 
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/config"
+	"holdfast/pkg/lock"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/telemetry"
 )
 
 // settings are this service's environment variables. The defaults are those of a stack that runs on this machine
@@ -80,4 +84,21 @@ func (s *settings) LogValue() slog.Value {
 		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("lock_ttl", s.LockTTL),
 	)
+}
+
+// parts is the configuration of the whole service.
+func (s *settings) parts(log *slog.Logger) app.Config {
+	return app.Config{
+		Log: log, Registry: telemetry.NewRegistry(), DSN: s.MySQLDSN.Reveal(), FlushPool: true, LockPoolSize: s.MySQLLockPool,
+		RedisAddrs: s.RedisAddrs, RedlockAddrs: s.RedlockAddrs, LockOptions: []lock.Option{lock.WithTTL(s.LockTTL)},
+		Strategy: s.StockStrategy, Lab: s.LabMode,
+	}
+}
+
+func (s *settings) serving() app.ServeConfig {
+	return app.ServeConfig{
+		Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
+		MaxReserving: s.MaxReserving, MaxReading: s.MaxReading, Credentials: s.AcceptedCredentials,
+		Broker: mq.Config{Namesrv: s.NamesrvAddrs, Namespace: s.MQNamespace, Instance: s.InstanceID},
+	}
 }

@@ -4,21 +4,18 @@
 package inventorylab
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
-	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/pkg/database"
 	"holdfast/pkg/lock"
-	"holdfast/sql"
 )
 
 // Config says on which servers to work and how.
@@ -38,75 +35,35 @@ type Config struct {
 // Lab is one instance of one strategy: a connection pool and a locker of its own. Two labs on the same servers are what
 // two replicas of the service are.
 type Lab struct {
+	app      *app.App
 	name     string
 	layout   string
-	store    *store.Store
-	redis    *redisstock.Counters // nil unless the strategy is redis-lua
 	reserver stock.Reserver
-	close    []func() error
+	stop     func() error
 }
 
 // Open connects. It returns an error when the strategy is not known or the database cannot be reached; Redis is not
 // asked before the first reserve.
-func Open(ctx context.Context, cfg Config) (_ *Lab, err error) {
-	if cfg.Strategy == "" {
-		cfg.Strategy = strategy.Default
+func Open(ctx context.Context, cfg Config) (*Lab, error) {
+	parts := app.Config{
+		Log: cfg.Log, DSN: cfg.DSN, MaxOpen: cfg.MaxOpen, LockPoolSize: strategy.DefaultLockPool, RedisAddrs: cfg.RedisAddrs, RedlockAddrs: cfg.RedlockAddrs,
+		LockOptions: cfg.lockOptions(), Strategy: cmp.Or(cfg.Strategy, strategy.Default), Only: true, Idle: cfg.Idle,
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.Default()
+	if cfg.LockPrefix != "" {
+		parts.Redis.Prefix = "{" + cfg.LockPrefix + "stock}:"
 	}
-	lab := &Lab{name: cfg.Strategy}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, lab.Close())
-		}
-	}()
-	if err := lab.openDatabase(ctx, cfg); err != nil {
-		return nil, err
-	}
-	locker, err := lab.openLocker(cfg)
+	opened, err := app.Open(ctx, parts)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Strategy == redisstock.Strategy {
-		lab.openCounters(ctx, cfg, locker)
-	}
-	nodes, err := strategy.OpenNodes(cfg.RedlockAddrs, cfg.lockOptions()...)
-	if err != nil {
-		return nil, err
-	}
-	lab.close = append(lab.close, nodes.Close)
-	lockPool, err := strategy.OpenLockPool(ctx, cfg.DSN, strategy.DefaultLockPool, cfg.Log)
-	if err != nil {
-		return nil, err
-	}
-	lab.close = append(lab.close, lockPool.Close)
+	lab := &Lab{app: opened, name: parts.Strategy, reserver: opened.Stock.Reserver(parts.Strategy)}
 	for _, s := range strategy.List() {
-		if s.Name == cfg.Strategy {
+		if s.Name == lab.name {
 			lab.layout = s.Layout
-			lab.reserver = s.New(strategy.Deps{
-				Ledger: lab.store.Ledger(), Locker: locker, Redlock: nodes.Acquirer(), LockPool: lockPool, Redis: lab.redis, Log: cfg.Log,
-			})
-			if c, ok := lab.reserver.(io.Closer); ok {
-				lab.close = append(lab.close, c.Close)
-			}
-			return lab, nil
 		}
 	}
-	return nil, stock.ErrUnknownStrategy.With("allowed", strategy.Names())
-}
-
-func (l *Lab) openDatabase(ctx context.Context, cfg Config) error {
-	db, err := database.Open(ctx, cfg.DSN, database.Options{MaxOpen: cfg.MaxOpen, Log: cfg.Log})
-	if err != nil {
-		return err
-	}
-	l.close = append(l.close, func() error { return database.Close(db) })
-	l.store = store.New(db)
-	if err := database.Migrate(ctx, db, sql.Inventory(), cfg.Log); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	return nil
+	lab.stop = opened.RunInBackground(context.WithoutCancel(ctx))
+	return lab, nil
 }
 
 func (c Config) lockOptions() []lock.Option {
@@ -120,38 +77,10 @@ func (c Config) lockOptions() []lock.Option {
 	return options
 }
 
-func (l *Lab) openLocker(cfg Config) (strategy.Locker, error) {
-	client := lock.NewClient(cfg.RedisAddrs)
-	l.close = append(l.close, client.Close)
-	locker, err := lock.NewRedis(client, cfg.lockOptions()...)
-	if err != nil {
-		return nil, err
-	}
-	l.close = append(l.close, locker.Close)
-	return locker, nil
-}
-
-// openCounters makes the counters and has this lab take part in keeping Redis and MySQL together.
-func (l *Lab) openCounters(ctx context.Context, cfg Config, locker strategy.Locker) {
-	client := lock.NewClient(cfg.RedisAddrs)
-	l.close = append(l.close, client.Close)
-	prefix := ""
-	if cfg.LockPrefix != "" {
-		prefix = "{" + cfg.LockPrefix + "stock}:"
-	}
-	l.redis = redisstock.New(redisstock.Config{Client: client, Store: l.store, Locker: locker, Log: cfg.Log, Prefix: prefix})
-	l.close = append(l.close, l.redis.Close)
-	run := l.redis.RunInBackground
-	if cfg.Idle {
-		run = l.redis.WatchInBackground
-	}
-	l.close = append(l.close, run(context.WithoutCancel(ctx)))
-}
-
 // Lost returns what Redis had answered and lost before MySQL heard of it, as far as labs have found out: operations, and the units
 // that they had taken, less those given back.
 func (l *Lab) Lost(ctx context.Context) (operations, units int64, err error) {
-	losses, err := l.store.Losses(ctx)
+	losses, err := l.app.Store.Losses(ctx)
 	for _, loss := range losses {
 		operations += loss.Operations
 		units += loss.Units
@@ -161,21 +90,14 @@ func (l *Lab) Lost(ctx context.Context) (operations, units int64, err error) {
 
 // Forget removes what the lab has in Redis, for labs whose database is thrown away.
 func (l *Lab) Forget(ctx context.Context) error {
-	if l.redis == nil {
+	if l.app.Redis == nil {
 		return nil
 	}
-	return l.redis.Drop(ctx)
+	return l.app.Redis.Drop(ctx)
 }
 
 // Close gives the connections back.
-func (l *Lab) Close() error {
-	var faults []error
-	for i := len(l.close) - 1; i >= 0; i-- {
-		faults = append(faults, l.close[i]())
-	}
-	l.close = nil
-	return errors.Join(faults...)
-}
+func (l *Lab) Close() error { return errors.Join(l.stop(), l.app.Close()) }
 
 // Strategies lists what Config.Strategy may be, in reading order.
 func Strategies() []inventoryapi.Strategy {
@@ -216,33 +138,33 @@ func (l *Lab) Release(ctx context.Context, orderNo string) error {
 // Stock creates a product for the lab, unless it is there, in the layout of this lab's strategy, and adds units to it, once for
 // each reference.
 func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference string) error {
-	if _, err := l.store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
+	if _, err := l.app.Store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
 		return err
 	}
 	if err := l.setLayout(ctx, sku); err != nil {
 		return err
 	}
-	_, err := l.store.Receive(ctx, store.Inbound{SKU: sku, Quantity: units, Reference: reference, Reason: "lab", Actor: "lab"})
+	_, err := l.app.Store.Receive(ctx, store.Inbound{SKU: sku, Quantity: units, Reference: reference, Reason: "lab", Actor: "lab"})
 	return err
 }
 
 func (l *Lab) setLayout(ctx context.Context, sku string) (err error) {
-	if l.redis != nil {
-		_, err = l.redis.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
+	if l.app.Redis != nil {
+		_, err = l.app.Redis.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
 		return err
 	}
-	_, err = l.store.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
+	_, err = l.app.Store.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
 	return err
 }
 
 // Ledger exports counters and sums of one consistent snapshot, for the checker; with redis-lua after MySQL has followed.
 func (l *Lab) Ledger(ctx context.Context) (inventoryapi.Ledger, error) {
-	if l.redis != nil {
-		if err := l.redis.Settled(ctx); err != nil {
+	if l.app.Redis != nil {
+		if err := l.app.Redis.Settled(ctx); err != nil {
 			return inventoryapi.Ledger{}, err
 		}
 	}
-	found, err := l.store.Audit(ctx)
+	found, err := l.app.Store.Audit(ctx)
 	if err != nil {
 		return inventoryapi.Ledger{}, err
 	}

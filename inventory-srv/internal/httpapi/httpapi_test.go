@@ -20,10 +20,10 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/httpapi"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/fault"
@@ -44,32 +44,19 @@ func newService(t *testing.T, lab bool) service {
 	return newServiceOf(t, strategy.Default, lab, nil)
 }
 
-func newServiceOf(t *testing.T, def string, lab bool, registry prometheus.Registerer) service {
+func newServiceOf(t *testing.T, def string, lab bool, registry *prometheus.Registry) service {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	s := store.New(dbtest.New(t, sql.Inventory()))
-	redis := lock.NewClient([]string{stacktest.Redis(t)})
-	locker, err := lock.NewRedis(redis, lock.WithPrefix(fmt.Sprintf("httpapi-%d:", rand.Uint64())))
+	log, name := slog.New(slog.DiscardHandler), fmt.Sprintf("httpapi-%d", rand.Uint64())
+	inventory, err := app.Open(t.Context(), app.Config{
+		Log: log, Registry: registry, DB: dbtest.New(t, sql.Inventory()), RedisAddrs: []string{stacktest.Redis(t)},
+		LockOptions: []lock.Option{lock.WithPrefix(name + ":")}, Redis: redisstock.Config{Prefix: "{" + name + "}:"}, Strategy: def, Lab: lab,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = locker.Close()
-		_ = redis.Close()
-	})
-	counters := redisstock.New(redisstock.Config{
-		Client: redis, Store: s, Locker: locker, Log: log, Registry: registry, Prefix: fmt.Sprintf("{httpapi-%d}:", rand.Uint64()),
-	})
-	stop := counters.RunInBackground(context.Background())
-	t.Cleanup(func() { _, _ = stop(), counters.Close() })
-	set, err := strategy.NewSet(def, lab, strategy.Deps{Ledger: s.Ledger(), Locker: locker, Redis: counters, Log: log, Registry: registry})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = set.Close() })
-	server := httptest.NewServer(httpapi.New(httpapi.Config{
-		Stock: set, Store: s, Redis: counters, Engine: web.EngineConfig{Log: log, Timeout: 30 * time.Second},
-	}))
+	stop := inventory.RunInBackground(context.Background())
+	t.Cleanup(func() { _, _ = stop(), inventory.Close() })
+	server := httptest.NewServer(inventory.Handler(httpapi.Config{Engine: web.EngineConfig{Log: log, Timeout: 30 * time.Second}}))
 	t.Cleanup(server.Close)
 	client, err := rest.New(rest.Config{URLs: []string{server.URL}, Timeout: 30 * time.Second, Name: "inventory-srv", Log: log})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
-	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/database"
 )
@@ -45,13 +45,9 @@ func crowdOf(t *testing.T, w *world, db *gorm.DB) *crowd {
 
 func crowdWith(t *testing.T, w *world, db *gorm.DB, sent *statements) *crowd {
 	t.Helper()
-	set, err := strategy.NewSet(groupCommit, true, strategy.Deps{
-		Ledger: store.New(db).Ledger(), Locker: w.one.locker, Log: quiet(), Registry: w.one.registry,
-	})
-	if err != nil {
-		t.Fatalf("make the strategies: %v", err)
-	}
-	t.Cleanup(func() { _ = set.Close() })
+	one := w.one
+	one.db = db
+	set := one.build(t, app.Config{Strategy: groupCommit, Lab: true}).Stock
 	w.has(t, "BUSY", 1_000_000)
 	return &crowd{world: w, set: set, sent: sent}
 }

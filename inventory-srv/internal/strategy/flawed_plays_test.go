@@ -16,8 +16,8 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/database"
 	"holdfast/pkg/lock"
@@ -187,7 +187,7 @@ func playOtherConnection(t *testing.T, s scene) damage {
 	s.has(t, "POOL", 100)
 	small := s.instance(t, s.dsn)
 	small.db = dbtest.Open(t, s.dsn, database.Options{MaxOpen: 2})
-	small.store = store.New(small.db)
+	small.store = small.build(t, app.Config{}).Store
 	r := s.at(t, small)
 	ctx, cancel := context.WithTimeout(soon(t), 3*time.Second)
 	defer cancel()

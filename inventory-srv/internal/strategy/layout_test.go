@@ -47,7 +47,7 @@ func pairs(t *testing.T, test func(*testing.T, *world, seller, seller)) {
 
 func (w *world) relay(t *testing.T, sku, layout string) {
 	t.Helper()
-	if _, err := w.two.redis.SetLayout(soon(t), sku, store.Shape{Layout: layout}); err != nil {
+	if err := w.two.setLayout(soon(t), sku, layout); err != nil {
 		t.Fatalf("to %s: %v", layout, err)
 	}
 }
@@ -112,7 +112,7 @@ func TestLayout_UnderLoad(t *testing.T) { // parallel in pairs
 		changing.Go(func() {
 			for ctx.Err() == nil && (changes.Load() < leastChanges || done.Load() < buyers) {
 				for _, layout := range []string{to.layout, from.layout} {
-					if _, err := w.two.redis.SetLayout(ctx, "A", store.Shape{Layout: layout}); err != nil && !errors.Is(err, stock.ErrContended) {
+					if err := w.two.setLayout(ctx, "A", layout); err != nil && !errors.Is(err, stock.ErrContended) {
 						t.Errorf("to %s: %v", layout, err)
 						return
 					}

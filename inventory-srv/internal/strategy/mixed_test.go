@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"
@@ -90,11 +91,9 @@ func TestSet_Reserve(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.has(t, "A", 10)
-	deps := strategy.Deps{Ledger: w.one.store.Ledger(), Locker: w.one.locker, Log: quiet()}
-	service, err := strategy.NewSet("for-update", false, deps)
-	if err != nil {
-		t.Fatal(err)
-	}
+	outside := w.one
+	outside.registry = nil // the laboratory's strategies use it
+	service := outside.build(t, app.Config{Strategy: "for-update"}).Stock
 	ctx := soon(t)
 	receipt, err := service.Reserve(ctx, order("BY-DEFAULT", "", line("A", 1)))
 	if err != nil || receipt.Strategy != "for-update" {
@@ -112,7 +111,7 @@ func TestSet_Reserve(t *testing.T) {
 	if _, err := service.Reserve(ctx, order("BY-WISH", "redis-lock", line("A", 1))); !errors.Is(err, stock.ErrUnknownStrategy) {
 		t.Errorf("another strategy outside of the lab: got %v", err)
 	}
-	if _, err := strategy.NewSet("magic", false, deps); !errors.Is(err, stock.ErrUnknownStrategy) {
+	if _, err := app.Open(ctx, app.Config{DB: w.one.db, Strategy: "magic"}); !errors.Is(err, stock.ErrUnknownStrategy) {
 		t.Errorf("a set with an unknown default: got %v", err)
 	}
 }

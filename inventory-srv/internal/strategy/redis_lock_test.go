@@ -10,8 +10,8 @@ import (
 
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/lock"
 )
@@ -27,13 +27,10 @@ type holder func(t *testing.T, i instance) reserver
 // named makes the real strategy of that name.
 func named(t *testing.T, name string, i instance) stock.Reserver {
 	t.Helper()
-	for _, s := range strategy.List() {
-		if s.Name == name {
-			return s.New(i.deps())
-		}
+	if i.inRedis {
+		return i.app.Stock.Reserver(name)
 	}
-	t.Fatalf("there is no %s", name)
-	return nil
+	return i.build(t, app.Config{Strategy: name, Only: true}).Stock.Reserver(name)
 }
 
 func realLock(t *testing.T, i instance) reserver { return named(t, "redis-lock", i) }

@@ -83,7 +83,7 @@ func TestRedisLua_Remembers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.opened(t, 100)
-	w.two.redis = w.newCounters(t, w.two, redisstock.Config{MaxWaiting: 5})
+	w.two.toRedis(t, redisstock.Config{Prefix: w.counters, MaxWaiting: 5})
 	set := w.two.set(t)
 	ctx := soon(t)
 	const most = 20 // with this MaxWaiting

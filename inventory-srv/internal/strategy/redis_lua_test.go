@@ -28,7 +28,7 @@ func shortTerm() lock.Option { return lock.WithTTL(time.Second) }
 // opened puts units of A into a shop with stock in Redis and returns how to end the following of Redis.
 func (w *world) opened(t *testing.T, units int64) (stop func() error) {
 	t.Helper()
-	w.toRedis()
+	w.toRedis(t)
 	stop = w.one.follow(t)
 	w.has(t, "A", units)
 	return stop
@@ -87,7 +87,7 @@ func TestRedisLua_WriterKilled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, shortTerm())
-			w.toRedis()
+			w.toRedis(t)
 			proxy := dbtest.NewProxy(t, w.dsn)
 			victim := w.instance(t, proxy.DSN)
 			ctx, kill := context.WithCancel(context.Background())
@@ -97,7 +97,7 @@ func TestRedisLua_WriterKilled(t *testing.T) {
 			if _, err := victim.store.CreateProduct(ctx, store.Product{SKU: "A", Title: "Title of A", PriceCents: 250}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := victim.redis.SetLayout(ctx, "A", store.Shape{Layout: stock.LayoutRedis}); err != nil {
+			if err := victim.setLayout(ctx, "A", stock.LayoutRedis); err != nil {
 				t.Fatal(err)
 			}
 			w.has(t, "A", 20)
@@ -369,7 +369,7 @@ func TestRedisLua_Busy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	stop := w.opened(t, 20)
-	w.two.redis = w.newCounters(t, w.two, redisstock.Config{MaxWaiting: 3})
+	w.two.toRedis(t, redisstock.Config{Prefix: w.counters, MaxWaiting: 3})
 	set := w.two.set(t)
 	ctx := soon(t)
 	reserve(ctx, t, set, "ORDER-0", 1)
@@ -427,7 +427,7 @@ func TestRedisLua_Gate(t *testing.T) {
 func TestRedisLua_Eviction(t *testing.T) {
 	t.Parallel()
 	w := newWorldOn(t, stacktest.OwnRedis(t, "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru").Addr)
-	w.toRedis()
+	w.toRedis(t)
 	w.one.follow(t)
 	if err := w.bring(soon(t), "A", 5); fault.From(err).Code != "redis_evicts" || fault.Ambiguous(err) {
 		t.Errorf("stock for a Redis that evicts: got %v", err)

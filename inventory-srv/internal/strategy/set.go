@@ -24,21 +24,26 @@ type Set struct {
 
 var _ stock.Reserver = (*Set)(nil)
 
-// NewSet makes every strategy of List. An order may name another than def only if lab is true. stock.ErrUnknownStrategy
-// when there is no def.
-func NewSet(def string, lab bool, d Deps) (*Set, error) {
+// NewSet makes every strategy of List, or def only. An order may name another than def only if lab is true.
+// stock.ErrUnknownStrategy when there is no def.
+func NewSet(def string, lab, only bool, d Deps) (*Set, error) {
 	s := &Set{ledger: d.Ledger, redis: d.Redis, reserver: map[string]stock.Reserver{}, def: def, lab: lab}
 	for _, one := range List() {
-		s.reserver[one.Name] = one.New(d)
+		if one.Name == def || !only {
+			s.reserver[one.Name] = one.New(d)
+		}
 	}
 	if s.reserver[def] == nil {
-		return nil, stock.ErrUnknownStrategy.With("strategy", def)
+		return nil, stock.ErrUnknownStrategy.With("allowed", Names())
 	}
 	return s, nil
 }
 
 // Default returns the name of the strategy for orders that name none.
 func (s *Set) Default() string { return s.def }
+
+// Reserver returns the strategy of that name, or nil. Its Confirm and Release are for its own orders.
+func (s *Set) Reserver(name string) stock.Reserver { return s.reserver[name] }
 
 // Lab reports whether an order may name its own strategy.
 func (s *Set) Lab() bool { return s.lab }

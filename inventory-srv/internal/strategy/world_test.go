@@ -20,6 +20,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -42,9 +43,11 @@ type instance struct {
 	locker    strategy.Locker
 	nodes     *strategy.Nodes
 	lockPool  *gosql.DB
-	redis     *redisstock.Counters
 	registry  *prometheus.Registry
-	inRedis   bool // it works with stock in Redis, see world.open
+
+	inRedis bool // it works with stock in Redis, see world.open
+	app     *app.App
+	redis   *redisstock.Counters
 }
 
 // world is one inventory that two instances share: one database, one Redis.
@@ -91,32 +94,52 @@ func newWorldAt(t *testing.T, dsn string, dial func() redis.UniversalClient, opt
 func (w *world) instance(t *testing.T, dsn string) instance {
 	t.Helper()
 	i := newInstance(t, dsn, w.dial(), w.options)
-	i.redis = w.newCounters(t, i, redisstock.Config{})
+	if w.one.inRedis {
+		i.toRedis(t, redisstock.Config{Prefix: w.counters})
+	}
 	return i
 }
 
-// newCounters makes the counters of an instance; cfg may say what the default is not to be.
-func (w *world) newCounters(t *testing.T, i instance, cfg redisstock.Config) *redisstock.Counters {
+// toRedis makes the instance's strategies, with stock in Redis; cfg may say what the default is not to be.
+func (i *instance) toRedis(t *testing.T, cfg redisstock.Config) {
 	t.Helper()
-	cfg.Client, cfg.Store, cfg.Locker, cfg.Log, cfg.Prefix = i.client, i.store, i.locker, quiet(), w.counters
-	counters := redisstock.New(cfg)
-	t.Cleanup(func() { _ = counters.Close() })
-	return counters
+	cfg.Client = i.client
+	i.registry = prometheus.NewRegistry()
+	i.inRedis, i.app = true, i.build(t, app.Config{Strategy: strategy.Default, Lab: true, Redis: cfg})
+	i.redis = i.app.Redis
+}
+
+// build makes strategies on the instance's servers.
+func (i instance) build(t *testing.T, cfg app.Config) *app.App {
+	t.Helper()
+	cfg.Log, cfg.Registry, cfg.DB, cfg.Locker, cfg.Redlock, cfg.LockPool = quiet(), i.registry, i.db, i.locker, i.nodes, i.lockPool
+	built, err := app.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("make the strategies: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := built.Close(); err != nil {
+			t.Errorf("close the strategies: %v", err)
+		}
+	})
+	return built
 }
 
 // open has the instances work with stock in Redis from now on. The world is not fit for another test then.
 func (w *world) open(t *testing.T) {
 	t.Helper()
-	w.toRedis()
+	w.toRedis(t)
 	w.one.follow(t)
 	w.two.follow(t)
 }
 
 // toRedis is open without anybody who follows Redis.
-func (w *world) toRedis() {
+func (w *world) toRedis(t *testing.T) {
+	t.Helper()
 	w.spoilt = true
 	w.layout = stock.LayoutRedis
-	w.one.inRedis, w.two.inRedis = true, true
+	w.one.toRedis(t, redisstock.Config{Prefix: w.counters})
+	w.two.toRedis(t, redisstock.Config{Prefix: w.counters})
 }
 
 // follow runs the part of a replica that has MySQL follow Redis, until the test ends or the returned function is called.
@@ -205,53 +228,37 @@ func countDeadlocks(t *testing.T, db *gorm.DB) *atomic.Int64 {
 func newInstance(t *testing.T, dsn string, client redis.UniversalClient, options []lock.Option) instance {
 	t.Helper()
 	db := dbtest.Open(t, dsn, database.Options{MaxOpen: 32})
-	locker, err := lock.NewRedis(client, options...)
-	if err != nil {
-		t.Fatalf("make a locker: %v", err)
-	}
-	nodes, err := strategy.OpenNodes(stacktest.RedlockNodes(t), options...)
-	if err != nil {
-		t.Fatalf("open the Redlock nodes: %v", err)
-	}
-	lockPool, err := strategy.OpenLockPool(t.Context(), dsn, strategy.DefaultLockPool, quiet())
-	if err != nil {
-		t.Fatalf("open the lock pool: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = lockPool.Close()
-		_ = nodes.Close()
-		_ = locker.Close()
-		_ = client.Close()
+	servers, err := app.Open(t.Context(), app.Config{
+		Log: quiet(), DB: db, DSN: dsn, LockPoolSize: strategy.DefaultLockPool, LockClient: client, RedlockAddrs: stacktest.RedlockNodes(t), LockOptions: options,
 	})
+	if err != nil {
+		t.Fatalf("open the servers: %v", err)
+	}
+	t.Cleanup(func() { _, _ = servers.Close(), client.Close() })
 	return instance{
-		db: db, deadlocks: countDeadlocks(t, db), sent: watch(t, db), store: store.New(db), client: client, locker: locker, nodes: nodes, lockPool: lockPool, registry: prometheus.NewRegistry(),
+		db: db, deadlocks: countDeadlocks(t, db), sent: watch(t, db), store: servers.Store, client: client,
+		locker: servers.Locker, nodes: servers.Nodes, lockPool: servers.LockPool, registry: prometheus.NewRegistry(),
 	}
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// deps are what one instance's strategies are made of.
-func (i instance) deps() strategy.Deps {
-	d := strategy.Deps{Ledger: i.store.Ledger(), Locker: i.locker, Redlock: i.nodes.Acquirer(), LockPool: i.lockPool, Log: quiet(), Registry: i.registry}
-	if i.inRedis {
-		d.Redis = i.redis
-	}
-	return d
-}
-
 // set makes the strategies of one instance; orders may choose.
 func (i instance) set(t *testing.T) *strategy.Set {
 	t.Helper()
-	set, err := strategy.NewSet(strategy.Default, true, i.deps())
-	if err != nil {
-		t.Fatalf("make the strategies: %v", err)
+	if i.inRedis {
+		return i.app.Stock
 	}
-	t.Cleanup(func() {
-		if err := set.Close(); err != nil {
-			t.Errorf("close the strategies: %v", err)
-		}
-	})
-	return set
+	return i.build(t, app.Config{Strategy: strategy.Default, Lab: true}).Stock
+}
+
+func (i instance) setLayout(ctx context.Context, sku, layout string) (err error) {
+	if i.inRedis {
+		_, err = i.redis.SetLayout(ctx, sku, store.Shape{Layout: layout})
+		return err
+	}
+	_, err = i.store.SetLayout(ctx, sku, store.Shape{Layout: layout})
+	return err
 }
 
 // has puts units of a new SKU into the shop.
@@ -266,7 +273,7 @@ func (w *world) has(t *testing.T, sku string, units int64) {
 func (w *world) bring(ctx context.Context, sku string, units int64) error {
 	_, err := w.one.store.CreateProduct(ctx, store.Product{SKU: sku, Title: "Title of " + sku, PriceCents: 250, Lab: w.lab})
 	if err == nil && w.layout != "" {
-		_, err = w.one.redis.SetLayout(ctx, sku, store.Shape{Layout: w.layout})
+		err = w.one.setLayout(ctx, sku, w.layout)
 	}
 	if err != nil || units == 0 {
 		return err

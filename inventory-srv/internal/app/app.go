@@ -1,0 +1,228 @@
+// Package app is inventory-srv's composition root: it builds a replica from its configuration, for the service, the
+// laboratory and the tests.
+package app
+
+import (
+	"context"
+	stdsql "database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/database"
+	"holdfast/pkg/lock"
+	"holdfast/pkg/lock/lockmetrics"
+	"holdfast/sql"
+)
+
+// Config says what to build. A server is given by its addresses, or as an open connection, which Close leaves open. A
+// server that is given in neither way is left out.
+type Config struct {
+	Log      *slog.Logger         // default slog.Default
+	Registry *prometheus.Registry // nil: nothing is registered
+
+	DSN       string // of the inventory database; Open brings its schema up to date
+	DB        *gorm.DB
+	MaxOpen   int  // connections to DSN; default that of pkg/database
+	FlushPool bool // group-commit gets connections of its own
+
+	LockPool     *stdsql.DB // for the locks of mysql-lock
+	LockPoolSize int        // of a pool to DSN; 0: none
+
+	RedisAddrs  []string
+	LockClient  redis.UniversalClient // for the locks
+	Locker      strategy.Locker
+	LockOptions []lock.Option     // of the locks and of Redlock's
+	Redis       redisstock.Config // of the stock in Redis; its Client may be an open connection
+
+	RedlockAddrs []string
+	Redlock      *strategy.Nodes
+
+	Strategy string // of orders that name none; "" makes no strategy
+	Lab      bool   // an order may name its own strategy
+	Only     bool   // makes no strategy but Strategy
+	Idle     bool   // the strategy redis-lua does not take part in the election of the writer
+}
+
+// App is one replica.
+type App struct {
+	Store  *store.Store
+	Stock  *strategy.Set        // nil without Config.Strategy
+	Redis  *redisstock.Counters // nil when the strategies have no stock in Redis
+	Locker strategy.Locker
+	Nodes  *strategy.Nodes
+
+	LockPool *stdsql.DB
+
+	cfg        Config
+	db         *gorm.DB
+	lockClient redis.UniversalClient
+	close      []func() error
+}
+
+// Open builds a replica. It returns an error when the database cannot be reached, and stock.ErrUnknownStrategy when the
+// strategy does not exist. It sends nothing to Redis. The caller closes the App.
+func Open(ctx context.Context, cfg Config) (_ *App, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	a := &App{cfg: cfg, db: cfg.DB, lockClient: cfg.LockClient, Locker: cfg.Locker, Nodes: cfg.Redlock, LockPool: cfg.LockPool}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := a.openDatabase(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openLocks(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Strategy == "" {
+		return a, nil
+	}
+	return a, a.openStock(ctx)
+}
+
+// Close closes what Open has opened, in reverse order.
+func (a *App) Close() error {
+	var faults []error
+	for i := len(a.close) - 1; i >= 0; i-- {
+		faults = append(faults, a.close[i]())
+	}
+	a.close = nil
+	return errors.Join(faults...)
+}
+
+// onClose has Close call f.
+func (a *App) onClose(f func() error) { a.close = append(a.close, f) }
+
+func (a *App) openDatabase(ctx context.Context) (err error) {
+	if a.db == nil {
+		if a.db, err = a.openPool(ctx, database.Options{MaxOpen: a.cfg.MaxOpen}); err != nil {
+			return err
+		}
+		// Several replicas may migrate at once.
+		if err := database.Migrate(ctx, a.db, sql.Inventory(), a.cfg.Log); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+	}
+	a.Store = store.New(a.db)
+	return nil
+}
+
+func (a *App) openPool(ctx context.Context, options database.Options) (*gorm.DB, error) {
+	options.Log = a.cfg.Log
+	db, err := database.Open(ctx, a.cfg.DSN, options)
+	if err == nil {
+		a.onClose(func() error { return database.Close(db) })
+	}
+	return db, err
+}
+
+func (a *App) openLocks(ctx context.Context) (err error) {
+	if a.lockClient == nil && a.cfg.RedisAddrs != nil {
+		a.lockClient = a.openRedis()
+	}
+	if a.Locker == nil && a.lockClient != nil {
+		options := a.cfg.LockOptions
+		if a.cfg.Registry != nil {
+			options = append(slices.Clone(options), lock.WithObserver(lockmetrics.New(a.cfg.Registry)))
+		}
+		locker, err := lock.NewRedis(a.lockClient, options...)
+		if err != nil {
+			return err
+		}
+		a.onClose(locker.Close)
+		a.Locker = locker
+	}
+	if a.Nodes == nil {
+		if a.Nodes, err = strategy.OpenNodes(a.cfg.RedlockAddrs, a.cfg.LockOptions...); err != nil {
+			return fmt.Errorf("REDLOCK_ADDRS: %w", err)
+		}
+		a.onClose(a.Nodes.Close)
+	}
+	if a.LockPool == nil && a.cfg.LockPoolSize > 0 {
+		if a.LockPool, err = strategy.OpenLockPool(ctx, a.cfg.DSN, a.cfg.LockPoolSize, a.cfg.Log); err != nil {
+			return err
+		}
+		a.onClose(a.LockPool.Close)
+	}
+	return nil
+}
+
+func (a *App) openRedis() redis.UniversalClient {
+	client := lock.NewClient(a.cfg.RedisAddrs)
+	a.onClose(client.Close)
+	return client
+}
+
+// registerer is nil, and not an interface that holds a nil pointer, when nothing is to be registered.
+func (a *App) registerer() prometheus.Registerer {
+	if a.cfg.Registry == nil {
+		return nil
+	}
+	return a.cfg.Registry
+}
+
+const (
+	// flushLockWait is how long a flush of group-commit waits for a row that another session has locked. It is less
+	// than an attempt of order-srv to reserve (1.5 s), so that the orders for other rows are served within it.
+	flushLockWait = time.Second
+	// flushConnections is one for each of group-commit's six batchers, and two to spare for those that are replaced.
+	flushConnections = 8
+)
+
+// openStock makes the strategies.
+func (a *App) openStock(ctx context.Context) (err error) {
+	a.openCounters()
+	deps := strategy.Deps{
+		Ledger: a.Store.Ledger(), Locker: a.Locker, Redlock: a.Nodes.Acquirer(), LockPool: a.LockPool, Redis: a.Redis,
+		Log: a.cfg.Log, Registry: a.registerer(),
+	}
+	if a.cfg.FlushPool {
+		flushes, err := a.openPool(ctx, database.Options{MaxOpen: flushConnections, LockWait: flushLockWait})
+		if err != nil {
+			return err
+		}
+		deps.Flushes = store.New(flushes).Ledger()
+	}
+	if a.Stock, err = strategy.NewSet(a.cfg.Strategy, a.cfg.Lab, a.cfg.Only, deps); err != nil {
+		return err
+	}
+	a.onClose(a.Stock.Close)
+	return nil
+}
+
+func (a *App) openCounters() {
+	cfg := a.cfg.Redis
+	if cfg.Client == nil && a.cfg.RedisAddrs == nil || a.cfg.Only && a.cfg.Strategy != redisstock.Strategy {
+		return
+	}
+	if cfg.Client == nil {
+		cfg.Client = a.openRedis()
+	}
+	cfg.Store, cfg.Locker, cfg.Log, cfg.Registry = a.Store, a.Locker, a.cfg.Log, a.registerer()
+	a.Redis = redisstock.New(cfg)
+	a.onClose(a.Redis.Close)
+}
+
+// RunInBackground starts the background work of the strategies and returns a function that stops it.
+func (a *App) RunInBackground(ctx context.Context) (stop func() error) {
+	switch {
+	case a.Redis == nil:
+		return func() error { return nil }
+	case a.cfg.Idle:
+		return a.Redis.WatchInBackground(ctx)
+	}
+	return a.Redis.RunInBackground(ctx)
+}

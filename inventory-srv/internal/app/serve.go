@@ -1,0 +1,84 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"holdfast/inventory-srv/internal/events"
+	"holdfast/inventory-srv/internal/httpapi"
+	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/pkg/admit"
+	"holdfast/pkg/config"
+	"holdfast/pkg/database"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/server"
+	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
+)
+
+// Service is the name of the service in logs and in the answers of its operations port.
+const Service = "inventory-srv"
+
+// ServeConfig is what Serve needs beside Config.
+type ServeConfig struct {
+	Addr, OpsAddr  string
+	RequestTimeout time.Duration
+	DrainDelay     time.Duration
+	MaxReserving   int // upper bounds of the calls in flight
+	MaxReading     int
+	Credentials    []config.Secret
+	Broker         mq.Config // its topics, log and metrics are set by Serve
+}
+
+// Serve consumes messages and serves HTTP until ctx ends. The App has a Config.Registry.
+func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
+	redis.SetLogger(telemetry.RedisLogger(a.cfg.Log))
+	stopWork := a.RunInBackground(ctx)
+	defer func() { err = errors.Join(err, stopWork()) }()
+	bus, err := a.openBus(cfg.Broker)
+	if err != nil {
+		return err
+	}
+	stopBus := bus.StartInBackground(ctx)
+	defer func() { err = errors.Join(err, stopBus()) }()
+	limits := admit.NewMetrics(a.cfg.Registry)
+	return server.Run(ctx, server.Config{
+		Service: Service, Addr: cfg.Addr, OpsAddr: cfg.OpsAddr, Registry: a.cfg.Registry, Log: a.cfg.Log,
+		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
+		Handler: a.Handler(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
+			// Fixed: order-srv has written the order already, and its attempts are shorter than a wait for a hot product's lock.
+			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Fixed: true, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Engine:    web.EngineConfig{Log: a.cfg.Log, Registry: a.cfg.Registry, Timeout: cfg.RequestTimeout, Credentials: cfg.Credentials},
+		}),
+		Checks: []server.Check{
+			{Name: "mysql", Probe: database.Probe(a.db)},
+			{Name: "redis", Probe: func(ctx context.Context) error { return a.lockClient.Ping(ctx).Err() }},
+			{Name: "redlock", Probe: a.Nodes.Probe, Optional: a.cfg.Strategy != "redlock"},
+			{Name: "redis-lua", Probe: a.Redis.Probe, Optional: a.cfg.Strategy != redisstock.Strategy},
+			{Name: "broker", Probe: bus.Probe},
+		},
+	})
+}
+
+// Handler returns the service's HTTP API with the settings of cfg.
+func (a *App) Handler(cfg httpapi.Config) http.Handler {
+	cfg.Stock, cfg.Store, cfg.Redis = a.Stock, a.Store, a.Redis
+	return httpapi.New(cfg)
+}
+
+func (a *App) openBus(cfg mq.Config) (*mq.Bus, error) {
+	cfg.Topics, cfg.Log, cfg.Registerer = events.Topics(), a.cfg.Log, a.cfg.Registry
+	bus, err := mq.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range events.New(a.Stock, a.cfg.Log, a.cfg.Registry).Subscriptions() {
+		bus.Subscribe(s)
+	}
+	return bus, nil
+}
