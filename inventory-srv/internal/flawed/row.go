@@ -6,7 +6,6 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 )
 
 // row is a stock row as the flaws read it: without a lock.
@@ -26,7 +25,7 @@ func readRow(db *gorm.DB, sku, suffix string) (row, error) {
 	case err != nil:
 		return row{}, fmt.Errorf("read %s: %w", sku, err)
 	case len(found) == 0:
-		return row{}, store.UnknownSKU(sku)
+		return row{}, stock.UnknownSKU(sku)
 	case !found[0].Lab:
 		return row{}, stock.ErrLabOnly.With("sku", sku)
 	}

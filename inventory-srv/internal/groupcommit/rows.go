@@ -7,8 +7,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 )
 
 // counter is a stock row under our lock, with what the catalogue says of it.
@@ -47,7 +47,7 @@ func (cs counters) lockFree(tx *gorm.DB) (blocked []string, err error) {
 }
 
 func (cs counters) read(tx *gorm.DB, locking string) error {
-	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), store.KeyChunk) {
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cs)), statement.KeyChunk) {
 		var found []*counter
 		err := tx.Raw(`SELECT s.sku, s.layout, s.lab, s.available,
 				(SELECT title FROM products AS p WHERE p.sku = s.sku) AS title,
@@ -83,7 +83,7 @@ func (cs counters) missing(tx *gorm.DB) (skus []string, err error) {
 		}
 	}
 	slices.Sort(wanted)
-	for chunk := range slices.Chunk(wanted, store.KeyChunk) {
+	for chunk := range slices.Chunk(wanted, statement.KeyChunk) {
 		var found []string
 		err := tx.Raw("SELECT sku FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku", chunk).Scan(&found).Error
 		if err != nil {
@@ -103,7 +103,7 @@ func (cs counters) take(lines []stock.Line) ([]stock.ReceiptLine, error) {
 		c := cs[l.SKU]
 		switch {
 		case c == nil || c.Title == nil:
-			return nil, store.UnknownSKU(l.SKU)
+			return nil, stock.UnknownSKU(l.SKU)
 		case c.Layout != stock.LayoutRow && elsewhere == nil:
 			elsewhere = c
 		case c.Available < l.Quantity:
@@ -112,7 +112,7 @@ func (cs counters) take(lines []stock.Line) ([]stock.ReceiptLine, error) {
 	}
 	switch {
 	case elsewhere != nil:
-		return nil, store.WrongLayout(elsewhere.SKU, elsewhere.Layout)
+		return nil, stock.WrongLayout(elsewhere.SKU, elsewhere.Layout)
 	case short != nil:
 		return nil, stock.OutOfStock(short)
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/store"
 )
 
@@ -120,7 +121,7 @@ func (c *Counters) settled(ctx context.Context, p store.Position, list []remembe
 	}
 	var faults []error
 	for epoch, operations := range due {
-		for chunk := range slices.Chunk(operations, store.KeyChunk) {
+		for chunk := range slices.Chunk(operations, statement.KeyChunk) {
 			missing, err := c.cfg.Store.Missing(ctx, epoch, chunk)
 			switch {
 			case err != nil:

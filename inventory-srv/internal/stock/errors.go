@@ -1,6 +1,10 @@
 package stock
 
-import "holdfast/pkg/fault"
+import (
+	"errors"
+
+	"holdfast/pkg/fault"
+)
 
 // What can be wrong. Refusals are definite: nothing was taken. ErrContended is definite too, but worth another try.
 var (
@@ -45,4 +49,20 @@ type OtherStrategyError struct{ Strategy string }
 // Error implements error.
 func (e *OtherStrategyError) Error() string {
 	return "the order was reserved by the strategy " + e.Strategy
+}
+
+// ErrInconsistent is a statement that should have met a row and did not: the ledger and the counters disagree. Callers see
+// an opaque internal fault; the log says what.
+var ErrInconsistent = errors.New("the ledger is inconsistent")
+
+// UnknownSKU returns ErrUnknownSKU that names the SKU.
+func UnknownSKU(sku string) error { return ErrUnknownSKU.With("sku", sku) }
+
+// WrongLayout returns the refusal of a SKU whose layout is not the strategy's: ErrWrongLayout, or, while the SKU moves,
+// ErrContended.
+func WrongLayout(sku, layout string) error {
+	if layout == LayoutMoving {
+		return ErrContended.WithText("%s is being moved to another layout, ask again", sku)
+	}
+	return ErrWrongLayout.With("sku", sku)
 }

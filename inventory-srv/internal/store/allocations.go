@@ -5,16 +5,17 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 )
 
 // Allocate writes in which bucket each line of an order is reserved. The caller has locked the buckets.
 func Allocate(tx *gorm.DB, orderNo string, lines []stock.Line, buckets []int64) error {
-	s := newStatement(len(lines), lineSize, "INSERT INTO reservation_allocations (sku, order_no, bucket, quantity) VALUES ")
+	s := statement.New(len(lines), statement.LineSize, "INSERT INTO reservation_allocations (sku, order_no, bucket, quantity) VALUES ")
 	for i, l := range lines {
-		s.comma(i).add("(").text(l.SKU).add(",").text(orderNo).add(",").number(buckets[i]).add(",").number(l.Quantity).add(")")
+		s.Comma(i).Add("(").Text(l.SKU).Add(",").Text(orderNo).Add(",").Number(buckets[i]).Add(",").Number(l.Quantity).Add(")")
 	}
-	if _, err := s.exec(tx); err != nil {
+	if _, err := s.Exec(tx); err != nil {
 		return fmt.Errorf("insert the allocations: %w", err)
 	}
 	return nil

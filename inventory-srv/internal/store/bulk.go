@@ -10,6 +10,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 )
@@ -57,15 +58,7 @@ func (l *Ledger) Written(ctx context.Context, orderNos []string) (map[string]boo
 }
 
 // IsData reports a fault in the data of one of the orders of a transaction: without that order the others may succeed.
-func IsData(err error) bool { return database.IsData(err) || errors.Is(err, errLedger) }
-
-const (
-	// KeyChunk is how many keys a statement names: fewer than the 1,000 from which MariaDB makes a table of an IN list and
-	// may scan the other one.
-	KeyChunk = 500
-	// caseChunk is how many SKUs one UPDATE moves: for each of its rows the server tries half of the cases.
-	caseChunk = 100
-)
+func IsData(err error) bool { return database.IsData(err) || errors.Is(err, stock.ErrInconsistent) }
 
 // Headers returns those of the orders that are known, as they are committed.
 func (b Bulk) Headers(orderNos []string) (map[string]Header, error) { return b.headers(orderNos, "") }
@@ -82,10 +75,10 @@ func (b Bulk) LockFreeHeaders(orderNos []string) (map[string]Header, error) {
 
 func (b Bulk) headers(orderNos []string, locking string) (map[string]Header, error) {
 	known := make(map[string]Header, len(orderNos))
-	for chunk := range slices.Chunk(once(orderNos), KeyChunk) {
+	for chunk := range slices.Chunk(statement.SortUnique(orderNos), statement.KeyChunk) {
 		var found []Header
-		err := newStatement(len(chunk), keySize, `SELECT order_no, status, request_hash, strategy
-			FROM reservations FORCE INDEX (PRIMARY) WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no"+locking).query(b.tx, &found)
+		err := statement.New(len(chunk), statement.KeySize, `SELECT order_no, status, request_hash, strategy
+			FROM reservations FORCE INDEX (PRIMARY) WHERE order_no IN (`).Texts(chunk).Add(") ORDER BY order_no"+locking).Query(b.tx, &found)
 		if err != nil {
 			return nil, fmt.Errorf("read %d headers: %w", len(chunk), err)
 		}
@@ -104,14 +97,14 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 		receipts[h.OrderNo] = stock.Receipt{OrderNo: h.OrderNo, Strategy: h.Strategy}
 		orderNos = append(orderNos, h.OrderNo)
 	}
-	for chunk := range slices.Chunk(once(orderNos), KeyChunk) {
+	for chunk := range slices.Chunk(statement.SortUnique(orderNos), statement.KeyChunk) {
 		var lines []struct {
 			OrderNo           string
 			stock.ReceiptLine `gorm:"embedded"`
 		}
-		err := newStatement(len(chunk), keySize, `SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents
+		err := statement.New(len(chunk), statement.KeySize, `SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents
 			FROM reservation_lines AS l FORCE INDEX (PRIMARY) JOIN products AS p ON p.sku = l.sku
-			WHERE l.order_no IN (`).texts(chunk).add(") ORDER BY l.order_no, l.sku").query(b.tx, &lines)
+			WHERE l.order_no IN (`).Texts(chunk).Add(") ORDER BY l.order_no, l.sku").Query(b.tx, &lines)
 		if err != nil {
 			return nil, fmt.Errorf("read %d receipts: %w", len(chunk), err)
 		}
@@ -127,13 +120,13 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 // Lines returns the lines of each order, in SKU order.
 func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
 	lines := make(map[string][]stock.Line, len(orderNos))
-	for chunk := range slices.Chunk(once(orderNos), KeyChunk) {
+	for chunk := range slices.Chunk(statement.SortUnique(orderNos), statement.KeyChunk) {
 		var found []struct {
 			OrderNo    string
 			stock.Line `gorm:"embedded"`
 		}
-		err := newStatement(len(chunk), keySize, `SELECT order_no, sku, quantity FROM reservation_lines FORCE INDEX (PRIMARY)
-			WHERE order_no IN (`).texts(chunk).add(") ORDER BY order_no, sku").query(b.tx, &found)
+		err := statement.New(len(chunk), statement.KeySize, `SELECT order_no, sku, quantity FROM reservation_lines FORCE INDEX (PRIMARY)
+			WHERE order_no IN (`).Texts(chunk).Add(") ORDER BY order_no, sku").Query(b.tx, &found)
 		if err != nil {
 			return nil, fmt.Errorf("read the lines of %d orders: %w", len(chunk), err)
 		}
@@ -150,21 +143,21 @@ const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash,
 // a plain INSERT, because of many rows one would not learn from a count which of them were there.
 func (b Bulk) Insert(all []NewReservation) error {
 	slices.SortFunc(all, func(x, y NewReservation) int { return cmp.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
-	headers := newStatement(len(all), headerSize, insertHeaders)
-	lines := newStatement(len(all), lineSize, "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
+	headers := statement.New(len(all), statement.HeaderSize, insertHeaders)
+	lines := statement.New(len(all), statement.LineSize, "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
 	count := 0
 	for i, r := range all {
-		headers.comma(i).add("(").text(r.Receipt.OrderNo).add(",'reserved',").text(r.Hash).add(",").text(r.Receipt.Strategy).add(")")
+		headers.Comma(i).Add("(").Text(r.Receipt.OrderNo).Add(",'reserved',").Text(r.Hash).Add(",").Text(r.Receipt.Strategy).Add(")")
 		for _, l := range r.Receipt.Lines {
-			lines.comma(count).add("(").text(r.Receipt.OrderNo).add(",").text(l.SKU)
-			lines.add(",").number(l.Quantity).add(",").number(l.UnitPriceCents).add(")")
+			lines.Comma(count).Add("(").Text(r.Receipt.OrderNo).Add(",").Text(l.SKU)
+			lines.Add(",").Number(l.Quantity).Add(",").Number(l.UnitPriceCents).Add(")")
 			count++
 		}
 	}
-	if _, err := headers.exec(b.tx); err != nil {
+	if _, err := headers.Exec(b.tx); err != nil {
 		return fmt.Errorf("insert %d headers: %w", len(all), err)
 	}
-	if _, err := lines.exec(b.tx); err != nil {
+	if _, err := lines.Exec(b.tx); err != nil {
 		return fmt.Errorf("insert %d lines: %w", count, err)
 	}
 	return nil
@@ -172,11 +165,11 @@ func (b Bulk) Insert(all []NewReservation) error {
 
 // Bury writes the tombstones of unknown orders. database.IsDuplicate reports that one of them has become known.
 func (b Bulk) Bury(orderNos []string) error {
-	graves := newStatement(len(orderNos), headerSize, insertHeaders)
-	for i, no := range once(orderNos) {
-		graves.comma(i).add("(").text(no).add(",'void','','')")
+	graves := statement.New(len(orderNos), statement.HeaderSize, insertHeaders)
+	for i, no := range statement.SortUnique(orderNos) {
+		graves.Comma(i).Add("(").Text(no).Add(",'void','','')")
 	}
-	if _, err := graves.exec(b.tx); err != nil {
+	if _, err := graves.Exec(b.tx); err != nil {
 		return fmt.Errorf("insert %d tombstones: %w", len(orderNos), err)
 	}
 	return nil
@@ -184,14 +177,14 @@ func (b Bulk) Bury(orderNos []string) error {
 
 // End gives reserved headers, which the caller has locked, their final status. No order may be named twice.
 func (b Bulk) End(orderNos []string, status stock.Status) error {
-	for chunk := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), KeyChunk) {
-		ended, err := newStatement(len(chunk), keySize, "UPDATE reservations FORCE INDEX (PRIMARY) SET status = ").text(string(status)).
-			add(", updated_at = UTC_TIMESTAMP(6) WHERE status = 'reserved' AND order_no IN (").texts(chunk).add(")").exec(b.tx)
+	for chunk := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), statement.KeyChunk) {
+		ended, err := statement.New(len(chunk), statement.KeySize, "UPDATE reservations FORCE INDEX (PRIMARY) SET status = ").Text(string(status)).
+			Add(", updated_at = UTC_TIMESTAMP(6) WHERE status = 'reserved' AND order_no IN (").Texts(chunk).Add(")").Exec(b.tx)
 		if err != nil {
 			return fmt.Errorf("mark %d orders %s: %w", len(chunk), status, err)
 		}
 		if ended != int64(len(chunk)) {
-			return fmt.Errorf("%w: of %d orders only %d could be marked %s", errLedger, len(chunk), ended, status)
+			return fmt.Errorf("%w: of %d orders only %d could be marked %s", stock.ErrInconsistent, len(chunk), ended, status)
 		}
 	}
 	return nil
@@ -210,35 +203,19 @@ const (
 // Shift moves units of SKUs, whose rows the caller has locked, from one counter to another. An error when a counter is lower
 // than the ledger says.
 func (b Bulk) Shift(units map[string]int64, from, to Counter) error {
-	for skus := range slices.Chunk(slices.Sorted(maps.Keys(units)), caseChunk) {
-		u := newStatement(len(skus), 5*keySize, "UPDATE stock FORCE INDEX (PRIMARY) SET ")
-		u.add(string(from)+" = "+string(from)+" - ").unitsOf(skus, units)
-		u.add(", "+string(to)+" = "+string(to)+" + ").unitsOf(skus, units)
-		u.add(", version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN (").texts(skus)
-		u.add(") AND "+string(from)+" >= ").unitsOf(skus, units)
-		moved, err := u.exec(b.tx)
+	for skus := range slices.Chunk(slices.Sorted(maps.Keys(units)), statement.CaseChunk) {
+		u := statement.New(len(skus), 5*statement.KeySize, "UPDATE stock FORCE INDEX (PRIMARY) SET ")
+		u.Add(string(from)+" = "+string(from)+" - ").UnitsOf(skus, units)
+		u.Add(", "+string(to)+" = "+string(to)+" + ").UnitsOf(skus, units)
+		u.Add(", version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN (").Texts(skus)
+		u.Add(") AND "+string(from)+" >= ").UnitsOf(skus, units)
+		moved, err := u.Exec(b.tx)
 		if err != nil {
 			return fmt.Errorf("move units of %d SKUs from %s to %s: %w", len(skus), from, to, err)
 		}
 		if moved != int64(len(skus)) {
-			return fmt.Errorf("%w: of %d SKUs only %d have the units that were counted as %s", errLedger, len(skus), moved, from)
+			return fmt.Errorf("%w: of %d SKUs only %d have the units that were counted as %s", stock.ErrInconsistent, len(skus), moved, from)
 		}
 	}
 	return nil
 }
-
-// unitsOf appends the expression for a row's own units.
-func (s *statement) unitsOf(skus []string, units map[string]int64) {
-	if len(skus) == 1 {
-		s.number(units[skus[0]])
-		return
-	}
-	s.add("CASE sku")
-	for _, sku := range skus {
-		s.add(" WHEN ").text(sku).add(" THEN ").number(units[sku])
-	}
-	s.add(" END")
-}
-
-// once returns the keys sorted and each once.
-func once(all []string) []string { return slices.Compact(slices.Sorted(slices.Values(all))) }

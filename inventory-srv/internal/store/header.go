@@ -40,7 +40,7 @@ func lockHeader(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
 func readHeader(tx *gorm.DB, orderNo string) (header, error) {
 	h, known, err := queryHeader(tx, "SELECT order_no, status, request_hash, strategy FROM reservations WHERE order_no = ?", orderNo)
 	if err == nil && !known {
-		err = fmt.Errorf("%w: the header of %s was there and is gone", errLedger, orderNo)
+		err = fmt.Errorf("%w: the header of %s was there and is gone", stock.ErrInconsistent, orderNo)
 	}
 	return h, err
 }
@@ -72,16 +72,13 @@ func price(tx *gorm.DB, r stock.Request) (stock.Receipt, error) {
 	for i, l := range r.Lines {
 		p, ok := bySKU[l.SKU]
 		if !ok {
-			return stock.Receipt{}, UnknownSKU(l.SKU)
+			return stock.Receipt{}, stock.UnknownSKU(l.SKU)
 		}
 		p.Quantity = l.Quantity
 		receipt.Lines[i] = p
 	}
 	return receipt, nil
 }
-
-// UnknownSKU returns stock.ErrUnknownSKU that names the SKU.
-func UnknownSKU(sku string) error { return stock.ErrUnknownSKU.With("sku", sku) }
 
 // insertLines writes the receipt's lines with one statement.
 func insertLines(tx *gorm.DB, receipt stock.Receipt) error {

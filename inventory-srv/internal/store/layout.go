@@ -8,6 +8,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 )
@@ -66,7 +67,7 @@ func (s *Store) SetLayout(ctx context.Context, sku string, to Shape) (Product, e
 func checkShape(sku string, to *Shape) error {
 	switch {
 	case !stock.ValidSKU(sku):
-		return UnknownSKU(sku)
+		return stock.UnknownSKU(sku)
 	case !slices.Contains(layouts(), to.Layout):
 		return stock.ErrInvalidLayout.WithText("a layout is one of %s", strings.Join(layouts(), ", "))
 	case to.Layout != stock.LayoutBuckets && to.Buckets != 0:
@@ -91,7 +92,7 @@ func lockPlace(tx *gorm.DB, sku string) (place, error) {
 		return place{}, fmt.Errorf("lock the stock row: %w", err)
 	}
 	if len(found) == 0 {
-		return place{}, UnknownSKU(sku)
+		return place{}, stock.UnknownSKU(sku)
 	}
 	return found[0], nil
 }
@@ -187,15 +188,15 @@ func collectUnits(tx *gorm.DB, sku string) (gathered, error) {
 
 // dealOut spreads units evenly over new buckets, whose numbers follow after.
 func dealOut(tx *gorm.DB, sku string, after, units, buckets int64) error {
-	s := newStatement(int(buckets), keySize, "INSERT INTO stock_buckets (sku, bucket, available) VALUES ")
+	s := statement.New(int(buckets), statement.KeySize, "INSERT INTO stock_buckets (sku, bucket, available) VALUES ")
 	for i := range buckets {
 		share := units / buckets
 		if i < units%buckets {
 			share++
 		}
-		s.comma(int(i)).add("(").text(sku).add(",").number(after + i + 1).add(",").number(share).add(")")
+		s.Comma(int(i)).Add("(").Text(sku).Add(",").Number(after + i + 1).Add(",").Number(share).Add(")")
 	}
-	if _, err := s.exec(tx); err != nil {
+	if _, err := s.Exec(tx); err != nil {
 		return fmt.Errorf("insert %d buckets: %w", buckets, err)
 	}
 	return nil

@@ -115,7 +115,7 @@ func receive(tx *gorm.DB, in Inbound) error {
 		return fmt.Errorf("add the units: %w", res.Error)
 	}
 	if res.RowsAffected == 0 {
-		return UnknownSKU(in.SKU)
+		return stock.UnknownSKU(in.SKU)
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ func compareInbound(tx *gorm.DB, in Inbound) error {
 func checkInbound(in Inbound) error {
 	switch {
 	case !stock.ValidSKU(in.SKU):
-		return UnknownSKU(in.SKU)
+		return stock.UnknownSKU(in.SKU)
 	case in.Quantity < 1 || in.Quantity > MaxInbound:
 		return stock.ErrInvalidInbound.WithText("a quantity is 1 to %d units", MaxInbound)
 	case len(in.Reference) > 128 || !visible(in.Reference):
@@ -153,7 +153,7 @@ func checkInbound(in Inbound) error {
 // Product returns one catalogue entry, or stock.ErrUnknownSKU.
 func (s *Store) Product(ctx context.Context, sku string) (Product, error) {
 	if !stock.ValidSKU(sku) {
-		return Product{}, UnknownSKU(sku)
+		return Product{}, stock.UnknownSKU(sku)
 	}
 	p, err := readProduct(s.db.WithContext(ctx), sku)
 	return p, database.Fault(err)
@@ -182,7 +182,7 @@ func readProduct(tx *gorm.DB, sku string) (Product, error) {
 		return Product{}, fmt.Errorf("read the product: %w", err)
 	}
 	if len(found) == 0 {
-		return Product{}, UnknownSKU(sku)
+		return Product{}, stock.UnknownSKU(sku)
 	}
 	return found[0], nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 )
@@ -98,7 +99,7 @@ type following struct {
 	ended    map[stock.Status][]string // and whoever is confirmed or released in it
 	counters map[string]counters
 	rooms    map[string]int64 // units for store rooms
-	refused  *statement
+	refused  *statement.Statement
 	refusals int
 }
 
@@ -114,7 +115,7 @@ func (f *following) apply(entries []StreamEntry) error {
 	if f.headers, err = f.bulk.LockHeaders(orders); err != nil {
 		return err
 	}
-	if err := f.lockRooms(once(rooms)); err != nil {
+	if err := f.lockRooms(statement.SortUnique(rooms)); err != nil {
 		return err
 	}
 	f.ended = map[stock.Status][]string{}
@@ -204,7 +205,7 @@ func (f *following) move(l PricedLine, by counters) {
 // refuse puts an entry on record. Its effect in Redis is undone later, by whoever reads the record.
 func (f *following) refuse(e StreamEntry, reason string, sign int) {
 	if f.refused == nil {
-		f.refused = newStatement(1, headerSize, "INSERT INTO redis_quarantine (epoch, entry_id, operation, order_no, order_lines, reason, sign) VALUES ")
+		f.refused = statement.New(1, statement.HeaderSize, "INSERT INTO redis_quarantine (epoch, entry_id, operation, order_no, order_lines, reason, sign) VALUES ")
 	}
 	var inRedis []PricedLine
 	for _, l := range e.Lines {
@@ -212,8 +213,8 @@ func (f *following) refuse(e StreamEntry, reason string, sign int) {
 			inRedis = append(inRedis, l)
 		}
 	}
-	f.refused.comma(f.refusals).add("(").number(f.epoch).add(",").text(e.ID).add(",").text(string(e.Operation)).add(",").text(e.OrderNo)
-	f.refused.add(",").text(FormatLines(inRedis)).add(",").text(reason).add(",").number(int64(sign)).add(")")
+	f.refused.Comma(f.refusals).Add("(").Number(f.epoch).Add(",").Text(e.ID).Add(",").Text(string(e.Operation)).Add(",").Text(e.OrderNo)
+	f.refused.Add(",").Text(FormatLines(inRedis)).Add(",").Text(reason).Add(",").Number(int64(sign)).Add(")")
 	f.refusals++
 }
 
@@ -229,7 +230,7 @@ func (f *following) write() error {
 		}
 	}
 	if f.refused != nil {
-		if _, err := f.refused.exec(f.tx); err != nil {
+		if _, err := f.refused.Exec(f.tx); err != nil {
 			return fmt.Errorf("write the quarantine: %w", err)
 		}
 	}
@@ -244,8 +245,8 @@ func (f *following) write() error {
 
 // count changes the counters of all SKUs by what is left of all entries together.
 func (f *following) count() error {
-	for skus := range slices.Chunk(slices.Sorted(maps.Keys(f.counters)), caseChunk) {
-		u := newStatement(len(skus), 5*keySize, "UPDATE stock_redis FORCE INDEX (PRIMARY) SET ")
+	for skus := range slices.Chunk(slices.Sorted(maps.Keys(f.counters)), statement.CaseChunk) {
+		u := statement.New(len(skus), 5*statement.KeySize, "UPDATE stock_redis FORCE INDEX (PRIMARY) SET ")
 		for _, column := range []struct {
 			name string
 			of   func(counters) int64
@@ -258,11 +259,11 @@ func (f *following) count() error {
 			for _, sku := range skus {
 				units[sku] = column.of(f.counters[sku])
 			}
-			u.add(column.name+" = "+column.name+" + ").unitsOf(skus, units)
-			u.add(", ")
+			u.Add(column.name+" = "+column.name+" + ").UnitsOf(skus, units)
+			u.Add(", ")
 		}
-		u.add("version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN (").texts(skus).add(")")
-		n, err := u.exec(f.tx)
+		u.Add("version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku IN (").Texts(skus).Add(")")
+		n, err := u.Exec(f.tx)
 		switch {
 		case database.IsCheckViolated(err):
 			return fmt.Errorf("%w: %w", ErrDrift, err)
@@ -335,7 +336,7 @@ func ParseLines(text string) ([]PricedLine, error) {
 			l.UnitPriceCents, err = strconv.ParseInt(price, 10, 64)
 		}
 		if err != nil || !stock.ValidSKU(sku) {
-			return nil, fmt.Errorf("the line %q of a stream entry: %w", part, errors.Join(errLedger, err))
+			return nil, fmt.Errorf("the line %q of a stream entry: %w", part, errors.Join(stock.ErrInconsistent, err))
 		}
 		lines = append(lines, l)
 	}

@@ -7,20 +7,13 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 )
 
 // ErrInRedis is a SKU whose units are on their way out of Redis, see SetLayout.
 var ErrInRedis = errors.New("the units are in Redis")
-
-// WrongLayout returns the refusal of a SKU whose layout is not the strategy's: for good, or, while it moves, for a moment.
-func WrongLayout(sku, layout string) error {
-	if layout == stock.LayoutMoving {
-		return stock.ErrContended.WithText("%s is being moved to another layout, ask again", sku)
-	}
-	return stock.ErrWrongLayout.With("sku", sku)
-}
 
 // beginMove closes a SKU that leaves Redis. The number of its opening grows: whoever opens it in Redis has read the stock row
 // under its lock, and with an older number has read it before this.
@@ -80,7 +73,7 @@ func (s *Store) RedisRow(ctx context.Context, sku string) (RedisRow, error) {
 		return RedisRow{}, database.Fault(fmt.Errorf("read the row of Redis: %w", err))
 	}
 	if len(rows) == 0 {
-		return RedisRow{}, UnknownSKU(sku)
+		return RedisRow{}, stock.UnknownSKU(sku)
 	}
 	return rows[0], nil
 }
@@ -97,7 +90,7 @@ type room struct {
 // that are in Redis, and for each other SKU the reason why it is not. It may be called several times, and what it learnt
 // counts when AtGate returns nil.
 func (l *Ledger) AtGate(ctx context.Context, skus []string, decide func(inRedis map[string]RedisRow, refused map[string]error) error) error {
-	skus = once(skus)
+	skus = statement.SortUnique(skus)
 	for decided := false; !decided; {
 		err := database.InTx(ctx, l.db, func(tx *gorm.DB) error {
 			decided = false
@@ -144,10 +137,10 @@ func lockGate(tx *gorm.DB, skus []string) (refused map[string]error, filled []ro
 	for _, sku := range skus {
 		switch {
 		case len(rooms) == 0 || rooms[0].SKU != sku:
-			refused[sku] = UnknownSKU(sku)
+			refused[sku] = stock.UnknownSKU(sku)
 			continue
 		case rooms[0].Layout != stock.LayoutRedis:
-			refused[sku] = WrongLayout(sku, rooms[0].Layout)
+			refused[sku] = stock.WrongLayout(sku, rooms[0].Layout)
 		case rooms[0].Available > 0:
 			filled = append(filled, rooms[0])
 		}
@@ -168,7 +161,7 @@ func layOut(tx *gorm.DB, r room) error {
 		return fmt.Errorf("lay out %d units of %s: %w", r.Available, r.SKU, res.Error)
 	}
 	if res.RowsAffected != 1 {
-		return fmt.Errorf("%w: %s has the layout %s and no row for it", errLedger, r.SKU, stock.LayoutRedis)
+		return fmt.Errorf("%w: %s has the layout %s and no row for it", stock.ErrInconsistent, r.SKU, stock.LayoutRedis)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 )
@@ -37,7 +38,7 @@ type Answered struct {
 // shows it, or when the entry was refused.
 func (s *Store) Missing(ctx context.Context, epoch int64, answered []Answered) ([]Answered, error) {
 	var missing []Answered
-	for chunk := range slices.Chunk(answered, KeyChunk) {
+	for chunk := range slices.Chunk(answered, statement.KeyChunk) {
 		orderNos := make([]string, len(chunk))
 		for i, a := range chunk {
 			orderNos[i] = a.OrderNo
@@ -107,7 +108,7 @@ func (s *Store) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (L
 		if err := tx.Raw("SELECT epoch FROM redis_losses WHERE epoch = ? FOR UPDATE", epoch).Scan(&record.Epoch).Error; err != nil {
 			return fmt.Errorf("lock the loss: %w", err)
 		}
-		for chunk := range slices.Chunk(lost, KeyChunk) {
+		for chunk := range slices.Chunk(lost, statement.KeyChunk) {
 			if err := nameLost(tx, epoch, chunk); err != nil {
 				return err
 			}
@@ -130,12 +131,12 @@ func (s *Store) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (L
 }
 
 func nameLost(tx *gorm.DB, epoch int64, lost []Answered) error {
-	insert := newStatement(len(lost), headerSize, "INSERT INTO redis_lost_operations (epoch, order_no, operation, units) VALUES ")
+	insert := statement.New(len(lost), statement.HeaderSize, "INSERT INTO redis_lost_operations (epoch, order_no, operation, units) VALUES ")
 	for i, a := range lost {
-		insert.comma(i).add("(").number(epoch).add(",").text(a.OrderNo).add(",").text(string(a.Operation)).add(",").number(a.Units).add(")")
+		insert.Comma(i).Add("(").Number(epoch).Add(",").Text(a.OrderNo).Add(",").Text(string(a.Operation)).Add(",").Number(a.Units).Add(")")
 	}
-	insert.add(" ON DUPLICATE KEY UPDATE units = units")
-	if _, err := insert.exec(tx); err != nil {
+	insert.Add(" ON DUPLICATE KEY UPDATE units = units")
+	if _, err := insert.Exec(tx); err != nil {
 		return fmt.Errorf("name what is lost: %w", err)
 	}
 	return nil

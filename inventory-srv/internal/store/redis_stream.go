@@ -31,7 +31,7 @@ func (s *Store) Position(ctx context.Context) (Position, error) {
 		return Position{}, database.Fault(fmt.Errorf("read the position: %w", err))
 	}
 	if len(p) != 1 {
-		return Position{}, fmt.Errorf("%w: redis_stream has no row", errLedger)
+		return Position{}, fmt.Errorf("%w: redis_stream has no row", stock.ErrInconsistent)
 	}
 	return p[0], nil
 }

@@ -74,7 +74,7 @@ func lockOrBury(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
 	// The reserve came between the two statements. It has committed, or the insert would still wait for it.
 	h, known, err = lockHeader(tx, orderNo)
 	if err == nil && !known {
-		err = fmt.Errorf("%w: the header of %s was there and is gone", errLedger, orderNo)
+		err = fmt.Errorf("%w: the header of %s was there and is gone", stock.ErrInconsistent, orderNo)
 	}
 	return h, known, err
 }
@@ -86,7 +86,7 @@ func end(tx *gorm.DB, h header, status stock.Status, move End) error {
 		return fmt.Errorf("mark %s: %w", status, res.Error)
 	}
 	if res.RowsAffected != 1 {
-		return fmt.Errorf("%w: %s left its status under our lock", errLedger, h.OrderNo)
+		return fmt.Errorf("%w: %s left its status under our lock", stock.ErrInconsistent, h.OrderNo)
 	}
 	lines, err := readLines(tx, h.OrderNo)
 	if err != nil {

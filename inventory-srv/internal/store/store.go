@@ -1,8 +1,6 @@
 package store
 
 import (
-	"errors"
-
 	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/stock"
@@ -38,7 +36,3 @@ func visible(s string) bool {
 	}
 	return s != ""
 }
-
-// errLedger is a statement that should have met a row and did not: the ledger and the counters disagree. Callers see an
-// opaque internal fault; the log says what.
-var errLedger = errors.New("the ledger is inconsistent")

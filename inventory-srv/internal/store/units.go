@@ -5,6 +5,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 )
 
@@ -19,21 +20,21 @@ func MakeUnits(tx *gorm.DB, sku, orderNo string, ordered, free int64) error {
 		return fmt.Errorf("read the last place of %s: %w", sku, err)
 	}
 	if len(places) == 0 {
-		return UnknownSKU(sku)
+		return stock.UnknownSKU(sku)
 	}
 	number, all := places[0], ordered+free
 	for made := int64(0); made < all; {
 		n := min(unitChunk, all-made)
-		s := newStatement(int(n), lineSize, "INSERT INTO stock_units (sku, unit, order_no) VALUES ")
+		s := statement.New(int(n), statement.LineSize, "INSERT INTO stock_units (sku, unit, order_no) VALUES ")
 		for i := range n {
-			s.comma(int(i)).add("(").text(sku).add(",").number(number + made + i + 1).add(",")
+			s.Comma(int(i)).Add("(").Text(sku).Add(",").Number(number + made + i + 1).Add(",")
 			if made+i < ordered {
-				s.text(orderNo).add(")")
+				s.Text(orderNo).Add(")")
 			} else {
-				s.add("NULL)")
+				s.Add("NULL)")
 			}
 		}
-		if _, err := s.exec(tx); err != nil {
+		if _, err := s.Exec(tx); err != nil {
 			return fmt.Errorf("make %d units of %s: %w", n, sku, err)
 		}
 		made += n
@@ -44,7 +45,7 @@ func MakeUnits(tx *gorm.DB, sku, orderNo string, ordered, free int64) error {
 		return fmt.Errorf("take %d units of %s from the store room: %w", all, sku, res.Error)
 	}
 	if res.RowsAffected != 1 {
-		return fmt.Errorf("%w: the store room of %s had fewer than %d units", errLedger, sku, all)
+		return fmt.Errorf("%w: the store room of %s had fewer than %d units", stock.ErrInconsistent, sku, all)
 	}
 	return nil
 }
@@ -57,7 +58,7 @@ func ReturnUnits(tx *gorm.DB, l stock.Line, orderNo string) error {
 		return fmt.Errorf("lock the stock row of %s: %w", l.SKU, err)
 	}
 	if len(layout) == 0 {
-		return UnknownSKU(l.SKU)
+		return stock.UnknownSKU(l.SKU)
 	}
 	query := "UPDATE stock_units FORCE INDEX (stock_units_order) SET order_no = NULL WHERE sku = ? AND order_no = ? AND sold = 0"
 	if layout[0] != stock.LayoutUnits {
@@ -68,7 +69,7 @@ func ReturnUnits(tx *gorm.DB, l stock.Line, orderNo string) error {
 		return fmt.Errorf("return the units of %s: %w", l.SKU, res.Error)
 	}
 	if res.RowsAffected != l.Quantity {
-		return fmt.Errorf("%w: %s has %d units of %s, not %d", errLedger, orderNo, res.RowsAffected, l.SKU, l.Quantity)
+		return fmt.Errorf("%w: %s has %d units of %s, not %d", stock.ErrInconsistent, orderNo, res.RowsAffected, l.SKU, l.Quantity)
 	}
 	if layout[0] == stock.LayoutUnits {
 		return nil

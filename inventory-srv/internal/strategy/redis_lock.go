@@ -11,7 +11,6 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/lock"
 )
 
@@ -160,7 +159,7 @@ func (s *RedisLock) refused(tx *gorm.DB, sku string, token int64) error {
 		return fmt.Errorf("read the fence of %s: %w", sku, err)
 	}
 	if len(fence) == 0 {
-		return store.UnknownSKU(sku)
+		return stock.UnknownSKU(sku)
 	}
 	return &staleError{sku: sku, token: token, fence: fence[0]}
 }

@@ -96,9 +96,9 @@ func readRowsOf(tx *gorm.DB, layout string, lines []stock.Line, locking string) 
 	for i, sku := range skus {
 		switch {
 		case i >= len(found) || found[i].SKU != sku:
-			return nil, store.UnknownSKU(sku)
+			return nil, stock.UnknownSKU(sku)
 		case found[i].Layout != layout:
-			return nil, store.WrongLayout(sku, found[i].Layout)
+			return nil, stock.WrongLayout(sku, found[i].Layout)
 		}
 	}
 	return found, nil

@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 )
@@ -125,7 +126,7 @@ func freeUnits(tx *gorm.DB, l stock.Line, locking string) (units []int64, err er
 
 // assign gives free units, which are locked, to an order.
 func assign(tx *gorm.DB, orderNo, sku string, units []int64) error {
-	for chunk := range slices.Chunk(units, store.KeyChunk) {
+	for chunk := range slices.Chunk(units, statement.KeyChunk) {
 		res := tx.Exec("UPDATE stock_units FORCE INDEX (PRIMARY) SET order_no = ? WHERE sku = ? AND unit IN ? AND order_no IS NULL", orderNo, sku, chunk)
 		if res.Error != nil {
 			return fmt.Errorf("assign %d units of %s: %w", len(chunk), sku, res.Error)
