@@ -80,7 +80,10 @@ func (c Config) lockOptions() []lock.Option {
 // Lost returns what Redis had answered and lost before MySQL heard of it, as far as labs have found out: operations, and the units
 // that they had taken, less those given back.
 func (l *Lab) Lost(ctx context.Context) (operations, units int64, err error) {
-	losses, err := l.app.Store.Losses(ctx)
+	if l.app.Redis == nil {
+		return 0, 0, nil
+	}
+	losses, err := l.app.Redis.Losses(ctx)
 	for _, loss := range losses {
 		operations += loss.Operations
 		units += loss.Units

@@ -211,7 +211,7 @@ func (a *App) openCounters() {
 	if cfg.Client == nil {
 		cfg.Client = a.openRedis()
 	}
-	cfg.Store, cfg.Locker, cfg.Log, cfg.Registry = a.Store, a.Locker, a.cfg.Log, a.registerer()
+	cfg.DB, cfg.Store, cfg.Locker, cfg.Log, cfg.Registry = a.db, a.Store, a.Locker, a.cfg.Log, a.registerer()
 	a.Redis = redisstock.New(cfg)
 	a.onClose(a.Redis.Close)
 }

@@ -77,7 +77,7 @@ func (a *api) audit(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	losses, err := a.store.Losses(c.Request.Context())
+	losses, err := a.redis.Losses(c.Request.Context())
 	if err != nil {
 		return 0, nil, err
 	}

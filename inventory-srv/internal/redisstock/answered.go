@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"holdfast/inventory-srv/internal/statement"
-	"holdfast/inventory-srv/internal/store"
 )
 
 // maxAnswered is how many operations a replica remembers, in multiples of Config.MaxWaiting. Reservations reach MaxWaiting at most
@@ -25,7 +24,7 @@ type answered struct {
 
 // remembered is an operation that was answered in an epoch.
 type remembered struct {
-	store.Answered
+	Answered
 	epoch int64
 }
 
@@ -51,7 +50,7 @@ func (c *Counters) receive(epoch int64, one call, fields []string) error {
 	if err != nil {
 		return fmt.Errorf("the number of an answer: %w", err)
 	}
-	r := remembered{epoch: epoch, Answered: store.Answered{EntryID: fields[2], Operation: one.operation, OrderNo: one.orderNo}}
+	r := remembered{epoch: epoch, Answered: Answered{EntryID: fields[2], Operation: one.operation, OrderNo: one.orderNo}}
 	if one.orderNo != "" {
 		if r.Units, err = units(one.operation, fields[3]); err != nil {
 			return err
@@ -67,8 +66,8 @@ func (c *Counters) receive(epoch int64, one call, fields []string) error {
 }
 
 // units returns how many units an operation takes. A release takes a negative number.
-func units(operation store.Operation, lines string) (int64, error) {
-	parsed, err := store.ParseLines(lines)
+func units(operation Operation, lines string) (int64, error) {
+	parsed, err := ParseLines(lines)
 	if err != nil {
 		return 0, err
 	}
@@ -77,9 +76,9 @@ func units(operation store.Operation, lines string) (int64, error) {
 		sum += l.Quantity
 	}
 	switch operation {
-	case store.EntryReserve:
+	case EntryReserve:
 		return sum, nil
-	case store.EntryRelease:
+	case EntryRelease:
 		return -sum, nil
 	}
 	return 0, nil
@@ -91,7 +90,7 @@ func units(operation store.Operation, lines string) (int64, error) {
 func (c *Counters) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	p, err := c.cfg.Store.Position(ctx)
+	p, err := c.Position(ctx)
 	if err != nil {
 		return err
 	}
@@ -109,8 +108,8 @@ func (c *Counters) settle(ctx context.Context) error {
 }
 
 // settled returns what is left of the list.
-func (c *Counters) settled(ctx context.Context, p store.Position, list []remembered) (left []remembered, err error) {
-	due := map[int64][]store.Answered{}
+func (c *Counters) settled(ctx context.Context, p Position, list []remembered) (left []remembered, err error) {
+	due := map[int64][]Answered{}
 	for _, r := range list {
 		// An epoch may have begun since the position was read.
 		if r.epoch > p.Epoch || r.epoch == p.Epoch && before(p.AppliedID, r.EntryID) {
@@ -122,7 +121,7 @@ func (c *Counters) settled(ctx context.Context, p store.Position, list []remembe
 	var faults []error
 	for epoch, operations := range due {
 		for chunk := range slices.Chunk(operations, statement.KeyChunk) {
-			missing, err := c.cfg.Store.Missing(ctx, epoch, chunk)
+			missing, err := c.Missing(ctx, epoch, chunk)
 			switch {
 			case err != nil:
 				missing = chunk
@@ -144,7 +143,7 @@ func (c *Counters) settled(ctx context.Context, p store.Position, list []remembe
 }
 
 // shutEpoch ends an epoch that goes on without an operation which it has answered.
-func (c *Counters) shutEpoch(ctx context.Context, epoch int64, missing store.Answered) error {
+func (c *Counters) shutEpoch(ctx context.Context, epoch int64, missing Answered) error {
 	c.cfg.Log.ErrorContext(ctx, "an operation that was answered is missing in MySQL",
 		"epoch", epoch, "operation", missing.Operation, "order_no", missing.OrderNo, "entry", missing.EntryID)
 	why := fmt.Sprintf("entry %s of %s was answered and is not here", missing.EntryID, missing.OrderNo)
@@ -156,8 +155,8 @@ func (c *Counters) shutEpoch(ctx context.Context, epoch int64, missing store.Ans
 }
 
 // recordLoss names operations that were lost with their epoch.
-func (c *Counters) recordLoss(ctx context.Context, epoch int64, lost []store.Answered) error {
-	loss, err := c.cfg.Store.RecordLoss(ctx, epoch, lost)
+func (c *Counters) recordLoss(ctx context.Context, epoch int64, lost []Answered) error {
+	loss, err := c.RecordLoss(ctx, epoch, lost)
 	if err != nil {
 		return err
 	}

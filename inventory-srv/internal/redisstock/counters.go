@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/batchfault"
 	"holdfast/inventory-srv/internal/store"
@@ -27,7 +28,8 @@ const Strategy = "redis-lua"
 // Config says where the counters are. The zero value of what is not required means the default.
 type Config struct {
 	Client   redis.UniversalClient // required: of pkg/lock's kind, which obeys deadlines and repeats nothing by itself
-	Store    *store.Store          // required
+	DB       *gorm.DB              // required
+	Store    *store.Store          // required: on DB
 	Locker   Locker                // required: elects the replica that writes
 	Log      *slog.Logger          // required
 	Registry prometheus.Registerer // nil: nothing is registered
@@ -63,6 +65,7 @@ var errRedis = fault.New(fault.Unavailable, "redis_unavailable", "Redis does not
 
 // Counters are the stock counters in Redis, as one replica sees them. They are safe for concurrent use.
 type Counters struct {
+	*Projection
 	cfg     Config
 	scripts scripts
 	keys    []string // meta and log
@@ -85,8 +88,8 @@ type call struct {
 	args    []any
 	company bool
 
-	operation store.Operation // "": its answer has no number
-	orderNo   string          // "": it is no operation of an order
+	operation Operation // "": its answer has no number
+	orderNo   string    // "": it is no operation of an order
 }
 
 // reply is the answer to a call.
@@ -108,7 +111,7 @@ func New(cfg Config) *Counters {
 		cfg.OrderLife = DefaultOrderLife
 	}
 	c := &Counters{
-		cfg: cfg, scripts: newScripts(), keys: []string{cfg.Prefix + "meta", cfg.Prefix + "log"}, nudge: make(chan struct{}, 1),
+		Projection: NewProjection(cfg.DB, cfg.Store.Ledger()), cfg: cfg, scripts: newScripts(), keys: []string{cfg.Prefix + "meta", cfg.Prefix + "log"}, nudge: make(chan struct{}, 1),
 		metrics: newMetrics(cfg.Registry), replica: rand.Text(), received: map[int64]int64{},
 	}
 	c.calls = batch.New(c.flush, batch.WithMaxWeight(maxPipeline), batch.WithTimeout(pipelineTimeout), batch.WithPatience(answerGrace))
@@ -218,7 +221,7 @@ func shut(answer []string) error {
 
 // refresh reads from MySQL which epoch it is. That Redis says it would prove nothing: it may be an old replica.
 func (c *Counters) refresh(ctx context.Context) error {
-	p, err := c.cfg.Store.Position(ctx)
+	p, err := c.Position(ctx)
 	if err != nil {
 		return fault.From(err).NotExecuted().Wrap(err)
 	}

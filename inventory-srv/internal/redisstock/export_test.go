@@ -2,8 +2,6 @@ package redisstock
 
 import (
 	"context"
-
-	"holdfast/inventory-srv/internal/store"
 )
 
 // Before is before, for its test.
@@ -11,7 +9,7 @@ func Before(a, b string) bool { return before(a, b) }
 
 // Receive is receive for the reserve of an order, for tests without Redis.
 func (c *Counters) Receive(epoch int64, orderNo, entryID, lines string) error {
-	return c.receive(epoch, call{operation: store.EntryReserve, orderNo: orderNo}, []string{verdictOK, "1", entryID, lines})
+	return c.receive(epoch, call{operation: EntryReserve, orderNo: orderNo}, []string{verdictOK, "1", entryID, lines})
 }
 
 // Settle is settle, which Watch calls.

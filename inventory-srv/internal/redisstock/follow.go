@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-
-	"holdfast/inventory-srv/internal/store"
 )
 
 // follow applies the entries that have come and returns how many there were. An *errNotOpen asks for a new epoch. forced reads a
@@ -18,10 +16,10 @@ func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
 	if err != nil || len(entries) == 0 {
 		return 0, err
 	}
-	err = w.cfg.Store.Follow(ctx, w.token, w.position.Epoch, w.position.AppliedID, Strategy, entries)
-	if errors.Is(err, store.ErrDrift) {
+	err = w.Follow(ctx, w.token, w.position.Epoch, w.position.AppliedID, Strategy, entries)
+	if errors.Is(err, ErrDrift) {
 		w.cfg.Log.ErrorContext(ctx, "the stream took more than there was, the ledger is right", "err", err)
-		return 0, &errNotOpen{loss: &store.Loss{Reason: "the stream took more than there was"}}
+		return 0, &errNotOpen{loss: &Loss{Reason: "the stream took more than there was"}}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("apply %d entries: %w", len(entries), err)
@@ -33,7 +31,7 @@ func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
 }
 
 // forget lets Redis forget what MySQL has, up to an entry, which stays.
-func (w *writer) forget(ctx context.Context, upTo string, entries []store.StreamEntry) error {
+func (w *writer) forget(ctx context.Context, upTo string, entries []StreamEntry) error {
 	args := []any{upTo, w.life()}
 	for _, e := range entries {
 		if e.OrderNo != "" {
@@ -46,7 +44,7 @@ func (w *writer) forget(ctx context.Context, upTo string, entries []store.Stream
 
 // read returns the entries that follow the last one that was applied. In one transaction with the look at that one: a log without
 // it is not the log from which it came.
-func (w *writer) read(ctx context.Context, forced bool) ([]store.StreamEntry, error) {
+func (w *writer) read(ctx context.Context, forced bool) ([]StreamEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var verdict *redis.Cmd
@@ -66,22 +64,22 @@ func (w *writer) read(ctx context.Context, forced bool) ([]store.StreamEntry, er
 	case answer[0] == verdictShut:
 		return nil, &errNotOpen{}
 	case answer[0] != verdictOK:
-		return nil, &errNotOpen{loss: &store.Loss{Reason: strings.Join(answer, " ")}}
+		return nil, &errNotOpen{loss: &Loss{Reason: strings.Join(answer, " ")}}
 	}
 	return parseEntries(found.Val())
 }
 
 // parseEntries reads entries as the scripts have written them.
-func parseEntries(messages []redis.XMessage) ([]store.StreamEntry, error) {
-	entries := make([]store.StreamEntry, len(messages))
+func parseEntries(messages []redis.XMessage) ([]StreamEntry, error) {
+	entries := make([]StreamEntry, len(messages))
 	for i, m := range messages {
 		field := func(name string) string {
 			text, _ := m.Values[name].(string)
 			return text
 		}
-		e := store.StreamEntry{ID: m.ID, Operation: store.Operation(field("o")), OrderNo: field("n"), Hash: field("h")}
+		e := StreamEntry{ID: m.ID, Operation: Operation(field("o")), OrderNo: field("n"), Hash: field("h")}
 		var err error
-		if e.Lines, err = store.ParseLines(field("l")); err != nil {
+		if e.Lines, err = ParseLines(field("l")); err != nil {
 			return nil, fmt.Errorf("entry %s: %w", m.ID, err)
 		}
 		if rooms := field("m"); rooms != "" {

@@ -49,7 +49,7 @@ func (c *Counters) awaitOpen(ctx context.Context) error {
 		case c.nudge <- struct{}{}:
 		default:
 		}
-		p, err := c.cfg.Store.Position(ctx)
+		p, err := c.Position(ctx)
 		switch {
 		case err == nil && p.Open:
 			return c.refresh(ctx)
@@ -78,21 +78,21 @@ func (c *Counters) bringBack(ctx context.Context, sku string) error {
 // closeSKU closes a SKU that is on its way out and sends what it has back. Before that Redis is told of units that were laid out for
 // it and of which it may not have heard.
 func (c *Counters) closeSKU(ctx context.Context, sku string) error {
-	row, err := c.cfg.Store.RedisRow(ctx, sku)
+	row, err := c.RedisRow(ctx, sku)
 	if err != nil {
 		return err
 	}
 	if _, err := c.do(ctx, c.layCall(row, false)); err != nil {
 		return err
 	}
-	_, err = c.do(ctx, call{script: c.scripts.close, args: []any{sku, row.Opening}, operation: store.EntryClose})
+	_, err = c.do(ctx, call{script: c.scripts.close, args: []any{sku, row.Opening}, operation: EntryClose})
 	return err
 }
 
 // AwaitFollowed returns when MySQL has applied an entry of that epoch.
 func (c *Counters) AwaitFollowed(ctx context.Context, epoch int64, id string) error {
 	for {
-		p, err := c.cfg.Store.Position(ctx)
+		p, err := c.Position(ctx)
 		switch {
 		case err == nil && p.Epoch != epoch:
 			return errShut.MaybeExecuted().WithText("the stock in Redis was rebuilt meanwhile, ask again")
@@ -121,7 +121,7 @@ func splitID(id string) (ms, sequence int64) {
 
 // Settled returns when MySQL has followed all that Redis had answered before the call: for those who compare the two.
 func (c *Counters) Settled(ctx context.Context) error {
-	p, err := c.cfg.Store.Position(ctx)
+	p, err := c.Position(ctx)
 	if err != nil || p.Epoch == 0 {
 		return err // or nothing was ever there
 	}
@@ -130,7 +130,7 @@ func (c *Counters) Settled(ctx context.Context) error {
 			last, err = c.lastEntry(ctx)
 		}
 		if last != "" {
-			p, err = c.cfg.Store.Position(ctx)
+			p, err = c.Position(ctx)
 			if err == nil && p.Open && !before(p.AppliedID, last) {
 				return nil
 			}
@@ -152,7 +152,7 @@ func (c *Counters) lastEntry(ctx context.Context) (string, error) {
 
 // Probe is a readiness check: Redis is open, or was never asked to be. That MySQL answers is another check's business.
 func (c *Counters) Probe(ctx context.Context) error {
-	p, err := c.cfg.Store.Position(ctx)
+	p, err := c.Position(ctx)
 	switch {
 	case err != nil || p.Epoch == 0:
 		return nil //nolint:nilerr // see above
@@ -167,12 +167,9 @@ func (c *Counters) InUse(ctx context.Context) (bool, error) {
 	if c.inUse.Load() {
 		return true, nil
 	}
-	found, err := c.cfg.Store.InRedis(ctx)
+	found, err := c.InRedis(ctx)
 	if found {
 		c.inUse.Store(true)
 	}
 	return found, err
 }
-
-// HasLost reports whether Redis has ever lost something.
-func (c *Counters) HasLost(ctx context.Context) (bool, error) { return c.cfg.Store.HasLost(ctx) }

@@ -45,11 +45,11 @@ type Answer struct {
 // reserveCall is made by the callers side by side, and not in the flush, which they would all wait for.
 func (c *Counters) reserveCall(r Reservation) call {
 	args := make([]any, 0, 5+2*len(r.Lines))
-	args = append(args, r.OrderNo, r.Hash, flag(r.Checked), store.FormatLines(r.Lines), len(r.Lines))
+	args = append(args, r.OrderNo, r.Hash, flag(r.Checked), FormatLines(r.Lines), len(r.Lines))
 	for _, l := range r.Lines {
 		args = append(args, l.SKU, l.Quantity)
 	}
-	return call{script: c.scripts.reserve, args: args, company: true, operation: store.EntryReserve, orderNo: r.OrderNo}
+	return call{script: c.scripts.reserve, args: args, company: true, operation: EntryReserve, orderNo: r.OrderNo}
 }
 
 func flag(on bool) string {
@@ -72,7 +72,7 @@ func (c *Counters) Reserve(ctx context.Context, r Reservation) (Answer, error) {
 func reserved(r Reservation, answer []string) (Answer, error) {
 	switch answer[0] {
 	case verdictOK:
-		lines, err := store.ParseLines(answer[3])
+		lines, err := ParseLines(answer[3])
 		return Answer{Outcome: Done, Lines: lines}, err
 	case verdictClosed:
 		return Answer{Outcome: Closed}, nil
@@ -110,15 +110,15 @@ func (r Reservation) requested(sku string) int64 {
 // Confirm makes a reservation a sale, Release gives it back. checked says that MySQL was asked and does not know the order: a
 // release writes a tombstone then.
 func (c *Counters) Confirm(ctx context.Context, orderNo string) (Answer, error) {
-	return c.end(ctx, store.EntryConfirm, orderNo, false)
+	return c.end(ctx, EntryConfirm, orderNo, false)
 }
 
 // Release is described at Confirm.
 func (c *Counters) Release(ctx context.Context, orderNo string, checked bool) (Answer, error) {
-	return c.end(ctx, store.EntryRelease, orderNo, checked)
+	return c.end(ctx, EntryRelease, orderNo, checked)
 }
 
-func (c *Counters) end(ctx context.Context, operation store.Operation, orderNo string, checked bool) (Answer, error) {
+func (c *Counters) end(ctx context.Context, operation Operation, orderNo string, checked bool) (Answer, error) {
 	r, err := c.do(ctx, call{
 		script: c.scripts.end, args: []any{string(operation), orderNo, flag(checked), c.life()}, operation: operation, orderNo: orderNo,
 	})
@@ -153,7 +153,7 @@ func (c *Counters) life() int64 { return int64(c.cfg.OrderLife.Seconds()) }
 func (c *Counters) Remember(ctx context.Context, epoch int64, orderNo string, k store.Known) error {
 	_, err := c.do(ctx, call{
 		script: c.scripts.remember, epoch: epoch,
-		args: []any{orderNo, string(k.Status), k.Hash, store.FormatLines(k.Lines), c.life()},
+		args: []any{orderNo, string(k.Status), k.Hash, FormatLines(k.Lines), c.life()},
 	})
 	return err
 }
@@ -166,7 +166,7 @@ func (c *Counters) Epoch() int64 {
 
 // AtGate lays out what MySQL says was laid out and then reserves, while the caller holds the gates of all SKUs: what is short then
 // is short. The answers come in the order of the reservations; none of them is Short because Redis was not told of units.
-func (c *Counters) AtGate(ctx context.Context, rows map[string]store.RedisRow, reservations []Reservation) ([]Answer, []error) {
+func (c *Counters) AtGate(ctx context.Context, rows map[string]RedisRow, reservations []Reservation) ([]Answer, []error) {
 	var lays, calls []call
 	for _, row := range rows {
 		lays = append(lays, c.layCall(row, true))
@@ -218,6 +218,6 @@ func laid(r result) error {
 	return nil
 }
 
-func (c *Counters) layCall(row store.RedisRow, open bool) call {
+func (c *Counters) layCall(row RedisRow, open bool) call {
 	return call{script: c.scripts.lay, args: []any{row.SKU, row.Laid, row.Opening, flag(open), flag(row.Fresh())}}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 )
 
 // fillChunk is how many counters one script writes.
@@ -20,7 +19,7 @@ const fillChunk = 500
 // MySQL numbers the new epoch, and no older writer applies anything any more; Redis is shut under the new number, and no caller of
 // the old one changes anything any more; now the counters in MySQL stand still and are copied; MySQL and then Redis open.
 // Whoever dies in between leaves an epoch that is not open, and the next writer begins another one.
-func (w *writer) rebuild(ctx context.Context, loss *store.Loss) error {
+func (w *writer) rebuild(ctx context.Context, loss *Loss) error {
 	start := time.Now()
 	if loss != nil {
 		w.save(ctx)
@@ -30,8 +29,8 @@ func (w *writer) rebuild(ctx context.Context, loss *store.Loss) error {
 		return err
 	}
 	was := w.position.Epoch
-	w.position = store.Position{Fence: w.token, Epoch: max(was, inRedis) + 1}
-	if err := w.cfg.Store.BeginEpoch(ctx, w.token, w.position.Epoch, loss); err != nil {
+	w.position = Position{Fence: w.token, Epoch: max(was, inRedis) + 1}
+	if err := w.BeginEpoch(ctx, w.token, w.position.Epoch, loss); err != nil {
 		return fmt.Errorf("begin epoch %d: %w", w.position.Epoch, err)
 	}
 	id, err := w.begin(ctx, was > 0)
@@ -42,7 +41,7 @@ func (w *writer) rebuild(ctx context.Context, loss *store.Loss) error {
 	if err != nil {
 		return err
 	}
-	if err := w.cfg.Store.OpenEpoch(ctx, w.token, w.position.Epoch, id); err != nil {
+	if err := w.OpenEpoch(ctx, w.token, w.position.Epoch, id); err != nil {
 		return fmt.Errorf("open epoch %d: %w", w.position.Epoch, err)
 	}
 	w.position.AppliedID, w.position.Open = id, true
@@ -104,7 +103,7 @@ func (w *writer) begin(ctx context.Context, check bool) (string, error) {
 // fill copies MySQL's counters. Nobody changes them: the old epoch's entries are not applied any more, and the new one has none.
 // Only units that are laid out meanwhile come on top, and they are told again.
 func (w *writer) fill(ctx context.Context) (int, error) {
-	rows, err := w.cfg.Store.RedisRows(ctx)
+	rows, err := w.RedisRows(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/lock"
 )
 
@@ -36,7 +35,7 @@ const (
 
 // errNotOpen is an epoch that has to be followed by another one.
 type errNotOpen struct {
-	loss *store.Loss // nil: it was never opened to the end
+	loss *Loss // nil: it was never opened to the end
 }
 
 // Error implements error.
@@ -86,7 +85,7 @@ func inBackground(ctx context.Context, run func(context.Context)) (stop func() e
 // needed returns true as soon as a SKU is stored in Redis or is to be, and false when ctx ends.
 func (c *Counters) needed(ctx context.Context) bool {
 	for {
-		if in, err := c.cfg.Store.InRedis(ctx); err == nil && in {
+		if in, err := c.InRedis(ctx); err == nil && in {
 			return ctx.Err() == nil
 		}
 		select {
@@ -138,7 +137,7 @@ func (c *Counters) write(ctx context.Context) (err error) {
 type writer struct {
 	*Counters
 	token    int64
-	position store.Position
+	position Position
 }
 
 func (w *writer) serve(ctx context.Context) error {
@@ -179,12 +178,12 @@ func (w *writer) serve(ctx context.Context) error {
 // claim makes this lease's token the newest that MySQL has seen. A Redis that has lost its counters gives old tokens: its counter
 // is raised, and the next lease has a token that is new.
 func (w *writer) claim(ctx context.Context) error {
-	p, err := w.cfg.Store.ClaimWriting(ctx, w.token)
-	if !errors.Is(err, store.ErrStaleWriter) {
+	p, err := w.ClaimWriting(ctx, w.token)
+	if !errors.Is(err, ErrStaleWriter) {
 		w.position = p
 		return err
 	}
-	newest, readErr := w.cfg.Store.NewestFence(ctx)
+	newest, readErr := w.ledger.NewestFence(ctx)
 	if readErr != nil {
 		return readErr
 	}
@@ -256,12 +255,12 @@ func (w *writer) tidy(ctx context.Context) error {
 
 // undo tells Redis of the entries that MySQL has refused.
 func (w *writer) undo(ctx context.Context) error {
-	refused, err := w.cfg.Store.ToUndo(ctx, w.position.Epoch)
+	refused, err := w.ToUndo(ctx, w.position.Epoch)
 	if err != nil {
 		return err
 	}
 	for _, r := range refused {
-		answer, err := w.ask(ctx, w.scripts.compensate, r.OrderNo, store.FormatLines(r.Lines), r.Sign)
+		answer, err := w.ask(ctx, w.scripts.compensate, r.OrderNo, FormatLines(r.Lines), r.Sign)
 		if err != nil {
 			return err
 		}
@@ -270,7 +269,7 @@ func (w *writer) undo(ctx context.Context) error {
 		}
 		w.metrics.refused.Inc()
 		w.cfg.Log.WarnContext(ctx, "the ledger refused what the stream had granted, undone", "order_no", r.OrderNo, "entry", r.EntryID)
-		if err := w.cfg.Store.Undone(ctx, w.position.Epoch, r.EntryID); err != nil {
+		if err := w.Undone(ctx, w.position.Epoch, r.EntryID); err != nil {
 			return err
 		}
 	}

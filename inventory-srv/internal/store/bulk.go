@@ -43,6 +43,12 @@ func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error,
 	return nil
 }
 
+// Headers returns those of the orders that are known, as they are committed, without a transaction.
+func (l *Ledger) Headers(ctx context.Context, orderNos []string) (map[string]Header, error) {
+	headers, err := Bulk{l.db.WithContext(ctx)}.Headers(orderNos)
+	return headers, database.Fault(err)
+}
+
 // Written returns those of the orders that have a header, whether its transaction has committed or not.
 func (l *Ledger) Written(ctx context.Context, orderNos []string) (map[string]bool, error) {
 	written := make(map[string]bool, len(orderNos))

@@ -4,21 +4,14 @@ import (
 	"context"
 	"fmt"
 
-	"gorm.io/gorm"
-
 	"holdfast/pkg/database"
 )
 
 // NewestFence returns the newest fencing token that any row has seen: of the stock and of the writer that follows the stream
 // of Redis. All of them draw from one counter, so a counter that Redis lost is raised to this.
-func (l *Ledger) NewestFence(ctx context.Context) (int64, error) { return newestFence(ctx, l.db) }
-
-// NewestFence is that of the Ledger.
-func (s *Store) NewestFence(ctx context.Context) (int64, error) { return newestFence(ctx, s.db) }
-
-func newestFence(ctx context.Context, db *gorm.DB) (int64, error) {
+func (l *Ledger) NewestFence(ctx context.Context) (int64, error) {
 	var fence int64
-	err := db.WithContext(ctx).Raw(`SELECT GREATEST(
+	err := l.db.WithContext(ctx).Raw(`SELECT GREATEST(
 		COALESCE((SELECT MAX(fence) FROM stock), 0),
 		COALESCE((SELECT MAX(fence) FROM redis_stream), 0))`).Scan(&fence).Error
 	if err != nil {

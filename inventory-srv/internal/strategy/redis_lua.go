@@ -167,7 +167,7 @@ func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reserva
 			skus = append(skus, l.SKU)
 		}
 	}
-	err := s.ledger.AtGate(ctx, skus, func(inRedis map[string]store.RedisRow, refused map[string]error) error {
+	err := s.redis.LockStock(ctx, skus, func(inRedis map[string]redisstock.RedisRow, refused map[string]error) error {
 		var asked []redisstock.Reservation
 		var of []*batch.Call[redisstock.Reservation, redisstock.Answer]
 		for _, c := range b.Seal(calls) {

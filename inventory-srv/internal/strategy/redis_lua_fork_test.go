@@ -72,7 +72,7 @@ func reserveMany(ctx context.Context, t *testing.T, s stock.Reserver, name strin
 func (f *fork) wantEpoch(t *testing.T, epoch int64) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("epoch %d is open", epoch), func() bool {
-		p, err := f.world.one.store.Position(t.Context())
+		p, err := f.world.one.redis.Position(t.Context())
 		return err == nil && p.Epoch == epoch && p.Open
 	})
 }
@@ -80,7 +80,7 @@ func (f *fork) wantEpoch(t *testing.T, epoch int64) {
 // wantNamed fails unless the losses name just these orders.
 func (f *fork) wantNamed(t *testing.T, orderNos []string) {
 	t.Helper()
-	losses, err := f.world.one.store.Losses(soon(t))
+	losses, err := f.world.one.redis.Losses(soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,7 @@ func TestRedisLua_WriterKilled(t *testing.T) {
 				t.Errorf("confirm: %v", err)
 			}
 			w.wantLedger(t, "A", 16, 1, 3)
-			if losses, err := w.one.store.Losses(t.Context()); err != nil || len(losses) != 0 {
+			if losses, err := w.one.redis.Losses(t.Context()); err != nil || len(losses) != 0 {
 				t.Errorf("losses %+v, error %v", losses, err)
 			}
 		})
@@ -140,7 +140,7 @@ func TestRedisLua_WriterStopped(t *testing.T) {
 	}
 	w.two.follow(t)
 	eventually(t, "the second one rebuilds", func() bool {
-		p, err := w.two.store.Position(ctx)
+		p, err := w.two.redis.Position(ctx)
 		return err == nil && p.Epoch == 2 && p.Open
 	})
 	reserveWhenOpen(ctx, t, set, "AFTER", 4)
@@ -193,7 +193,7 @@ func (w *world) wantLosses(t *testing.T, operations, units int64) {
 
 func (w *world) lost(t *testing.T) (operations, units int64) {
 	t.Helper()
-	losses, err := w.one.store.Losses(soon(t))
+	losses, err := w.one.redis.Losses(soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestRedisLua_FlushAll(t *testing.T) {
 	})
 	w.wantLedger(t, "A", 0, units, 0)
 	w.wantLosses(t, told.Load()-units, told.Load()-units)
-	losses, err := w.one.store.Losses(ctx)
+	losses, err := w.one.redis.Losses(ctx)
 	if err != nil || len(losses) == 0 {
 		t.Errorf("%d losses, error %v: this run has shown nothing", len(losses), err)
 	}
@@ -432,7 +432,7 @@ func TestRedisLua_Eviction(t *testing.T) {
 	if err := w.bring(soon(t), "A", 5); fault.From(err).Code != "redis_evicts" || fault.Ambiguous(err) {
 		t.Errorf("stock for a Redis that evicts: got %v", err)
 	}
-	if p, err := w.one.store.Position(soon(t)); err != nil || p.Epoch != 0 {
+	if p, err := w.one.redis.Position(soon(t)); err != nil || p.Epoch != 0 {
 		t.Errorf("position %+v, error %v: it was opened", p, err)
 	}
 }
@@ -446,7 +446,7 @@ func TestRedisLua_Fork(t *testing.T) {
 	ctx := soon(t)
 	reserve(ctx, t, w.two.set(t), "FIRST", 1)
 	w.settle(t)
-	p, err := w.one.store.Position(ctx)
+	p, err := w.one.redis.Position(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +454,7 @@ func TestRedisLua_Fork(t *testing.T) {
 		t.Fatalf("removed %d entries, error %v", n, err)
 	}
 	eventually(t, "a new epoch", func() bool {
-		now, err := w.one.store.Position(ctx)
+		now, err := w.one.redis.Position(ctx)
 		return err == nil && now.Epoch == 2 && now.Open
 	})
 	w.wantLedger(t, "A", 19, 1, 0)

@@ -318,11 +318,11 @@ func (w *world) redisFaults(t *testing.T) (faults []string) {
 	if !w.one.inRedis {
 		return nil
 	}
-	rows, err := w.one.store.RedisRows(soon(t))
+	rows, err := w.one.redis.RedisRows(soon(t))
 	if err != nil {
 		t.Fatalf("read MySQL's counters: %v", err)
 	}
-	p, err := w.one.store.Position(soon(t))
+	p, err := w.one.redis.Position(soon(t))
 	if err != nil {
 		t.Fatalf("read the position: %v", err)
 	}

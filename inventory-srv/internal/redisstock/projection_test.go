@@ -1,4 +1,4 @@
-package store_test
+package redisstock_test
 
 import (
 	"errors"
@@ -9,49 +9,66 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"holdfast/internal/dev/dbtest"
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
+	"holdfast/sql"
 )
 
+// projection is a Projection with the ledger on its database.
+type projection struct {
+	*redisstock.Projection
+	ledger *store.Ledger
+}
+
+func second[T any](_ T, err error) error { return err }
+
 // inRedis has 20 mugs laid out for Redis, in an epoch that the writer with token 5 has opened.
-func inRedis(t *testing.T) *store.Store {
+func inRedis(t *testing.T) *projection {
 	t.Helper()
-	s, _ := newStore(t)
-	mustStock(t, s, 20)
+	db := dbtest.New(t, sql.Inventory())
+	inventory := store.New(db)
+	s := &projection{redisstock.NewProjection(db, inventory.Ledger()), inventory.Ledger()}
 	ctx := t.Context()
+	mug := store.Product{SKU: "MUG", Title: "Mug", PriceCents: 1290}
+	delivery := store.Inbound{SKU: "MUG", Quantity: 20, Reference: "first", Reason: "test", Actor: "test"}
+	if err := errors.Join(second(inventory.CreateProduct(ctx, mug)), second(inventory.Receive(ctx, delivery))); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.ClaimWriting(ctx, 5); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(s.BeginEpoch(ctx, 5, 1, nil), s.OpenEpoch(ctx, 5, 1, "1-0")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.SetLayout(ctx, "MUG", store.Shape{Layout: stock.LayoutRedis}); err != nil {
+	if _, err := inventory.SetLayout(ctx, "MUG", store.Shape{Layout: stock.LayoutRedis}); err != nil {
 		t.Fatal(err)
 	}
-	laidOut := func(rows map[string]store.RedisRow, _ map[string]error) error {
+	laidOut := func(rows map[string]redisstock.RedisRow, _ map[string]error) error {
 		if rows["MUG"].Laid != 20 {
 			return fmt.Errorf("laid out: %+v", rows)
 		}
 		return nil
 	}
-	if err := s.Ledger().AtGate(ctx, []string{"MUG"}, laidOut); err != nil {
+	if err := s.LockStock(ctx, []string{"MUG"}, laidOut); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
 // entry makes one of a stream; its number is its place.
-func entry(n int64, operation store.Operation, orderNo string, quantity int64) store.StreamEntry {
-	return store.StreamEntry{
+func entry(n int64, operation redisstock.Operation, orderNo string, quantity int64) redisstock.StreamEntry {
+	return redisstock.StreamEntry{
 		ID: fmt.Sprintf("2-%d", n), Operation: operation, OrderNo: orderNo,
 		Hash: stock.Request{Lines: []stock.Line{{SKU: "MUG", Quantity: quantity}}}.Hash(), Lines: []store.PricedLine{{SKU: "MUG", Quantity: quantity, UnitPriceCents: 1290}},
 	}
 }
 
-func wantRedisRow(t *testing.T, s *store.Store, available, reserved, sold int64) {
+func wantRedisRow(t *testing.T, s *projection, available, reserved, sold int64) {
 	t.Helper()
 	got, err := s.RedisRow(t.Context(), "MUG")
-	want := store.RedisRow{SKU: "MUG", Layout: stock.LayoutRedis, Laid: 20, Available: available, Reserved: reserved, Sold: sold}
+	want := redisstock.RedisRow{SKU: "MUG", Layout: stock.LayoutRedis, Laid: 20, Available: available, Reserved: reserved, Sold: sold}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, the row (-want +got):\n%s", err, diff)
 	}
@@ -62,9 +79,9 @@ func TestFollow_Once(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
 	ctx := t.Context()
-	entries := []store.StreamEntry{
-		entry(1, store.EntryReserve, "A", 3), entry(2, store.EntryReserve, "B", 4), entry(3, store.EntryConfirm, "A", 3),
-		entry(4, store.EntryReserve, "C", 5), entry(5, store.EntryRelease, "C", 5),
+	entries := []redisstock.StreamEntry{
+		entry(1, redisstock.EntryReserve, "A", 3), entry(2, redisstock.EntryReserve, "B", 4), entry(3, redisstock.EntryConfirm, "A", 3),
+		entry(4, redisstock.EntryReserve, "C", 5), entry(5, redisstock.EntryRelease, "C", 5),
 	}
 	for _, n := range []int{2, 2, 5, 5} {
 		if err := s.Follow(ctx, 5, 1, "1-0", "redis-lua", entries[:n]); err != nil {
@@ -73,10 +90,10 @@ func TestFollow_Once(t *testing.T) {
 	}
 	wantRedisRow(t, s, 13, 4, 3)
 	p, err := s.Position(ctx)
-	if diff := cmp.Diff(store.Position{Fence: 5, Epoch: 1, Open: true, AppliedID: "2-5"}, p); err != nil || diff != "" {
+	if diff := cmp.Diff(redisstock.Position{Fence: 5, Epoch: 1, Open: true, AppliedID: "2-5"}, p); err != nil || diff != "" {
 		t.Errorf("error %v, the position:\n%s", err, diff)
 	}
-	if err := s.Follow(ctx, 5, 1, "2-2", "redis-lua", []store.StreamEntry{entry(3, store.EntryReserve, "D", 1)}); !errors.Is(err, store.ErrStaleWriter) {
+	if err := s.Follow(ctx, 5, 1, "2-2", "redis-lua", []redisstock.StreamEntry{entry(3, redisstock.EntryReserve, "D", 1)}); !errors.Is(err, redisstock.ErrStaleWriter) {
 		t.Errorf("entries of another history: %v", err)
 	}
 	wantRedisRow(t, s, 13, 4, 3)
@@ -87,9 +104,9 @@ func TestFollow_Fence(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
 	ctx := t.Context()
-	one := []store.StreamEntry{entry(1, store.EntryReserve, "A", 3)}
+	one := []redisstock.StreamEntry{entry(1, redisstock.EntryReserve, "A", 3)}
 	for _, token := range []int64{4, 5} {
-		if _, err := s.ClaimWriting(ctx, token); !errors.Is(err, store.ErrStaleWriter) {
+		if _, err := s.ClaimWriting(ctx, token); !errors.Is(err, redisstock.ErrStaleWriter) {
 			t.Errorf("claim with %d after 5: %v", token, err)
 		}
 	}
@@ -104,7 +121,7 @@ func TestFollow_Fence(t *testing.T) {
 		"begin an epoch that was there": s.BeginEpoch(ctx, 6, 1, nil),
 		"open another epoch":            s.OpenEpoch(ctx, 6, 2, "9-9"),
 	} {
-		if !errors.Is(err, store.ErrStaleWriter) {
+		if !errors.Is(err, redisstock.ErrStaleWriter) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -112,7 +129,7 @@ func TestFollow_Fence(t *testing.T) {
 	if err := s.BeginEpoch(ctx, 6, 2, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Follow(ctx, 6, 2, "", "redis-lua", one); !errors.Is(err, store.ErrStaleWriter) {
+	if err := s.Follow(ctx, 6, 2, "", "redis-lua", one); !errors.Is(err, redisstock.ErrStaleWriter) {
 		t.Errorf("follow in an epoch that is not open: %v", err)
 	}
 }
@@ -122,12 +139,12 @@ func TestFollow_Refused(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
 	ctx := t.Context()
-	if err := s.Ledger().Release(ctx, "VOID", nil); err != nil {
+	if err := s.ledger.Release(ctx, "VOID", nil); err != nil {
 		t.Fatal(err)
 	}
-	entries := []store.StreamEntry{
-		entry(1, store.EntryReserve, "VOID", 2), entry(2, store.EntryReserve, "A", 3), entry(3, store.EntryConfirm, "A", 3),
-		entry(4, store.EntryRelease, "A", 3), entry(5, store.EntryConfirm, "NOBODY", 1),
+	entries := []redisstock.StreamEntry{
+		entry(1, redisstock.EntryReserve, "VOID", 2), entry(2, redisstock.EntryReserve, "A", 3), entry(3, redisstock.EntryConfirm, "A", 3),
+		entry(4, redisstock.EntryRelease, "A", 3), entry(5, redisstock.EntryConfirm, "NOBODY", 1),
 	}
 	if err := s.Follow(ctx, 5, 1, "1-0", "redis-lua", entries); err != nil {
 		t.Fatal(err)
@@ -136,7 +153,7 @@ func TestFollow_Refused(t *testing.T) {
 	lines := func(n int64) []store.PricedLine {
 		return []store.PricedLine{{SKU: "MUG", Quantity: n, UnitPriceCents: 1290}}
 	}
-	want := []store.Refused{
+	want := []redisstock.Refused{
 		{EntryID: "2-1", OrderNo: "VOID", Lines: lines(2), Sign: 1},
 		{EntryID: "2-4", OrderNo: "A", Lines: lines(3), Sign: -1},
 		{EntryID: "2-5", OrderNo: "NOBODY", Lines: lines(1)},
@@ -152,7 +169,7 @@ func TestFollow_Refused(t *testing.T) {
 		t.Errorf("error %v, still to undo: %v", err, got)
 	}
 	// What is left is void in the next epoch.
-	if err := s.BeginEpoch(ctx, 5, 2, &store.Loss{Reason: "test"}); err != nil {
+	if err := s.BeginEpoch(ctx, 5, 2, &redisstock.Loss{Reason: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.ToUndo(ctx, 1); err != nil || len(got) != 0 {
@@ -164,8 +181,8 @@ func TestFollow_Refused(t *testing.T) {
 func TestFollow_Drift(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
-	entries := []store.StreamEntry{entry(1, store.EntryReserve, "A", 3), entry(2, store.EntryReserve, "B", 18)}
-	if err := s.Follow(t.Context(), 5, 1, "1-0", "redis-lua", entries); !errors.Is(err, store.ErrDrift) {
+	entries := []redisstock.StreamEntry{entry(1, redisstock.EntryReserve, "A", 3), entry(2, redisstock.EntryReserve, "B", 18)}
+	if err := s.Follow(t.Context(), 5, 1, "1-0", "redis-lua", entries); !errors.Is(err, redisstock.ErrDrift) {
 		t.Errorf("got %v", err)
 	}
 	wantRedisRow(t, s, 20, 0, 0)
@@ -176,35 +193,35 @@ func TestMissing(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
 	ctx := t.Context()
-	if err := s.Ledger().Release(ctx, "VOID", nil); err != nil {
+	if err := s.ledger.Release(ctx, "VOID", nil); err != nil {
 		t.Fatal(err)
 	}
-	entries := []store.StreamEntry{
-		entry(1, store.EntryReserve, "HELD", 1), entry(2, store.EntryReserve, "SOLD", 1), entry(3, store.EntryConfirm, "SOLD", 1),
-		entry(4, store.EntryReserve, "BACK", 1), entry(5, store.EntryRelease, "BACK", 1), entry(6, store.EntryReserve, "VOID", 1),
+	entries := []redisstock.StreamEntry{
+		entry(1, redisstock.EntryReserve, "HELD", 1), entry(2, redisstock.EntryReserve, "SOLD", 1), entry(3, redisstock.EntryConfirm, "SOLD", 1),
+		entry(4, redisstock.EntryReserve, "BACK", 1), entry(5, redisstock.EntryRelease, "BACK", 1), entry(6, redisstock.EntryReserve, "VOID", 1),
 	}
 	if err := s.Follow(ctx, 5, 1, "1-0", "redis-lua", entries); err != nil {
 		t.Fatal(err)
 	}
-	var answered, want []store.Answered
+	var answered, want []redisstock.Answered
 	for _, a := range []struct {
-		operation store.Operation
+		operation redisstock.Operation
 		order     string
 		entry     int
 		missing   bool
 	}{
-		{store.EntryReserve, "HELD", 1, false},
-		{store.EntryConfirm, "HELD", 7, true},
-		{store.EntryRelease, "HELD", 8, true},
-		{store.EntryReserve, "SOLD", 2, false},
-		{store.EntryConfirm, "SOLD", 3, false},
-		{store.EntryReserve, "BACK", 4, false},
-		{store.EntryRelease, "BACK", 5, false},
-		{store.EntryReserve, "VOID", 6, false}, // refused, which Redis was told
-		{store.EntryReserve, "VOID", 9, true},
-		{store.EntryReserve, "NEVER", 10, true},
+		{redisstock.EntryReserve, "HELD", 1, false},
+		{redisstock.EntryConfirm, "HELD", 7, true},
+		{redisstock.EntryRelease, "HELD", 8, true},
+		{redisstock.EntryReserve, "SOLD", 2, false},
+		{redisstock.EntryConfirm, "SOLD", 3, false},
+		{redisstock.EntryReserve, "BACK", 4, false},
+		{redisstock.EntryRelease, "BACK", 5, false},
+		{redisstock.EntryReserve, "VOID", 6, false}, // refused, which Redis was told
+		{redisstock.EntryReserve, "VOID", 9, true},
+		{redisstock.EntryReserve, "NEVER", 10, true},
 	} {
-		one := store.Answered{EntryID: fmt.Sprintf("2-%d", a.entry), Operation: a.operation, OrderNo: a.order}
+		one := redisstock.Answered{EntryID: fmt.Sprintf("2-%d", a.entry), Operation: a.operation, OrderNo: a.order}
 		answered = append(answered, one)
 		if a.missing {
 			want = append(want, one)
@@ -222,19 +239,19 @@ func TestRecordLoss(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
 	ctx := t.Context()
-	if err := s.BeginEpoch(ctx, 5, 2, &store.Loss{Reason: "test"}); err != nil {
+	if err := s.BeginEpoch(ctx, 5, 2, &redisstock.Loss{Reason: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	if lost, err := s.HasLost(ctx); err != nil || !lost {
 		t.Errorf("has lost: %v, error %v", lost, err)
 	}
-	operation := func(o store.Operation, no string, units int64) store.Answered {
-		return store.Answered{EntryID: "2-1", Operation: o, OrderNo: no, Units: units}
+	operation := func(o redisstock.Operation, no string, units int64) redisstock.Answered {
+		return redisstock.Answered{EntryID: "2-1", Operation: o, OrderNo: no, Units: units}
 	}
 	var reports sync.WaitGroup
-	for _, r := range [][]store.Answered{
-		{operation(store.EntryReserve, "A", 3), operation(store.EntryReserve, "B", 4)},
-		{operation(store.EntryReserve, "B", 4), operation(store.EntryRelease, "B", -4), operation(store.EntryConfirm, "C", 0)},
+	for _, r := range [][]redisstock.Answered{
+		{operation(redisstock.EntryReserve, "A", 3), operation(redisstock.EntryReserve, "B", 4)},
+		{operation(redisstock.EntryReserve, "B", 4), operation(redisstock.EntryRelease, "B", -4), operation(redisstock.EntryConfirm, "C", 0)},
 	} {
 		reports.Go(func() {
 			if _, err := s.RecordLoss(ctx, 1, r); err != nil {
@@ -243,7 +260,7 @@ func TestRecordLoss(t *testing.T) {
 		})
 	}
 	reports.Wait()
-	last, err := s.RecordLoss(ctx, 7, []store.Answered{operation(store.EntryReserve, "D", 2)})
+	last, err := s.RecordLoss(ctx, 7, []redisstock.Answered{operation(redisstock.EntryReserve, "D", 2)})
 	if err != nil || last.Operations != 1 || last.Units != 2 {
 		t.Errorf("a loss that was noticed late: %+v, error %v", last, err)
 	}
@@ -251,11 +268,11 @@ func TestRecordLoss(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatalf("losses %+v, error %v", got, err)
 	}
-	for i, want := range []store.LossRecord{
+	for i, want := range []redisstock.LossRecord{
 		{Epoch: 1, Reason: "test", Operations: 4, Units: 3, Orders: []string{"A", "B"}},
 		{Epoch: 7, Reason: last.Reason, Operations: 1, Units: 2, Orders: []string{"D"}},
 	} {
-		if diff := cmp.Diff(want, got[i], cmpopts.IgnoreFields(store.LossRecord{}, "NoticedAt")); diff != "" {
+		if diff := cmp.Diff(want, got[i], cmpopts.IgnoreFields(redisstock.LossRecord{}, "NoticedAt")); diff != "" {
 			t.Errorf("loss %d (-want +got):\n%s", i, diff)
 		}
 	}

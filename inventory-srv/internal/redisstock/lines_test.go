@@ -1,4 +1,4 @@
-package store_test
+package redisstock_test
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/store"
 )
 
@@ -20,13 +21,13 @@ func TestLines(t *testing.T) {
 				UnitPriceCents: rapid.Int64Min(0).Draw(rt, "price"),
 			}
 		}), 1, 100).Draw(rt, "lines")
-		back, err := store.ParseLines(store.FormatLines(lines))
+		back, err := redisstock.ParseLines(redisstock.FormatLines(lines))
 		if diff := cmp.Diff(lines, back); err != nil || diff != "" {
 			rt.Fatalf("error %v (-sent +got):\n%s", err, diff)
 		}
 	})
 	for _, text := range []string{"A", "A 1", "A 1 ", "A x 1", "a 1 1", "A 1 1;", ";", "A 1 1 1", " 1 1"} {
-		if lines, err := store.ParseLines(text); err == nil {
+		if lines, err := redisstock.ParseLines(text); err == nil {
 			t.Errorf("%q is taken for %v", text, lines)
 		}
 	}

@@ -1,4 +1,4 @@
-package store
+package redisstock
 
 import (
 	"context"
@@ -36,7 +36,7 @@ type Answered struct {
 
 // Missing returns the operations that MySQL does not have. They are of one epoch. MySQL has an operation when the order's reservation
 // shows it, or when the entry was refused.
-func (s *Store) Missing(ctx context.Context, epoch int64, answered []Answered) ([]Answered, error) {
+func (p *Projection) Missing(ctx context.Context, epoch int64, answered []Answered) ([]Answered, error) {
 	var missing []Answered
 	for chunk := range slices.Chunk(answered, statement.KeyChunk) {
 		orderNos := make([]string, len(chunk))
@@ -44,12 +44,12 @@ func (s *Store) Missing(ctx context.Context, epoch int64, answered []Answered) (
 			orderNos[i] = a.OrderNo
 		}
 		// By the primary key, whatever the server thinks of the list: a scan would be of all orders there ever were.
-		headers, err := Bulk{s.db.WithContext(ctx)}.Headers(orderNos)
+		headers, err := p.ledger.Headers(ctx, orderNos)
 		if err != nil {
-			return nil, database.Fault(err)
+			return nil, err
 		}
 		absent := slices.DeleteFunc(slices.Clone(chunk), func(a Answered) bool { return a.shownBy(headers[a.OrderNo].Status) })
-		refused, err := s.quarantined(ctx, epoch, absent)
+		refused, err := p.quarantined(ctx, epoch, absent)
 		if err != nil {
 			return nil, err
 		}
@@ -72,7 +72,7 @@ func (a Answered) shownBy(status stock.Status) bool {
 }
 
 // quarantined returns the ids of those operations' entries that were refused.
-func (s *Store) quarantined(ctx context.Context, epoch int64, operations []Answered) (map[string]bool, error) {
+func (p *Projection) quarantined(ctx context.Context, epoch int64, operations []Answered) (map[string]bool, error) {
 	if len(operations) == 0 {
 		return nil, nil
 	}
@@ -81,7 +81,7 @@ func (s *Store) quarantined(ctx context.Context, epoch int64, operations []Answe
 		ids[i] = a.EntryID
 	}
 	var found []string
-	err := s.db.WithContext(ctx).Raw("SELECT entry_id FROM redis_quarantine WHERE epoch = ? AND entry_id IN ?", epoch, ids).Scan(&found).Error
+	err := p.db.WithContext(ctx).Raw("SELECT entry_id FROM redis_quarantine WHERE epoch = ? AND entry_id IN ?", epoch, ids).Scan(&found).Error
 	if err != nil {
 		return nil, database.Fault(fmt.Errorf("read the quarantine: %w", err))
 	}
@@ -97,9 +97,9 @@ const lateReason = "operations that were answered are missing after the end of t
 
 // RecordLoss names operations of an ended epoch that MySQL does not have, see Missing, and returns what the record of that loss says
 // then. Operations that were named before, by whichever replica, count once.
-func (s *Store) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (LossRecord, error) {
+func (p *Projection) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (LossRecord, error) {
 	var record LossRecord
-	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+	err := database.InTx(ctx, p.db, func(tx *gorm.DB) error {
 		err := tx.Exec("INSERT INTO redis_losses (epoch, reason) VALUES (?, ?) ON DUPLICATE KEY UPDATE epoch = epoch", epoch, lateReason).Error
 		if err != nil {
 			return fmt.Errorf("record the loss: %w", err)
@@ -143,8 +143,8 @@ func nameLost(tx *gorm.DB, epoch int64, lost []Answered) error {
 }
 
 // Losses returns all of them, the newest last.
-func (s *Store) Losses(ctx context.Context) ([]LossRecord, error) {
-	db := s.db.WithContext(ctx)
+func (p *Projection) Losses(ctx context.Context) ([]LossRecord, error) {
+	db := p.db.WithContext(ctx)
 	var all []LossRecord
 	err := db.Raw("SELECT epoch, reason, operations, units, noticed_at FROM redis_losses ORDER BY epoch").Scan(&all).Error
 	if err != nil {
@@ -172,9 +172,9 @@ func (s *Store) Losses(ctx context.Context) ([]LossRecord, error) {
 }
 
 // HasLost reports whether Redis has ever lost something.
-func (s *Store) HasLost(ctx context.Context) (bool, error) {
+func (p *Projection) HasLost(ctx context.Context) (bool, error) {
 	var found []int64
-	if err := s.db.WithContext(ctx).Raw("SELECT epoch FROM redis_losses LIMIT 1").Scan(&found).Error; err != nil {
+	if err := p.db.WithContext(ctx).Raw("SELECT epoch FROM redis_losses LIMIT 1").Scan(&found).Error; err != nil {
 		return false, database.Fault(fmt.Errorf("look for losses: %w", err))
 	}
 	return len(found) > 0, nil

@@ -1,4 +1,4 @@
-package store
+package redisstock
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/database"
 )
 
@@ -34,7 +35,7 @@ type StreamEntry struct {
 	Operation Operation
 	OrderNo   string
 	Hash      string
-	Lines     []PricedLine
+	Lines     []store.PricedLine
 	Rooms     []string // SKUs of whose lines the units go to the store room
 }
 
@@ -42,7 +43,7 @@ type StreamEntry struct {
 type Refused struct {
 	EntryID string
 	OrderNo string
-	Lines   []PricedLine
+	Lines   []store.PricedLine
 	Sign    int // 1: Redis has to give the lines back, -1: to take them again, 0: neither
 }
 
@@ -51,18 +52,18 @@ var ErrDrift = errors.New("the stream takes more than MySQL knows of")
 
 // Follow applies entries, which were read after the entry `after` of that epoch, in one transaction with the new position. What
 // was applied before is skipped, so that it may be called again after any error. ErrStaleWriter, ErrDrift.
-func (s *Store) Follow(ctx context.Context, token, epoch int64, after, by string, entries []StreamEntry) error {
-	return s.Ledger().InBulk(ctx, func(tx *gorm.DB, b Bulk) error {
-		p, err := lockPosition(tx, token)
+func (p *Projection) Follow(ctx context.Context, token, epoch int64, after, by string, entries []StreamEntry) error {
+	return p.ledger.InBulk(ctx, func(tx *gorm.DB, b store.Bulk) error {
+		was, err := lockPosition(tx, token)
 		if err != nil {
 			return err
 		}
-		if p.Epoch != epoch || !p.Open {
+		if was.Epoch != epoch || !was.Open {
 			return ErrStaleWriter
 		}
 		entries := entries
-		if p.AppliedID != after {
-			i := slices.IndexFunc(entries, func(e StreamEntry) bool { return e.ID == p.AppliedID })
+		if was.AppliedID != after {
+			i := slices.IndexFunc(entries, func(e StreamEntry) bool { return e.ID == was.AppliedID })
 			if i < 0 {
 				return ErrStaleWriter
 			}
@@ -89,13 +90,13 @@ type counters struct{ available, reserved, sold int64 }
 
 // following applies the entries of one transaction. It decides in memory, entry after entry, and writes what has become of it.
 type following struct {
-	bulk  Bulk
+	bulk  store.Bulk
 	tx    *gorm.DB
 	epoch int64
 	by    string
 
-	headers  map[string]Header
-	fresh    []NewReservation          // orders of this transaction
+	headers  map[string]store.Header
+	fresh    []store.NewReservation    // orders of this transaction
 	ended    map[stock.Status][]string // and whoever is confirmed or released in it
 	counters map[string]counters
 	rooms    map[string]int64 // units for store rooms
@@ -148,7 +149,7 @@ func (f *following) decide(e StreamEntry) {
 			f.rooms[l.SKU] += l.Quantity
 		}
 	case e.Operation == EntryReserve && !known:
-		f.headers[e.OrderNo] = Header{OrderNo: e.OrderNo, Status: stock.Reserved, RequestHash: e.Hash, Strategy: f.by}
+		f.headers[e.OrderNo] = store.Header{OrderNo: e.OrderNo, Status: stock.Reserved, RequestHash: e.Hash, Strategy: f.by}
 		f.reserve(e)
 	case e.Operation == EntryReserve:
 		f.refuse(e, fmt.Sprintf("the order is %s by %q", h.Status, h.Strategy), 1)
@@ -171,10 +172,10 @@ func (f *following) reserve(e StreamEntry) {
 		receipt.Lines = append(receipt.Lines, stock.ReceiptLine{SKU: l.SKU, Quantity: l.Quantity, UnitPriceCents: l.UnitPriceCents})
 		f.move(l, counters{available: -1, reserved: 1})
 	}
-	f.fresh = append(f.fresh, NewReservation{Hash: e.Hash, Receipt: receipt})
+	f.fresh = append(f.fresh, store.NewReservation{Hash: e.Hash, Receipt: receipt})
 }
 
-func (f *following) end(h Header, e StreamEntry) {
+func (f *following) end(h store.Header, e StreamEntry) {
 	h.Status = stock.Confirmed
 	if e.Operation == EntryRelease {
 		h.Status = stock.Released
@@ -194,7 +195,7 @@ func (f *following) end(h Header, e StreamEntry) {
 	}
 }
 
-func (f *following) move(l PricedLine, by counters) {
+func (f *following) move(l store.PricedLine, by counters) {
 	c := f.counters[l.SKU]
 	c.available += by.available * l.Quantity
 	c.reserved += by.reserved * l.Quantity
@@ -207,7 +208,7 @@ func (f *following) refuse(e StreamEntry, reason string, sign int) {
 	if f.refused == nil {
 		f.refused = statement.New(1, statement.HeaderSize, "INSERT INTO redis_quarantine (epoch, entry_id, operation, order_no, order_lines, reason, sign) VALUES ")
 	}
-	var inRedis []PricedLine
+	var inRedis []store.PricedLine
 	for _, l := range e.Lines {
 		if !slices.Contains(e.Rooms, l.SKU) {
 			inRedis = append(inRedis, l)
@@ -277,14 +278,14 @@ func (f *following) count() error {
 }
 
 // ToUndo returns entries of the epoch that were refused and of which Redis has not been told yet.
-func (s *Store) ToUndo(ctx context.Context, epoch int64) ([]Refused, error) {
+func (p *Projection) ToUndo(ctx context.Context, epoch int64) ([]Refused, error) {
 	var found []struct {
 		EntryID    string
 		OrderNo    string
 		OrderLines string
 		Sign       int
 	}
-	err := s.db.WithContext(ctx).Raw(`SELECT entry_id, order_no, order_lines, sign FROM redis_quarantine
+	err := p.db.WithContext(ctx).Raw(`SELECT entry_id, order_no, order_lines, sign FROM redis_quarantine
 		WHERE epoch = ? AND compensated_at IS NULL ORDER BY entry_id`, epoch).Scan(&found).Error
 	if err != nil {
 		return nil, database.Fault(fmt.Errorf("read the quarantine: %w", err))
@@ -301,8 +302,8 @@ func (s *Store) ToUndo(ctx context.Context, epoch int64) ([]Refused, error) {
 }
 
 // Undone notes that Redis was told of a refused entry.
-func (s *Store) Undone(ctx context.Context, epoch int64, entryID string) error {
-	err := s.db.WithContext(ctx).Exec("UPDATE redis_quarantine SET compensated_at = UTC_TIMESTAMP(6) WHERE epoch = ? AND entry_id = ?", epoch, entryID).Error
+func (p *Projection) Undone(ctx context.Context, epoch int64, entryID string) error {
+	err := p.db.WithContext(ctx).Exec("UPDATE redis_quarantine SET compensated_at = UTC_TIMESTAMP(6) WHERE epoch = ? AND entry_id = ?", epoch, entryID).Error
 	if err != nil {
 		return database.Fault(fmt.Errorf("write the quarantine: %w", err))
 	}
@@ -310,7 +311,7 @@ func (s *Store) Undone(ctx context.Context, epoch int64, entryID string) error {
 }
 
 // FormatLines writes lines as the stream has them: "SKU quantity price", joined by semicolons.
-func FormatLines(lines []PricedLine) string {
+func FormatLines(lines []store.PricedLine) string {
 	var out strings.Builder
 	for i, l := range lines {
 		if i > 0 {
@@ -322,15 +323,15 @@ func FormatLines(lines []PricedLine) string {
 }
 
 // ParseLines reads what FormatLines wrote.
-func ParseLines(text string) ([]PricedLine, error) {
+func ParseLines(text string) ([]store.PricedLine, error) {
 	if text == "" {
 		return nil, nil
 	}
-	var lines []PricedLine
+	var lines []store.PricedLine
 	for part := range strings.SplitSeq(text, ";") {
 		sku, rest, _ := strings.Cut(part, " ")
 		quantity, price, _ := strings.Cut(rest, " ")
-		l := PricedLine{SKU: sku}
+		l := store.PricedLine{SKU: sku}
 		var err error
 		if l.Quantity, err = strconv.ParseInt(quantity, 10, 64); err == nil {
 			l.UnitPriceCents, err = strconv.ParseInt(price, 10, 64)

@@ -1,0 +1,140 @@
+package redisstock
+
+import (
+	"context"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/statement"
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/pkg/database"
+)
+
+// RedisRow is MySQL's side of a SKU in Redis.
+type RedisRow struct {
+	SKU       string
+	Layout    string // of the SKU: stock.LayoutRedis, or it has left
+	Lab       bool
+	Laid      int64
+	Available int64
+	Reserved  int64
+	Sold      int64
+	Opening   int64
+}
+
+// Fresh reports that nothing was ever taken from the SKU's counter.
+func (r RedisRow) Fresh() bool { return r.Laid == r.Available }
+
+const selectRedisRows = `SELECT r.sku, s.layout, s.lab, r.laid, r.available, r.reserved, r.sold, r.opening
+	FROM stock_redis r JOIN stock s ON s.sku = r.sku`
+
+// RedisRows returns all of them, at one moment.
+func (p *Projection) RedisRows(ctx context.Context) ([]RedisRow, error) {
+	var rows []RedisRow
+	if err := p.db.WithContext(ctx).Raw(selectRedisRows + " ORDER BY r.sku").Scan(&rows).Error; err != nil {
+		return nil, database.Fault(fmt.Errorf("read the rows of Redis: %w", err))
+	}
+	return rows, nil
+}
+
+// RedisRow returns one SKU's row, or stock.ErrUnknownSKU.
+func (p *Projection) RedisRow(ctx context.Context, sku string) (RedisRow, error) {
+	var rows []RedisRow
+	if err := p.db.WithContext(ctx).Raw(selectRedisRows+" WHERE r.sku = ?", sku).Scan(&rows).Error; err != nil {
+		return RedisRow{}, database.Fault(fmt.Errorf("read the row of Redis: %w", err))
+	}
+	if len(rows) == 0 {
+		return RedisRow{}, stock.UnknownSKU(sku)
+	}
+	return rows[0], nil
+}
+
+// room is a stock row as the gate sees it.
+type room struct {
+	SKU       string
+	Layout    string
+	Available int64
+}
+
+// LockStock calls decide while the stock rows of the SKUs are locked, so that neither a delivery nor a change of layout can come in
+// between, and the store rooms of those in Redis are empty: what was in them has been laid out. decide gets the rows of the SKUs
+// that are in Redis, and for each other SKU the reason why it is not. It may be called several times, and what it learnt
+// counts when LockStock returns nil.
+func (p *Projection) LockStock(ctx context.Context, skus []string, decide func(inRedis map[string]RedisRow, refused map[string]error) error) error {
+	skus = statement.SortUnique(skus)
+	for decided := false; !decided; {
+		err := p.ledger.InBulk(ctx, func(tx *gorm.DB, _ store.Bulk) error {
+			decided = false
+			refused, filled, err := lockGate(tx, skus)
+			if err != nil {
+				return err
+			}
+			for _, r := range filled {
+				if err := layOut(tx, r); err != nil {
+					return err
+				}
+			}
+			if len(filled) > 0 {
+				return nil // they count when this is committed, and not before
+			}
+			var rows []RedisRow
+			if err := tx.Raw(selectRedisRows+" WHERE r.sku IN ?", skus).Scan(&rows).Error; err != nil {
+				return fmt.Errorf("read the rows of Redis: %w", err)
+			}
+			inRedis := make(map[string]RedisRow, len(rows))
+			for _, r := range rows {
+				if refused[r.SKU] == nil {
+					inRedis[r.SKU] = r
+				}
+			}
+			decided = true
+			return decide(inRedis, refused)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockGate locks the stock rows, in SKU order, and returns which SKUs are not in Redis and whose store rooms hold something.
+func lockGate(tx *gorm.DB, skus []string) (refused map[string]error, filled []room, err error) {
+	var rooms []room
+	err = tx.Raw("SELECT sku, layout, available FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", skus).Scan(&rooms).Error
+	if err != nil {
+		return nil, nil, fmt.Errorf("lock the gates: %w", err)
+	}
+	refused = make(map[string]error)
+	for _, sku := range skus {
+		switch {
+		case len(rooms) == 0 || rooms[0].SKU != sku:
+			refused[sku] = stock.UnknownSKU(sku)
+			continue
+		case rooms[0].Layout != stock.LayoutRedis:
+			refused[sku] = stock.WrongLayout(sku, rooms[0].Layout)
+		case rooms[0].Available > 0:
+			filled = append(filled, rooms[0])
+		}
+		rooms = rooms[1:]
+	}
+	return refused, filled, nil
+}
+
+// layOut moves all that the store room has to the SKU's row of Redis.
+func layOut(tx *gorm.DB, r room) error {
+	err := tx.Exec("UPDATE stock SET available = 0, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", r.SKU).Error
+	if err != nil {
+		return fmt.Errorf("empty the store room of %s: %w", r.SKU, err)
+	}
+	res := tx.Exec("UPDATE stock_redis SET laid = laid + ?, available = available + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?",
+		r.Available, r.Available, r.SKU)
+	if res.Error != nil {
+		return fmt.Errorf("lay out %d units of %s: %w", r.Available, r.SKU, res.Error)
+	}
+	if res.RowsAffected != 1 {
+		return fmt.Errorf("%w: %s has the layout %s and no row for it", stock.ErrInconsistent, r.SKU, stock.LayoutRedis)
+	}
+	return nil
+}
