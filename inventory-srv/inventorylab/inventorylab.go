@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/inventory-srv/internal/app"
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
@@ -153,10 +154,10 @@ func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference stri
 
 func (l *Lab) setLayout(ctx context.Context, sku string) (err error) {
 	if l.app.Redis != nil {
-		_, err = l.app.Redis.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
+		_, err = l.app.Redis.SetLayout(ctx, sku, layout.Shape{Layout: l.layout})
 		return err
 	}
-	_, err = l.app.Store.SetLayout(ctx, sku, store.Shape{Layout: l.layout})
+	_, err = l.app.Store.SetLayout(ctx, sku, layout.Shape{Layout: l.layout})
 	return err
 }
 

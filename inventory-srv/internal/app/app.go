@@ -116,7 +116,7 @@ func (a *App) openDatabase(ctx context.Context) (err error) {
 			return fmt.Errorf("migrate: %w", err)
 		}
 	}
-	a.Store = store.New(a.db)
+	a.Store = store.New(a.db, strategy.Layouts())
 	return nil
 }
 
@@ -194,7 +194,7 @@ func (a *App) openStock(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		deps.Flushes = store.New(flushes).Ledger()
+		deps.Flushes = store.NewLedger(flushes)
 	}
 	if a.Stock, err = strategy.NewSet(a.cfg.Strategy, a.cfg.Lab, a.cfg.Only, deps); err != nil {
 		return err

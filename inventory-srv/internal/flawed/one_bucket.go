@@ -7,8 +7,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 )
 
 // oneBucket asks one bucket and believes it.
@@ -43,6 +43,6 @@ func (f *oneBucket) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 				return stock.OutOfStock([]stock.ShortLine{{SKU: l.SKU, Requested: l.Quantity}})
 			}
 		}
-		return store.Allocate(tx, r.OrderNo, lines, chosen)
+		return layout.Allocate(tx, r.OrderNo, lines, chosen)
 	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
@@ -68,7 +69,7 @@ func (a *api) setLayout(c *gin.Context) (int, any, error) {
 	if err := web.Decode(c, &in); err != nil {
 		return 0, nil, err
 	}
-	p, err := a.redis.SetLayout(c.Request.Context(), c.Param("sku"), store.Shape(in))
+	p, err := a.redis.SetLayout(c.Request.Context(), c.Param("sku"), layout.Shape(in))
 	return http.StatusOK, inventoryapi.Product(p), err
 }
 

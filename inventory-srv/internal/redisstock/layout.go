@@ -1,175 +1,55 @@
 package redisstock
 
 import (
-	"context"
-	"errors"
-	"strconv"
-	"strings"
-	"time"
+	"fmt"
 
+	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
-	"holdfast/pkg/fault"
 )
 
-// poll is how long to wait between two looks at how far MySQL has come.
-const poll = 2 * time.Millisecond
+// Layout is MySQL's side of the layout redis: a row of stock_redis, which follows the SKU's counters in Redis.
+type Layout struct{ layout.NoBuckets }
 
-// openTime is how long a change to the layout redis waits for Redis to be open.
-const openTime = 5 * time.Second
+var _ layout.Drainer = Layout{}
 
-// SetLayout is [store.Store.SetLayout] for all layouts. A SKU goes to Redis only when that is open. One that leaves it is closed, its
-// free units go through the stream to the store room, and when MySQL has followed they are stored as asked; open orders stay where
-// they are. If that does not come to its end here, the writer ends it.
-func (c *Counters) SetLayout(ctx context.Context, sku string, to store.Shape) (store.Product, error) {
-	if to.Layout == stock.LayoutRedis {
-		if err := c.checkServer(ctx); err != nil {
-			return store.Product{}, err
-		}
-		if err := c.awaitOpen(ctx); err != nil {
-			return store.Product{}, err
-		}
+// Name implements layout.Layout.
+func (Layout) Name() string { return stock.LayoutRedis }
+
+// Collect implements layout.Layout. The units return through the stream, before the layout changes.
+func (Layout) Collect(*gorm.DB, string) (layout.Counts, error) { return layout.Counts{}, nil }
+
+// Distribute implements layout.Layout. An order that finds too little in Redis allocates the units.
+func (Layout) Distribute(tx *gorm.DB, sku string, free layout.Unallocated, _ layout.Shape) (layout.Unallocated, error) {
+	if err := tx.Exec("INSERT INTO stock_redis (sku) VALUES (?) ON DUPLICATE KEY UPDATE sku = sku", sku).Error; err != nil {
+		return free, fmt.Errorf("insert the row of Redis: %w", err)
 	}
-	p, err := c.cfg.Store.SetLayout(ctx, sku, to)
-	if !errors.Is(err, store.ErrInRedis) {
-		return p, err
-	}
-	if err := c.bringBack(ctx, sku); err != nil {
-		return store.Product{}, err
-	}
-	return c.cfg.Store.Product(ctx, sku)
+	return free, nil
 }
 
-// awaitOpen wakes the writer, who waits for the first SKU, and gives it a moment to open Redis.
-func (c *Counters) awaitOpen(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, openTime)
-	defer cancel()
-	for {
-		select {
-		case c.nudge <- struct{}{}:
-		default:
-		}
-		p, err := c.Position(ctx)
-		switch {
-		case err == nil && p.Open:
-			return c.refresh(ctx)
-		case !pause(ctx, poll):
-			return errShut.Wrap(errors.Join(ctx.Err(), err))
-		}
-	}
+// Totals implements layout.Layout.
+func (Layout) Totals() string { return "SELECT sku, available, reserved, sold FROM stock_redis" }
+
+// Free implements layout.Layout.
+func (Layout) Free() string {
+	return "COALESCE((SELECT r.available FROM stock_redis r WHERE r.sku = s.sku), 0)"
 }
 
-// bringBack closes the SKU before each look at whether all is back: a SKU that has nothing left needs it too, or what its orders give
-// back would stay in Redis.
-func (c *Counters) bringBack(ctx context.Context, sku string) error {
-	for {
-		if err := c.closeSKU(ctx, sku); err != nil {
-			return err
-		}
-		if done, err := c.cfg.Store.EndMove(ctx, sku); err != nil || done {
-			return err
-		}
-		if !pause(ctx, poll) {
-			return stock.ErrContended.Wrap(ctx.Err())
-		}
+// Close implements layout.Drainer. It increments the SKU's opening: a replica that opens the SKU in Redis with an older one has
+// read the stock row before this.
+func (Layout) Close(tx *gorm.DB, sku string) error {
+	if err := tx.Exec("UPDATE stock_redis SET opening = opening + 1 WHERE sku = ?", sku).Error; err != nil {
+		return fmt.Errorf("close %s: %w", sku, err)
 	}
+	return nil
 }
 
-// closeSKU closes a SKU that is on its way out and sends what it has back. Before that Redis is told of units that were laid out for
-// it and of which it may not have heard.
-func (c *Counters) closeSKU(ctx context.Context, sku string) error {
-	row, err := c.RedisRow(ctx, sku)
-	if err != nil {
-		return err
+// Drained implements layout.Drainer.
+func (Layout) Drained(tx *gorm.DB, sku string) (bool, error) {
+	var left []int64
+	if err := tx.Raw("SELECT available FROM stock_redis WHERE sku = ? FOR UPDATE", sku).Scan(&left).Error; err != nil {
+		return false, fmt.Errorf("lock the row of Redis: %w", err)
 	}
-	if _, err := c.do(ctx, c.layCall(row, false)); err != nil {
-		return err
-	}
-	_, err = c.do(ctx, call{script: c.scripts.close, args: []any{sku, row.Opening}, operation: EntryClose})
-	return err
-}
-
-// AwaitFollowed returns when MySQL has applied an entry of that epoch.
-func (c *Counters) AwaitFollowed(ctx context.Context, epoch int64, id string) error {
-	for {
-		p, err := c.Position(ctx)
-		switch {
-		case err == nil && p.Epoch != epoch:
-			return errShut.MaybeExecuted().WithText("the stock in Redis was rebuilt meanwhile, ask again")
-		case err == nil && !before(p.AppliedID, id):
-			return nil
-		}
-		if !pause(ctx, poll) {
-			return fault.ErrTimeout.Wrap(errors.Join(ctx.Err(), err))
-		}
-	}
-}
-
-// before reports whether entry a comes before entry b. Ids are two numbers, "milliseconds-sequence".
-func before(a, b string) bool {
-	am, as := splitID(a)
-	bm, bs := splitID(b)
-	return am < bm || am == bm && as < bs
-}
-
-func splitID(id string) (ms, sequence int64) {
-	left, right, _ := strings.Cut(id, "-")
-	ms, _ = strconv.ParseInt(left, 10, 64)
-	sequence, _ = strconv.ParseInt(right, 10, 64)
-	return ms, sequence
-}
-
-// Settled returns when MySQL has followed all that Redis had answered before the call: for those who compare the two.
-func (c *Counters) Settled(ctx context.Context) error {
-	p, err := c.Position(ctx)
-	if err != nil || p.Epoch == 0 {
-		return err // or nothing was ever there
-	}
-	for last := ""; ; {
-		if last == "" {
-			last, err = c.lastEntry(ctx)
-		}
-		if last != "" {
-			p, err = c.Position(ctx)
-			if err == nil && p.Open && !before(p.AppliedID, last) {
-				return nil
-			}
-		}
-		if !pause(ctx, poll) {
-			return errShut.Wrap(errors.Join(ctx.Err(), err))
-		}
-	}
-}
-
-// lastEntry returns the newest entry's id, or "" when there is no log, which is being rebuilt then.
-func (c *Counters) lastEntry(ctx context.Context) (string, error) {
-	last, err := c.cfg.Client.XRevRangeN(ctx, c.keys[1], "+", "-", 1).Result()
-	if err != nil || len(last) == 0 {
-		return "", err
-	}
-	return last[0].ID, nil
-}
-
-// Probe is a readiness check: Redis is open, or was never asked to be. That MySQL answers is another check's business.
-func (c *Counters) Probe(ctx context.Context) error {
-	p, err := c.Position(ctx)
-	switch {
-	case err != nil || p.Epoch == 0:
-		return nil //nolint:nilerr // see above
-	case !p.Open:
-		return errShut
-	}
-	return c.checkServer(ctx)
-}
-
-// InUse reports whether any SKU was ever stored in Redis. Once true it stays so.
-func (c *Counters) InUse(ctx context.Context) (bool, error) {
-	if c.inUse.Load() {
-		return true, nil
-	}
-	found, err := c.InRedis(ctx)
-	if found {
-		c.inUse.Store(true)
-	}
-	return found, err
+	return len(left) == 1 && left[0] == 0, nil
 }

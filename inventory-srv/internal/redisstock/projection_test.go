@@ -10,9 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/sql"
 )
 
@@ -28,7 +30,7 @@ func second[T any](_ T, err error) error { return err }
 func inRedis(t *testing.T) *projection {
 	t.Helper()
 	db := dbtest.New(t, sql.Inventory())
-	inventory := store.New(db)
+	inventory := store.New(db, strategy.Layouts())
 	s := &projection{redisstock.NewProjection(db, inventory.Ledger()), inventory.Ledger()}
 	ctx := t.Context()
 	mug := store.Product{SKU: "MUG", Title: "Mug", PriceCents: 1290}
@@ -42,7 +44,7 @@ func inRedis(t *testing.T) *projection {
 	if err := errors.Join(s.BeginEpoch(ctx, 5, 1, nil), s.OpenEpoch(ctx, 5, 1, "1-0")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := inventory.SetLayout(ctx, "MUG", store.Shape{Layout: stock.LayoutRedis}); err != nil {
+	if _, err := inventory.SetLayout(ctx, "MUG", layout.Shape{Layout: stock.LayoutRedis}); err != nil {
 		t.Fatal(err)
 	}
 	laidOut := func(rows map[string]redisstock.RedisRow, _ map[string]error) error {

@@ -36,7 +36,7 @@ type Audit struct {
 func (s *Store) Audit(ctx context.Context) (Audit, error) {
 	var out Audit
 	err := database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
-		out, err = readAudit(tx)
+		out, err = s.readAudit(tx)
 		return err
 	}, database.Snapshot())
 	if err != nil {
@@ -45,12 +45,12 @@ func (s *Store) Audit(ctx context.Context) (Audit, error) {
 	return out, nil
 }
 
-func readAudit(tx *gorm.DB) (Audit, error) {
+func (s *Store) readAudit(tx *gorm.DB) (Audit, error) {
 	var out Audit
 	if err := tx.Raw("SELECT UTC_TIMESTAMP(6)").Scan(&out.TakenAt).Error; err != nil {
 		return Audit{}, fmt.Errorf("read the clock: %w", err)
 	}
-	if err := tx.Raw("SELECT sku, layout, available, reserved, sold FROM stock ORDER BY sku").Scan(&out.Entries).Error; err != nil {
+	if err := tx.Raw("SELECT sku, layout FROM stock ORDER BY sku").Scan(&out.Entries).Error; err != nil {
 		return Audit{}, fmt.Errorf("read the stock rows: %w", err)
 	}
 	place := make(map[string]int, len(out.Entries))
@@ -66,7 +66,7 @@ func readAudit(tx *gorm.DB) (Audit, error) {
 		}
 		return &out.Entries[i]
 	}
-	if err := addPlaces(tx, entry); err != nil {
+	if err := s.addTotals(tx, entry); err != nil {
 		return Audit{}, err
 	}
 	if err := addInbound(tx, entry); err != nil {
@@ -79,26 +79,19 @@ func readAudit(tx *gorm.DB) (Audit, error) {
 	return out, nil
 }
 
-// addPlaces adds what is not on the stock rows. A SKU may have units in other places than its layout's: sold ones stay where
-// they were sold.
-func addPlaces(tx *gorm.DB, entry func(sku string) *Entry) error {
-	for what, query := range map[string]string{
-		"buckets": `SELECT sku, CAST(SUM(available) AS SIGNED) AS available, CAST(SUM(reserved) AS SIGNED) AS reserved, CAST(SUM(sold) AS SIGNED) AS sold
-			FROM stock_buckets GROUP BY sku`,
-		"units": `SELECT sku, CAST(SUM(order_no IS NULL) AS SIGNED) AS available, CAST(SUM(order_no IS NOT NULL AND sold = 0) AS SIGNED) AS reserved,
-			CAST(SUM(sold) AS SIGNED) AS sold
-			FROM stock_units GROUP BY sku`,
-		"counters of Redis": "SELECT sku, available, reserved, sold FROM stock_redis",
-	} {
+// addTotals adds up the units of all layouts. A SKU may have units in other layouts than its own: sold ones stay where they
+// were sold.
+func (s *Store) addTotals(tx *gorm.DB, entry func(sku string) *Entry) error {
+	for _, l := range s.layouts {
 		var sums []Entry
-		if err := tx.Raw(query).Scan(&sums).Error; err != nil {
-			return fmt.Errorf("sum up the %s: %w", what, err)
+		if err := tx.Raw(l.Totals()).Scan(&sums).Error; err != nil {
+			return fmt.Errorf("sum up the layout %s: %w", l.Name(), err)
 		}
-		for _, s := range sums {
-			e := entry(s.SKU)
-			e.Available += s.Available
-			e.Reserved += s.Reserved
-			e.Sold += s.Sold
+		for _, sum := range sums {
+			e := entry(sum.SKU)
+			e.Available += sum.Available
+			e.Reserved += sum.Reserved
+			e.Sold += sum.Sold
 		}
 	}
 	return nil

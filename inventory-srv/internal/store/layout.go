@@ -2,22 +2,19 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"gorm.io/gorm"
 
-	"holdfast/inventory-srv/internal/statement"
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 )
 
-// Shape says how a SKU's stock is to be stored.
-type Shape struct {
-	Layout  string // stock.LayoutRow and so on
-	Buckets int    // for stock.LayoutBuckets: over how many rows; 0 is stock.DefaultBuckets
-}
+// ErrMoving is a SKU whose units return to unallocated stock before it gets its new layout, see SetLayout.
+var ErrMoving = errors.New("the units are on their way to another layout")
 
 // place is a stock row as a change of layout sees it.
 type place struct {
@@ -33,7 +30,7 @@ type place struct {
 // buckets already are dealt out anew, over another number of them if that is asked for. stock.ErrUnknownSKU,
 // stock.ErrInvalidLayout. After an unknown outcome it may be called again: twice is as good as once.
 //
-// ErrInRedis: the SKU leaves Redis. It is closed now, its layout is stock.LayoutMoving, and when its units are back EndMove does
+// ErrMoving: the SKU leaves Redis. It is closed now, its layout is stock.LayoutMoving, and when its units are back EndMove does
 // the rest.
 //
 // It is one transaction that holds the stock row's lock, the gate: whoever wants to refuse an order, or to put units into a
@@ -42,47 +39,64 @@ type place struct {
 //
 // Only free units move out of the stock row. What open orders hold there stays there, and so does what was sold: confirm and
 // release find an order's units where its allocation says, and on the stock row if there is none.
-func (s *Store) SetLayout(ctx context.Context, sku string, to Shape) (Product, error) {
-	if err := checkShape(sku, &to); err != nil {
+func (s *Store) SetLayout(ctx context.Context, sku string, to layout.Shape) (Product, error) {
+	to, err := s.checkShape(sku, to)
+	if err != nil {
 		return Product{}, err
 	}
 	var out Product
 	var moving bool
-	err := database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
-		if moving, err = setLayout(tx, sku, to); err != nil {
+	err = database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
+		if moving, err = s.setLayout(tx, sku, to); err != nil {
 			return err
 		}
-		out, err = readProduct(tx, sku)
+		out, err = s.readProduct(tx, sku)
 		return err
 	})
 	if err != nil {
 		return Product{}, notExecuted(ctx, fmt.Errorf("set the layout of %s: %w", sku, err))
 	}
 	if moving {
-		return out, ErrInRedis
+		return out, ErrMoving
 	}
 	return out, nil
 }
 
-func checkShape(sku string, to *Shape) error {
-	switch {
-	case !stock.ValidSKU(sku):
-		return stock.UnknownSKU(sku)
-	case !slices.Contains(layouts(), to.Layout):
-		return stock.ErrInvalidLayout.WithText("a layout is one of %s", strings.Join(layouts(), ", "))
-	case to.Layout != stock.LayoutBuckets && to.Buckets != 0:
-		return stock.ErrInvalidLayout.WithText("only the layout %s has buckets", stock.LayoutBuckets)
-	case to.Buckets < 0 || to.Buckets > stock.MaxBuckets:
-		return stock.ErrInvalidLayout.WithText("there are 1 to %d buckets", stock.MaxBuckets)
+// checkShape returns to with its defaults.
+func (s *Store) checkShape(sku string, to layout.Shape) (layout.Shape, error) {
+	if !stock.ValidSKU(sku) {
+		return layout.Shape{}, stock.UnknownSKU(sku)
 	}
-	if to.Layout == stock.LayoutBuckets && to.Buckets == 0 {
-		to.Buckets = stock.DefaultBuckets
+	l := s.layout(to.Layout)
+	if l == nil {
+		names := make([]string, len(s.layouts))
+		for i, l := range s.layouts {
+			names[i] = l.Name()
+		}
+		return layout.Shape{}, stock.ErrInvalidLayout.WithText("a layout is one of %s", strings.Join(names, ", "))
+	}
+	return l.Check(to)
+}
+
+// layout returns the layout of that name, or nil.
+func (s *Store) layout(name string) layout.Layout {
+	for _, l := range s.layouts {
+		if l.Name() == name {
+			return l
+		}
 	}
 	return nil
 }
 
-func layouts() []string {
-	return []string{stock.LayoutRow, stock.LayoutBuckets, stock.LayoutUnits, stock.LayoutRedis}
+// drainers returns the layouts whose units return after a while.
+func (s *Store) drainers() []layout.Drainer {
+	var found []layout.Drainer
+	for _, l := range s.layouts {
+		if d, ok := l.(layout.Drainer); ok {
+			found = append(found, d)
+		}
+	}
+	return found
 }
 
 func lockPlace(tx *gorm.DB, sku string) (place, error) {
@@ -97,107 +111,88 @@ func lockPlace(tx *gorm.DB, sku string) (place, error) {
 	return found[0], nil
 }
 
-// setLayout reports whether the SKU has to be brought out of Redis first.
-func setLayout(tx *gorm.DB, sku string, to Shape) (moving bool, err error) {
+// setLayout reports whether the SKU's units have to return first.
+func (s *Store) setLayout(tx *gorm.DB, sku string, to layout.Shape) (moving bool, err error) {
 	now, err := lockPlace(tx, sku)
 	if err != nil {
 		return false, err
 	}
-	if now.Layout == stock.LayoutMoving || now.Layout == stock.LayoutRedis && to.Layout != stock.LayoutRedis {
-		return true, beginMove(tx, sku, to)
+	if _, drains := s.layout(now.Layout).(layout.Drainer); now.Layout == stock.LayoutMoving || drains && to.Layout != now.Layout {
+		return true, s.beginMove(tx, sku, to)
 	}
-	if now.Layout == to.Layout && to.Layout != stock.LayoutBuckets {
-		return false, nil
+	if now.Layout == to.Layout && to.Buckets == 0 {
+		return false, nil // buckets are distributed again, over another number of them
 	}
-	return false, arrange(tx, sku, now, to)
+	return false, s.arrange(tx, sku, now, to)
 }
 
-// arrange stores the units in their new places. The caller holds the gate.
-func arrange(tx *gorm.DB, sku string, now place, to Shape) error {
-	back, err := collect(tx, sku, now.Layout)
-	if err != nil {
-		return err
-	}
-	available, places := now.Available+back.Available, now.Places
-	if to.Layout == stock.LayoutBuckets {
-		if err := dealOut(tx, sku, places, available, int64(to.Buckets)); err != nil {
+// arrange stores the units in the new layout. The caller holds the stock row's lock.
+func (s *Store) arrange(tx *gorm.DB, sku string, now place, to layout.Shape) (err error) {
+	var back layout.Counts
+	if from := s.layout(now.Layout); from != nil {
+		if back, err = from.Collect(tx, sku); err != nil {
 			return err
 		}
-		available, places = 0, places+int64(to.Buckets)
 	}
-	if to.Layout == stock.LayoutRedis {
-		if err := tx.Exec("INSERT INTO stock_redis (sku) VALUES (?) ON DUPLICATE KEY UPDATE sku = sku", sku).Error; err != nil {
-			return fmt.Errorf("insert the row of Redis: %w", err)
-		}
+	free := layout.Unallocated{Available: now.Available + back.Available, Places: now.Places}
+	if free, err = s.layout(to.Layout).Distribute(tx, sku, free, to); err != nil {
+		return err
 	}
 	// The version grows, so that an optimistic writer who read the row before this learns of it.
 	err = tx.Exec(`UPDATE stock SET layout = ?, available = ?, reserved = reserved + ?, sold = sold + ?, places = ?,
-		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?`, to.Layout, available, back.Reserved, back.Sold, places, sku).Error
+		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?`, to.Layout, free.Available, back.Reserved, back.Sold, free.Places, sku).Error
 	if err != nil {
 		return fmt.Errorf("write the stock row: %w", err)
 	}
 	return nil
 }
 
-// gathered is what came back from a SKU's places.
-type gathered struct{ Available, Reserved, Sold int64 }
-
-// collect empties the places of a layout for the stock row. The caller holds the gate.
-func collect(tx *gorm.DB, sku, from string) (gathered, error) {
-	switch from {
-	case stock.LayoutBuckets:
-		return collectBuckets(tx, sku)
-	case stock.LayoutUnits:
-		return collectUnits(tx, sku)
-	}
-	return gathered{}, nil
-}
-
-// collectBuckets takes all counters back and ends the allocations: from now on the units of open orders are reserved on the
-// stock row. Every write of an allocation is made under the lock of its bucket, so none can be missed.
-func collectBuckets(tx *gorm.DB, sku string) (gathered, error) {
-	var buckets []gathered
-	err := tx.Raw("SELECT available, reserved, sold FROM stock_buckets FORCE INDEX (PRIMARY) WHERE sku = ? ORDER BY bucket FOR UPDATE", sku).
-		Scan(&buckets).Error
+// beginMove closes a SKU whose units return later.
+func (s *Store) beginMove(tx *gorm.DB, sku string, to layout.Shape) error {
+	err := tx.Exec("UPDATE stock SET layout = ?, moves_to = ?, moves_to_buckets = ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?",
+		stock.LayoutMoving, to.Layout, to.Buckets, sku).Error
 	if err != nil {
-		return gathered{}, fmt.Errorf("lock the buckets: %w", err)
+		return fmt.Errorf("close %s: %w", sku, err)
 	}
-	for _, table := range []string{"reservation_allocations", "stock_buckets"} {
-		if err := tx.Exec("DELETE FROM "+table+" WHERE sku = ?", sku).Error; err != nil {
-			return gathered{}, fmt.Errorf("empty %s: %w", table, err)
+	for _, d := range s.drainers() {
+		if err := d.Close(tx, sku); err != nil {
+			return err
 		}
-	}
-	var sum gathered
-	for _, b := range buckets {
-		sum.Available += b.Available
-		sum.Reserved += b.Reserved
-		sum.Sold += b.Sold
-	}
-	return sum, nil
-}
-
-// collectUnits removes the free units, waiting for the orders that are taking some of them. Units that name an order stay: they
-// are sold, or sold or released by their order.
-func collectUnits(tx *gorm.DB, sku string) (gathered, error) {
-	res := tx.Exec("DELETE u FROM stock_units AS u FORCE INDEX (stock_units_order) WHERE u.sku = ? AND u.order_no IS NULL", sku)
-	if res.Error != nil {
-		return gathered{}, fmt.Errorf("remove the free units: %w", res.Error)
-	}
-	return gathered{Available: res.RowsAffected}, nil
-}
-
-// dealOut spreads units evenly over new buckets, whose numbers follow after.
-func dealOut(tx *gorm.DB, sku string, after, units, buckets int64) error {
-	s := statement.New(int(buckets), statement.KeySize, "INSERT INTO stock_buckets (sku, bucket, available) VALUES ")
-	for i := range buckets {
-		share := units / buckets
-		if i < units%buckets {
-			share++
-		}
-		s.Comma(int(i)).Add("(").Text(sku).Add(",").Number(after + i + 1).Add(",").Number(share).Add(")")
-	}
-	if _, err := s.Exec(tx); err != nil {
-		return fmt.Errorf("insert %d buckets: %w", buckets, err)
 	}
 	return nil
+}
+
+// EndMove gives a SKU that left Redis its new layout, once all its free units are back. Another SKU is done already.
+func (s *Store) EndMove(ctx context.Context, sku string) (done bool, err error) {
+	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+		done = false
+		now, err := lockPlace(tx, sku)
+		if err != nil {
+			return err
+		}
+		if now.Layout != stock.LayoutMoving {
+			done = true
+			return nil
+		}
+		for _, d := range s.drainers() {
+			if drained, err := d.Drained(tx, sku); err != nil || !drained {
+				return err
+			}
+		}
+		done = true
+		return s.arrange(tx, sku, now, layout.Shape{Layout: now.MovesTo, Buckets: now.MovesToBuckets})
+	})
+	if err != nil {
+		return false, notExecuted(ctx, fmt.Errorf("end the move of %s: %w", sku, err))
+	}
+	return done, nil
+}
+
+// Moving returns the SKUs that are on their way out of Redis.
+func (s *Store) Moving(ctx context.Context) ([]string, error) {
+	var skus []string
+	if err := s.db.WithContext(ctx).Raw("SELECT sku FROM stock WHERE layout = ? ORDER BY sku", stock.LayoutMoving).Scan(&skus).Error; err != nil {
+		return nil, database.Fault(fmt.Errorf("look for moves: %w", err))
+	}
+	return skus, nil
 }

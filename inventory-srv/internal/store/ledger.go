@@ -18,8 +18,11 @@ import (
 // holds only what makes it different.
 type Ledger struct{ db *gorm.DB }
 
-// Ledger returns the store's reservation ledger.
-func (s *Store) Ledger() *Ledger { return &Ledger{db: s.db} }
+// NewLedger makes a ledger on db, which pkg/database opened.
+func NewLedger(db *gorm.DB) *Ledger { return &Ledger{db: db} }
+
+// Ledger returns the ledger on the store's database.
+func (s *Store) Ledger() *Ledger { return NewLedger(s.db) }
 
 // Move changes counters for the lines of one order, which come in SKU order, inside the ledger's transaction. It may be
 // called several times, each time in a new transaction, when the database asks for a repetition.

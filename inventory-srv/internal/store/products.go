@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/database"
 )
@@ -48,7 +50,7 @@ func (s *Store) CreateProduct(ctx context.Context, p Product) (Product, error) {
 		if err != nil {
 			return fmt.Errorf("insert its stock: %w", err)
 		}
-		if out, err = readProduct(tx, p.SKU); err != nil {
+		if out, err = s.readProduct(tx, p.SKU); err != nil {
 			return err
 		}
 		if out.Title != p.Title || out.PriceCents != p.PriceCents || out.Lab != p.Lab {
@@ -89,7 +91,7 @@ func (s *Store) Receive(ctx context.Context, in Inbound) (Product, error) {
 			return err
 		}
 		var err error
-		out, err = readProduct(tx, in.SKU)
+		out, err = s.readProduct(tx, in.SKU)
 		return err
 	}, database.SettleBy("SELECT id FROM stock_inbound WHERE reference = ? FOR UPDATE", in.Reference))
 	if err != nil {
@@ -155,30 +157,33 @@ func (s *Store) Product(ctx context.Context, sku string) (Product, error) {
 	if !stock.ValidSKU(sku) {
 		return Product{}, stock.UnknownSKU(sku)
 	}
-	p, err := readProduct(s.db.WithContext(ctx), sku)
+	p, err := s.readProduct(s.db.WithContext(ctx), sku)
 	return p, database.Fault(err)
 }
 
 // Products returns up to limit entries after the given SKU, in SKU order.
 func (s *Store) Products(ctx context.Context, after string, limit int) ([]Product, error) {
 	var page []Product
-	err := s.db.WithContext(ctx).Raw(selectProduct+" WHERE p.sku > ? ORDER BY p.sku LIMIT ?", ascii(after), limit).Scan(&page).Error
+	err := s.db.WithContext(ctx).Raw(s.selectProduct+" WHERE p.sku > ? ORDER BY p.sku LIMIT ?", ascii(after), limit).Scan(&page).Error
 	if err != nil {
 		return nil, database.Fault(fmt.Errorf("read the catalogue: %w", err))
 	}
 	return page, nil
 }
 
-// selectProduct adds up the free units of all places, at one moment; of those in Redis as far as MySQL has followed.
-const selectProduct = `SELECT p.sku, p.title, p.price_cents, s.layout, s.lab, s.available
-		+ COALESCE((SELECT CAST(SUM(b.available) AS SIGNED) FROM stock_buckets b WHERE b.sku = s.sku), 0)
-		+ COALESCE((SELECT r.available FROM stock_redis r WHERE r.sku = s.sku), 0)
-		+ (SELECT COUNT(*) FROM stock_units u WHERE u.sku = s.sku AND u.order_no IS NULL) AS available
-	FROM products p JOIN stock s ON s.sku = p.sku`
+// selectProduct adds up the free units of all layouts, at one moment; of those in Redis as far as MySQL has followed.
+func selectProduct(layouts []layout.Layout) string {
+	free := make([]string, len(layouts))
+	for i, l := range layouts {
+		free[i] = l.Free()
+	}
+	return "SELECT p.sku, p.title, p.price_cents, s.layout, s.lab, " + strings.Join(free, " + ") + ` AS available
+		FROM products p JOIN stock s ON s.sku = p.sku`
+}
 
-func readProduct(tx *gorm.DB, sku string) (Product, error) {
+func (s *Store) readProduct(tx *gorm.DB, sku string) (Product, error) {
 	var found []Product
-	if err := tx.Raw(selectProduct+" WHERE p.sku = ?", sku).Scan(&found).Error; err != nil {
+	if err := tx.Raw(s.selectProduct+" WHERE p.sku = ?", sku).Scan(&found).Error; err != nil {
 		return Product{}, fmt.Errorf("read the product: %w", err)
 	}
 	if len(found) == 0 {

@@ -3,6 +3,7 @@ package store
 import (
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 )
 
@@ -13,10 +14,16 @@ const (
 )
 
 // Store reads and writes the inventory database. It is safe for concurrent use.
-type Store struct{ db *gorm.DB }
+type Store struct {
+	db            *gorm.DB
+	layouts       []layout.Layout
+	selectProduct string
+}
 
-// New makes a store on db, which pkg/database opened.
-func New(db *gorm.DB) *Store { return &Store{db: db} }
+// New makes a store on db, which pkg/database opened, for stock in these layouts.
+func New(db *gorm.DB, layouts []layout.Layout) *Store {
+	return &Store{db: db, layouts: layouts, selectProduct: selectProduct(layouts)}
+}
 
 // CheckOrderNo returns stock.ErrInvalidOrderNo unless no is 1 to 26 visible ASCII characters. Blanks are refused because
 // the column pads with them, and "A" and "A " would be one order here and two in Go.

@@ -15,6 +15,7 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"
 	"holdfast/sql"
 )
@@ -22,7 +23,7 @@ import (
 func newStore(t *testing.T) (*store.Store, *gorm.DB) {
 	t.Helper()
 	db := dbtest.New(t, sql.Inventory())
-	return store.New(db), db
+	return store.New(db, strategy.Layouts()), db
 }
 
 func mug() store.Product {

@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 )
@@ -79,7 +80,7 @@ func (s *Buckets) takeWhole(tx *gorm.DB, orderNo string, lines []stock.Line) err
 			return errMiss
 		}
 	}
-	return store.Allocate(tx, orderNo, lines, chosen)
+	return layout.Allocate(tx, orderNo, lines, chosen)
 }
 
 // takeAfterDealing locks everything that the order's SKUs have, decides, and deals the rest out evenly over the buckets,
@@ -115,7 +116,7 @@ func (s *Buckets) takeAfterDealing(tx *gorm.DB, orderNo string, lines []stock.Li
 			return err
 		}
 	}
-	return store.Allocate(tx, orderNo, lines, chosen)
+	return layout.Allocate(tx, orderNo, lines, chosen)
 }
 
 // Confirm implements stock.Reserver.
@@ -145,7 +146,7 @@ func (s *Buckets) Release(ctx context.Context, orderNo string) error {
 // endInBuckets moves an order's reserved units to another counter: in the buckets of its allocations, and on the stock row for
 // lines that have none any more. Rows come before buckets, as everywhere.
 func endInBuckets(tx *gorm.DB, orderNo string, lines []stock.Line, onRow, to string) error {
-	allocated, err := store.Allocations(tx, orderNo, lines)
+	allocated, err := layout.Allocations(tx, orderNo, lines)
 	if err != nil {
 		return err
 	}
@@ -170,5 +171,5 @@ func endInBuckets(tx *gorm.DB, orderNo string, lines []stock.Line, onRow, to str
 			return errMoved.With("sku", l.SKU) // no number is given twice, so the bucket is gone, and its allocations with it
 		}
 	}
-	return store.Deallocate(tx, orderNo, lines)
+	return layout.Deallocate(tx, orderNo, lines)
 }

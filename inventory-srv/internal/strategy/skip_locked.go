@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -107,7 +108,7 @@ func takeAtGate(tx *gorm.DB, orderNo string, lines []stock.Line) error {
 		if missing == 0 {
 			continue
 		}
-		if err := store.MakeUnits(tx, l.SKU, orderNo, missing, min(unitBatch, rows[i].Available-missing)); err != nil {
+		if err := layout.MakeUnits(tx, l.SKU, orderNo, missing, min(unitBatch, rows[i].Available-missing)); err != nil {
 			return err
 		}
 	}
@@ -165,7 +166,7 @@ func (s *SkipLocked) Release(ctx context.Context, orderNo string) error {
 			return err
 		}
 		for _, l := range lines {
-			if err := store.ReturnUnits(tx, l, orderNo); err != nil {
+			if err := layout.ReturnUnits(tx, l, orderNo); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/inventory-srv/internal/groupcommit"
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -60,6 +61,16 @@ func List() []Strategy {
 		{Name: groupcommit.Name, Layout: stock.LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
 		{Name: "buckets", Layout: stock.LayoutBuckets, Idea: "a hot SKU's counter is split over K rows; an order takes whole from one", Safe: true, New: newBuckets},
 		{Name: "skip-locked", Layout: stock.LayoutUnits, Idea: "a row for each unit; an order skips those that others have locked", Safe: true, New: newSkipLocked},
+	}
+}
+
+// Layouts returns the ways of storing stock.
+func Layouts() []layout.Layout {
+	return []layout.Layout{
+		layout.Row{},
+		layout.Buckets{},
+		layout.Units{},
+		redisstock.Layout{},
 	}
 }
 

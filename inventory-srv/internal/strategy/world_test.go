@@ -21,6 +21,7 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/internal/app"
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
@@ -252,12 +253,12 @@ func (i instance) set(t *testing.T) *strategy.Set {
 	return i.build(t, app.Config{Strategy: strategy.Default, Lab: true}).Stock
 }
 
-func (i instance) setLayout(ctx context.Context, sku, layout string) (err error) {
+func (i instance) setLayout(ctx context.Context, sku, to string) (err error) {
 	if i.inRedis {
-		_, err = i.redis.SetLayout(ctx, sku, store.Shape{Layout: layout})
+		_, err = i.redis.SetLayout(ctx, sku, layout.Shape{Layout: to})
 		return err
 	}
-	_, err = i.store.SetLayout(ctx, sku, store.Shape{Layout: layout})
+	_, err = i.store.SetLayout(ctx, sku, layout.Shape{Layout: to})
 	return err
 }
 

@@ -1,4 +1,4 @@
-package store
+package layout
 
 import (
 	"fmt"
@@ -8,6 +8,40 @@ import (
 	"holdfast/inventory-srv/internal/statement"
 	"holdfast/inventory-srv/internal/stock"
 )
+
+// Units keeps one row for each unit. A unit that names an order stays there: it is sold, or sold or released by its order.
+type Units struct{ NoBuckets }
+
+var _ Layout = Units{}
+
+// Name implements Layout.
+func (Units) Name() string { return stock.LayoutUnits }
+
+// Collect implements Layout. It removes the free units and waits for the orders that are taking some of them.
+func (Units) Collect(tx *gorm.DB, sku string) (Counts, error) {
+	res := tx.Exec("DELETE u FROM stock_units AS u FORCE INDEX (stock_units_order) WHERE u.sku = ? AND u.order_no IS NULL", sku)
+	if res.Error != nil {
+		return Counts{}, fmt.Errorf("remove the free units: %w", res.Error)
+	}
+	return Counts{Available: res.RowsAffected}, nil
+}
+
+// Distribute implements Layout. Rows are made when orders need them, see MakeUnits.
+func (Units) Distribute(_ *gorm.DB, _ string, free Unallocated, _ Shape) (Unallocated, error) {
+	return free, nil
+}
+
+// Totals implements Layout.
+func (Units) Totals() string {
+	return `SELECT sku, CAST(SUM(order_no IS NULL) AS SIGNED) AS available, CAST(SUM(order_no IS NOT NULL AND sold = 0) AS SIGNED) AS reserved,
+		CAST(SUM(sold) AS SIGNED) AS sold
+		FROM stock_units GROUP BY sku`
+}
+
+// Free implements Layout.
+func (Units) Free() string {
+	return "(SELECT COUNT(*) FROM stock_units u WHERE u.sku = s.sku AND u.order_no IS NULL)"
+}
 
 // unitChunk is how many unit rows one INSERT makes.
 const unitChunk = 1000
