@@ -6,7 +6,6 @@ package inventorylab
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -30,7 +29,7 @@ type Config struct {
 	LockTTL    time.Duration // default that of pkg/lock
 	LockPrefix string        // keeps the locks of several labs on one Redis apart; default that of pkg/lock
 	Log        *slog.Logger  // default slog.Default
-	Idle       bool          // with redis-lua: this lab does not have MySQL follow Redis, another one may
+	Idle       bool          // a strategy whose answers MySQL follows leaves that to another lab
 }
 
 // Lab is one instance of one strategy: a connection pool and a locker of its own. Two labs on the same servers are what
@@ -40,7 +39,7 @@ type Lab struct {
 	name     string
 	layout   string
 	reserver stock.Reserver
-	stop     func() error
+	stop     func()
 }
 
 // Open connects. It returns an error when the strategy is not known or the database cannot be reached; Redis is not
@@ -48,8 +47,9 @@ type Lab struct {
 func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	parts := app.Config{
 		Log: cfg.Log, DSN: cfg.DSN, MaxOpen: cfg.MaxOpen, LockPoolSize: strategy.DefaultLockPool, RedisAddrs: cfg.RedisAddrs, RedlockAddrs: cfg.RedlockAddrs,
-		LockOptions: cfg.lockOptions(), Strategy: cmp.Or(cfg.Strategy, strategy.Default), Only: true, Idle: cfg.Idle,
+		LockOptions: cfg.lockOptions(), Strategy: cmp.Or(cfg.Strategy, strategy.Default), Only: true,
 	}
+	parts.Redis.Idle = cfg.Idle
 	if cfg.LockPrefix != "" {
 		parts.Redis.Prefix = "{" + cfg.LockPrefix + "stock}:"
 	}
@@ -63,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 			lab.layout = s.Layout
 		}
 	}
-	lab.stop = opened.RunInBackground(context.WithoutCancel(ctx))
+	lab.stop = opened.Stock.RunInBackground(context.WithoutCancel(ctx))
 	return lab, nil
 }
 
@@ -81,10 +81,7 @@ func (c Config) lockOptions() []lock.Option {
 // Lost returns what Redis had answered and lost before MySQL heard of it, as far as labs have found out: operations, and the units
 // that they had taken, less those given back.
 func (l *Lab) Lost(ctx context.Context) (operations, units int64, err error) {
-	if l.app.Redis == nil {
-		return 0, 0, nil
-	}
-	losses, err := l.app.Redis.Losses(ctx)
+	losses, err := l.app.Stock.Losses(ctx)
 	for _, loss := range losses {
 		operations += loss.Operations
 		units += loss.Units
@@ -94,14 +91,19 @@ func (l *Lab) Lost(ctx context.Context) (operations, units int64, err error) {
 
 // Forget removes what the lab has in Redis, for labs whose database is thrown away.
 func (l *Lab) Forget(ctx context.Context) error {
-	if l.app.Redis == nil {
-		return nil
+	if d, ok := l.reserver.(interface {
+		Drop(ctx context.Context) error
+	}); ok {
+		return d.Drop(ctx)
 	}
-	return l.app.Redis.Drop(ctx)
+	return nil
 }
 
 // Close gives the connections back.
-func (l *Lab) Close() error { return errors.Join(l.stop(), l.app.Close()) }
+func (l *Lab) Close() error {
+	l.stop()
+	return l.app.Close()
+}
 
 // Strategies lists what Config.Strategy may be, in reading order.
 func Strategies() []inventoryapi.Strategy {
@@ -145,28 +147,17 @@ func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference stri
 	if _, err := l.app.Store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
 		return err
 	}
-	if err := l.setLayout(ctx, sku); err != nil {
+	if _, err := l.app.Stock.SetLayout(ctx, sku, layout.Shape{Layout: l.layout}); err != nil {
 		return err
 	}
 	_, err := l.app.Store.Receive(ctx, store.Inbound{SKU: sku, Quantity: units, Reference: reference, Reason: "lab", Actor: "lab"})
 	return err
 }
 
-func (l *Lab) setLayout(ctx context.Context, sku string) (err error) {
-	if l.app.Redis != nil {
-		_, err = l.app.Redis.SetLayout(ctx, sku, layout.Shape{Layout: l.layout})
-		return err
-	}
-	_, err = l.app.Store.SetLayout(ctx, sku, layout.Shape{Layout: l.layout})
-	return err
-}
-
-// Ledger exports counters and sums of one consistent snapshot, for the checker; with redis-lua after MySQL has followed.
+// Ledger exports counters and sums of one consistent snapshot, for the checker, after MySQL has followed all answers.
 func (l *Lab) Ledger(ctx context.Context) (inventoryapi.Ledger, error) {
-	if l.app.Redis != nil {
-		if err := l.app.Redis.Settled(ctx); err != nil {
-			return inventoryapi.Ledger{}, err
-		}
+	if err := l.app.Stock.Settled(ctx); err != nil {
+		return inventoryapi.Ledger{}, err
 	}
 	found, err := l.app.Store.Audit(ctx)
 	if err != nil {

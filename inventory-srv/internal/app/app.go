@@ -50,14 +50,12 @@ type Config struct {
 	Strategy string // of orders that name none; "" makes no strategy
 	Lab      bool   // an order may name its own strategy
 	Only     bool   // makes no strategy but Strategy
-	Idle     bool   // the strategy redis-lua does not take part in the election of the writer
 }
 
 // App is one replica.
 type App struct {
 	Store  *store.Store
-	Stock  *strategy.Set        // nil without Config.Strategy
-	Redis  *redisstock.Counters // nil when the strategies have no stock in Redis
+	Stock  *strategy.Set // nil without Config.Strategy
 	Locker strategy.Locker
 	Nodes  *strategy.Nodes
 
@@ -184,10 +182,12 @@ const (
 
 // openStock makes the strategies.
 func (a *App) openStock(ctx context.Context) (err error) {
-	a.openCounters()
 	deps := strategy.Deps{
-		Ledger: a.Store.Ledger(), Locker: a.Locker, Redlock: a.Nodes.Acquirer(), LockPool: a.LockPool, Redis: a.Redis,
+		DB: a.db, Store: a.Store, Ledger: a.Store.Ledger(), Locker: a.Locker, Redlock: a.Nodes, LockPool: a.LockPool, Redis: a.cfg.Redis,
 		Log: a.cfg.Log, Registry: a.registerer(),
+	}
+	if deps.Redis.Client == nil && a.cfg.RedisAddrs != nil {
+		deps.Redis.Client = a.openRedis()
 	}
 	if a.cfg.FlushPool {
 		flushes, err := a.openPool(ctx, database.Options{MaxOpen: flushConnections, LockWait: flushLockWait})
@@ -201,28 +201,4 @@ func (a *App) openStock(ctx context.Context) (err error) {
 	}
 	a.onClose(a.Stock.Close)
 	return nil
-}
-
-func (a *App) openCounters() {
-	cfg := a.cfg.Redis
-	if cfg.Client == nil && a.cfg.RedisAddrs == nil || a.cfg.Only && a.cfg.Strategy != redisstock.Strategy {
-		return
-	}
-	if cfg.Client == nil {
-		cfg.Client = a.openRedis()
-	}
-	cfg.DB, cfg.Store, cfg.Locker, cfg.Log, cfg.Registry = a.db, a.Store, a.Locker, a.cfg.Log, a.registerer()
-	a.Redis = redisstock.New(cfg)
-	a.onClose(a.Redis.Close)
-}
-
-// RunInBackground starts the background work of the strategies and returns a function that stops it.
-func (a *App) RunInBackground(ctx context.Context) (stop func() error) {
-	switch {
-	case a.Redis == nil:
-		return func() error { return nil }
-	case a.cfg.Idle:
-		return a.Redis.WatchInBackground(ctx)
-	}
-	return a.Redis.RunInBackground(ctx)
 }

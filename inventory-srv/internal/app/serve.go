@@ -10,7 +10,6 @@ import (
 
 	"holdfast/inventory-srv/internal/events"
 	"holdfast/inventory-srv/internal/httpapi"
-	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/database"
@@ -37,14 +36,21 @@ type ServeConfig struct {
 // Serve consumes messages and serves HTTP until ctx ends. The App has a Config.Registry.
 func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	redis.SetLogger(telemetry.RedisLogger(a.cfg.Log))
-	stopWork := a.RunInBackground(ctx)
-	defer func() { err = errors.Join(err, stopWork()) }()
+	defer a.Stock.RunInBackground(ctx)()
 	bus, err := a.openBus(cfg.Broker)
 	if err != nil {
 		return err
 	}
 	stopBus := bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()
+	checks := []server.Check{
+		{Name: "mysql", Probe: database.Probe(a.db)},
+		{Name: "redis", Probe: func(ctx context.Context) error { return a.lockClient.Ping(ctx).Err() }},
+	}
+	for name, s := range a.Stock.Probers() {
+		checks = append(checks, server.Check{Name: name, Probe: s.Probe, Optional: name != a.cfg.Strategy})
+	}
+	checks = append(checks, server.Check{Name: "broker", Probe: bus.Probe})
 	limits := admit.NewMetrics(a.cfg.Registry)
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: cfg.Addr, OpsAddr: cfg.OpsAddr, Registry: a.cfg.Registry, Log: a.cfg.Log,
@@ -55,19 +61,13 @@ func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Engine:    web.EngineConfig{Log: a.cfg.Log, Registry: a.cfg.Registry, Timeout: cfg.RequestTimeout, Credentials: cfg.Credentials},
 		}),
-		Checks: []server.Check{
-			{Name: "mysql", Probe: database.Probe(a.db)},
-			{Name: "redis", Probe: func(ctx context.Context) error { return a.lockClient.Ping(ctx).Err() }},
-			{Name: "redlock", Probe: a.Nodes.Probe, Optional: a.cfg.Strategy != "redlock"},
-			{Name: "redis-lua", Probe: a.Redis.Probe, Optional: a.cfg.Strategy != redisstock.Strategy},
-			{Name: "broker", Probe: bus.Probe},
-		},
+		Checks: checks,
 	})
 }
 
 // Handler returns the service's HTTP API with the settings of cfg.
 func (a *App) Handler(cfg httpapi.Config) http.Handler {
-	cfg.Stock, cfg.Store, cfg.Redis = a.Stock, a.Store, a.Redis
+	cfg.Stock, cfg.Store = a.Stock, a.Store
 	return httpapi.New(cfg)
 }
 

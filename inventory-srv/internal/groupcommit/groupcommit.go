@@ -122,6 +122,12 @@ func (s *Reserver) end(ctx context.Context, o *operation[string, struct{}], orde
 	return s.explain(ctx, orderNo, err)
 }
 
+// Batches implements strategy.Batcher.
+func (s *Reserver) Batches() {}
+
+// ReadsHeaders implements strategy.HeaderReader. A flush reads the headers of all its orders.
+func (s *Reserver) ReadsHeaders() {}
+
 // Close waits for the flushes that are running.
 func (s *Reserver) Close() error {
 	return errors.Join(s.reserves.close(), s.confirms.close(), s.releases.close())

@@ -69,7 +69,7 @@ func (a *api) setLayout(c *gin.Context) (int, any, error) {
 	if err := web.Decode(c, &in); err != nil {
 		return 0, nil, err
 	}
-	p, err := a.redis.SetLayout(c.Request.Context(), c.Param("sku"), layout.Shape(in))
+	p, err := a.stock.SetLayout(c.Request.Context(), c.Param("sku"), layout.Shape(in))
 	return http.StatusOK, inventoryapi.Product(p), err
 }
 
@@ -78,7 +78,7 @@ func (a *api) audit(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	losses, err := a.redis.Losses(c.Request.Context())
+	losses, err := a.stock.Losses(c.Request.Context())
 	if err != nil {
 		return 0, nil, err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/admit"
@@ -20,7 +19,6 @@ import (
 type Config struct {
 	Stock   *strategy.Set
 	Store   *store.Store
-	Redis   *redisstock.Counters // for changes of layout
 	Engine  web.EngineConfig
 	Workers int // orders of one call that are reserved at the same time; default 32
 
@@ -42,7 +40,6 @@ var (
 type api struct {
 	stock   *strategy.Set
 	store   *store.Store
-	redis   *redisstock.Counters
 	log     *slog.Logger
 	workers int
 }
@@ -55,7 +52,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Engine.MaxBody == 0 {
 		cfg.Engine.MaxBody = maxBody
 	}
-	a := &api{stock: cfg.Stock, store: cfg.Store, redis: cfg.Redis, log: cfg.Engine.Log, workers: cfg.Workers}
+	a := &api{stock: cfg.Stock, store: cfg.Store, log: cfg.Engine.Log, workers: cfg.Workers}
 	e := web.NewEngine(cfg.Engine)
 	a.routes(e.Group("/v1"), web.Admit(cfg.Reserving), web.Admit(cfg.Reading))
 	return e

@@ -54,8 +54,9 @@ func newServiceOf(t *testing.T, def string, lab bool, registry *prometheus.Regis
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := inventory.RunInBackground(context.Background())
-	t.Cleanup(func() { _, _ = stop(), inventory.Close() })
+	stop := inventory.Stock.RunInBackground(context.Background())
+	t.Cleanup(func() { _ = inventory.Close() })
+	t.Cleanup(stop)
 	server := httptest.NewServer(inventory.Handler(httpapi.Config{Engine: web.EngineConfig{Log: log, Timeout: 30 * time.Second}}))
 	t.Cleanup(server.Close)
 	client, err := rest.New(rest.Config{URLs: []string{server.URL}, Timeout: 30 * time.Second, Name: "inventory-srv", Log: log})

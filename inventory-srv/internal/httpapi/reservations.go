@@ -33,7 +33,7 @@ func (a *api) reserve(c *gin.Context) (int, any, error) {
 	workers.SetLimit(a.workers)
 	for i, order := range in.Orders {
 		group := &workers
-		if a.stock.Gathers(order.Strategy) {
+		if a.stock.Batches(order.Strategy) {
 			group = &crowd
 		}
 		group.Go(func() error {
@@ -144,7 +144,7 @@ func (a *api) reservations(c *gin.Context) (int, any, error) {
 	}
 	// Whoever has read orders before reads all their reservations here: what Redis has answered so far comes first.
 	if after := c.Query("after"); after == "" {
-		if err := a.redis.Settled(c.Request.Context()); err != nil {
+		if err := a.stock.Settled(c.Request.Context()); err != nil {
 			return 0, nil, err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 func TestCounters_Settle(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t, sql.Inventory())
-	c := redisstock.New(redisstock.Config{DB: db, Store: store.New(db, strategy.Layouts()), Log: slog.New(slog.DiscardHandler)})
+	c := redisstock.NewCounters(redisstock.Config{DB: db, Store: store.New(db, strategy.Layouts()), Log: slog.New(slog.DiscardHandler)})
 	ctx := t.Context()
 	if _, err := c.ClaimWriting(ctx, 1); err != nil {
 		t.Fatal(err)

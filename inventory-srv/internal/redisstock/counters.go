@@ -22,8 +22,8 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// Strategy is the name by which reservations that were made here are known in MySQL.
-const Strategy = "redis-lua"
+// Name is the strategy's.
+const Name = "redis-lua"
 
 // Config says where the counters are. The zero value of what is not required means the default.
 type Config struct {
@@ -36,6 +36,7 @@ type Config struct {
 
 	Prefix     string        // of all keys; it has a hash tag, so that they are in one slot of a Cluster. Default "{holdfast-stock}:"
 	MaxWaiting int           // entries that MySQL has not followed yet, beyond which nothing is reserved. Default 10,000. See maxAnswered
+	Idle       bool          // this replica does not stand for election
 	OrderLife  time.Duration // how long an order stays in Redis after MySQL has followed it: longer than a reserve may be repeated. Default 15 min
 }
 
@@ -99,8 +100,8 @@ type reply struct {
 	resent bool  // the call was sent before and got no answer: it may have been executed then, in an earlier epoch
 }
 
-// New makes the counters and asks nothing yet.
-func New(cfg Config) *Counters {
+// NewCounters makes the counters and asks nothing yet.
+func NewCounters(cfg Config) *Counters {
 	if cfg.Prefix == "" {
 		cfg.Prefix = DefaultPrefix
 	}

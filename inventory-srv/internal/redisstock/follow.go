@@ -16,7 +16,7 @@ func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
 	if err != nil || len(entries) == 0 {
 		return 0, err
 	}
-	err = w.Follow(ctx, w.token, w.position.Epoch, w.position.AppliedID, Strategy, entries)
+	err = w.Follow(ctx, w.token, w.position.Epoch, w.position.AppliedID, Name, entries)
 	if errors.Is(err, ErrDrift) {
 		w.cfg.Log.ErrorContext(ctx, "the stream took more than there was, the ledger is right", "err", err)
 		return 0, &errNotOpen{loss: &Loss{Reason: "the stream took more than there was"}}

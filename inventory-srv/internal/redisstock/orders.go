@@ -59,8 +59,8 @@ func flag(on bool) string {
 	return "0"
 }
 
-// Reserve takes all lines or none.
-func (c *Counters) Reserve(ctx context.Context, r Reservation) (Answer, error) {
+// tryReserve takes all lines or none.
+func (c *Counters) tryReserve(ctx context.Context, r Reservation) (Answer, error) {
 	answer, err := c.do(ctx, c.reserveCall(r))
 	if err != nil {
 		return Answer{}, err
@@ -107,14 +107,14 @@ func (r Reservation) requested(sku string) int64 {
 	return 0
 }
 
-// Confirm makes a reservation a sale, Release gives it back. checked says that MySQL was asked and does not know the order: a
+// tryConfirm makes a reservation a sale, tryRelease gives it back. checked says that MySQL was asked and does not know the order: a
 // release writes a tombstone then.
-func (c *Counters) Confirm(ctx context.Context, orderNo string) (Answer, error) {
+func (c *Counters) tryConfirm(ctx context.Context, orderNo string) (Answer, error) {
 	return c.end(ctx, EntryConfirm, orderNo, false)
 }
 
-// Release is described at Confirm.
-func (c *Counters) Release(ctx context.Context, orderNo string, checked bool) (Answer, error) {
+// tryRelease is described at tryConfirm.
+func (c *Counters) tryRelease(ctx context.Context, orderNo string, checked bool) (Answer, error) {
 	return c.end(ctx, EntryRelease, orderNo, checked)
 }
 
@@ -149,8 +149,8 @@ func (c *Counters) end(ctx context.Context, operation Operation, orderNo string,
 
 func (c *Counters) life() int64 { return int64(c.cfg.OrderLife.Seconds()) }
 
-// Remember brings an order to Redis that only MySQL knows, in the epoch in which MySQL was asked: what it said may be old in another.
-func (c *Counters) Remember(ctx context.Context, epoch int64, orderNo string, k store.Known) error {
+// load brings an order to Redis that only MySQL knows, in the epoch in which MySQL was asked: what it said may be old in another.
+func (c *Counters) load(ctx context.Context, epoch int64, orderNo string, k store.Known) error {
 	_, err := c.do(ctx, call{
 		script: c.scripts.remember, epoch: epoch,
 		args: []any{orderNo, string(k.Status), k.Hash, FormatLines(k.Lines), c.life()},
@@ -158,15 +158,15 @@ func (c *Counters) Remember(ctx context.Context, epoch int64, orderNo string, k 
 	return err
 }
 
-// Epoch returns the current one, for Remember.
-func (c *Counters) Epoch() int64 {
+// currentEpoch returns the epoch to work in, for load.
+func (c *Counters) currentEpoch() int64 {
 	epoch, _ := c.state()
 	return epoch
 }
 
-// AtGate lays out what MySQL says was laid out and then reserves, while the caller holds the gates of all SKUs: what is short then
+// reserveLocked lays out what MySQL says was laid out and then reserves, while the caller holds the gates of all SKUs: what is short then
 // is short. The answers come in the order of the reservations; none of them is Short because Redis was not told of units.
-func (c *Counters) AtGate(ctx context.Context, rows map[string]RedisRow, reservations []Reservation) ([]Answer, []error) {
+func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, reservations []Reservation) ([]Answer, []error) {
 	var lays, calls []call
 	for _, row := range rows {
 		lays = append(lays, c.layCall(row, true))

@@ -41,7 +41,7 @@ func (c *Counters) pipeline(ctx context.Context, calls []call) []result {
 		if ctx.Err() != nil {
 			break
 		}
-		if err := c.load(ctx, calls, left); err != nil {
+		if err := c.loadScripts(ctx, calls, left); err != nil {
 			break // the results say what is wrong
 		}
 	}
@@ -125,8 +125,8 @@ func (p *packet) answer(n int) ([]string, error) {
 	return answer, nil
 }
 
-// load brings scripts to a server that does not know them.
-func (c *Counters) load(ctx context.Context, calls []call, left []int) error {
+// loadScripts brings scripts to a server that does not know them.
+func (c *Counters) loadScripts(ctx context.Context, calls []call, left []int) error {
 	loaded := map[string]bool{}
 	for _, i := range left {
 		s := calls[i].script

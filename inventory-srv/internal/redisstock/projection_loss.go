@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"gorm.io/gorm"
 
@@ -15,16 +14,6 @@ import (
 
 // Loss is Redis having lost what it had answered.
 type Loss struct{ Reason string }
-
-// LossRecord is what is known of one loss. An operation that no replica has reported is in none of the figures.
-type LossRecord struct {
-	Epoch      int64 // that ended with it
-	Reason     string
-	Operations int64 // that Redis had answered and MySQL will never have
-	Units      int64 // that those operations had taken, less what they had given back
-	NoticedAt  time.Time
-	Orders     []string `gorm:"-"` // whose reserve is among the operations, in order-number order
-}
 
 // Answered is an operation that Redis has answered with ok. MySQL may not have it yet.
 type Answered struct {
@@ -97,8 +86,8 @@ const lateReason = "operations that were answered are missing after the end of t
 
 // RecordLoss names operations of an ended epoch that MySQL does not have, see Missing, and returns what the record of that loss says
 // then. Operations that were named before, by whichever replica, count once.
-func (p *Projection) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (LossRecord, error) {
-	var record LossRecord
+func (p *Projection) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (stock.Loss, error) {
+	var record stock.Loss
 	err := database.InTx(ctx, p.db, func(tx *gorm.DB) error {
 		err := tx.Exec("INSERT INTO redis_losses (epoch, reason) VALUES (?, ?) ON DUPLICATE KEY UPDATE epoch = epoch", epoch, lateReason).Error
 		if err != nil {
@@ -125,7 +114,7 @@ func (p *Projection) RecordLoss(ctx context.Context, epoch int64, lost []Answere
 		return tx.Raw("SELECT epoch, reason, operations, units, noticed_at FROM redis_losses WHERE epoch = ?", epoch).Scan(&record).Error
 	})
 	if err != nil {
-		return LossRecord{}, fmt.Errorf("record the loss of epoch %d: %w", epoch, err)
+		return stock.Loss{}, fmt.Errorf("record the loss of epoch %d: %w", epoch, err)
 	}
 	return record, nil
 }
@@ -143,9 +132,9 @@ func nameLost(tx *gorm.DB, epoch int64, lost []Answered) error {
 }
 
 // Losses returns all of them, the newest last.
-func (p *Projection) Losses(ctx context.Context) ([]LossRecord, error) {
+func (p *Projection) Losses(ctx context.Context) ([]stock.Loss, error) {
 	db := p.db.WithContext(ctx)
-	var all []LossRecord
+	var all []stock.Loss
 	err := db.Raw("SELECT epoch, reason, operations, units, noticed_at FROM redis_losses ORDER BY epoch").Scan(&all).Error
 	if err != nil {
 		return nil, database.Fault(fmt.Errorf("read the losses: %w", err))

@@ -270,11 +270,11 @@ func TestRecordLoss(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatalf("losses %+v, error %v", got, err)
 	}
-	for i, want := range []redisstock.LossRecord{
+	for i, want := range []stock.Loss{
 		{Epoch: 1, Reason: "test", Operations: 4, Units: 3, Orders: []string{"A", "B"}},
 		{Epoch: 7, Reason: last.Reason, Operations: 1, Units: 2, Orders: []string{"D"}},
 	} {
-		if diff := cmp.Diff(want, got[i], cmpopts.IgnoreFields(redisstock.LossRecord{}, "NoticedAt")); diff != "" {
+		if diff := cmp.Diff(want, got[i], cmpopts.IgnoreFields(stock.Loss{}, "NoticedAt")); diff != "" {
 			t.Errorf("loss %d (-want +got):\n%s", i, diff)
 		}
 	}

@@ -7,9 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
-	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/fault"
 )
 
@@ -19,26 +17,12 @@ const poll = 2 * time.Millisecond
 // openTime is how long a change to the layout redis waits for Redis to be open.
 const openTime = 5 * time.Second
 
-// SetLayout is [store.Store.SetLayout] for all layouts. A SKU goes to Redis only when that is open. One that leaves it is closed, its
-// free units go through the stream to the store room, and when MySQL has followed they are stored as asked; open orders stay where
-// they are. If that does not come to its end here, the writer ends it.
-func (c *Counters) SetLayout(ctx context.Context, sku string, to layout.Shape) (store.Product, error) {
-	if to.Layout == stock.LayoutRedis {
-		if err := c.checkServer(ctx); err != nil {
-			return store.Product{}, err
-		}
-		if err := c.awaitOpen(ctx); err != nil {
-			return store.Product{}, err
-		}
+// Open returns when SKUs may enter the layout redis: Redis is open then.
+func (c *Counters) Open(ctx context.Context) error {
+	if err := c.checkServer(ctx); err != nil {
+		return err
 	}
-	p, err := c.cfg.Store.SetLayout(ctx, sku, to)
-	if !errors.Is(err, store.ErrMoving) {
-		return p, err
-	}
-	if err := c.bringBack(ctx, sku); err != nil {
-		return store.Product{}, err
-	}
-	return c.cfg.Store.Product(ctx, sku)
+	return c.awaitOpen(ctx)
 }
 
 // awaitOpen wakes the writer, who waits for the first SKU, and gives it a moment to open Redis.
@@ -60,9 +44,10 @@ func (c *Counters) awaitOpen(ctx context.Context) error {
 	}
 }
 
-// bringBack closes the SKU before each look at whether all is back: a SKU that has nothing left needs it too, or what its orders give
+// Drain returns when the free units of a SKU that leaves Redis are unallocated stock and the SKU has its new layout. If ctx ends first,
+// the writer does the rest. It closes the SKU before each look at whether all is back: a SKU that has nothing left needs it too, or what its orders give
 // back would stay in Redis.
-func (c *Counters) bringBack(ctx context.Context, sku string) error {
+func (c *Counters) Drain(ctx context.Context, sku string) error {
 	for {
 		if err := c.closeSKU(ctx, sku); err != nil {
 			return err
@@ -163,8 +148,8 @@ func (c *Counters) Probe(ctx context.Context) error {
 	return c.checkServer(ctx)
 }
 
-// InUse reports whether any SKU was ever stored in Redis. Once true it stays so.
-func (c *Counters) InUse(ctx context.Context) (bool, error) {
+// EndsUnknown reports whether any SKU was ever stored in Redis. Once true it stays so.
+func (c *Counters) EndsUnknown(ctx context.Context) (bool, error) {
 	if c.inUse.Load() {
 		return true, nil
 	}

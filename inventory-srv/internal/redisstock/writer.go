@@ -50,6 +50,10 @@ func (e *errNotOpen) Error() string {
 // follows the stream, undoes what MySQL refuses, ends moves that were begun, and rebuilds what Redis has lost. It does nothing
 // before the first SKU is stored in Redis.
 func (c *Counters) Run(ctx context.Context) {
+	if c.cfg.Idle {
+		c.Watch(ctx)
+		return
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { c.Watch(ctx) })
@@ -58,27 +62,6 @@ func (c *Counters) Run(ctx context.Context) {
 			c.cfg.Log.WarnContext(ctx, "the writer of the Redis stream starts again", "err", err)
 			pause(ctx, again)
 		}
-	}
-}
-
-// RunInBackground starts Run and returns the function that ends it and waits for its end.
-func (c *Counters) RunInBackground(ctx context.Context) (stop func() error) {
-	return inBackground(ctx, c.Run)
-}
-
-// WatchInBackground is RunInBackground for Watch.
-func (c *Counters) WatchInBackground(ctx context.Context) (stop func() error) {
-	return inBackground(ctx, c.Watch)
-}
-
-func inBackground(ctx context.Context, run func(context.Context)) (stop func() error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { run(ctx) })
-	return func() error {
-		cancel()
-		running.Wait()
-		return nil
 	}
 }
 

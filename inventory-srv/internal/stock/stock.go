@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Limits of an order. They are checked at the gateway and again here.
@@ -169,4 +170,15 @@ type Reserver interface {
 	// Release gives reserved units back; of an unknown order it writes the tombstone, so that a reserve that is still on
 	// its way is refused. ErrConfirmed when the order was confirmed.
 	Release(ctx context.Context, orderNo string) error
+}
+
+// Loss is what a strategy had answered and the ledger will never have. An operation that no replica has reported is in none
+// of the figures.
+type Loss struct {
+	Epoch      int64 // that ended with it
+	Reason     string
+	Operations int64
+	Units      int64 // that the operations had taken, less what they had given back
+	NoticedAt  time.Time
+	Orders     []string `gorm:"-"` // whose reserve is among the operations, in order-number order
 }

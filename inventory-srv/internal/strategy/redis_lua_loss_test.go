@@ -49,8 +49,7 @@ func TestRedisLua_CountGoesBack(t *testing.T) {
 			}
 		},
 		"it is idle": func(_ context.Context, t *testing.T, w *world, _ stock.Reserver) {
-			stop := w.two.redis.WatchInBackground(context.Background())
-			t.Cleanup(func() { _ = stop() })
+			inBackground(t, w.two.redis.Watch)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,8 +102,7 @@ func TestRedisLua_Remembers(t *testing.T) {
 	if err := set.Confirm(hurry, "ORDER-0"); !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
 		t.Errorf("confirm beyond the bound: got %v, want contended", err)
 	}
-	stop := w.two.redis.WatchInBackground(context.Background())
-	defer stop() //nolint:errcheck // it is nil
+	inBackground(t, w.two.redis.Watch)
 	if _, err := buy(ctx, set, order("MORE", redisLua, line("A", 1))); err != nil {
 		t.Errorf("reserve when MySQL has what was answered: %v", err)
 	}

@@ -51,7 +51,8 @@ import (
 //	Redis:   PUBLISH {lock:}freed {lock:}key:stock:MUG
 type Redlock struct {
 	rowStock // Confirm and Release, common to the row layout
-	nodes    Acquirer
+	servers  *Nodes
+	nodes    Acquirer // nil without servers
 	leased   leased
 }
 
@@ -67,12 +68,15 @@ var errNoNodes = fault.New(fault.Unavailable, "redlock_unavailable", "this servi
 
 func newRedlock(d Deps) stock.Reserver {
 	return &Redlock{
-		rowStock: rowStock{d.Ledger}, nodes: d.Redlock,
+		rowStock: rowStock{d.Ledger}, servers: d.Redlock, nodes: d.Redlock.Acquirer(),
 		leased: leased{log: d.Log, lost: promauto.With(d.Registry).NewCounter(prometheus.CounterOpts{
 			Name: "stock_redlock_lost_total", Help: "Reserves that were cut because their lease on the Redlock nodes was lost or too old.",
 		})},
 	}
 }
+
+// Probe implements Prober.
+func (s *Redlock) Probe(ctx context.Context) error { return s.servers.Probe(ctx) }
 
 // Reserve implements stock.Reserver. A holder whose lease ended is asked to queue again until ctx ends.
 func (s *Redlock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {

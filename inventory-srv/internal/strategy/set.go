@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
+	"sync"
 
-	"holdfast/inventory-srv/internal/groupcommit"
-	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 )
@@ -15,11 +17,18 @@ import (
 // Set is all strategies behind one stock.Reserver: an order is reserved by the strategy it names or by the default one,
 // and confirmed and released by the one that reserved it, whatever the configuration has become since.
 type Set struct {
+	store    *store.Store
 	ledger   *store.Ledger
-	redis    *redisstock.Counters
+	made     []made // in the order of List
 	reserver map[string]stock.Reserver
 	def      string
 	lab      bool
+}
+
+// made is a strategy with its Reserver.
+type made struct {
+	Strategy
+	reserver stock.Reserver
 }
 
 var _ stock.Reserver = (*Set)(nil)
@@ -27,14 +36,16 @@ var _ stock.Reserver = (*Set)(nil)
 // NewSet makes every strategy of List, or def only. An order may name another than def only if lab is true.
 // stock.ErrUnknownStrategy when there is no def.
 func NewSet(def string, lab, only bool, d Deps) (*Set, error) {
-	s := &Set{ledger: d.Ledger, redis: d.Redis, reserver: map[string]stock.Reserver{}, def: def, lab: lab}
+	if !slices.Contains(Names(), def) {
+		return nil, stock.ErrUnknownStrategy.With("allowed", Names())
+	}
+	s := &Set{store: d.Store, ledger: d.Store.Ledger(), reserver: map[string]stock.Reserver{}, def: def, lab: lab}
 	for _, one := range List() {
 		if one.Name == def || !only {
-			s.reserver[one.Name] = one.New(d)
+			m := made{one, one.New(d)}
+			s.made = append(s.made, m)
+			s.reserver[one.Name] = m.reserver
 		}
-	}
-	if s.reserver[def] == nil {
-		return nil, stock.ErrUnknownStrategy.With("allowed", Names())
 	}
 	return s, nil
 }
@@ -90,62 +101,133 @@ func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, c
 	return op(chosen, ctx, orderNo)
 }
 
-// first returns whom to ask first. GroupCommit as the default strategy is asked without a query for each order before it: it reads
-// the headers of a whole flush anyway. Not so where an order that it does not find may be of Redis.
+// first returns the strategy to ask first: a HeaderReader that is the default is asked without a query before it, unless an
+// order that it does not find may be another strategy's.
 func (s *Set) first(ctx context.Context, orderNo string) (stock.Reserver, error) {
-	if def := s.reserver[s.def]; gathers(def) {
-		if nobodys, err := s.nobodys(ctx); err != nil || nobodys == def {
-			return nobodys, err
+	def := s.reserver[s.def]
+	if _, ok := def.(HeaderReader); ok {
+		if unknown, err := s.unknownOrderReserver(ctx); err != nil || unknown == def {
+			return unknown, err
 		}
 	}
 	return s.of(ctx, orderNo)
 }
 
-// nobodys returns who ends an order that MySQL does not know: it hears of what Redis has reserved a moment later, so where orders may
-// be of Redis, they are asked for there.
-func (s *Set) nobodys(ctx context.Context) (stock.Reserver, error) {
-	if s.redis == nil || s.def != redisLua && !s.lab {
-		return s.reserver[s.def], nil
+// unknownOrderReserver returns the strategy that ends an order that the ledger does not have.
+func (s *Set) unknownOrderReserver(ctx context.Context) (stock.Reserver, error) {
+	for _, m := range s.made {
+		if settler, ok := m.reserver.(Settler); ok && (m.Name == s.def || s.lab) {
+			if ends, err := settler.EndsUnknown(ctx); err != nil || ends {
+				return m.reserver, err
+			}
+		}
 	}
-	if inUse, err := s.redis.InUse(ctx); err != nil || !inUse {
-		return s.reserver[s.def], err
-	}
-	return s.reserver[redisLua], nil
+	return s.reserver[s.def], nil
 }
 
-// Gathers reports whether the strategy of an order ("" is the default) makes one transaction of all orders that come at
-// the same time. Such orders need no database connection each, and it is best to bring many of them at once.
-func (s *Set) Gathers(strategy string) bool {
+// Batches reports whether the strategy of an order ("" is the default) is a Batcher.
+func (s *Set) Batches(strategy string) bool {
 	if strategy == "" {
 		strategy = s.def
 	}
-	return strategy == redisLua || gathers(s.reserver[strategy])
+	_, ok := s.reserver[strategy].(Batcher)
+	return ok
 }
 
-func gathers(r stock.Reserver) bool {
-	_, ok := r.(*groupcommit.Reserver)
-	return ok
+// RunInBackground starts the work of all Workers and returns a function that stops it.
+func (s *Set) RunInBackground(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, m := range s.made {
+		if worker, ok := m.reserver.(Worker); ok {
+			running.Go(func() { worker.Run(ctx) })
+		}
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// Probers returns the strategies with a readiness check, by their names.
+func (s *Set) Probers() iter.Seq2[string, Prober] {
+	return func(yield func(string, Prober) bool) {
+		for _, m := range s.made {
+			if p, ok := m.reserver.(Prober); ok && !yield(m.Name, p) {
+				return
+			}
+		}
+	}
+}
+
+// Settled returns when the ledger has all that Settlers had answered before the call.
+func (s *Set) Settled(ctx context.Context) error {
+	for _, m := range s.made {
+		if settler, ok := m.reserver.(Settler); ok {
+			if err := settler.Settled(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Losses returns what Settlers had answered and the ledger will never have.
+func (s *Set) Losses(ctx context.Context) (all []stock.Loss, err error) {
+	for _, m := range s.made {
+		if settler, ok := m.reserver.(Settler); ok {
+			losses, err := settler.Losses(ctx)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, losses...)
+		}
+	}
+	return all, nil
+}
+
+// SetLayout is [store.Store.SetLayout] for all layouts, also those that a SKU enters and leaves with a Mover's help.
+func (s *Set) SetLayout(ctx context.Context, sku string, to layout.Shape) (store.Product, error) {
+	for _, m := range s.made {
+		if mover, ok := m.reserver.(Mover); ok && m.Layout == to.Layout {
+			if err := mover.Open(ctx); err != nil {
+				return store.Product{}, err
+			}
+		}
+	}
+	p, err := s.store.SetLayout(ctx, sku, to)
+	if !errors.Is(err, store.ErrMoving) {
+		return p, err
+	}
+	for _, m := range s.made {
+		if mover, ok := m.reserver.(Mover); ok {
+			if err := mover.Drain(ctx, sku); err != nil {
+				return store.Product{}, err
+			}
+		}
+	}
+	return s.store.Product(ctx, sku)
 }
 
 // Close waits for what strategies still have in hand. Operations that come later fail.
 func (s *Set) Close() error {
 	var faults []error
-	for _, r := range s.reserver {
-		if c, ok := r.(io.Closer); ok {
+	for _, m := range s.made {
+		if c, ok := m.reserver.(io.Closer); ok {
 			faults = append(faults, c.Close())
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// of returns the strategy that reserved the order, or for an order that is not known, nobodys.
+// of returns the strategy that reserved the order, or unknownOrderReserver.
 func (s *Set) of(ctx context.Context, orderNo string) (stock.Reserver, error) {
 	name, err := s.ledger.StrategyOf(ctx, orderNo)
 	if err != nil {
 		return nil, err
 	}
 	if name == "" {
-		return s.nobodys(ctx)
+		return s.unknownOrderReserver(ctx)
 	}
 	chosen := s.reserver[name]
 	if chosen == nil {

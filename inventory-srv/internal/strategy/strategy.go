@@ -8,16 +8,19 @@ package strategy
 
 import (
 	"cmp"
+	"context"
 	"database/sql"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/groupcommit"
 	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
+	"holdfast/pkg/fault"
 )
 
 // Default is the strategy of a service that is not told another.
@@ -36,12 +39,14 @@ type Strategy struct {
 
 // Deps is what strategies are made of. A strategy takes what it needs and leaves the rest.
 type Deps struct {
-	Ledger   *store.Ledger
+	DB       *gorm.DB
+	Store    *store.Store
+	Ledger   *store.Ledger // of Store
 	Flushes  *store.Ledger // on the connections of group-commit's flushes; nil: Ledger
 	Locker   Locker
-	Redlock  Acquirer             // nil: redlock answers unavailable
-	LockPool *sql.DB              // the connections of mysql-lock's locks, see OpenLockPool
-	Redis    *redisstock.Counters // nil: redis-lua answers unavailable
+	Redlock  *Nodes
+	LockPool *sql.DB           // the connections of mysql-lock's locks, see OpenLockPool
+	Redis    redisstock.Config // with the Client of the stock in Redis; nil: redis-lua answers unavailable
 	Log      *slog.Logger
 	Registry prometheus.Registerer // nil: nothing is registered
 }
@@ -57,7 +62,7 @@ func List() []Strategy {
 		{Name: "redis-lock", Layout: stock.LayoutRow, Idea: "lock all SKUs in Redis, claim the fence, read, write, commit, only then unlock", Safe: true, New: newRedisLock},
 		{Name: "redlock", Layout: stock.LayoutRow, Idea: "the same lock on a majority of Redis nodes; the conditional UPDATE decides", Safe: true, New: newRedlock},
 		{Name: "mysql-lock", Layout: stock.LayoutRow, Idea: "GET_LOCK on a connection of its own; the conditional UPDATE decides", Safe: true, New: newMySQLLock},
-		{Name: redisLua, Layout: stock.LayoutRedis, Idea: "one Lua script decides in Redis and writes to a stream; MySQL follows", Safe: true, New: newRedisLua},
+		{Name: redisstock.Name, Layout: stock.LayoutRedis, Idea: "one Lua script decides in Redis and writes to a stream; MySQL follows", Safe: true, New: newRedisLua},
 		{Name: groupcommit.Name, Layout: stock.LayoutRow, Idea: "callers queue; one transaction locks, decides and writes for all of them, then answers each", Safe: true, New: newGroupCommit},
 		{Name: "buckets", Layout: stock.LayoutBuckets, Idea: "a hot SKU's counter is split over K rows; an order takes whole from one", Safe: true, New: newBuckets},
 		{Name: "skip-locked", Layout: stock.LayoutUnits, Idea: "a row for each unit; an order skips those that others have locked", Safe: true, New: newSkipLocked},
@@ -89,6 +94,43 @@ func madeIn(layout, by string) error {
 func newGroupCommit(d Deps) stock.Reserver {
 	return groupcommit.New(cmp.Or(d.Flushes, d.Ledger), d.Log, d.Registry)
 }
+
+// errNoRedis is a service without stock in Redis.
+var errNoRedis = fault.New(fault.Unavailable, "no_redis_stock", "this service has no stock in Redis").NotExecuted()
+
+func newRedisLua(d Deps) stock.Reserver {
+	if d.Redis.Client == nil {
+		return unavailable{errNoRedis}
+	}
+	cfg := d.Redis
+	cfg.DB, cfg.Store, cfg.Locker, cfg.Log, cfg.Registry = d.DB, d.Store, d.Locker, d.Log, d.Registry
+	return redisstock.New(cfg)
+}
+
+// unavailable is a strategy whose servers are not configured.
+type unavailable struct{ fault error }
+
+// Reserve implements stock.Reserver.
+func (u unavailable) Reserve(context.Context, stock.Request) (stock.Receipt, error) {
+	return stock.Receipt{}, u.fault
+}
+
+// Confirm implements stock.Reserver.
+func (u unavailable) Confirm(context.Context, string) error { return u.fault }
+
+// Release implements stock.Reserver.
+func (u unavailable) Release(context.Context, string) error { return u.fault }
+
+var (
+	_ Batcher      = (*groupcommit.Reserver)(nil)
+	_ HeaderReader = (*groupcommit.Reserver)(nil)
+	_ Prober       = (*Redlock)(nil)
+	_ Batcher      = (*redisstock.Reserver)(nil)
+	_ Worker       = (*redisstock.Reserver)(nil)
+	_ Prober       = (*redisstock.Reserver)(nil)
+	_ Settler      = (*redisstock.Reserver)(nil)
+	_ Mover        = (*redisstock.Reserver)(nil)
+)
 
 // Names returns the names of List, the allowed values of STOCK_STRATEGY.
 func Names() []string {

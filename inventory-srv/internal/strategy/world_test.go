@@ -48,7 +48,7 @@ type instance struct {
 
 	inRedis bool // it works with stock in Redis, see world.open
 	app     *app.App
-	redis   *redisstock.Counters
+	redis   *redisstock.Reserver
 }
 
 // world is one inventory that two instances share: one database, one Redis.
@@ -107,7 +107,7 @@ func (i *instance) toRedis(t *testing.T, cfg redisstock.Config) {
 	cfg.Client = i.client
 	i.registry = prometheus.NewRegistry()
 	i.inRedis, i.app = true, i.build(t, app.Config{Strategy: strategy.Default, Lab: true, Redis: cfg})
-	i.redis = i.app.Redis
+	i.redis, _ = i.app.Stock.Reserver(redisLua).(*redisstock.Reserver)
 }
 
 // build makes strategies on the instance's servers.
@@ -146,7 +146,20 @@ func (w *world) toRedis(t *testing.T) {
 // follow runs the part of a replica that has MySQL follow Redis, until the test ends or the returned function is called.
 func (i instance) follow(t *testing.T) (stop func() error) {
 	t.Helper()
-	stop = i.redis.RunInBackground(context.Background())
+	return inBackground(t, i.redis.Run)
+}
+
+// inBackground runs a function until the test ends or stop is called.
+func inBackground(t *testing.T, run func(context.Context)) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { run(ctx) })
+	stop = func() error {
+		cancel()
+		running.Wait()
+		return nil
+	}
 	t.Cleanup(func() { _ = stop() })
 	return stop
 }
@@ -255,7 +268,7 @@ func (i instance) set(t *testing.T) *strategy.Set {
 
 func (i instance) setLayout(ctx context.Context, sku, to string) (err error) {
 	if i.inRedis {
-		_, err = i.redis.SetLayout(ctx, sku, layout.Shape{Layout: to})
+		_, err = i.app.Stock.SetLayout(ctx, sku, layout.Shape{Layout: to})
 		return err
 	}
 	_, err = i.store.SetLayout(ctx, sku, layout.Shape{Layout: to})

@@ -1,4 +1,4 @@
-package strategy
+package redisstock
 
 import (
 	"context"
@@ -9,14 +9,13 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/batchfault"
-	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
 	"holdfast/pkg/fault"
 )
 
-// RedisLua counts in Redis, where one Lua script decides, and has MySQL follow.
+// Reserver counts in Redis, where one Lua script decides, and has MySQL follow.
 //
 // Idea:        decide where nothing can come in between and nothing is written to a disk.
 // Statements:  EVALSHA of one script: look at the order's key, compare the counters, subtract, append to a stream. No SQL at all,
@@ -62,39 +61,33 @@ import (
 //	Redis:   HGET {stock}:1:order:ORDER-2 e
 //	Redis:   EXPIRE {stock}:1:order:ORDER-2 900
 //	Redis:   XTRIM {stock}:log MINID <id>
-type RedisLua struct {
-	ledger *store.Ledger
-	redis  *redisstock.Counters
-	goods  *catalogue
-	gate   *batch.Batcher[redisstock.Reservation, redisstock.Answer]
+type Reserver struct {
+	*Counters
+	goods *catalogue
+	gate  *batch.Batcher[Reservation, Answer]
 }
 
-var _ stock.Reserver = (*RedisLua)(nil)
-
-const redisLua = redisstock.Strategy
+var _ stock.Reserver = (*Reserver)(nil)
 
 const (
 	// gateBatch is how many lines one visit at the gate decides, fewer than store.KeyChunk.
 	gateBatch = 400
 	// gateTimeout is more than one lock wait.
 	gateTimeout = 4 * time.Second
-	// answerGrace is how long a caller waits past its deadline for an answer that is on its way.
-	answerGrace = time.Second
 	// behind is the longest pause of an order that waits because MySQL is too far behind.
 	behind = 20 * time.Millisecond
 )
 
-func newRedisLua(d Deps) stock.Reserver {
-	if d.Redis == nil {
-		return noRedis{}
-	}
-	s := &RedisLua{ledger: d.Ledger, redis: d.Redis, goods: &catalogue{ledger: d.Ledger, known: map[string]stock.ReceiptLine{}}}
+// New makes the strategy. It sends nothing to Redis before Run or the first order.
+func New(cfg Config) *Reserver {
+	c := NewCounters(cfg)
+	s := &Reserver{Counters: c, goods: &catalogue{ledger: c.ledger, known: map[string]stock.ReceiptLine{}}}
 	s.gate = batch.New(s.atGate, batch.WithMaxWeight(gateBatch), batch.WithTimeout(gateTimeout), batch.WithPatience(answerGrace))
 	return s
 }
 
 // Reserve implements stock.Reserver.
-func (s *RedisLua) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	if err := s.ledger.Check(r); err != nil {
 		return stock.Receipt{}, err
 	}
@@ -103,36 +96,36 @@ func (s *RedisLua) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 	if err != nil {
 		return stock.Receipt{}, err
 	}
-	ask := redisstock.Reservation{OrderNo: r.OrderNo, Hash: r.Hash(), Lines: lines}
-	reserve := s.redis.Reserve
+	ask := Reservation{OrderNo: r.OrderNo, Hash: r.Hash(), Lines: lines}
+	reserve := s.tryReserve
 	for ctx.Err() == nil {
 		a, err := reserve(ctx, ask)
 		if err != nil {
 			return stock.Receipt{}, err
 		}
 		switch a.Outcome {
-		case redisstock.Done:
+		case Done:
 			return s.goods.receipt(r, a.Lines), nil
-		case redisstock.Closed:
+		case Closed:
 			return stock.Receipt{}, stock.ErrClosed
-		case redisstock.Mismatch:
+		case Mismatch:
 			return stock.Receipt{}, stock.ErrMismatch
-		case redisstock.Unknown:
+		case Unknown:
 			if ask.Checked, err = s.remember(ctx, r.OrderNo); err != nil {
 				return s.elsewhere(ctx, r, err)
 			}
-		case redisstock.Short, redisstock.Away:
+		case Short, Away:
 			reserve = s.visitGate
-		case redisstock.Busy:
+		case Busy:
 			pauseUpTo(ctx, behind)
-			reserve = s.redis.Reserve
+			reserve = s.tryReserve
 		}
 	}
 	return stock.Receipt{}, stock.ErrContended.Wrap(ctx.Err())
 }
 
 // elsewhere answers for an order that another strategy has reserved: the ledger replays or refuses it.
-func (s *RedisLua) elsewhere(ctx context.Context, r stock.Request, err error) (stock.Receipt, error) {
+func (s *Reserver) elsewhere(ctx context.Context, r stock.Request, err error) (stock.Receipt, error) {
 	if _, ok := errors.AsType[*stock.OtherStrategyError](err); !ok {
 		return stock.Receipt{}, err
 	}
@@ -140,7 +133,7 @@ func (s *RedisLua) elsewhere(ctx context.Context, r stock.Request, err error) (s
 }
 
 // visitGate is asked when Redis has not enough. Its refusals are final.
-func (s *RedisLua) visitGate(ctx context.Context, r redisstock.Reservation) (redisstock.Answer, error) {
+func (s *Reserver) visitGate(ctx context.Context, r Reservation) (Answer, error) {
 	a, err := s.gate.Do(ctx, r, len(r.Lines))
 	if own := batchfault.Of(err); own != nil {
 		return a, own
@@ -148,9 +141,9 @@ func (s *RedisLua) visitGate(ctx context.Context, r redisstock.Reservation) (red
 	switch {
 	case err != nil:
 		return a, err
-	case a.Outcome == redisstock.Short:
+	case a.Outcome == Short:
 		return a, stock.OutOfStock(a.Short)
-	case a.Outcome == redisstock.Away:
+	case a.Outcome == Away:
 		return a, stock.ErrContended.WithText("the stock is being moved, ask again")
 	}
 	return a, nil
@@ -158,26 +151,26 @@ func (s *RedisLua) visitGate(ctx context.Context, r redisstock.Reservation) (red
 
 // atGate decides the orders that have come while the gate was last held. The stock rows are locked, so that no delivery comes in
 // and no layout changes while Redis decides.
-func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reservation, redisstock.Answer]) {
+func (s *Reserver) atGate(ctx context.Context, b *batch.Batch[Reservation, Answer]) {
 	calls := b.Open(b.Calls()) // a caller that leaves before Redis is asked has not been served
-	staged := map[*batch.Call[redisstock.Reservation, redisstock.Answer]]gateAnswer{}
+	staged := map[*batch.Call[Reservation, Answer]]gateAnswer{}
 	var skus []string
 	for _, c := range calls {
 		for _, l := range c.Item.Lines {
 			skus = append(skus, l.SKU)
 		}
 	}
-	err := s.redis.LockStock(ctx, skus, func(inRedis map[string]redisstock.RedisRow, refused map[string]error) error {
-		var asked []redisstock.Reservation
-		var of []*batch.Call[redisstock.Reservation, redisstock.Answer]
+	err := s.LockStock(ctx, skus, func(inRedis map[string]RedisRow, refused map[string]error) error {
+		var asked []Reservation
+		var of []*batch.Call[Reservation, Answer]
 		for _, c := range b.Seal(calls) {
 			if err := firstRefusal(c.Item.Lines, refused); err != nil {
-				staged[c] = staged[c].next(redisstock.Answer{}, err)
+				staged[c] = staged[c].next(Answer{}, err)
 				continue
 			}
 			asked, of = append(asked, c.Item), append(of, c)
 		}
-		answers, errs := s.redis.AtGate(ctx, inRedis, asked)
+		answers, errs := s.reserveLocked(ctx, inRedis, asked)
 		for i, c := range of {
 			for n := range answers[i].Short { // Redis does not have the mark
 				answers[i].Short[n].Lab = inRedis[answers[i].Short[n].SKU].Lab
@@ -189,7 +182,7 @@ func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reserva
 	for _, c := range calls {
 		a := staged[c]
 		if err != nil {
-			a = a.next(redisstock.Answer{}, err)
+			a = a.next(Answer{}, err)
 		}
 		if a.asked {
 			c.Answer(a.answer, a.err)
@@ -199,16 +192,16 @@ func (s *RedisLua) atGate(ctx context.Context, b *batch.Batch[redisstock.Reserva
 
 // gateAnswer is an order's answer so far. The zero value is that of an order of which Redis was not asked.
 type gateAnswer struct {
-	answer redisstock.Answer
+	answer Answer
 	err    error
 	asked  bool
 }
 
 // next returns the answer after another attempt for the same order. An attempt that failed says nothing about those before it: an order
 // that Redis has granted stays granted, and one whose outcome is unknown may have been executed.
-func (g gateAnswer) next(answer redisstock.Answer, err error) gateAnswer {
-	mayHold := g.asked && (g.err == nil && g.answer.Outcome == redisstock.Done || g.err != nil && fault.Ambiguous(g.err))
-	if mayHold && (err != nil || answer.Outcome == redisstock.Busy) {
+func (g gateAnswer) next(answer Answer, err error) gateAnswer {
+	mayHold := g.asked && (g.err == nil && g.answer.Outcome == Done || g.err != nil && fault.Ambiguous(g.err))
+	if mayHold && (err != nil || answer.Outcome == Busy) {
 		return g
 	}
 	return gateAnswer{answer, err, true}
@@ -225,34 +218,34 @@ func firstRefusal(lines []store.PricedLine, refused map[string]error) error {
 
 // remember brings an order to Redis that MySQL knows and Redis does not, or returns that MySQL does not know it either. A
 // *stock.OtherStrategyError is an order of another strategy.
-func (s *RedisLua) remember(ctx context.Context, orderNo string) (unknown bool, err error) {
-	epoch := s.redis.Epoch()
+func (s *Reserver) remember(ctx context.Context, orderNo string) (unknown bool, err error) {
+	epoch := s.currentEpoch()
 	known, ok, err := s.ledger.Known(ctx, orderNo)
 	switch {
 	case err != nil || !ok:
 		return err == nil, err
-	case known.Strategy != redisLua && known.Strategy != "":
+	case known.Strategy != Name && known.Strategy != "":
 		return false, &stock.OtherStrategyError{Strategy: known.Strategy}
 	}
-	return false, s.redis.Remember(ctx, epoch, orderNo, known)
+	return false, s.load(ctx, epoch, orderNo, known)
 }
 
 // Confirm implements stock.Reserver. stock.ErrStockLost instead of stock.ErrUnknownOrder when Redis has ever lost something: the
 // order may have been reserved.
-func (s *RedisLua) Confirm(ctx context.Context, orderNo string) error {
+func (s *Reserver) Confirm(ctx context.Context, orderNo string) error {
 	if err := store.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		a, err := s.redis.Confirm(ctx, orderNo)
+		a, err := s.tryConfirm(ctx, orderNo)
 		switch {
 		case err != nil:
 			return err
-		case a.Outcome == redisstock.Done:
+		case a.Outcome == Done:
 			return nil
-		case a.Outcome == redisstock.Closed:
+		case a.Outcome == Closed:
 			return stock.ErrClosed
-		case a.Outcome == redisstock.Busy:
+		case a.Outcome == Busy:
 			pauseUpTo(ctx, behind)
 			continue
 		}
@@ -267,8 +260,8 @@ func (s *RedisLua) Confirm(ctx context.Context, orderNo string) error {
 	return stock.ErrContended.Wrap(ctx.Err())
 }
 
-func (s *RedisLua) unknown(ctx context.Context) error {
-	lost, err := s.redis.HasLost(ctx)
+func (s *Reserver) unknown(ctx context.Context) error {
+	lost, err := s.HasLost(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -279,25 +272,25 @@ func (s *RedisLua) unknown(ctx context.Context) error {
 }
 
 // Release implements stock.Reserver. When it returns, units that have gone to the store room are there.
-func (s *RedisLua) Release(ctx context.Context, orderNo string) error {
+func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 	if err := store.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
 	checked := false
 	for ctx.Err() == nil {
-		a, err := s.redis.Release(ctx, orderNo, checked)
+		a, err := s.tryRelease(ctx, orderNo, checked)
 		switch {
 		case err != nil:
 			return err
-		case a.Outcome == redisstock.Done && a.EntryID != "":
-			return s.redis.AwaitFollowed(ctx, a.Epoch, a.EntryID)
-		case a.Outcome == redisstock.Done:
+		case a.Outcome == Done && a.EntryID != "":
+			return s.AwaitFollowed(ctx, a.Epoch, a.EntryID)
+		case a.Outcome == Done:
 			return nil
-		case a.Outcome == redisstock.Confirmed:
+		case a.Outcome == Confirmed:
 			return stock.ErrConfirmed
-		case a.Outcome == redisstock.Buried:
+		case a.Outcome == Buried:
 			return s.bury(ctx, orderNo)
-		case a.Outcome == redisstock.Busy:
+		case a.Outcome == Busy:
 			pauseUpTo(ctx, behind)
 			continue
 		}
@@ -309,12 +302,15 @@ func (s *RedisLua) Release(ctx context.Context, orderNo string) error {
 }
 
 // bury writes MySQL's tombstone, after that of Redis: in the other order a reserve could come in between and be granted.
-func (s *RedisLua) bury(ctx context.Context, orderNo string) error {
+func (s *Reserver) bury(ctx context.Context, orderNo string) error {
 	return s.ledger.Release(ctx, orderNo, func(_ *gorm.DB, by string, _ []stock.Line) error { return &stock.OtherStrategyError{Strategy: by} })
 }
 
+// Batches implements strategy.Batcher.
+func (s *Reserver) Batches() {}
+
 // Close waits for the orders that are at the gate.
-func (s *RedisLua) Close() error { return s.gate.Close() }
+func (s *Reserver) Close() error { return errors.Join(s.gate.Close(), s.Counters.Close()) }
 
 func pauseUpTo(ctx context.Context, longest time.Duration) {
 	timer := time.NewTimer(rand.N(longest))
@@ -324,14 +320,3 @@ func pauseUpTo(ctx context.Context, longest time.Duration) {
 	case <-timer.C:
 	}
 }
-
-// noRedis is the strategy without counters in Redis.
-type noRedis struct{}
-
-var errNoRedis = fault.New(fault.Unavailable, "no_redis_stock", "this service has no stock in Redis").NotExecuted()
-
-func (noRedis) Reserve(context.Context, stock.Request) (stock.Receipt, error) {
-	return stock.Receipt{}, errNoRedis
-}
-func (noRedis) Confirm(context.Context, string) error { return errNoRedis }
-func (noRedis) Release(context.Context, string) error { return errNoRedis }

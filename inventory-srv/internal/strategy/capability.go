@@ -1,0 +1,50 @@
+package strategy
+
+import (
+	"context"
+
+	"holdfast/inventory-srv/internal/stock"
+)
+
+// What a strategy may offer beside stock.Reserver. Set asks for these interfaces, and never for the name of a strategy.
+
+// Worker is a strategy that works in the background.
+type Worker interface {
+	// Run returns after ctx has ended.
+	Run(ctx context.Context)
+}
+
+// Prober is a strategy with a readiness check for its own servers.
+type Prober interface {
+	Probe(ctx context.Context) error
+}
+
+// Batcher is a strategy that serves the orders that come at the same time together. Such orders need no database connection
+// each, and a caller brings many of them at once.
+type Batcher interface {
+	Batches()
+}
+
+// HeaderReader is a strategy whose Confirm and Release read the order's header anyway and answer
+// *stock.OtherStrategyError for an order of another strategy. Set then does not read the header before.
+type HeaderReader interface {
+	ReadsHeaders()
+}
+
+// Settler is a strategy that answers before the ledger has what it answered.
+type Settler interface {
+	// Settled returns when the ledger has all that was answered before the call.
+	Settled(ctx context.Context) error
+	// EndsUnknown reports whether an order that the ledger does not have may be one of this strategy's, which then ends it.
+	EndsUnknown(ctx context.Context) (bool, error)
+	// Losses returns what was answered and will never be in the ledger, the newest last.
+	Losses(ctx context.Context) ([]stock.Loss, error)
+}
+
+// Mover is a strategy whose layout a SKU enters and leaves with its help.
+type Mover interface {
+	// Open returns when SKUs may enter the layout.
+	Open(ctx context.Context) error
+	// Drain moves a SKU that leaves the layout to its next one.
+	Drain(ctx context.Context, sku string) error
+}
