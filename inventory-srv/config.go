@@ -6,12 +6,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/config"
 	"holdfast/pkg/lock"
 	"holdfast/pkg/mq"
-	"holdfast/pkg/telemetry"
 )
 
 // settings are this service's environment variables. The defaults are those of a stack that runs on this machine
@@ -87,18 +88,18 @@ func (s *settings) LogValue() slog.Value {
 }
 
 // parts is the configuration of the whole service.
-func (s *settings) parts(log *slog.Logger) app.Config {
+func (s *settings) parts(log *slog.Logger, registry *prometheus.Registry) app.Config {
 	return app.Config{
-		Log: log, Registry: telemetry.NewRegistry(), DSN: s.MySQLDSN.Reveal(), FlushPool: true, LockPoolSize: s.MySQLLockPool,
+		Log: log, Registry: registry, DSN: s.MySQLDSN.Reveal(), FlushPool: true, LockPoolSize: s.MySQLLockPool,
 		RedisAddrs: s.RedisAddrs, RedlockAddrs: s.RedlockAddrs, LockOptions: []lock.Option{lock.WithTTL(s.LockTTL)},
 		Strategy: s.StockStrategy, Lab: s.LabMode,
 	}
 }
 
-func (s *settings) serving() app.ServeConfig {
+func (s *settings) serving(registry *prometheus.Registry) app.ServeConfig {
 	return app.ServeConfig{
 		Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
-		MaxReserving: s.MaxReserving, MaxReading: s.MaxReading, Credentials: s.AcceptedCredentials,
+		MaxReserving: s.MaxReserving, MaxReading: s.MaxReading, Credentials: s.AcceptedCredentials, Registry: registry,
 		Broker: mq.Config{Namesrv: s.NamesrvAddrs, Namespace: s.MQNamespace, Instance: s.InstanceID},
 	}
 }

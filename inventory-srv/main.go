@@ -31,11 +31,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if command == "healthcheck" {
 		return server.Healthcheck(ctx, cfg.OpsAddr)
 	}
-	log := telemetry.NewLogger(stdout, app.Service)
+	log, registry := telemetry.NewLogger(stdout, app.Service), telemetry.NewRegistry()
 	parts := app.Config{Log: log, DSN: cfg.MySQLDSN.Reveal()} // the database alone
 	if command == server.CommandServe {
 		log.InfoContext(ctx, "starting", "settings", &cfg)
-		parts = cfg.parts(log)
+		parts = cfg.parts(log, registry)
 	}
 	inventory, err := app.Open(ctx, parts)
 	if err != nil {
@@ -48,5 +48,5 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	case "seed":
 		return inventory.Store.Seed(ctx)
 	}
-	return inventory.Serve(ctx, cfg.serving())
+	return inventory.Serve(ctx, cfg.serving(registry))
 }

@@ -27,8 +27,8 @@ import (
 // Config says what to build. A server is given by its addresses, or as an open connection, which Close leaves open. A
 // server that is given in neither way is left out.
 type Config struct {
-	Log      *slog.Logger         // default slog.Default
-	Registry *prometheus.Registry // nil: nothing is registered
+	Log      *slog.Logger          // default slog.Default
+	Registry prometheus.Registerer // nil: nothing is registered
 
 	DSN       string // of the inventory database; Open brings its schema up to date
 	DB        *gorm.DB
@@ -164,14 +164,6 @@ func (a *App) openRedis() redis.UniversalClient {
 	return client
 }
 
-// registerer is nil, and not an interface that holds a nil pointer, when nothing is to be registered.
-func (a *App) registerer() prometheus.Registerer {
-	if a.cfg.Registry == nil {
-		return nil
-	}
-	return a.cfg.Registry
-}
-
 const (
 	// flushLockWait is how long a flush of group-commit waits for a row that another session has locked. It is less
 	// than an attempt of order-srv to reserve (1.5 s), so that the orders for other rows are served within it.
@@ -184,7 +176,7 @@ const (
 func (a *App) openStock(ctx context.Context) (err error) {
 	deps := strategy.Deps{
 		DB: a.db, Store: a.Store, Ledger: a.Store.Ledger(), Locker: a.Locker, Redlock: a.Nodes, LockPool: a.LockPool, Redis: a.cfg.Redis,
-		Log: a.cfg.Log, Registry: a.registerer(),
+		Log: a.cfg.Log, Registry: a.cfg.Registry,
 	}
 	if deps.Redis.Client == nil && a.cfg.RedisAddrs != nil {
 		deps.Redis.Client = a.openRedis()

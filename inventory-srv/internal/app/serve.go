@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/inventory-srv/internal/events"
@@ -30,10 +31,11 @@ type ServeConfig struct {
 	MaxReserving   int // upper bounds of the calls in flight
 	MaxReading     int
 	Credentials    []config.Secret
-	Broker         mq.Config // its topics, log and metrics are set by Serve
+	Registry       *prometheus.Registry // of /metrics, the same as Config.Registry
+	Broker         mq.Config            // its topics, log and metrics are set by Serve
 }
 
-// Serve consumes messages and serves HTTP until ctx ends. The App has a Config.Registry.
+// Serve consumes messages and serves HTTP until ctx ends.
 func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	redis.SetLogger(telemetry.RedisLogger(a.cfg.Log))
 	defer a.Stock.RunInBackground(ctx)()
@@ -53,7 +55,7 @@ func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	checks = append(checks, server.Check{Name: "broker", Probe: bus.Probe})
 	limits := admit.NewMetrics(a.cfg.Registry)
 	return server.Run(ctx, server.Config{
-		Service: Service, Addr: cfg.Addr, OpsAddr: cfg.OpsAddr, Registry: a.cfg.Registry, Log: a.cfg.Log,
+		Service: Service, Addr: cfg.Addr, OpsAddr: cfg.OpsAddr, Registry: cfg.Registry, Log: a.cfg.Log,
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
 		Handler: a.Handler(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			// Fixed: order-srv has written the order already, and its attempts are shorter than a wait for a hot product's lock.

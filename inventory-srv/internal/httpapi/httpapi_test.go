@@ -44,7 +44,7 @@ func newService(t *testing.T, lab bool) service {
 	return newServiceOf(t, strategy.Default, lab, nil)
 }
 
-func newServiceOf(t *testing.T, def string, lab bool, registry *prometheus.Registry) service {
+func newServiceOf(t *testing.T, def string, lab bool, registry prometheus.Registerer) service {
 	t.Helper()
 	log, name := slog.New(slog.DiscardHandler), fmt.Sprintf("httpapi-%d", rand.Uint64())
 	inventory, err := app.Open(t.Context(), app.Config{

@@ -50,24 +50,21 @@ type Unallocated struct {
 	Places    int64 // how many numbers its buckets and units have been given; no number is given twice
 }
 
-// NoBuckets is the Check of a layout without buckets.
-type NoBuckets struct{}
-
-// Check implements Layout.
-func (NoBuckets) Check(to Shape) (Shape, error) {
-	if to.Buckets != 0 {
-		return Shape{}, stock.ErrInvalidLayout.WithText("only the layout %s has buckets", stock.LayoutBuckets)
-	}
-	return to, nil
-}
-
-// Row keeps all units on the stock row.
-type Row struct{ NoBuckets }
+// Row keeps all units on the stock row. Other layouts embed it for what they do likewise.
+type Row struct{}
 
 var _ Layout = Row{}
 
 // Name implements Layout.
 func (Row) Name() string { return stock.LayoutRow }
+
+// Check implements Layout.
+func (Row) Check(to Shape) (Shape, error) {
+	if to.Buckets != 0 {
+		return Shape{}, stock.ErrInvalidLayout.WithText("only the layout %s has buckets", stock.LayoutBuckets)
+	}
+	return to, nil
+}
 
 // Collect implements Layout. The units are on the stock row already.
 func (Row) Collect(*gorm.DB, string) (Counts, error) { return Counts{}, nil }

@@ -9,8 +9,8 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// Units keeps one row for each unit. A unit that names an order stays there: it is sold, or sold or released by its order.
-type Units struct{ NoBuckets }
+// Units keeps one row for each unit, which MakeUnits makes when an order needs it. A unit that names an order stays there: it is sold, or sold or released by its order.
+type Units struct{ Row }
 
 var _ Layout = Units{}
 
@@ -24,11 +24,6 @@ func (Units) Collect(tx *gorm.DB, sku string) (Counts, error) {
 		return Counts{}, fmt.Errorf("remove the free units: %w", res.Error)
 	}
 	return Counts{Available: res.RowsAffected}, nil
-}
-
-// Distribute implements Layout. Rows are made when orders need them, see MakeUnits.
-func (Units) Distribute(_ *gorm.DB, _ string, free Unallocated, _ Shape) (Unallocated, error) {
-	return free, nil
 }
 
 // Totals implements Layout.

@@ -134,15 +134,15 @@ func (c *Counters) prefix(epoch int64) string { return fmt.Sprintf("%s%d:", c.cf
 
 // The verdicts of the scripts.
 const (
-	verdictOK        = "ok"
-	verdictClosed    = "closed"
-	verdictConfirmed = "confirmed"
-	verdictMismatch  = "mismatch"
-	verdictShort     = "short"
-	verdictAway      = "away"
-	verdictUnknown   = "unknown"
-	verdictBuried    = "buried"
-	verdictBusy      = "busy"
+	verdictOK        = "ok"        // executed, now or before
+	verdictClosed    = "closed"    // the order was released
+	verdictConfirmed = "confirmed" // the order cannot be released any more
+	verdictMismatch  = "mismatch"  // the order number is another order's
+	verdictShort     = "short"     // Redis has not enough; a refusal under the stock row locks only
+	verdictAway      = "away"      // a SKU is not in Redis, or not yet
+	verdictUnknown   = "unknown"   // Redis does not have the order; MySQL may have it
+	verdictBuried    = "buried"    // a tombstone was written; MySQL's follows
+	verdictBusy      = "busy"      // too many entries wait for MySQL; nothing was executed
 	verdictOld       = "old"
 	verdictLost      = "lost"
 	verdictEpoch     = "epoch"

@@ -9,16 +9,14 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// Layout is MySQL's side of the layout redis: a row of stock_redis, which follows the SKU's counters in Redis.
-type Layout struct{ layout.NoBuckets }
+// Layout is MySQL's side of the layout redis: a row of stock_redis, which follows the SKU's counters in Redis. Collect has nothing
+// to do, as the units return through the stream before the layout changes.
+type Layout struct{ layout.Row }
 
 var _ layout.Drainer = Layout{}
 
 // Name implements layout.Layout.
 func (Layout) Name() string { return stock.LayoutRedis }
-
-// Collect implements layout.Layout. The units return through the stream, before the layout changes.
-func (Layout) Collect(*gorm.DB, string) (layout.Counts, error) { return layout.Counts{}, nil }
 
 // Distribute implements layout.Layout. An order that finds too little in Redis allocates the units.
 func (Layout) Distribute(tx *gorm.DB, sku string, free layout.Unallocated, _ layout.Shape) (layout.Unallocated, error) {

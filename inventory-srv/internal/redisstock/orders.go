@@ -17,26 +17,10 @@ type Reservation struct {
 	Checked bool               // MySQL was asked and does not know the order
 }
 
-// Outcome is what became of an operation.
-type Outcome int
-
-// The outcomes.
-const (
-	Done      Outcome = iota // now or before
-	Closed                   // the order was released
-	Confirmed                // and cannot be released any more
-	Mismatch                 // the order number is another order's
-	Short                    // Redis has not enough. It is a refusal only at the gate
-	Away                     // a SKU is not in Redis, or not yet
-	Unknown                  // Redis does not know the order: ask MySQL
-	Buried                   // a tombstone was written; MySQL's is to follow
-	Busy                     // MySQL is too far behind, nothing was executed
-)
-
 // Answer is the answer to an operation.
 type Answer struct {
-	Outcome Outcome
-	Lines   []store.PricedLine // Done: what a reserve holds
+	Verdict string             // of the script
+	Lines   []store.PricedLine // verdictOK: what a reserve holds
 	Short   []stock.ShortLine
 	EntryID string // of an end whose units are on their way to the store room: they are there when MySQL has followed it
 	Epoch   int64  // in which it was asked
@@ -69,31 +53,22 @@ func (c *Counters) tryReserve(ctx context.Context, r Reservation) (Answer, error
 }
 
 // reserved reads the answer to a reserve.
-func reserved(r Reservation, answer []string) (Answer, error) {
-	switch answer[0] {
+func reserved(r Reservation, answer []string) (a Answer, err error) {
+	switch a.Verdict = answer[0]; a.Verdict {
 	case verdictOK:
-		lines, err := ParseLines(answer[3])
-		return Answer{Outcome: Done, Lines: lines}, err
-	case verdictClosed:
-		return Answer{Outcome: Closed}, nil
-	case verdictMismatch:
-		return Answer{Outcome: Mismatch}, nil
-	case verdictAway:
-		return Answer{Outcome: Away}, nil
-	case verdictUnknown:
-		return Answer{Outcome: Unknown}, nil
-	case verdictBusy:
-		return Answer{Outcome: Busy}, nil
+		a.Lines, err = ParseLines(answer[3])
+		return a, err
+	case verdictClosed, verdictMismatch, verdictAway, verdictUnknown, verdictBusy:
+		return a, nil
 	case verdictShort:
-		short := make([]stock.ShortLine, 0, len(answer)/2)
 		for i := 1; i+1 < len(answer); i += 2 {
 			available, err := strconv.ParseInt(answer[i+1], 10, 64)
 			if err != nil {
 				return Answer{}, fmt.Errorf("the counter of %s: %w", answer[i], err)
 			}
-			short = append(short, stock.ShortLine{SKU: answer[i], Requested: r.requested(answer[i]), Available: max(0, available)})
+			a.Short = append(a.Short, stock.ShortLine{SKU: answer[i], Requested: r.requested(answer[i]), Available: max(0, available)})
 		}
-		return Answer{Outcome: Short, Short: short}, nil
+		return a, nil
 	}
 	return Answer{}, fmt.Errorf("reserve %s: Redis answered %q", r.OrderNo, answer)
 }
@@ -125,24 +100,15 @@ func (c *Counters) end(ctx context.Context, operation Operation, orderNo string,
 	if err != nil {
 		return Answer{}, err
 	}
-	a, answer := Answer{Epoch: r.epoch}, r.fields
-	switch answer[0] {
+	a := Answer{Epoch: r.epoch, Verdict: r.fields[0]}
+	switch a.Verdict {
 	case verdictOK:
-		if answer[4] == "1" {
-			a.EntryID = answer[2]
+		if r.fields[4] == "1" {
+			a.EntryID = r.fields[2]
 		}
-	case verdictClosed:
-		a.Outcome = Closed
-	case verdictConfirmed:
-		a.Outcome = Confirmed
-	case verdictUnknown:
-		a.Outcome = Unknown
-	case verdictBuried:
-		a.Outcome = Buried
-	case verdictBusy:
-		a.Outcome = Busy
+	case verdictClosed, verdictConfirmed, verdictUnknown, verdictBuried, verdictBusy:
 	default:
-		return Answer{}, fmt.Errorf("%s %s: Redis answered %q", operation, orderNo, answer)
+		return Answer{}, fmt.Errorf("%s %s: Redis answered %q", operation, orderNo, r.fields)
 	}
 	return a, nil
 }
@@ -177,7 +143,7 @@ func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, 
 	answers, errs := make([]Answer, len(reservations)), make([]error, len(reservations))
 	if c.full() {
 		for i := range answers {
-			answers[i].Outcome = Busy
+			answers[i].Verdict = verdictBusy
 		}
 		return answers, errs
 	}

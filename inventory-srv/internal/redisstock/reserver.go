@@ -13,6 +13,7 @@ import (
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/wait"
 )
 
 // Reserver counts in Redis, where one Lua script decides, and has MySQL follow.
@@ -103,21 +104,21 @@ func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 		if err != nil {
 			return stock.Receipt{}, err
 		}
-		switch a.Outcome {
-		case Done:
+		switch a.Verdict {
+		case verdictOK:
 			return s.goods.receipt(r, a.Lines), nil
-		case Closed:
+		case verdictClosed:
 			return stock.Receipt{}, stock.ErrClosed
-		case Mismatch:
+		case verdictMismatch:
 			return stock.Receipt{}, stock.ErrMismatch
-		case Unknown:
+		case verdictUnknown:
 			if ask.Checked, err = s.remember(ctx, r.OrderNo); err != nil {
 				return s.elsewhere(ctx, r, err)
 			}
-		case Short, Away:
+		case verdictShort, verdictAway:
 			reserve = s.visitGate
-		case Busy:
-			pauseUpTo(ctx, behind)
+		case verdictBusy:
+			_ = wait.Sleep(ctx, rand.N(behind))
 			reserve = s.tryReserve
 		}
 	}
@@ -141,9 +142,9 @@ func (s *Reserver) visitGate(ctx context.Context, r Reservation) (Answer, error)
 	switch {
 	case err != nil:
 		return a, err
-	case a.Outcome == Short:
+	case a.Verdict == verdictShort:
 		return a, stock.OutOfStock(a.Short)
-	case a.Outcome == Away:
+	case a.Verdict == verdictAway:
 		return a, stock.ErrContended.WithText("the stock is being moved, ask again")
 	}
 	return a, nil
@@ -200,8 +201,8 @@ type gateAnswer struct {
 // next returns the answer after another attempt for the same order. An attempt that failed says nothing about those before it: an order
 // that Redis has granted stays granted, and one whose outcome is unknown may have been executed.
 func (g gateAnswer) next(answer Answer, err error) gateAnswer {
-	mayHold := g.asked && (g.err == nil && g.answer.Outcome == Done || g.err != nil && fault.Ambiguous(g.err))
-	if mayHold && (err != nil || answer.Outcome == Busy) {
+	mayHold := g.asked && (g.err == nil && g.answer.Verdict == verdictOK || g.err != nil && fault.Ambiguous(g.err))
+	if mayHold && (err != nil || answer.Verdict == verdictBusy) {
 		return g
 	}
 	return gateAnswer{answer, err, true}
@@ -241,12 +242,12 @@ func (s *Reserver) Confirm(ctx context.Context, orderNo string) error {
 		switch {
 		case err != nil:
 			return err
-		case a.Outcome == Done:
+		case a.Verdict == verdictOK:
 			return nil
-		case a.Outcome == Closed:
+		case a.Verdict == verdictClosed:
 			return stock.ErrClosed
-		case a.Outcome == Busy:
-			pauseUpTo(ctx, behind)
+		case a.Verdict == verdictBusy:
+			_ = wait.Sleep(ctx, rand.N(behind))
 			continue
 		}
 		nobody, err := s.remember(ctx, orderNo)
@@ -282,16 +283,16 @@ func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 		switch {
 		case err != nil:
 			return err
-		case a.Outcome == Done && a.EntryID != "":
+		case a.Verdict == verdictOK && a.EntryID != "":
 			return s.AwaitFollowed(ctx, a.Epoch, a.EntryID)
-		case a.Outcome == Done:
+		case a.Verdict == verdictOK:
 			return nil
-		case a.Outcome == Confirmed:
+		case a.Verdict == verdictConfirmed:
 			return stock.ErrConfirmed
-		case a.Outcome == Buried:
+		case a.Verdict == verdictBuried:
 			return s.bury(ctx, orderNo)
-		case a.Outcome == Busy:
-			pauseUpTo(ctx, behind)
+		case a.Verdict == verdictBusy:
+			_ = wait.Sleep(ctx, rand.N(behind))
 			continue
 		}
 		if checked, err = s.remember(ctx, orderNo); err != nil {
@@ -311,12 +312,3 @@ func (s *Reserver) Batches() {}
 
 // Close waits for the orders that are at the gate.
 func (s *Reserver) Close() error { return errors.Join(s.gate.Close(), s.Counters.Close()) }
-
-func pauseUpTo(ctx context.Context, longest time.Duration) {
-	timer := time.NewTimer(rand.N(longest))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/wait"
 )
 
 // poll is how long to wait between two looks at how far MySQL has come.
@@ -38,7 +39,7 @@ func (c *Counters) awaitOpen(ctx context.Context) error {
 		switch {
 		case err == nil && p.Open:
 			return c.refresh(ctx)
-		case !pause(ctx, poll):
+		case wait.Sleep(ctx, poll) != nil:
 			return errShut.Wrap(errors.Join(ctx.Err(), err))
 		}
 	}
@@ -55,7 +56,7 @@ func (c *Counters) Drain(ctx context.Context, sku string) error {
 		if done, err := c.cfg.Store.EndMove(ctx, sku); err != nil || done {
 			return err
 		}
-		if !pause(ctx, poll) {
+		if wait.Sleep(ctx, poll) != nil {
 			return stock.ErrContended.Wrap(ctx.Err())
 		}
 	}
@@ -85,7 +86,7 @@ func (c *Counters) AwaitFollowed(ctx context.Context, epoch int64, id string) er
 		case err == nil && !before(p.AppliedID, id):
 			return nil
 		}
-		if !pause(ctx, poll) {
+		if wait.Sleep(ctx, poll) != nil {
 			return fault.ErrTimeout.Wrap(errors.Join(ctx.Err(), err))
 		}
 	}
@@ -121,7 +122,7 @@ func (c *Counters) Settled(ctx context.Context) error {
 				return nil
 			}
 		}
-		if !pause(ctx, poll) {
+		if wait.Sleep(ctx, poll) != nil {
 			return errShut.Wrap(errors.Join(ctx.Err(), err))
 		}
 	}

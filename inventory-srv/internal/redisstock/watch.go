@@ -3,6 +3,8 @@ package redisstock
 import (
 	"context"
 	"time"
+
+	"holdfast/pkg/wait"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 // remembers all that it was answered and is Busy in the end.
 func (c *Counters) Watch(ctx context.Context) {
 	var looked time.Time
-	for pause(ctx, settlePause) {
+	for wait.Sleep(ctx, settlePause) == nil {
 		if epoch, _ := c.state(); epoch == 0 {
 			continue
 		}
@@ -33,7 +35,7 @@ func (c *Counters) Watch(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			c.cfg.Log.WarnContext(ctx, "stock in Redis not watched", "err", err)
-			pause(ctx, look)
+			_ = wait.Sleep(ctx, look)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/pkg/lock"
+	"holdfast/pkg/wait"
 )
 
 // Locker is what the election needs of pkg/lock.
@@ -60,7 +61,7 @@ func (c *Counters) Run(ctx context.Context) {
 	for c.needed(ctx) {
 		if err := c.write(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Log.WarnContext(ctx, "the writer of the Redis stream starts again", "err", err)
-			pause(ctx, again)
+			_ = wait.Sleep(ctx, again)
 		}
 	}
 }
@@ -78,18 +79,6 @@ func (c *Counters) needed(ctx context.Context) bool {
 			return false
 		case <-time.After(look):
 		}
-	}
-}
-
-// pause returns false when ctx ended meanwhile.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
@@ -209,7 +198,7 @@ func (w *writer) wait(ctx context.Context) {
 	defer cancel()
 	err := w.cfg.Client.XRead(ctx, &redis.XReadArgs{Streams: []string{w.keys[1], w.position.AppliedID}, Count: 1, Block: look}).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		pause(ctx, again) // the next read will say what is wrong
+		_ = wait.Sleep(ctx, again) // the next read will say what is wrong
 	}
 }
 

@@ -123,7 +123,7 @@ func (s *Buckets) takeAfterDealing(tx *gorm.DB, orderNo string, lines []stock.Li
 func (s *Buckets) Confirm(ctx context.Context, orderNo string) error {
 	return untilFound(ctx, func() error {
 		return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-			if err := madeIn(stock.LayoutBuckets, by); err != nil {
+			if err := checkLayout(stock.LayoutBuckets, by); err != nil {
 				return err
 			}
 			return endInBuckets(tx, orderNo, lines, sellOnRow, "sold")
@@ -135,7 +135,7 @@ func (s *Buckets) Confirm(ctx context.Context, orderNo string) error {
 func (s *Buckets) Release(ctx context.Context, orderNo string) error {
 	return untilFound(ctx, func() error {
 		return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-			if err := madeIn(stock.LayoutBuckets, by); err != nil {
+			if err := checkLayout(stock.LayoutBuckets, by); err != nil {
 				return err
 			}
 			return endInBuckets(tx, orderNo, lines, giveBackOnRow, "available")

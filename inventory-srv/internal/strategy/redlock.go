@@ -56,7 +56,10 @@ type Redlock struct {
 	leased   leased
 }
 
-var _ stock.Reserver = (*Redlock)(nil)
+var (
+	_ stock.Reserver = (*Redlock)(nil)
+	_ Prober         = (*Redlock)(nil)
+)
 
 // Acquirer is what a strategy needs of a lock service that gives no fencing tokens.
 type Acquirer interface {

@@ -23,7 +23,7 @@ type rowStock struct{ ledger *store.Ledger }
 // Confirm implements stock.Reserver.
 func (s rowStock) Confirm(ctx context.Context, orderNo string) error {
 	return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-		if err := madeIn(stock.LayoutRow, by); err != nil {
+		if err := checkLayout(stock.LayoutRow, by); err != nil {
 			return err
 		}
 		return move(tx, lines, sellOnRow)
@@ -33,7 +33,7 @@ func (s rowStock) Confirm(ctx context.Context, orderNo string) error {
 // Release implements stock.Reserver.
 func (s rowStock) Release(ctx context.Context, orderNo string) error {
 	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-		if err := madeIn(stock.LayoutRow, by); err != nil {
+		if err := checkLayout(stock.LayoutRow, by); err != nil {
 			return err
 		}
 		return move(tx, lines, giveBackOnRow)

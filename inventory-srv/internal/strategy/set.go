@@ -19,16 +19,9 @@ import (
 type Set struct {
 	store    *store.Store
 	ledger   *store.Ledger
-	made     []made // in the order of List
 	reserver map[string]stock.Reserver
 	def      string
 	lab      bool
-}
-
-// made is a strategy with its Reserver.
-type made struct {
-	Strategy
-	reserver stock.Reserver
 }
 
 var _ stock.Reserver = (*Set)(nil)
@@ -42,9 +35,7 @@ func NewSet(def string, lab, only bool, d Deps) (*Set, error) {
 	s := &Set{store: d.Store, ledger: d.Store.Ledger(), reserver: map[string]stock.Reserver{}, def: def, lab: lab}
 	for _, one := range List() {
 		if one.Name == def || !only {
-			m := made{one, one.New(d)}
-			s.made = append(s.made, m)
-			s.reserver[one.Name] = m.reserver
+			s.reserver[one.Name] = one.New(d)
 		}
 	}
 	return s, nil
@@ -115,10 +106,10 @@ func (s *Set) first(ctx context.Context, orderNo string) (stock.Reserver, error)
 
 // unknownOrderReserver returns the strategy that ends an order that the ledger does not have.
 func (s *Set) unknownOrderReserver(ctx context.Context) (stock.Reserver, error) {
-	for _, m := range s.made {
-		if settler, ok := m.reserver.(Settler); ok && (m.Name == s.def || s.lab) {
+	for name, settler := range offering[Settler](s) {
+		if name == s.def || s.lab {
 			if ends, err := settler.EndsUnknown(ctx); err != nil || ends {
-				return m.reserver, err
+				return s.reserver[name], err
 			}
 		}
 	}
@@ -138,10 +129,8 @@ func (s *Set) Batches(strategy string) bool {
 func (s *Set) RunInBackground(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	for _, m := range s.made {
-		if worker, ok := m.reserver.(Worker); ok {
-			running.Go(func() { worker.Run(ctx) })
-		}
+	for _, w := range offering[Worker](s) {
+		running.Go(func() { w.Run(ctx) })
 	}
 	return func() {
 		cancel()
@@ -150,23 +139,13 @@ func (s *Set) RunInBackground(ctx context.Context) (stop func()) {
 }
 
 // Probers returns the strategies with a readiness check, by their names.
-func (s *Set) Probers() iter.Seq2[string, Prober] {
-	return func(yield func(string, Prober) bool) {
-		for _, m := range s.made {
-			if p, ok := m.reserver.(Prober); ok && !yield(m.Name, p) {
-				return
-			}
-		}
-	}
-}
+func (s *Set) Probers() iter.Seq2[string, Prober] { return offering[Prober](s) }
 
 // Settled returns when the ledger has all that Settlers had answered before the call.
 func (s *Set) Settled(ctx context.Context) error {
-	for _, m := range s.made {
-		if settler, ok := m.reserver.(Settler); ok {
-			if err := settler.Settled(ctx); err != nil {
-				return err
-			}
+	for _, settler := range offering[Settler](s) {
+		if err := settler.Settled(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -174,22 +153,20 @@ func (s *Set) Settled(ctx context.Context) error {
 
 // Losses returns what Settlers had answered and the ledger will never have.
 func (s *Set) Losses(ctx context.Context) (all []stock.Loss, err error) {
-	for _, m := range s.made {
-		if settler, ok := m.reserver.(Settler); ok {
-			losses, err := settler.Losses(ctx)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, losses...)
+	for _, settler := range offering[Settler](s) {
+		losses, err := settler.Losses(ctx)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, losses...)
 	}
 	return all, nil
 }
 
 // SetLayout is [store.Store.SetLayout] for all layouts, also those that a SKU enters and leaves with a Mover's help.
 func (s *Set) SetLayout(ctx context.Context, sku string, to layout.Shape) (store.Product, error) {
-	for _, m := range s.made {
-		if mover, ok := m.reserver.(Mover); ok && m.Layout == to.Layout {
+	for name, mover := range offering[Mover](s) {
+		if layoutOf(name) == to.Layout {
 			if err := mover.Open(ctx); err != nil {
 				return store.Product{}, err
 			}
@@ -199,11 +176,9 @@ func (s *Set) SetLayout(ctx context.Context, sku string, to layout.Shape) (store
 	if !errors.Is(err, store.ErrMoving) {
 		return p, err
 	}
-	for _, m := range s.made {
-		if mover, ok := m.reserver.(Mover); ok {
-			if err := mover.Drain(ctx, sku); err != nil {
-				return store.Product{}, err
-			}
+	for _, mover := range offering[Mover](s) {
+		if err := mover.Drain(ctx, sku); err != nil {
+			return store.Product{}, err
 		}
 	}
 	return s.store.Product(ctx, sku)
@@ -212,12 +187,21 @@ func (s *Set) SetLayout(ctx context.Context, sku string, to layout.Shape) (store
 // Close waits for what strategies still have in hand. Operations that come later fail.
 func (s *Set) Close() error {
 	var faults []error
-	for _, m := range s.made {
-		if c, ok := m.reserver.(io.Closer); ok {
-			faults = append(faults, c.Close())
-		}
+	for _, c := range offering[io.Closer](s) {
+		faults = append(faults, c.Close())
 	}
 	return errors.Join(faults...)
+}
+
+// offering returns the strategies that have the capability T, by their names, in the order of List.
+func offering[T any](s *Set) iter.Seq2[string, T] {
+	return func(yield func(string, T) bool) {
+		for _, name := range Names() {
+			if c, ok := s.reserver[name].(T); ok && !yield(name, c) {
+				return
+			}
+		}
+	}
 }
 
 // of returns the strategy that reserved the order, or unknownOrderReserver.

@@ -142,7 +142,7 @@ func assign(tx *gorm.DB, orderNo, sku string, units []int64) error {
 // Confirm implements stock.Reserver. Units stay with the order that bought them.
 func (s *SkipLocked) Confirm(ctx context.Context, orderNo string) error {
 	return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-		if err := madeIn(stock.LayoutUnits, by); err != nil {
+		if err := checkLayout(stock.LayoutUnits, by); err != nil {
 			return err
 		}
 		for _, l := range lines {
@@ -162,7 +162,7 @@ func (s *SkipLocked) Confirm(ctx context.Context, orderNo string) error {
 // units of a SKU that has another layout by now go back to its store room.
 func (s *SkipLocked) Release(ctx context.Context, orderNo string) error {
 	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-		if err := madeIn(stock.LayoutUnits, by); err != nil {
+		if err := checkLayout(stock.LayoutUnits, by); err != nil {
 			return err
 		}
 		for _, l := range lines {

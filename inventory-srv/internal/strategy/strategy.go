@@ -79,15 +79,23 @@ func Layouts() []layout.Layout {
 	}
 }
 
-// madeIn returns a *stock.OtherStrategyError for an order whose strategy works on another layout than this one. Whoever ends an order looks for
-// its strategy first; it may be reserved just after that look.
-func madeIn(layout, by string) error {
-	for _, s := range List() {
-		if s.Name == by && s.Layout != layout {
-			return &stock.OtherStrategyError{Strategy: by}
-		}
+// checkLayout returns *stock.OtherStrategyError for an order whose strategy works on another layout. Set looks for an order's
+// strategy before it ends the order, which may be reserved just after that look.
+func checkLayout(layout, by string) error {
+	if found := layoutOf(by); found != "" && found != layout {
+		return &stock.OtherStrategyError{Strategy: by}
 	}
 	return nil
+}
+
+// layoutOf returns the layout of a strategy, or "" when there is none of that name.
+func layoutOf(name string) string {
+	for _, s := range List() {
+		if s.Name == name {
+			return s.Layout
+		}
+	}
+	return ""
 }
 
 // newGroupCommit gives the flushes connections of their own where there are any.
@@ -122,14 +130,17 @@ func (u unavailable) Confirm(context.Context, string) error { return u.fault }
 func (u unavailable) Release(context.Context, string) error { return u.fault }
 
 var (
-	_ Batcher      = (*groupcommit.Reserver)(nil)
-	_ HeaderReader = (*groupcommit.Reserver)(nil)
-	_ Prober       = (*Redlock)(nil)
-	_ Batcher      = (*redisstock.Reserver)(nil)
-	_ Worker       = (*redisstock.Reserver)(nil)
-	_ Prober       = (*redisstock.Reserver)(nil)
-	_ Settler      = (*redisstock.Reserver)(nil)
-	_ Mover        = (*redisstock.Reserver)(nil)
+	_ interface {
+		Batcher
+		HeaderReader
+	} = (*groupcommit.Reserver)(nil)
+	_ interface {
+		Batcher
+		Worker
+		Prober
+		Settler
+		Mover
+	} = (*redisstock.Reserver)(nil)
 )
 
 // Names returns the names of List, the allowed values of STOCK_STRATEGY.

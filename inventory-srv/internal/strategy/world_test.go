@@ -113,7 +113,10 @@ func (i *instance) toRedis(t *testing.T, cfg redisstock.Config) {
 // build makes strategies on the instance's servers.
 func (i instance) build(t *testing.T, cfg app.Config) *app.App {
 	t.Helper()
-	cfg.Log, cfg.Registry, cfg.DB, cfg.Locker, cfg.Redlock, cfg.LockPool = quiet(), i.registry, i.db, i.locker, i.nodes, i.lockPool
+	if i.registry != nil {
+		cfg.Registry = i.registry
+	}
+	cfg.Log, cfg.DB, cfg.Locker, cfg.Redlock, cfg.LockPool = quiet(), i.db, i.locker, i.nodes, i.lockPool
 	built, err := app.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("make the strategies: %v", err)
