@@ -29,10 +29,10 @@ type rival struct {
 // defaultPool is pkg/database's.
 const defaultPool = 64
 
-// BenchmarkGroupCommit prints, for each number of SKUs and callers, the orders per second of for-update and group-commit
-// and their ratio, measured in turns, on equal pools and against for-update on a small pool, which suits it better when
-// there are many callers. One iteration is one turn of each: -benchtime=5x makes five, whose medians count.
-// Callers are a closed loop: each reserves one unit of one SKU under a fresh order number, then the next.
+// BenchmarkGroupCommit prints, for each number of SKUs and callers, the orders per second of for-update and
+// group-commit and their ratio, measured in turns, on equal pools and against for-update on a small pool, which suits
+// it better when there are many callers. One iteration is one turn of each: -benchtime=5x makes five, whose medians
+// count. Callers are a closed loop: each reserves one unit of one SKU under a fresh order number, then the next.
 func BenchmarkGroupCommit(b *testing.B) {
 	rivals := []rival{{"for-update", defaultPool}, {"for-update", 8}, {"group-commit", defaultPool}}
 	for _, skus := range []int{1, 100} {
@@ -49,7 +49,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkGroupCommit_Idle prints what a caller who is alone pays for group-commit, as a ratio of latencies.
+// BenchmarkGroupCommit_Idle prints the latency of a lone caller with group-commit, as a ratio to conditional's.
 func BenchmarkGroupCommit_Idle(b *testing.B) {
 	speeds := measure(b, []rival{{"conditional", defaultPool}, {"group-commit", defaultPool}}, 1, 1)
 	b.ReportMetric(1e6/speeds[0], "conditional-us")

@@ -57,14 +57,19 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	lab := &Lab{app: opened, name: parts.Strategy, reserver: opened.Stock.Reserver(parts.Strategy)}
-	for _, s := range strategy.List() {
-		if s.Name == lab.name {
-			lab.layout = s.Layout
-		}
-	}
+	lab := &Lab{app: opened, name: parts.Strategy, layout: layoutOf(parts.Strategy), reserver: opened.Stock.Reserver(parts.Strategy)}
 	lab.stop = opened.Stock.RunInBackground(context.WithoutCancel(ctx))
 	return lab, nil
+}
+
+// layoutOf returns the layout of a strategy.
+func layoutOf(name string) string {
+	for _, s := range strategy.List() {
+		if s.Name == name {
+			return s.Layout
+		}
+	}
+	return ""
 }
 
 func (c Config) lockOptions() []lock.Option {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
 )
 
@@ -127,10 +128,11 @@ func holdBySet(ctx context.Context, c *Child) error {
 	if err != nil {
 		return err
 	}
-	if err := client.SetNX(ctx, c.Args[1], "holder", expiry).Err(); err != nil {
+	l := inventorylab.HandLock{Client: client, Key: c.Args[1], Value: "holder", TTL: expiry}
+	if err := l.Lock(ctx); err != nil {
 		return err
 	}
-	defer client.Del(ctx, c.Args[1]) // the Unlock on which the program relies
+	defer l.Unlock(ctx) //nolint:errcheck // the Unlock on which the program relies
 	c.Report("holds")
 	_, err = c.Order(ctx)
 	return err

@@ -2,7 +2,7 @@ package lesson
 
 import (
 	"context"
-	"math/rand/v2"
+	"fmt"
 )
 
 func emptyBucket() Lesson {
@@ -26,23 +26,29 @@ func runEmptyBucket(ctx context.Context, e *Env) error {
 	}
 	e.Step("The end of a sale: %d units lie in %d of %d buckets. %d buyers come, one after the other, and each looks into one of them.",
 		lastUnits, lastUnits, lessonBuckets, lastUnits)
-	for bucket := range lessonBuckets {
-		units := 0
-		if bucket < lastUnits {
-			units = 1
-		}
-		if _, err := s.db.ExecContext(ctx, "INSERT INTO stock_buckets (sku, bucket, available) VALUES (?, ?, ?)", sku, bucket, units); err != nil {
-			return err
-		}
+	cure, err := e.lab(ctx, s.dsn, "buckets")
+	if err != nil {
+		return err
+	}
+	if err := cure.Stock(ctx, sku, lastUnits+1, "first"); err != nil {
+		return err
+	}
+	if ok, err := buyOne(ctx, cure, sku, "FIRST"); err != nil || !ok { // it distributes the others over the buckets
+		return fmt.Errorf("the first order: sold %t, %w", ok, err)
+	}
+	flaw, err := e.flaw(ctx, s.dsn, "one-bucket", nil)
+	if err != nil {
+		return err
 	}
 	refused := int64(0)
-	for range lastUnits {
-		took, err := affected(s.db.ExecContext(ctx,
-			"UPDATE stock_buckets SET available = available - 1 WHERE sku = ? AND bucket = ? AND available >= 1", sku, rand.IntN(lessonBuckets)))
+	for i := range lastUnits {
+		ok, err := buyOne(ctx, flaw, sku, fmt.Sprintf("LAST-%d", i))
 		if err != nil {
 			return err
 		}
-		refused += 1 - took
+		if !ok {
+			refused++
+		}
 	}
 	var left int64
 	if err := s.db.QueryRowContext(ctx, "SELECT SUM(available) FROM stock_buckets WHERE sku = ?", sku).Scan(&left); err != nil {

@@ -3,11 +3,12 @@ package lesson
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
 )
 
@@ -125,26 +126,18 @@ func watchFrozen(ctx context.Context, e *Env) error {
 func hangUncapped(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
-	if err := client.SetNX(ctx, c.Args[1], "holder", hungTTL).Err(); err != nil {
+	l := inventorylab.HandLock{Client: client, Key: c.Args[1], Value: "holder", TTL: hungTTL}
+	if err := l.Lock(ctx); err != nil {
 		return err
 	}
+	var renewals atomic.Int64
+	defer l.Watch(ctx, func() { renewals.Add(1) })()
 	c.Report("hangs")
-	renewals := 0
-	tick := time.NewTicker(hungTTL / 3)
-	defer tick.Stop()
 	for {
-		select {
-		case <-tick.C:
-			ok, err := client.PExpire(ctx, c.Args[1], hungTTL).Result()
-			if err != nil || !ok {
-				return fmt.Errorf("renew: %t, %w", ok, err)
-			}
-			renewals++
-		case <-c.Orders():
-			c.Report("renewals %d", renewals)
-		case <-ctx.Done():
-			return nil
+		if _, err := c.Order(ctx); err != nil {
+			return nil // the lesson has ended
 		}
+		c.Report("renewals %d", renewals.Load())
 	}
 }
 

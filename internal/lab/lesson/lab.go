@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +16,34 @@ import (
 
 // lab opens one replica of the inventory's stock with a strategy, on the lesson's database. It is closed at the end.
 func (e *Env) lab(ctx context.Context, dsn, strategy string) (*inventorylab.Lab, error) {
-	lab, err := inventorylab.Open(ctx, inventorylab.Config{DSN: dsn, Strategy: strategy, Log: slog.New(slog.DiscardHandler)})
+	return e.open(ctx, inventorylab.Config{DSN: dsn, Strategy: strategy, Log: slog.New(slog.DiscardHandler)})
+}
+
+func (e *Env) open(ctx context.Context, cfg inventorylab.Config) (*inventorylab.Lab, error) {
+	lab, err := inventorylab.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	e.Clean(func(context.Context) error { return lab.Close() })
+	return lab, nil
+}
+
+// redisLab says where a lab finds the lesson's database and Redis. Labs of one lesson share their locks.
+func (e *Env) redisLab(ctx context.Context, dsn, strategy string) (inventorylab.Config, error) {
+	addr, err := e.RedisAddr(ctx)
+	return inventorylab.Config{
+		DSN: dsn, RedisAddrs: []string{addr}, Strategy: strategy, LockPrefix: e.Key("locks:"), Log: slog.New(slog.DiscardHandler),
+	}, err
+}
+
+// flaw opens a lab that makes a mistake of the gallery (inventory-srv/internal/flawed). It is closed at the end. locked
+// is called after each lock that the mistake takes, unless it is nil.
+func (e *Env) flaw(ctx context.Context, dsn, name string, locked func()) (*inventorylab.Lab, error) {
+	cfg, err := e.redisLab(ctx, dsn, "")
+	if err != nil {
+		return nil, err
+	}
+	lab, err := inventorylab.OpenFlaw(ctx, cfg, name, locked)
 	if err != nil {
 		return nil, err
 	}
@@ -67,16 +95,21 @@ func sellOut(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, 
 	if err := buyers.Wait(); err != nil {
 		return rush{}, err
 	}
-	ledger, err := labs[0].Ledger(ctx)
+	entry, err := ledgerOf(ctx, labs[0], sku)
+	return rush{sold: sold.Load(), oversold: max(0, sold.Load()-rushUnits), lost: entry.LinesReserved - entry.Reserved}, err
+}
+
+// ledgerOf returns one SKU's side of the ledger.
+func ledgerOf(ctx context.Context, lab *inventorylab.Lab, sku string) (inventoryapi.LedgerEntry, error) {
+	ledger, err := lab.Ledger(ctx)
 	if err != nil {
-		return rush{}, err
+		return inventoryapi.LedgerEntry{}, err
 	}
-	for _, entry := range ledger.SKUs {
-		if entry.SKU == sku {
-			return rush{sold: sold.Load(), oversold: max(0, sold.Load()-rushUnits), lost: entry.LinesReserved - entry.Reserved}, nil
-		}
+	i := slices.IndexFunc(ledger.SKUs, func(e inventoryapi.LedgerEntry) bool { return e.SKU == sku })
+	if i < 0 {
+		return inventoryapi.LedgerEntry{}, fmt.Errorf("the ledger does not know %s", sku)
 	}
-	return rush{}, fmt.Errorf("the ledger does not know %s", sku)
+	return ledger.SKUs[i], nil
 }
 
 // rushAtTwo has the rush at two replicas of a strategy.
@@ -107,7 +140,8 @@ func buyOne(ctx context.Context, lab *inventorylab.Lab, sku, orderNo string) (bo
 	}
 }
 
-// rushUntilHarm rushes until both kinds of harm were seen, which is nearly always at once: it is a race, and a race may be won.
+// rushUntilHarm rushes until both kinds of harm were seen, which is nearly always at once: it is a race, and a race may
+// be won.
 func rushUntilHarm(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
 	for round := 1; ; round++ {
 		r, err := sellOut(ctx, fmt.Sprintf("%s-%d", sku, round), labs...)

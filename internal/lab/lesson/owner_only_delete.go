@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
 )
 
@@ -30,9 +31,7 @@ func runOwnerOnlyDelete(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Step("A's work outlives its key of %v; B takes the lock; then A unlocks with a plain DEL.", thiefTTL)
-	err = latecomer(ctx, e, client, true, func(ctx context.Context, key string) (int64, error) {
-		return client.Del(ctx, key).Result()
-	})
+	err = latecomer(ctx, e, client, true, func(ctx context.Context, a inventorylab.HandLock) (int64, error) { return a.Unlock(ctx) })
 	if err != nil {
 		return err
 	}
@@ -40,8 +39,8 @@ func runOwnerOnlyDelete(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Step("Compare and delete in one script: the key goes only if it still has A's value.")
-	err = latecomer(ctx, e, client, false, func(ctx context.Context, key string) (int64, error) {
-		return client.Eval(ctx, compareAndDelete, []string{key}, "A").Int64()
+	err = latecomer(ctx, e, client, false, func(ctx context.Context, a inventorylab.HandLock) (int64, error) {
+		return client.Eval(ctx, compareAndDelete, []string{a.Key}, a.Value).Int64()
 	})
 	if err != nil {
 		return err
@@ -50,25 +49,22 @@ func runOwnerOnlyDelete(ctx context.Context, e *Env) error {
 }
 
 // latecomer lets A be late, and says who is inside after A's unlock.
-func latecomer(ctx context.Context, e *Env, client *redis.Client, theft bool, unlock func(context.Context, string) (int64, error)) error {
-	key := e.Key("late")
-	if err := client.Set(ctx, key, "A", thiefTTL).Err(); err != nil {
+func latecomer(ctx context.Context, e *Env, client *redis.Client, theft bool, unlock func(context.Context, inventorylab.HandLock) (int64, error)) error {
+	a := inventorylab.HandLock{Client: client, Key: e.Key("late"), Value: "A", TTL: thiefTTL}
+	if err := a.Lock(ctx); err != nil {
 		return err
 	}
-	err := e.Until(ctx, "A's key has expired", func(ctx context.Context) (bool, error) {
-		return client.SetNX(ctx, key, "B", time.Minute).Result()
-	})
-	if err != nil {
+	if err := otherHolder(a, "B").Lock(ctx); err != nil { // waits until A's key has expired
 		return err
 	}
 	e.Show("A: SET NX PX   -> OK, works on and on")
 	e.Show("B: SET NX PX   -> OK, once A's key has expired; B is inside")
-	deleted, err := unlock(ctx, key)
+	deleted, err := unlock(ctx, a)
 	if err != nil {
 		return err
 	}
 	e.Show("A: unlock      -> %d key deleted", deleted)
-	entered, err := client.SetNX(ctx, key, "C", time.Minute).Result()
+	entered, err := otherHolder(a, "C").Try(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,29 +74,32 @@ func latecomer(ctx context.Context, e *Env, client *redis.Client, theft bool, un
 	} else {
 		e.Check(deleted == 0 && !entered, "A could not free what was not A's: B is alone")
 	}
-	return client.Del(ctx, key).Err()
+	return client.Del(ctx, a.Key).Err()
+}
+
+// otherHolder is the same lock in another holder's hands, for long.
+func otherHolder(l inventorylab.HandLock, value string) inventorylab.HandLock {
+	l.Value, l.TTL = value, time.Minute
+	return l
 }
 
 // lookThenDelete is the half cure: the look and the deletion are two commands, and the key can change hands in between.
 func lookThenDelete(ctx context.Context, e *Env, client *redis.Client) error {
 	e.Step("Look first, then delete: GET says that the key is A's, and it expires before the DEL.")
-	key := e.Key("look")
-	if err := client.Set(ctx, key, "A", thiefTTL).Err(); err != nil {
+	a := inventorylab.HandLock{Client: client, Key: e.Key("look"), Value: "A", TTL: thiefTTL}
+	if err := a.Lock(ctx); err != nil {
 		return err
 	}
-	owner, err := client.Get(ctx, key).Result()
+	owner, err := client.Get(ctx, a.Key).Result()
 	if err != nil {
 		return err
 	}
 	e.Show("A: GET         -> %s, mine", owner)
-	err = e.Until(ctx, "A's key has expired", func(ctx context.Context) (bool, error) {
-		return client.SetNX(ctx, key, "B", time.Minute).Result()
-	})
-	if err != nil {
+	if err := otherHolder(a, "B").Lock(ctx); err != nil { // waits until A's key has expired
 		return err
 	}
 	e.Show("B: SET NX PX   -> OK, once A's key has expired; B is inside")
-	deleted, err := client.Del(ctx, key).Result()
+	deleted, err := a.Unlock(ctx)
 	if err != nil {
 		return err
 	}

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
 	"holdfast/pkg/wait"
 )
@@ -38,7 +38,8 @@ func runRenewal(ctx context.Context, e *Env) error {
 	e.Step("%d keys, each wanted by two. The lock is SET NX PX %d; the first one's work takes %v.",
 		renewalPairs, renewalTTL.Milliseconds(), renewalWork)
 	plain := &rooms{take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
-		err := takeBySet(ctx, e, client, e.Key(key))
+		l := inventorylab.HandLock{Client: client, Key: e.Key(key), Value: rand.Text(), TTL: renewalTTL}
+		err := l.Lock(ctx)
 		return ctx, func(context.Context) error { return nil }, err // it leaves the key to its expiry
 	}}
 	if err := plain.run(ctx, e, "plain"); err != nil {
@@ -67,14 +68,6 @@ func runRenewal(ctx context.Context, e *Env) error {
 	e.Show("%d renewals, %d leases lost", seen.done.Load(), seen.lost.Load())
 	e.Check(renewed.shared == 0 && seen.done.Load() > 0, "with renewal: nobody met anybody")
 	return nil
-}
-
-// takeBySet polls until the key is its own.
-func takeBySet(ctx context.Context, e *Env, client *redis.Client, key string) error {
-	value := rand.Text()
-	return e.Until(ctx, "the key is free", func(ctx context.Context) (bool, error) {
-		return client.SetNX(ctx, key, value, renewalTTL).Result()
-	})
 }
 
 // rooms is one room behind each key, and whoever is in it.

@@ -4,11 +4,12 @@ import (
 	"context"
 	stdsql "database/sql"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
-	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
 )
 
@@ -33,14 +34,26 @@ func runUnlockBeforeCommit(ctx context.Context, e *Env) error {
 		return err
 	}
 
+	flaw, err := e.flaw(ctx, s.dsn, "unlock-before-commit", nil)
+	if err != nil {
+		return err
+	}
+	cfg, err := e.redisLab(ctx, s.dsn, "redis-lock")
+	if err != nil {
+		return err
+	}
+	cure, err := e.open(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	const workers, each = 8, 25
 	e.Step("As a race: %d workers sell %d each from a stock of %d; first unlock, then the order's row and COMMIT.", workers, each, workers*each)
-	early, err := sellAll(ctx, s, locker, workers, each, true)
+	early, err := sellAll(ctx, flaw, "EARLY", workers, each)
 	if err != nil {
 		return err
 	}
 	e.Step("The same, first the order's row and COMMIT, then unlock.")
-	late, err := sellAll(ctx, s, locker, workers, each, false)
+	late, err := sellAll(ctx, cure, "LATE", workers, each)
 	if err != nil {
 		return err
 	}
@@ -113,7 +126,7 @@ func beginSale(ctx context.Context, s *shelf, locker *lock.Redis) (_ *sale, err 
 	if one.tx, err = s.db.BeginTx(ctx, nil); err != nil {
 		return nil, errors.Join(err, one.lease.Release(ctx))
 	}
-	if one.read, err = readStock(ctx, one.tx); err == nil && one.read > 0 {
+	if one.read, err = readStock(ctx, one.tx); err == nil {
 		err = writeStock(ctx, one.tx, one.read-1)
 	}
 	if err != nil {
@@ -122,43 +135,21 @@ func beginSale(ctx context.Context, s *shelf, locker *lock.Redis) (_ *sale, err 
 	return one, nil
 }
 
-// finish writes the order's own row and ends the sale. The course unlocks in the loop over an order's goods, and whatever
-// the transaction still has to do comes after it.
-func (one *sale) finish(ctx context.Context, early bool) error {
-	unlock := func() error { return one.lease.Release(ctx) }
-	commit := func() error {
-		_, err := one.tx.ExecContext(ctx, `INSERT INTO reservations (order_no, status, request_hash, strategy)
-			VALUES (?, 'reserved', '', 'lesson')`, ulid.Make().String())
-		if err != nil {
-			return errors.Join(err, one.tx.Rollback())
-		}
-		return one.tx.Commit()
-	}
-	if early {
-		return errors.Join(unlock(), commit())
-	}
-	return errors.Join(commit(), unlock())
-}
-
-// sellAll sells one unit at a time until every worker has sold its share.
-func sellAll(ctx context.Context, s *shelf, locker *lock.Redis, workers, each int, early bool) (sales, error) {
-	stock := int64(workers * each)
-	if err := s.fill(ctx, stock); err != nil {
+// sellAll has workers sell one unit at a time until each has sold its share.
+func sellAll(ctx context.Context, lab *inventorylab.Lab, sku string, workers, each int) (sales, error) {
+	if err := lab.Stock(ctx, sku, int64(workers*each), "first-"+sku); err != nil {
 		return sales{}, err
 	}
 	var accepted atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
-	for range workers {
+	g, gctx := errgroup.WithContext(ctx)
+	for w := range workers {
 		g.Go(func() error {
-			for range each {
-				one, err := beginSale(ctx, s, locker)
+			for i := range each {
+				ok, err := buyOne(gctx, lab, sku, fmt.Sprintf("%s-%d-%d", sku, w, i))
 				if err != nil {
 					return err
 				}
-				if err := one.finish(ctx, early); err != nil {
-					return err
-				}
-				if one.read > 0 {
+				if ok {
 					accepted.Add(1)
 				}
 			}
@@ -168,6 +159,6 @@ func sellAll(ctx context.Context, s *shelf, locker *lock.Redis, workers, each in
 	if err := g.Wait(); err != nil {
 		return sales{}, err
 	}
-	left, err := s.left(context.WithoutCancel(ctx)) // the group's context has ended with the group
-	return sales{accepted: accepted.Load(), gone: stock - left}, err
+	entry, err := ledgerOf(ctx, lab, sku)
+	return sales{accepted: accepted.Load(), gone: entry.Inbound - entry.Available}, err
 }

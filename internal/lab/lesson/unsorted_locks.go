@@ -5,12 +5,14 @@ import (
 	stdsql "database/sql"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/database"
-	"holdfast/pkg/lock"
 )
 
 func unsortedLocks() Lesson {
@@ -30,12 +32,15 @@ func carts() [2][]string { return [2][]string{{sku, shirt}, {shirt, sku}} }
 const giveUp = 1500 * time.Millisecond
 
 func runUnsortedLocks(ctx context.Context, e *Env) error {
-	locker, err := e.locker(ctx, e.Key("locks:"))
+	s, err := e.shelf(ctx)
 	if err != nil {
 		return err
 	}
+	if err := e.twoProducts(ctx, s); err != nil {
+		return err
+	}
 	inRedis := func(ctx context.Context, cart []string, meet func()) (bool, error) {
-		return lockInOrder(ctx, locker, cart, meet)
+		return lockInRedis(ctx, e, s, cart, meet)
 	}
 	e.Step("Locks in Redis: A has the mug and wants the shirt, B has the shirt and wants the mug.")
 	failed, err := bothCarts(ctx, carts(), inRedis)
@@ -45,10 +50,6 @@ func runUnsortedLocks(ctx context.Context, e *Env) error {
 	e.Show("after %v: %d of 2 carts have given up", giveUp, failed)
 	e.Check(failed > 0, "Redis knows of no deadlocks: whoever waits in a circle waits until it gives up")
 
-	s, err := e.twoRows(ctx)
-	if err != nil {
-		return err
-	}
 	inRows := func(ctx context.Context, cart []string, meet func()) (bool, error) {
 		return lockRows(ctx, s.db, cart, meet)
 	}
@@ -79,25 +80,21 @@ func runUnsortedLocks(ctx context.Context, e *Env) error {
 	return nil
 }
 
-// twoRows is a shelf with a mug and a shirt.
-func (e *Env) twoRows(ctx context.Context) (*shelf, error) {
-	s, err := e.shelf(ctx)
+// twoProducts makes a mug and a shirt.
+func (e *Env) twoProducts(ctx context.Context, s *shelf) error {
+	lab, err := e.lab(ctx, s.dsn, "for-update")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.fill(ctx, 10); err != nil {
-		return nil, err
-	}
-	_, err = s.db.ExecContext(ctx, "INSERT INTO stock (sku, available, updated_at) VALUES (?, 10, UTC_TIMESTAMP(6))", shirt)
-	return s, err
+	return errors.Join(lab.Stock(ctx, sku, 10, "first-mug"), lab.Stock(ctx, shirt, 10, "first-shirt"))
 }
 
-// taker takes the locks of a cart, one after the other, and calls meet when it has the first. It returns false when it had to
-// let go.
+// taker takes the locks of a cart, one after the other, and calls meet when it has the first. It returns false when it
+// had to let go.
 type taker func(ctx context.Context, cart []string, meet func()) (bool, error)
 
-// bothCarts runs two carts at once and returns how many failed. Whoever has its first lock calls meet and waits there until
-// the other one has its first, too.
+// bothCarts runs two carts at once and returns how many failed. Whoever has its first lock calls meet and waits there
+// until the other one has its first, too.
 func bothCarts(ctx context.Context, carts [2][]string, take taker) (failed int, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var got [2]bool
@@ -123,24 +120,23 @@ func bothCarts(ctx context.Context, carts [2][]string, take taker) (failed int, 
 	return failed, err
 }
 
-// lockInOrder takes the locks of a cart in Redis, one after the other; false when it gave up.
-func lockInOrder(ctx context.Context, locker *lock.Redis, cart []string, meet func()) (bool, error) {
+// lockInRedis has the flaw unsorted-locks reserve a cart; false when it gave up.
+func lockInRedis(ctx context.Context, e *Env, s *shelf, cart []string, meet func()) (bool, error) {
+	lab, err := e.flaw(ctx, s.dsn, "unsorted-locks", sync.OnceFunc(meet))
+	if err != nil {
+		return false, err
+	}
+	lines := make([]inventoryapi.Line, len(cart))
+	for i, name := range cart {
+		lines[i] = inventoryapi.Line{SKU: name, Quantity: 1}
+	}
 	waiting, cancel := context.WithTimeout(ctx, giveUp)
 	defer cancel()
-	for i, name := range cart {
-		lease, err := locker.Acquire(waiting, name)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		defer func() { _ = lease.Release(ctx) }()
-		if i == 0 {
-			meet()
-		}
+	_, err = lab.Reserve(waiting, ulid.Make().String(), lines)
+	if errors.Is(err, inventoryapi.ErrContended) && ctx.Err() == nil {
+		return false, nil
 	}
-	return true, nil
+	return err == nil, err
 }
 
 // lockRows takes the rows of a cart in one transaction; false when the server ended it for a deadlock.

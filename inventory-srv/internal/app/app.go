@@ -54,17 +54,16 @@ type Config struct {
 
 // App is one replica.
 type App struct {
-	Store  *store.Store
-	Stock  *strategy.Set // nil without Config.Strategy
-	Locker strategy.Locker
-	Nodes  *strategy.Nodes
+	DB         *gorm.DB
+	Store      *store.Store
+	Stock      *strategy.Set // nil without Config.Strategy
+	Locker     strategy.Locker
+	LockClient redis.UniversalClient
+	LockPool   *stdsql.DB
+	Nodes      *strategy.Nodes
 
-	LockPool *stdsql.DB
-
-	cfg        Config
-	db         *gorm.DB
-	lockClient redis.UniversalClient
-	close      []func() error
+	cfg   Config
+	close []func() error
 }
 
 // Open builds a replica. It returns an error when the database cannot be reached, and stock.ErrUnknownStrategy when the
@@ -73,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *App, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	a := &App{cfg: cfg, db: cfg.DB, lockClient: cfg.LockClient, Locker: cfg.Locker, Nodes: cfg.Redlock, LockPool: cfg.LockPool}
+	a := &App{cfg: cfg, DB: cfg.DB, LockClient: cfg.LockClient, Locker: cfg.Locker, Nodes: cfg.Redlock, LockPool: cfg.LockPool}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -105,16 +104,16 @@ func (a *App) Close() error {
 func (a *App) onClose(f func() error) { a.close = append(a.close, f) }
 
 func (a *App) openDatabase(ctx context.Context) (err error) {
-	if a.db == nil {
-		if a.db, err = a.openPool(ctx, database.Options{MaxOpen: a.cfg.MaxOpen}); err != nil {
+	if a.DB == nil {
+		if a.DB, err = a.openPool(ctx, database.Options{MaxOpen: a.cfg.MaxOpen}); err != nil {
 			return err
 		}
 		// Several replicas may migrate at once.
-		if err := database.Migrate(ctx, a.db, sql.Inventory(), a.cfg.Log); err != nil {
+		if err := database.Migrate(ctx, a.DB, sql.Inventory(), a.cfg.Log); err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
 	}
-	a.Store = store.New(a.db, strategy.Layouts())
+	a.Store = store.New(a.DB, strategy.Layouts())
 	return nil
 }
 
@@ -128,15 +127,15 @@ func (a *App) openPool(ctx context.Context, options database.Options) (*gorm.DB,
 }
 
 func (a *App) openLocks(ctx context.Context) (err error) {
-	if a.lockClient == nil && a.cfg.RedisAddrs != nil {
-		a.lockClient = a.openRedis()
+	if a.LockClient == nil && a.cfg.RedisAddrs != nil {
+		a.LockClient = a.openRedis()
 	}
-	if a.Locker == nil && a.lockClient != nil {
+	if a.Locker == nil && a.LockClient != nil {
 		options := a.cfg.LockOptions
 		if a.cfg.Registry != nil {
 			options = append(slices.Clone(options), lock.WithObserver(lockmetrics.New(a.cfg.Registry)))
 		}
-		locker, err := lock.NewRedis(a.lockClient, options...)
+		locker, err := lock.NewRedis(a.LockClient, options...)
 		if err != nil {
 			return err
 		}
@@ -175,7 +174,7 @@ const (
 // openStock makes the strategies.
 func (a *App) openStock(ctx context.Context) (err error) {
 	deps := strategy.Deps{
-		DB: a.db, Store: a.Store, Ledger: a.Store.Ledger(), Locker: a.Locker, Redlock: a.Nodes, LockPool: a.LockPool, Redis: a.cfg.Redis,
+		DB: a.DB, Store: a.Store, Ledger: a.Store.Ledger(), Locker: a.Locker, Redlock: a.Nodes, LockPool: a.LockPool, Redis: a.cfg.Redis,
 		Log: a.cfg.Log, Registry: a.cfg.Registry,
 	}
 	if deps.Redis.Client == nil && a.cfg.RedisAddrs != nil {

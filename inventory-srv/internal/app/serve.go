@@ -46,8 +46,8 @@ func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	stopBus := bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()
 	checks := []server.Check{
-		{Name: "mysql", Probe: database.Probe(a.db)},
-		{Name: "redis", Probe: func(ctx context.Context) error { return a.lockClient.Ping(ctx).Err() }},
+		{Name: "mysql", Probe: database.Probe(a.DB)},
+		{Name: "redis", Probe: func(ctx context.Context) error { return a.LockClient.Ping(ctx).Err() }},
 	}
 	for name, s := range a.Stock.Probers() {
 		checks = append(checks, server.Check{Name: name, Probe: s.Probe, Optional: name != a.cfg.Strategy})
