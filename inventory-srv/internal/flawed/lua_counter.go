@@ -11,15 +11,15 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// luaCounter is what the flaws with Lua share: a counter in Redis before the stock row, which one script looks at and lowers. It is
-// as atomic as can be; what is wrong lies around it.
+// luaCounter is what the flaws with Lua share: a counter in Redis in front of the stock row, which one script reads and
+// lowers. The script is atomic; the faults are in the code around it.
 type luaCounter struct {
 	deps   Deps
 	script *redis.Script
 }
 
 func newLuaCounter(d Deps) luaCounter {
-	// KEYS: counter, order. ARGV: quantity, 1 to remember the order. Returns what was left before, or -1 for a known order.
+	// KEYS: counter, order. ARGV: quantity, 1 to record the order. Returns what was left before, or -1 for a known order.
 	return luaCounter{d, redis.NewScript(`
 		if ARGV[2] == '1' and redis.call('SET', KEYS[2], '1', 'NX') == false then return -1 end
 		local left = tonumber(redis.call('GET', KEYS[1]))
@@ -29,7 +29,7 @@ func newLuaCounter(d Deps) luaCounter {
 
 func (c luaCounter) key(sku string) string { return c.deps.Prefix + "lua:" + sku }
 
-// reserve takes the lines in Redis and tells MySQL, which believes what it is told.
+// reserve takes the lines in Redis and then writes them to MySQL, without a condition.
 func (c luaCounter) reserve(ctx context.Context, r stock.Request, remember string) (stock.Receipt, error) {
 	for _, l := range r.Lines {
 		if err := c.take(ctx, r.OrderNo, l, remember); err != nil {
@@ -72,12 +72,13 @@ func (c luaCounter) inMySQL(ctx context.Context, sku string) (int64, error) {
 	return r.Available, err
 }
 
-// luaTwice asks Redis without saying which order it is.
+// luaTwice runs a script that does not have the order's number.
 //
-// Fault:    a script that knows no order takes again when it is asked again. Callers ask again when an answer is late.
-// Seen:     in nearly every "atomic stock deduction with Lua", which ends at DECRBY.
-// Goes:     the answer is lost on its way, the client repeats; two units are gone for one order, and the last buyer hears "sold out".
-// Fixed by: redis-lua, whose script looks at the order's own key first.
+// Fault:    without the number the script deducts again when the caller retries. Callers retry when an answer is late.
+// Seen:     in nearly every "atomic stock deduction with Lua", which ends with DECRBY.
+// Goes:     the answer is lost and the client retries. One order has deducted two units, and the last buyer gets "sold
+// out".
+// Fixed by: redis-lua, whose script reads the order's own key first.
 type luaTwice struct{ luaCounter }
 
 func newLuaTwice(d Deps) Reserver { return luaTwice{newLuaCounter(d)} }
@@ -87,10 +88,10 @@ func (f luaTwice) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, 
 	return f.reserve(ctx, r, "0")
 }
 
-// releaseInRedis gives back in Redis and leaves MySQL as it is.
+// releaseInRedis returns the units in Redis and does not change MySQL.
 //
-// Fault:    two places know of the reservation, and one of them is told of its end.
-// Seen:     in seckill demos whose timeout handler is one INCRBY.
+// Fault:    two stores have recorded the reservation, and one of them records its end.
+// Seen:     in flash-sale demos whose timeout handler is one INCRBY.
 // Goes:     the unit is sold again, and in MySQL two orders hold it.
 // Fixed by: redis-lua, whose release is one entry of the same stream.
 type releaseInRedis struct{ luaCounter }
@@ -102,7 +103,7 @@ func (f releaseInRedis) Reserve(ctx context.Context, r stock.Request) (stock.Rec
 	return f.reserve(ctx, r, "1")
 }
 
-// Release gives the units of an order back.
+// Release returns the units of an order to the counter in Redis.
 func (f releaseInRedis) Release(ctx context.Context, orderNo string) error {
 	known, ok, err := f.deps.Ledger.Known(ctx, orderNo)
 	if err != nil || !ok {
@@ -110,18 +111,19 @@ func (f releaseInRedis) Release(ctx context.Context, orderNo string) error {
 	}
 	for _, l := range known.Lines {
 		if err := f.deps.Redis.IncrBy(ctx, f.key(l.SKU), l.Quantity).Err(); err != nil {
-			return fmt.Errorf("give %s back: %w", l.SKU, err)
+			return fmt.Errorf("return %s: %w", l.SKU, err)
 		}
 	}
-	return nil // and MySQL?
+	return nil // the fault: MySQL is not changed
 }
 
-// warmUp loads the counter from MySQL while it is in use.
+// warmUp loads the counter from MySQL while the counter is in use.
 //
-// Fault:    a number that was read is written over a number that has gone on since.
+// Fault:    a number that was read earlier overwrites a number that has changed since.
 // Seen:     in "cache warm-up" jobs that run at the start of a sale, at every start of the service, or on a timer.
 // Goes:     ten are read, four are sold, ten are written: fourteen are sold.
-// Fixed by: redis-lua, which adds what was never there before, and writes numbers only into an epoch that nobody has entered yet.
+// Fixed by: redis-lua, which adds units that were not in Redis before, and sets numbers only in a new epoch before it
+// opens.
 type warmUp struct{ luaCounter }
 
 func newWarmUp(d Deps) Reserver { return warmUp{newLuaCounter(d)} }
@@ -131,7 +133,7 @@ func (f warmUp) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, er
 	return f.reserve(ctx, r, "1")
 }
 
-// WarmUp reads what MySQL has and returns how to write it to Redis: two steps, between which anything may happen.
+// WarmUp reads the number from MySQL and returns a function that writes it to Redis. Orders may come between the two.
 func (f warmUp) WarmUp(ctx context.Context, sku string) (write func() error, err error) {
 	left, err := f.inMySQL(ctx, sku)
 	return func() error { return f.deps.Redis.Set(ctx, f.key(sku), left, 0).Err() }, err

@@ -11,12 +11,12 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// oneBucket asks one bucket and believes it.
+// oneBucket reads one bucket and refuses if that one is empty.
 //
-// Fault:    what one of K rows does not have, the others may.
-// Seen:     in articles on "splitting the hot row", which stop at the UPDATE with a random bucket.
-// Goes:     five units lie in five of sixteen buckets; eleven of sixteen buyers hear that everything is sold, and five units stay.
-// Fixed by: buckets, which locks all of them, in order, before it says no.
+// Fault:    what one of K rows does not have, the others may have.
+// Seen:     in articles on "splitting the hot row", which end with the UPDATE of a random bucket.
+// Goes:     five units are in five of sixteen buckets; eleven of sixteen buyers get "sold out", and units stay unsold.
+// Fixed by: buckets, which locks all buckets, in order, before it refuses.
 type oneBucket struct{ deps Deps }
 
 func newOneBucket(d Deps) Reserver { return &oneBucket{d} }
@@ -26,7 +26,7 @@ func (f *oneBucket) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 	return f.deps.Ledger.Reserve(ctx, r, func(tx *gorm.DB, lines []stock.Line) error {
 		chosen := make([]int64, len(lines))
 		for i, l := range lines {
-			if _, err := readRow(tx, l.SKU, ""); err != nil { // is it for the lab?
+			if _, err := readRow(tx, l.SKU, ""); err != nil { // only for the lab
 				return err
 			}
 			var buckets []int64
@@ -39,7 +39,7 @@ func (f *oneBucket) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 			if res.Error != nil {
 				return fmt.Errorf("take %s: %w", l.SKU, res.Error)
 			}
-			if res.RowsAffected == 0 { // and the others?
+			if res.RowsAffected == 0 { // the fault: the other buckets may have it
 				return stock.OutOfStock([]stock.ShortLine{{SKU: l.SKU, Requested: l.Quantity}})
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// row is a stock row as the flaws read it: without a lock.
+// row is a stock row that was read without a lock.
 type row struct {
 	SKU       string
 	Lab       bool
@@ -17,7 +17,7 @@ type row struct {
 	Version   int64
 }
 
-// readRow reads one row by way of db, and refuses what is not for the lab.
+// readRow reads one row with db. stock.ErrLabOnly when the product was not created for the lab.
 func readRow(db *gorm.DB, sku, suffix string) (row, error) {
 	var found []row
 	err := db.Raw("SELECT sku, lab, available, reserved, version FROM stock WHERE sku = ?"+suffix, sku).Scan(&found).Error
@@ -51,7 +51,7 @@ func (r row) save(tx *gorm.DB) error {
 	return nil
 }
 
-// readTakeSave is the naive work, line by line, that most flaws believe to be guarded.
+// readTakeSave is the unguarded work, line by line, that most flaws believe to be guarded by their lock.
 func readTakeSave(tx *gorm.DB, lines []stock.Line) error {
 	for _, l := range lines {
 		r, err := readRow(tx, l.SKU, "")

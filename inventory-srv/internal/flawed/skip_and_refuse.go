@@ -9,14 +9,15 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// skipAndRefuse takes what SKIP LOCKED leaves out for sold.
+// skipAndRefuse treats units that SKIP LOCKED skips as sold.
 //
-// Fault:    a row that is skipped is locked, and nothing more is known of it.
-// Seen:     wherever SKIP LOCKED is copied from a job queue, in which coming back later is the answer, to a shop, in which "sold out"
-// is final.
-// Goes:     A has locked the last unit and is not sure yet; B skips it, finds none, and hears "sold out"; A rolls back. The unit is
-// there, and its buyer has gone.
-// Fixed by: skip-locked, which on a shortage looks again under the gate, without SKIP LOCKED, and waits for A.
+// Fault:    a skipped row is locked. Whether it will be sold is unknown.
+// Seen:     wherever SKIP LOCKED was copied from a job queue, where a later poll finds the row, to a shop, where "sold
+// out" is final.
+// Goes:     A has locked the last unit and has not committed. B skips it, finds no unit and gets "sold out". A rolls
+// back. The unit is free, and its buyer has gone.
+// Fixed by: skip-locked, which on a shortage reads again without SKIP LOCKED, under the stock row lock, and waits for
+// A.
 type skipAndRefuse struct{ deps Deps }
 
 func newSkipAndRefuse(d Deps) Reserver { return &skipAndRefuse{d} }
@@ -25,7 +26,7 @@ func newSkipAndRefuse(d Deps) Reserver { return &skipAndRefuse{d} }
 func (f *skipAndRefuse) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	return f.deps.Ledger.Reserve(ctx, r, func(tx *gorm.DB, lines []stock.Line) error {
 		for _, l := range lines {
-			if _, err := readRow(tx, l.SKU, ""); err != nil { // is it for the lab?
+			if _, err := readRow(tx, l.SKU, ""); err != nil { // only for the lab
 				return err
 			}
 			var units []int64
@@ -34,7 +35,7 @@ func (f *skipAndRefuse) Reserve(ctx context.Context, r stock.Request) (stock.Rec
 			if err != nil {
 				return fmt.Errorf("lock units of %s: %w", l.SKU, err)
 			}
-			if int64(len(units)) < l.Quantity { // or locked?
+			if int64(len(units)) < l.Quantity { // the fault: some may only be locked
 				return stock.OutOfStock([]stock.ShortLine{{SKU: l.SKU, Requested: l.Quantity, Available: int64(len(units))}})
 			}
 			if err := tx.Exec("UPDATE stock_units SET order_no = ? WHERE sku = ? AND unit IN ?", r.OrderNo, l.SKU, units).Error; err != nil {

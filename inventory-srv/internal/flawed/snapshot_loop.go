@@ -10,14 +10,15 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// snapshotLoop retries inside of its transaction, at the server's default isolation level.
+// snapshotLoop retries inside its transaction, at the server's default isolation level.
 //
-// Fault:    under REPEATABLE READ every read of a transaction sees the moment of the first one.
-// Seen:     in the course's optimistic step: for { read; UPDATE … WHERE version = ?; if it changed a row, break }. It works only as
-// long as the read goes by way of another connection, which is a mistake of its own.
-// Goes:     A reads version 7; B sells, version 8; A's UPDATE finds no version 7, so A reads again, and reads 7. For ever, at full
-// speed, with its transaction open. (A MariaDB with innodb_snapshot_isolation ends it with error 1020.)
-// Fixed by: optimistic: a new transaction for every try, a pause, and a bound.
+// Fault:    under REPEATABLE READ all reads of a transaction return the data of its first read.
+// Seen:     in the course's optimistic step: for { read; UPDATE … WHERE version = ?; if it changed a row, break }. It
+// works only while the read uses another connection, which is a mistake of its own.
+// Goes:     A reads version 7. B sells, version 8. A's UPDATE finds no version 7, so A reads again, and reads 7. The
+// loop never ends, at full speed, with its transaction open. (MariaDB with innodb_snapshot_isolation ends it with error
+// 1020.)
+// Fixed by: optimistic, which makes a new transaction for every try, pauses, and has a bound.
 type snapshotLoop struct{ deps Deps }
 
 func newSnapshotLoop(d Deps) Reserver { return &snapshotLoop{d} }

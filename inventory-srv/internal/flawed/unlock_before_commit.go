@@ -12,11 +12,11 @@ import (
 
 // unlockBeforeCommit locks, reads, writes and unlocks inside its transaction.
 //
-// Fault:    the lock ends before the write can be seen.
-// Seen:     in the course's own Sell, which unlocks in the loop over an order's goods and commits after it, and in most of the
-// shops that were made from it.
-// Goes:     A locks, reads 10, writes 9, unlocks; B locks, reads 10, as A's 9 is not committed, and waits to write; A commits;
-// B writes 9. Two units are sold, one is gone.
+// Fault:    the lock ends before other transactions can read the write.
+// Seen:     in the course's own Sell, which unlocks in the loop over an order's goods and commits after it, and in most
+// of the shops built on it.
+// Goes:     A locks, reads 10, writes 9 and unlocks. B locks and reads 10, as A's 9 is not committed, and waits to
+// write. A commits. B writes 9. Two units are sold, and the stock went down by one.
 // Fixed by: redis-lock, which unlocks after the ledger has committed.
 type unlockBeforeCommit struct{ deps Deps }
 
@@ -29,7 +29,7 @@ func (f *unlockBeforeCommit) Reserve(ctx context.Context, r stock.Request) (stoc
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, lease.Release(ctx)) }() // here: the ledger commits later
+		defer func() { err = errors.Join(err, lease.Release(ctx)) }() // the fault: the ledger commits later
 		return readTakeSave(tx, lines)
 	})
 }

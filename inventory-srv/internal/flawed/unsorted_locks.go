@@ -7,13 +7,13 @@ import (
 	"holdfast/inventory-srv/internal/strategy"
 )
 
-// unsortedLocks takes the locks one after the other, in the order in which the buyer put things into the cart.
+// unsortedLocks takes the locks one after the other, in the order of the cart.
 //
-// Fault:    there is no order of all locks.
-// Seen:     in the shops that had repaired the unlock before commit: they keep every lock to the end, in cart order. Rows that are
-// locked FOR UPDATE in a loop do the same inside of the database, which at least notices.
-// Goes:     A has locked the mug and wants the shirt; B has locked the shirt and wants the mug. Both wait until they give up, and
-// everybody who wants a mug or a shirt waits with them. Redis knows of no deadlocks.
+// Fault:    there is no common order of the locks.
+// Seen:     in shops that had repaired the unlock before commit: they hold every lock to the end, in cart order. Rows
+// that are locked FOR UPDATE in a loop have the same fault, but the database detects the deadlock.
+// Goes:     A has locked the mug and wants the shirt; B has locked the shirt and wants the mug. Both wait until they
+// give up, and all other orders for a mug or a shirt wait with them. Redis detects no deadlock.
 // Fixed by: redis-lock, which takes all locks of an order at once; or by sorting them.
 type unsortedLocks struct{ deps Deps }
 

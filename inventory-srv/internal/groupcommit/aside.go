@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// asidePause is the shortest time between two flushes of orders that were set aside: how often the strategy looks
-	// whether a locked row is free.
+	// asidePause is the shortest time between two flushes of orders that were set aside, that is between two checks of a
+	// locked row.
 	asidePause = 50 * time.Millisecond
 	// asideTimeout is how long an order that was set aside waits for its rows: as long as the other strategies do.
 	asideTimeout = 2 * time.Second
-	// blockedFor is how long a row counts as locked that no flush has looked at since. The next order that needs it
-	// finds out for itself.
+	// blockedFor is how long a row counts as locked after the last flush that found it locked. The next order that needs
+	// the row checks it again.
 	blockedFor = 10 * time.Second
-	// maxBlocked bounds the rows that are remembered as locked.
+	// maxBlocked is the largest number of rows that are recorded as locked.
 	maxBlocked = 10_000
 )
 
 // operation is one of reserve, confirm and release with its two batchers. A flush of main waits for rows that other
-// sessions have locked, until one lock wait runs out. Then it executes the calls that need no locked row; the others go
-// to aside, whose flushes wait for no row. So one locked row delays the orders for other rows once and not for as long
-// as it is locked.
+// sessions have locked, until one lock wait times out. Then it executes the calls that need no locked row and moves the
+// others to aside, whose flushes wait for no row. So a locked row delays the orders for other rows by one lock wait,
+// however long it stays locked.
 type operation[T, R any] struct {
 	ledger  *store.Ledger
 	try     try[T, R]
@@ -36,7 +36,7 @@ type operation[T, R any] struct {
 	blocked *blockedRows
 
 	main, aside *batch.Batcher[T, R]
-	asideBegan  time.Time // the last flush of aside; of its goroutine alone
+	asideBegan  time.Time // the last flush of aside; only its goroutine uses it
 }
 
 // init makes the batchers.
@@ -94,14 +94,14 @@ func (o *operation[T, R]) orderNos(calls []*batch.Call[T, R]) []string {
 	return orderNos
 }
 
-// blockedRows are the rows that were locked by another session when a flush last looked.
+// blockedRows are the rows that another session had locked when a flush last checked them.
 type blockedRows struct{ skus, orders *blockedKeys }
 
 func newBlockedRows(log *slog.Logger) *blockedRows {
 	return &blockedRows{skus: newBlockedKeys(log, "sku"), orders: newBlockedKeys(log, "order_no")}
 }
 
-// blockedKeys are those of one table. It is safe for concurrent use.
+// blockedKeys are the blocked rows of one table. It is safe for concurrent use.
 type blockedKeys struct {
 	log  *slog.Logger
 	name string // of the key, in the log
@@ -114,7 +114,7 @@ func newBlockedKeys(log *slog.Logger, name string) *blockedKeys {
 	return &blockedKeys{log: log, name: name, seen: map[string]time.Time{}}
 }
 
-// update notes what a flush has found.
+// update records the rows that a flush found locked and free.
 func (b *blockedKeys) update(blocked, free []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,7 +133,7 @@ func (b *blockedKeys) update(blocked, free []string) {
 	}
 }
 
-// has reports whether one of the keys is locked as far as is known.
+// has reports whether one of the keys is recorded as locked.
 func (b *blockedKeys) has(keys ...string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -145,7 +145,7 @@ func (b *blockedKeys) has(keys ...string) bool {
 	return false
 }
 
-// empty reports whether no key is known to be locked, and forgets those that no flush has looked at for blockedFor.
+// empty reports whether no key is recorded as locked. It deletes the keys that no flush has checked for blockedFor.
 func (b *blockedKeys) empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

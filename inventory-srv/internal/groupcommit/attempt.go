@@ -20,18 +20,18 @@ type attempt[T, R any] struct {
 	tx      *gorm.DB
 	bulk    store.Bulk
 	mode    mode
-	calls   []*batch.Call[T, R] // that it executes
-	written map[string]bool     // when it skips locked rows: the orders that have a header, committed or not
+	calls   []*batch.Call[T, R] // to execute
+	written map[string]bool     // in mode skipping: the orders that have a header, committed or not
 }
 
-// seal keeps the callers from leaving and returns the calls of those that are still there.
+// seal stops callers from withdrawing, and returns the calls that were not withdrawn.
 func (a *attempt[T, R]) seal() []*batch.Call[T, R] {
 	a.sealed = a.batch.Seal(a.calls)
 	return a.sealed
 }
 
-// setAsideKnown sets aside the calls whose header is known to be locked by another transaction. It is for attempts that
-// would wait for it.
+// setAsideKnown sets aside the calls whose header is recorded as locked by another transaction, if the attempt would
+// wait for it.
 func (a *attempt[T, R]) setAsideKnown() {
 	if a.mode != waiting || a.blocked.orders.empty() {
 		return
@@ -40,7 +40,7 @@ func (a *attempt[T, R]) setAsideKnown() {
 }
 
 // setAsideFound sets aside the calls whose header another transaction has written or locked. found are the headers that
-// this one could read, or lock if it needs the lock.
+// this transaction has read, or locked if it needs the lock.
 func (a *attempt[T, R]) setAsideFound(found map[string]store.Header) {
 	if a.mode != skipping {
 		return
@@ -58,8 +58,8 @@ func (a *attempt[T, R]) setAsideFound(found map[string]store.Header) {
 	a.blocked.orders.update(blocked, free)
 }
 
-// lockRows locks the stock rows of the calls' lines. It sets aside the calls that need a row which another transaction
-// has locked, as far as the attempt does not wait for it.
+// lockRows locks the stock rows of the calls' lines. It sets aside the calls that need a row that another transaction
+// has locked, unless the attempt waits for that row.
 func (a *attempt[T, R]) lockRows(lines func(T) []stock.Line) (counters, error) {
 	needs := func(is func(sku string) bool) func(T) bool {
 		return func(item T) bool {
@@ -85,7 +85,7 @@ func (a *attempt[T, R]) lockRows(lines func(T) []stock.Line) (counters, error) {
 	return rows, nil
 }
 
-// setAside answers the calls that is reports with errSetAside. The attempt goes on without them.
+// setAside answers the calls for which is returns true with errSetAside, and removes them from the attempt.
 func (a *attempt[T, R]) setAside(is func(T) bool) {
 	kept := make([]*batch.Call[T, R], 0, len(a.calls))
 	for _, c := range a.calls {

@@ -7,9 +7,9 @@ import (
 	"holdfast/inventory-srv/internal/store"
 )
 
-// tryEnds confirms or releases all orders of a flush. As everywhere the headers are locked first and the stock rows
-// after them, each in order. All of them are locked before the first write, so that callers may leave while the flush
-// waits for a lock.
+// tryEnds confirms or releases all orders of a flush. As in all strategies the headers are locked first and the stock
+// rows after them, each in order. All of them are locked before the first write, so that callers can withdraw while the
+// flush waits for a lock.
 func tryEnds(to stock.Status) try[string, struct{}] {
 	return func(a *attempt[string, struct{}]) error {
 		a.setAsideKnown()
@@ -57,7 +57,7 @@ func lockHeaders(a *attempt[string, struct{}]) (map[string]store.Header, error) 
 	return a.bulk.LockHeaders(a.orderNos(a.calls))
 }
 
-// ends returns what one order is answered; nil also when it has that status already.
+// ends returns the answer to one order: nil also when the order already has the status.
 func ends(to stock.Status, h store.Header, known bool) error {
 	switch {
 	case !known && to == stock.Confirmed:
@@ -74,8 +74,8 @@ func ends(to stock.Status, h store.Header, known bool) error {
 	return stock.ErrConfirmed
 }
 
-// endAll writes what was decided: tombstones, the new status of headers, and the moves of their units. An order that
-// several callers end is named several times and is ended once.
+// endAll writes the decisions: tombstones, the new status of headers, and the moves of their units. An order number
+// that several callers sent is in ending several times and is ended once.
 func endAll(b store.Bulk, to stock.Status, ending, unknown []string, lines map[string][]stock.Line) error {
 	if len(unknown) > 0 {
 		if err := b.Bury(unknown); err != nil {

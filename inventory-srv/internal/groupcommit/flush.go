@@ -14,40 +14,40 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// try does the work of an attempt's calls in its transaction and stages their answers, which count if it is committed.
-// Before the first write it must call seal and go on with the calls that seal returns: the others have left.
-// errNothing: the answers stand, and there is nothing to commit.
+// try executes an attempt's calls in its transaction and stages their answers, which are sent after the commit. Before
+// the first write it must call seal and continue with the calls that seal returns: the others were withdrawn. It
+// returns errNothing when the answers are final and nothing was written.
 type try[T, R any] func(a *attempt[T, R]) error
 
 // errNothing ends a transaction that has written nothing.
 var errNothing = errors.New("nothing to write")
 
-// The search for the outcome of a COMMIT whose answer was lost: for how long, and how often when the server cannot be
-// asked.
+// How long findOut tries to learn the outcome of a COMMIT whose answer was lost, and its pause when the server does not
+// answer.
 const (
 	unknownTimeout = 5 * time.Second
 	unknownPause   = 50 * time.Millisecond
 )
 
-// mode is how an attempt treats rows that other sessions have locked, and whether its calls may leave.
+// mode says how an attempt treats rows that other sessions have locked, and whether its calls can be withdrawn.
 type mode int
 
 const (
-	waiting  mode = iota // it waits for them
-	skipping             // it sets aside the calls that need them
-	settling             // it waits, and its calls may have been executed before
+	waiting  mode = iota // the attempt waits for them
+	skipping             // the attempt sets aside the calls that need them
+	settling             // the attempt waits, and its calls may have been executed before
 )
 
 // flushing is one flush of an operation.
 type flushing[T, R any] struct {
 	*operation[T, R]
 	batch  *batch.Batch[T, R]
-	sealed []*batch.Call[T, R] // of the last attempt: no others can have been executed
+	sealed []*batch.Call[T, R] // of the last attempt: only these can have been executed
 }
 
 // answer runs the calls as one transaction. When a row stays locked, the calls that need it are set aside. When the
-// data of one of them fails the transaction, it runs them by halves: the fault is then that one's alone. Any other
-// fault is not in one of the halves, so it is everybody's answer.
+// data of one call fails the transaction, answer runs each half of the calls, until only that call has the error. Any
+// other error is the answer to all calls.
 func (f *flushing[T, R]) answer(ctx context.Context, calls []*batch.Call[T, R], m mode) {
 	err := f.settle(ctx, calls, m)
 	half := len(calls) / 2
@@ -70,18 +70,17 @@ func (f *flushing[T, R]) answer(ctx context.Context, calls []*batch.Call[T, R], 
 	}
 }
 
-// settle repeats the transaction for as long as that helps. database.InTx does so for deadlocks; what is left are cases
-// in which a repetition starts from other knowledge, as it reads the headers anew:
+// settle retries the transaction. database.InTx retries deadlocks; settle retries where the next attempt reads other
+// headers:
 //
-// An order became known between that read and our insert. It has committed, or the insert would still wait for it.
-//
-// Another session wrote an order's header between that read and our insert, and has not committed it.
-//
-// The answer to COMMIT was lost. Then the ledger tells for each order whether it was committed, or the next attempt does
-// it: the operations are idempotent.
+//   - Another session committed an order between that read and our insert. If it had not committed, the insert would
+//     wait.
+//   - Another session wrote an order's header between that read and our insert, and has not committed it.
+//   - The answer to COMMIT was lost. The ledger has every order that was committed, and the next attempt executes the
+//     others: the operations are idempotent.
 func (f *flushing[T, R]) settle(ctx context.Context, calls []*batch.Call[T, R], m mode) error {
 	for {
-		err := f.once(ctx, calls, m)
+		err := f.runOnce(ctx, calls, m)
 		switch {
 		case err == nil || errors.Is(err, errNothing):
 			return nil
@@ -95,16 +94,16 @@ func (f *flushing[T, R]) settle(ctx context.Context, calls []*batch.Call[T, R], 
 	}
 }
 
-// findOut runs the transaction again until it learns what became of its COMMIT, and returns unknown if it cannot. The
-// calls cannot leave meanwhile as if nothing had been executed, and none of them is set aside.
+// findOut runs the transaction again until it knows the outcome of the COMMIT, and returns unknown if it does not learn
+// it. Meanwhile no call can be withdrawn as not executed, and none is set aside.
 func (f *flushing[T, R]) findOut(ctx context.Context, calls []*batch.Call[T, R], unknown error) error {
-	// The flush's time may be up, yet the answer matters as much as before: it has a time of its own.
+	// The flush's deadline may have passed, and its callers still need the outcome, so findOut has a deadline of its own.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unknownTimeout)
 	defer cancel()
 	tick := time.NewTicker(unknownPause)
 	defer tick.Stop()
 	for {
-		err := f.once(ctx, calls, settling)
+		err := f.runOnce(ctx, calls, settling)
 		if err == nil || errors.Is(err, errNothing) {
 			return nil
 		}
@@ -119,9 +118,9 @@ func (f *flushing[T, R]) findOut(ctx context.Context, calls []*batch.Call[T, R],
 	}
 }
 
-// once runs the transaction. Whatever it did before was undone when it runs again, so callers may leave until the next
-// attempt does something that lasts.
-func (f *flushing[T, R]) once(ctx context.Context, calls []*batch.Call[T, R], m mode) error {
+// runOnce runs the transaction. An earlier attempt was rolled back, so callers can withdraw until this attempt seals
+// them.
+func (f *flushing[T, R]) runOnce(ctx context.Context, calls []*batch.Call[T, R], m mode) error {
 	var written map[string]bool
 	if m == skipping {
 		var err error

@@ -1,8 +1,8 @@
 // Package groupcommit is the strategy that makes one transaction of all orders that arrive while another one runs.
 //
-// A call goes through the files in this order: [Reserver] queues it (groupcommit.go) in an operation's batcher (aside.go), a
-// flush runs a transaction and repeats it (flush.go), an attempt locks what its calls need (attempt.go, rows.go) and decides
-// and writes (reserve.go, end.go).
+// A call passes the files in this order: [Reserver] queues it (groupcommit.go) in the batcher of an operation
+// (aside.go). A flush runs the transaction and repeats it (flush.go). An attempt locks what its calls need (attempt.go,
+// rows.go), decides and writes (reserve.go, end.go).
 package groupcommit
 
 import (
@@ -23,17 +23,18 @@ import (
 // Name is the strategy's name in the configuration and on its reservations.
 const Name = "group-commit"
 
-// Reserver gathers the orders that come while one transaction runs into the next one.
+// Reserver makes one transaction of all orders that arrive while another one runs.
 //
-// Idea:        callers queue in this process; one of them locks the union of their rows once, the memory decides, first
-// come, first served, three statements write it all, one COMMIT makes it durable, and only then all are answered.
-// Statements:  SELECT … FOR UPDATE, in SKU order; one INSERT of all headers and one of all lines; UPDATE … CASE sku …; COMMIT.
-// Where rows are looked up, the primary key is forced.
-// Goes wrong:  an answer before COMMIT, refusals too: they follow from sales that may yet be undone. Without the forced
-// index the server may scan, and scans deadlock. One order's bad data fails its whole batch: halves find it. A row that
-// another session keeps locked holds up one flush for one lock wait (1 s); then its orders wait apart from the others.
-// Cost:        code. An order that is alone takes as many statements as with Conditional.
-// Choose it:   one SKU must sell faster than a database can commit one by one: the more contend for it, the better it gets.
+// Idea:        callers queue in this process. One transaction locks all their rows once, decides in memory, first come,
+// first served, writes with three statements, and commits once. Only then every caller is answered.
+// Statements:  SELECT … FOR UPDATE, in SKU order; one INSERT of all headers and one of all lines; UPDATE … CASE sku …;
+// COMMIT. Where rows are looked up, the primary key is forced.
+// Goes wrong:  an answer before COMMIT, even a refusal, depends on sales that may be rolled back. Without the forced
+// index the server may scan, and scans deadlock. One order's bad data fails its whole batch; the batch is halved to
+// find it. A row that another session keeps locked delays one flush for one lock wait (1 s); then its orders wait in a
+// batcher of their own.
+// Cost:        code. A lone order takes as many statements as with Conditional.
+// Choose it:   one SKU must sell faster than a database can commit orders one by one. Throughput grows with contention.
 //
 // Transcript of group-commit, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
@@ -57,24 +58,24 @@ type Reserver struct {
 	reserves operation[reserveCall, stock.Receipt]
 	confirms operation[string, struct{}]
 	releases operation[string, struct{}]
-	wary     atomic.Int64 // see tryReserves
+	recheck  atomic.Int64 // flushes that still look for known orders first, see recheckFlushes
 }
 
 var _ stock.Reserver = (*Reserver)(nil)
 
 const (
-	// maxBatch is how many lines one transaction holds. More would sell no faster, and a repetition costs all of it.
+	// maxBatch is the largest number of lines in one transaction. More sell no faster, and a retry repeats all of them.
 	maxBatch = 1024
-	// flushTimeout is more than one lock wait (2 s at most), so that a flush that meets a locked row has time to
-	// execute the calls that do not need it.
+	// flushTimeout is longer than one lock wait (2 s at most), so that a flush with a locked row has time to execute the
+	// calls that do not need that row.
 	flushTimeout = 4 * time.Second
-	// answerGrace is how long a caller waits past its own deadline for an outcome that is on its way, as database.InTx
-	// does for a COMMIT.
+	// answerGrace is how long a caller waits past its own deadline for the outcome of a flush that has begun, as
+	// database.InTx does for a COMMIT.
 	answerGrace = time.Second
 )
 
-// New makes the strategy, whose flushes run on the ledger's connections. A nil registry registers no metrics. The caller
-// closes the Reserver.
+// New makes the strategy. Its flushes use the ledger's connections. With a nil registry no metrics are registered. The
+// caller closes the Reserver.
 func New(ledger *store.Ledger, log *slog.Logger, registry prometheus.Registerer) *Reserver {
 	s := &Reserver{ledger: ledger, log: log}
 	metrics, blocked := newMetrics(registry), newBlockedRows(log)
@@ -98,7 +99,7 @@ func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 	if err := s.ledger.Check(r); err != nil {
 		return stock.Receipt{}, err
 	}
-	// What needs no other order is done here, by the callers side by side, and not in the flush.
+	// Sorting and hashing run here, in parallel for all callers, and not in the flush.
 	r = r.Sorted()
 	receipt, err := s.reserves.do(ctx, reserveCall{Request: r, hash: r.Hash()}, len(r.Lines))
 	return receipt, s.explain(ctx, r.OrderNo, err)
@@ -133,7 +134,7 @@ func (s *Reserver) Close() error {
 	return errors.Join(s.reserves.close(), s.confirms.close(), s.releases.close())
 }
 
-// explain turns what the batcher says into faults, and puts a panic of the flush into the log.
+// explain turns the batcher's errors into faults, and logs a panic of the flush.
 func (s *Reserver) explain(ctx context.Context, orderNo string, err error) error {
 	if p, ok := errors.AsType[*batch.PanicError](err); ok {
 		s.log.ErrorContext(ctx, "flush panicked", "order_no", orderNo, "panic", p.Value, "stack", string(p.Stack))

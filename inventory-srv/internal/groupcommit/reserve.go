@@ -16,17 +16,17 @@ type reserveCall struct {
 // reserveCalls are calls of one flush.
 type reserveCalls = []*batch.Call[reserveCall, stock.Receipt]
 
-// wary is for how many flushes known orders are looked for at the start, after one flush has met a known order only when
-// it inserted it. Repeats come in storms, and a flush that has to begin again costs twice.
-const wary = 64
+// recheckFlushes is the number of flushes that look for known orders first, after the insert of one flush has met a
+// known order. Retries come in bursts, and a flush that has to start again costs twice.
+const recheckFlushes = 64
 
-// tryReserves decides and writes all orders of a flush. This is the one place that reads stock before it writes the
-// header, which would otherwise have to be deleted again for each refusal. The header's primary key decides all the same:
-// as a rule known orders are not looked for first, since the insert finds them.
+// tryReserves decides and writes all orders of a flush. Only here stock is read before the header is written; otherwise
+// the header of each refused order would have to be deleted again. The header's primary key still decides: usually
+// tryReserves does not look for known orders first, as the insert finds them.
 func (s *Reserver) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
 	d := &decisions{known: map[string]store.Header{}, place: make(map[string]int, len(a.calls))}
 	a.setAsideKnown()
-	if a.mode == skipping || s.wary.Add(-1) >= 0 {
+	if a.mode == skipping || s.recheck.Add(-1) >= 0 {
 		if err := d.learn(a.bulk, a.calls); err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (s *Reserver) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
 	}
 	err = a.bulk.Insert(d.accepted)
 	if database.IsDuplicate(err) {
-		s.wary.Store(wary)
+		s.recheck.Store(recheckFlushes)
 	}
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (s *Reserver) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
 	return a.bulk.Shift(d.stock.taken(), store.Available, store.Reserved)
 }
 
-// decisions is what is known when a flush decides, and what it has decided.
+// decisions is what a flush has read, and what it has decided.
 type decisions struct {
 	known    map[string]store.Header
 	replays  map[string]stock.Receipt // of known orders
@@ -71,7 +71,7 @@ type decisions struct {
 	place    map[string]int // of an order in accepted
 }
 
-// learn reads what the ledger knows of the calls' orders.
+// learn reads the ledger's records of the calls' orders.
 func (d *decisions) learn(b store.Bulk, calls reserveCalls) error {
 	orderNos := make([]string, len(calls))
 	for i, c := range calls {
@@ -91,7 +91,7 @@ func (d *decisions) learn(b store.Bulk, calls reserveCalls) error {
 	return err
 }
 
-// decide answers one order as if those before it in the flush had been committed.
+// decide answers one order as if the orders before it in the flush had been committed.
 func (d *decisions) decide(r reserveCall) (stock.Receipt, error) {
 	if h, known := d.known[r.OrderNo]; known {
 		return d.replay(r, h)
@@ -112,9 +112,9 @@ func (d *decisions) decide(r reserveCall) (stock.Receipt, error) {
 	return receipt, nil
 }
 
-// reconsider answers refused orders that are known after all from the ledger: an order that got the last unit is told so,
-// and not that it is sold out. It looks under the lock of the stock rows, for before it the same order may have been about
-// to take that unit through another instance.
+// reconsider answers refused orders that the ledger has from the ledger: a repeat of the order that got the last unit
+// gets its receipt and not "sold out". It reads under the stock row locks: before them, another instance may have been
+// about to reserve the same order.
 func (d *decisions) reconsider(b store.Bulk, refused reserveCalls) error {
 	if len(refused) == 0 {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// counter is a stock row under our lock, with what the catalogue says of it.
+// counter is a locked stock row, with the SKU's title and price from the catalogue.
 type counter struct {
 	SKU        string
 	Layout     string
@@ -20,10 +20,11 @@ type counter struct {
 	Title      *string // nil: not in the catalogue
 	PriceCents int64
 
-	taken int64 // by the orders of this flush
+	taken int64 // by orders of this flush
 }
 
-// counters are the stock rows of a flush by SKU. A nil one is wanted but not there.
+// counters are the stock rows of a flush by SKU. A nil counter is a SKU without a row, or with a row that was not read
+// yet.
 type counters map[string]*counter
 
 func (cs counters) want(lines []stock.Line) {
@@ -32,12 +33,12 @@ func (cs counters) want(lines []stock.Line) {
 	}
 }
 
-// lock reads the wanted rows and locks them in SKU order until the transaction ends. Titles and prices come along as
-// subqueries, which a locking read does not lock: a price may change at any time, so it is read each time, and it costs
-// no round trip. Without the forced index the server may scan, and lock, the whole table.
+// lock reads the wanted rows and locks them in SKU order until the transaction ends. Titles and prices are subqueries,
+// whose rows a locking read does not lock. They cost no round trip. Without the forced index the server may scan and
+// lock the whole table.
 func (cs counters) lock(tx *gorm.DB) error { return cs.read(tx, " FOR UPDATE") }
 
-// lockFree is lock without those rows that other transactions have locked. It does not wait for them and returns their
+// lockFree is lock without the rows that other transactions have locked. It does not wait for them and returns their
 // SKUs.
 func (cs counters) lockFree(tx *gorm.DB) (blocked []string, err error) {
 	if err := cs.read(tx, " FOR UPDATE SKIP LOCKED"); err != nil {
@@ -74,7 +75,7 @@ func (cs counters) found() []string {
 	return skus
 }
 
-// missing returns those wanted SKUs that have a row although it was not read.
+// missing returns the wanted SKUs that have a row that was not read.
 func (cs counters) missing(tx *gorm.DB) (skus []string, err error) {
 	var wanted []string
 	for sku, c := range cs {
@@ -94,7 +95,7 @@ func (cs counters) missing(tx *gorm.DB) (skus []string, err error) {
 	return skus, nil
 }
 
-// take moves an order's units in memory and returns its receipt's lines, or an error and nothing is moved:
+// take moves an order's units in memory and returns the lines of its receipt. On an error it moves nothing:
 // stock.ErrUnknownSKU, stock.ErrWrongLayout, or stock.ErrOutOfStock with all the lines that do not fit.
 func (cs counters) take(lines []stock.Line) ([]stock.ReceiptLine, error) {
 	var short []stock.ShortLine

@@ -9,14 +9,15 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// Conditional subtracts and checks in one statement, and looks at how many rows it changed.
+// Conditional subtracts and checks in one statement, and then checks how many rows the statement changed.
 //
-// Idea:        the condition stands where the subtraction is, so nothing can come between them.
+// Idea:        condition and subtraction are one statement, so no other transaction can write between them.
 // Statements:  UPDATE … SET available = available - ? WHERE sku = ? AND available >= ?, a line each, in SKU order.
-// Goes wrong:  zero changed rows is a "no" that looks like success to one who does not ask for it; "available > 0" lets the last
-// unit be sold to an order of ten; after the no, the row is not locked, and what is read of it may be newer.
-// Cost:        two round trips while the row is held (lines, commit): the least that a lock on one row can do.
-// Choose it:   the default for a counter in a database. The decision must fit into a WHERE clause.
+// Goes wrong:  zero changed rows is a refusal, but no error: code that checks only the error sells it. "available > 0"
+// sells the last unit to an order of ten. After a refusal the row is not locked, and a later read may return newer
+// numbers.
+// Cost:        two round trips while the row is locked (lines, commit), the least that is possible with a row lock.
+// Choose it:   by default, for a counter in a database. The decision must fit into a WHERE clause.
 //
 // Transcript of conditional, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
@@ -63,9 +64,10 @@ func deductConditionally(tx *gorm.DB, lines []stock.Line) error {
 	return nil
 }
 
-// decideLocked finds out why the first of lines changed no row, and names all lines that are short. Under READ COMMITTED an
-// UPDATE that matched nothing leaves the row unlocked, and a release may come before we look: therefore the rows are
-// locked first, and if there is enough by now, it is taken. A refusal that its own numbers deny would be a lie.
+// decideLocked decides again under row locks after the first of lines changed no row. Its refusal names all lines that
+// are short. Under READ COMMITTED an UPDATE that matched no row leaves the row unlocked, and a release may commit
+// before the rows are read. If there is enough by then, the units are taken; otherwise the refusal would contradict its
+// own numbers.
 func decideLocked(tx *gorm.DB, lines []stock.Line) error {
 	rows, err := readRows(tx, lines, forUpdate)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// TestConditional_ReleaseInBetween: an order for two finds one, and before it has looked why, a release brings the second. A
-// refusal would now be a lie, so it is granted; and until it has written, it keeps the row from everybody else.
+// TestConditional_ReleaseInBetween: an order for two finds one, and before it has looked why, a release brings the
+// second. A refusal would now be a lie, so it is granted; and until it has written, it keeps the row locked.
 func TestConditional_ReleaseInBetween(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

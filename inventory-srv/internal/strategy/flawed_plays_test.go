@@ -31,7 +31,7 @@ func playUnlockBeforeCommit(t *testing.T, s scene) damage {
 // The lease ends while the first one sleeps.
 func playSaveAfterExpiry(t *testing.T, s scene) damage { return overlap(t, s, beforeWrite) }
 
-// playLeakedLock: one unit, and buyers who come after each other. All but the first should hear that it is sold out.
+// playLeakedLock: one unit, and buyers one after the other. All but the first should get "sold out".
 func playLeakedLock(t *testing.T, s scene) (d damage) {
 	s.has(t, "A", 1)
 	r := s.at(t, s.one)
@@ -201,7 +201,8 @@ func playOtherConnection(t *testing.T, s scene) damage {
 	return d
 }
 
-// playAboveZero asks for ten where one is left, once with the CHECK on the column and once without, as most schemas are.
+// playAboveZero asks for ten where one is left, once with the CHECK on the column and once without, as most schemas
+// are.
 func playAboveZero(t *testing.T, s scene) damage {
 	s.has(t, "A", 1)
 	r := s.at(t, s.one)
@@ -248,7 +249,7 @@ func (w *world) lay(t *testing.T, sku string) {
 	}
 }
 
-// playOneBucket: as many buyers as there are units, one after the other. Whoever is refused has been told a lie.
+// playOneBucket: as many buyers as there are units, one after the other. Every refusal is false.
 func playOneBucket(t *testing.T, s scene) (d damage) {
 	const units = 10
 	s.has(t, "A", units)
@@ -290,7 +291,8 @@ func playSkipAndRefuse(t *testing.T, s scene) (d damage) {
 	return d
 }
 
-// playSnapshotLoop: another one sells between the first read and its write, once. The first has a second to get over it.
+// playSnapshotLoop: another one sells between the first read and its write, once. The first has a second to get over
+// it.
 func playSnapshotLoop(t *testing.T, s scene) (d damage) {
 	s.has(t, "A", 10)
 	ctx, cancel := context.WithCancel(soon(t))
@@ -347,7 +349,7 @@ func playReleaseInRedis(t *testing.T, s scene) damage {
 	return s.damageTo(t, "A")
 }
 
-// playWarmUp: ten units, four are sold while a warm-up has read and not yet written, and then everybody comes.
+// playWarmUp: ten units, four are sold while a warm-up has read and not yet written, and then all buyers come.
 func playWarmUp(t *testing.T, s scene) damage {
 	const units, early, all = 10, 4, 20
 	s.has(t, "A", units)

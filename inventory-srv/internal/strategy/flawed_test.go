@@ -16,9 +16,9 @@ import (
 // damage is what a flaw has done, counted.
 type damage struct {
 	oversold int64 // units promised that never came in
-	lost     int64 // sales of which the counters know nothing
-	stuck    int64 // buyers who got no answer, although nothing stood in the way of one
-	refused  int64 // buyers who were told "sold out" by a shop that had what they wanted
+	lost     int64 // sales that are missing in the counters
+	stuck    int64 // buyers without an answer
+	refused  int64 // buyers that got "sold out" although there was enough
 }
 
 func (d damage) String() string {
@@ -78,7 +78,8 @@ func makeFlaw(f flawed.Flaw, prefix string) holder {
 	}
 }
 
-// TestFlawed plays every flaw of the gallery and prints the harm it did; then the same with its cure, which must do none.
+// TestFlawed plays every flaw of the gallery and prints the harm it did; then the same with its cure, which must do
+// none.
 func TestFlawed(t *testing.T) {
 	t.Parallel()
 	flaws := map[string]flawed.Flaw{}
@@ -152,8 +153,8 @@ func layoutOf(t *testing.T, name string) string {
 	return ""
 }
 
-// TestFlawed_Plausible: alone, every flaw sells as if nothing were wrong, which is how it got through the review; and none
-// sells what was not created for the lab.
+// TestFlawed_Plausible: alone, every flaw sells as if nothing were wrong, which is how it got through the review; and
+// none sells what was not created for the lab.
 func TestFlawed_Plausible(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -201,8 +202,8 @@ func stopAt(ctx context.Context, t *testing.T, i instance, r reserver, request s
 	}
 }
 
-// turn gives somebody time to get as far as possible: done, or at a row that another one holds. Behind a good lock, where nobody
-// can see it wait, it gets no further, so the cure's play goes on after a while.
+// turn gives somebody time to get as far as possible: done, or at a row that another one holds. Behind a good lock,
+// where nobody can see it wait, it gets no further, so the cure's play goes on after a while.
 func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 	t.Helper()
 	limit := patience
@@ -222,7 +223,8 @@ func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 	return nil, false
 }
 
-// overlap stops one order at a statement, lets another one run for as long as it gets anywhere, and then lets the first go on.
+// overlap stops one order at a statement, lets another one run for as long as it gets anywhere, and then lets the first
+// go on.
 func overlap(t *testing.T, s scene, at string) damage {
 	t.Helper()
 	s.has(t, "A", 10)

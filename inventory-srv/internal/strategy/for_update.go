@@ -10,11 +10,12 @@ import (
 
 // ForUpdate locks the order's stock rows until commit, so that a second order waits at its first read.
 //
-// Idea:        let the database queue the contenders.
+// Idea:        the database queues the orders for a row.
 // Statements:  SELECT sku, available … FOR UPDATE, in SKU order; UPDATE … SET available = ?.
-// Goes wrong:  unsorted rows deadlock; a lock taken outside the transaction ends at once; without an index every row is
-// locked.
-// Cost:        three round trips while the row is held (update, lines, commit), so one hot SKU sells one order at a time.
+// Goes wrong:  unsorted rows deadlock; a lock taken outside the transaction ends with its statement; without an index
+// every row is locked.
+// Cost:        three round trips while the row is held (update, lines, commit), so one hot SKU sells one order at a
+// time.
 // Choose it:   contention is low, or the decision needs more than a comparison.
 //
 // Transcript of for-update, one CAP and two MUGs, as the servers log it (TestTranscripts):
@@ -48,6 +49,7 @@ func newForUpdate(d Deps) stock.Reserver {
 
 // Reserve implements stock.Reserver.
 func (s *ForUpdate) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	// The ledger begins the transaction, writes the header before this function and the lines after it, and commits.
 	return s.ledger.Reserve(ctx, r, func(tx *gorm.DB, lines []stock.Line) error {
 		rows, err := readRows(tx, lines, forUpdate)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// reserving returns a call that reserves and keeps what it was told.
+// reserving returns a call that reserves and keeps its answer.
 func (c *crowd) reserving(t *testing.T, r stock.Request, got *answer) func() {
 	return func() { got.receipt, got.err = c.set.Reserve(t.Context(), r) }
 }
@@ -164,8 +164,8 @@ func TestGroupCommit_OddOrderNumbers(t *testing.T) {
 	}
 }
 
-// TestGroupCommit_KnownMeanwhile has another instance reserve two orders of a flush after the flush has looked for known
-// ones. The insert is refused, and the flush begins again.
+// TestGroupCommit_KnownMeanwhile has another instance reserve two orders of a flush after the flush has looked for
+// known ones. The insert is refused, and the flush begins again.
 func TestGroupCommit_KnownMeanwhile(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
@@ -226,7 +226,7 @@ func TestGroupCommit_BadData(t *testing.T) {
 	}
 }
 
-// TestGroupCommit_SomeLeave has somebody sit on the stock row. Who cannot wait is told that nothing was executed, and
+// TestGroupCommit_SomeLeave has another session lock the stock row. A caller that cannot wait gets "not executed", and
 // the others of the flush are served when the row is free.
 func TestGroupCommit_SomeLeave(t *testing.T) {
 	t.Parallel()
@@ -269,7 +269,7 @@ func TestGroupCommit_SomeLeave(t *testing.T) {
 }
 
 // TestGroupCommit_LostCommit loses a COMMIT, or the answer to it. The next attempt learns from the ledger which it was,
-// and everybody gets the answer that is true.
+// and every caller gets the true answer.
 func TestGroupCommit_LostCommit(t *testing.T) {
 	t.Parallel()
 	for name, arrives := range map[string]bool{"its answer": true, "itself": false} {
@@ -309,8 +309,8 @@ func TestGroupCommit_LostCommit(t *testing.T) {
 	}
 }
 
-// TestGroupCommit_UnknownCommit loses the answer to a COMMIT and the database with it. Nobody is told what nobody knows,
-// and a repeat learns it.
+// TestGroupCommit_UnknownCommit loses the answer to a COMMIT and the database with it. The callers get an ambiguous
+// fault, and a retry returns the outcome.
 func TestGroupCommit_UnknownCommit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -334,7 +334,7 @@ func TestGroupCommit_UnknownCommit(t *testing.T) {
 	c.wantLedger(t, "A", 2, 1, 0)
 }
 
-// TestGroupCommit_Panic has a flush panic: its callers are told that something is wrong on our side, and the next are
+// TestGroupCommit_Panic has a flush panic: its callers get an internal fault, and the next are
 // served.
 func TestGroupCommit_Panic(t *testing.T) {
 	t.Parallel()

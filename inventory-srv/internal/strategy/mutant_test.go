@@ -11,8 +11,8 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// mutant is a strategy with a lease whose guards can be taken out one by one, to see the tests of the real one turn red.
-// With both guards it is right.
+// mutant is a strategy with a lease whose guards can be taken out one by one, to see the tests of the real one turn
+// red. With both guards it is right.
 type mutant struct {
 	ledger *store.Ledger
 	locker strategy.Acquirer
@@ -56,7 +56,8 @@ func (m *mutant) reserve(ctx context.Context, r stock.Request) (stock.Receipt, e
 	})
 }
 
-// readAndOverwrite reads the row and writes the result as an absolute value: right only while no other order does the same.
+// readAndOverwrite reads the row and writes the result as an absolute value: right only while no other order does the
+// same.
 func readAndOverwrite(tx *gorm.DB, l stock.Line) error {
 	var row struct{ Available, Reserved int64 }
 	if err := tx.Raw("SELECT available, reserved FROM stock WHERE sku = ?", l.SKU).Scan(&row).Error; err != nil {

@@ -9,12 +9,13 @@ import (
 
 // Mutex is Naive with a sync.Mutex of the process around it.
 //
-// Idea:        let this process do one thing at a time.
+// Idea:        one order at a time in this process.
 // Statements:  those of Naive, between Lock and Unlock, COMMIT included.
-// Goes wrong:  the second replica has a mutex of its own, and both are naive again. Unlocked before COMMIT, the next one reads
-// old stock; confirm and release outside of it are overwritten by a reserve that read before them. So is a delivery:
-// it comes through another door (store.Receive), which this mutex does not guard.
-// Cost:        all SKUs wait for one another, and nobody who waits can give up. The whole service sells one order at a time.
+// Goes wrong:  the second replica has a mutex of its own, and both are naive again. After an unlock before COMMIT the
+// next order reads old stock. Confirm and release outside the mutex are overwritten by a reserve that read before them,
+// and so is a delivery (store.Receive), which does not take the mutex.
+// Cost:        orders for all SKUs wait for one another, and a waiting order cannot give up. The service sells one
+// order at a time.
 // Choose it:   never for stock in a database; a mutex guards memory. It refuses a SKU that is not marked for the lab.
 //
 // Transcript of mutex, one CAP and two MUGs, as the servers log it (TestTranscripts):

@@ -8,13 +8,13 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// Naive reads the stock, subtracts in Go and writes the result back, as anybody would whose program serves one buyer.
+// Naive reads the stock, subtracts in Go and writes the result back. That is right in a program that serves one buyer.
 //
-// Idea:        none; it is what the other strategies mend.
+// Idea:        none; the other strategies repair it.
 // Statements:  SELECT sku, available …; UPDATE … SET available = ?.
-// Goes wrong:  two orders read 1, both find it enough, both write 0: one unit is sold twice, and nothing reports an error.
-// That both are in transactions changes nothing, a transaction is no queue; and a COMMIT in time does not help either.
-// Cost:        the two round trips of ForUpdate, without its waiting. That is why it looks so good in a benchmark.
+// Goes wrong:  two orders read 1, and both write 0: one unit is sold twice, and no statement returns an error.
+// Transactions do not prevent it: under READ COMMITTED a plain read locks nothing.
+// Cost:        the two round trips of ForUpdate without its waits, so its benchmark looks good.
 // Choose it:   never. It refuses a SKU that is not marked for the lab.
 //
 // Transcript of naive, one CAP and two MUGs, as the servers log it (TestTranscripts):
@@ -37,7 +37,7 @@ import (
 //	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
 //	COMMIT
 type Naive struct {
-	rowStock // Confirm and Release, which are not to blame; they meet counters that are too low
+	rowStock // Confirm and Release, common to the row layout; they fail on counters that are too low
 }
 
 var _ stock.Reserver = (*Naive)(nil)
@@ -51,7 +51,7 @@ func (s *Naive) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, er
 	return s.ledger.Reserve(ctx, r, deductUnguarded)
 }
 
-// deductUnguarded is right only for one who keeps everybody else out by other means.
+// deductUnguarded is right only while a lock of the caller excludes all other writers.
 func deductUnguarded(tx *gorm.DB, lines []stock.Line) error {
 	rows, err := readRows(tx, lines, "")
 	if err != nil {

@@ -12,15 +12,18 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// Optimistic reads without a lock and writes only if nobody has written since.
+// Optimistic reads without a lock and writes only if the row has not changed since.
 //
-// Idea:        conflicts are rare, so look for one afterwards instead of waiting for one before.
-// Statements:  SELECT sku, available, version …; UPDATE … SET available = ?, version = version + 1 WHERE sku = ? AND version = ?.
-// Goes wrong:  a writer who does not increment the version is overwritten unseen; a retry inside the transaction keeps the first
-// line's row lock while it waits for the second, and under REPEATABLE READ reads the same old version for ever; a retry
-// without bound or pause lets the losers fight each other.
-// Cost:        nothing while nobody collides; on a hot SKU most work is thrown away, and whoever loses too often is told to ask again.
-// Choose it:   many SKUs, few buyers each, and the read and the write may be far apart, as in a form that a person fills in.
+// Idea:        conflicts are rare, so detect them at the write instead of locking at the read.
+// Statements:  SELECT sku, available, version …; UPDATE … SET available = ?, version = version + 1 WHERE sku = ? AND
+// version = ?.
+// Goes wrong:  a write that does not increment the version is overwritten without notice. A retry inside the
+// transaction keeps the first line's row lock while it waits for the second, and under REPEATABLE READ reads the same
+// old version each time. Retries without bound or pause collide again.
+// Cost:        nothing without conflicts. On a hot SKU most work is rolled back, and an order that loses too often gets
+// "contended".
+// Choose it:   many SKUs, few buyers each, and a read and a write that may be far apart, as in a form that a person
+// fills in.
 //
 // Transcript of optimistic, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
@@ -51,19 +54,18 @@ func newOptimistic(d Deps) stock.Reserver {
 	return &Optimistic{rowStock{d.Ledger}}
 }
 
-// The bounds of the retries. With the pauses they last about half a second, after which the caller knows best whether
-// another round is worth it.
+// The bounds of the retries. With the pauses they take about half a second; then the caller decides whether to retry.
 const (
 	optimisticTries    = 12
 	optimisticPause    = 2 * time.Millisecond // doubles with each try
 	optimisticMaxPause = 60 * time.Millisecond
 )
 
-// errChanged is a row that somebody wrote between our read and our write.
+// errChanged is a row that another transaction wrote between our read and our write.
 var errChanged = errors.New("the row has changed since it was read")
 
-// Reserve implements stock.Reserver. The retries are outside of the transaction: each begins a new one, which holds no lock
-// while it pauses and sees what the winner wrote.
+// Reserve implements stock.Reserver. The retries are outside the transaction: each begins a new one, which reads what
+// the winner wrote, and no lock is held during a pause.
 func (s *Optimistic) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	for try := range optimisticTries {
 		receipt, err := s.ledger.Reserve(ctx, r, deductIfUnchanged)
@@ -74,7 +76,7 @@ func (s *Optimistic) Reserve(ctx context.Context, r stock.Request) (stock.Receip
 			return stock.Receipt{}, stock.ErrContended.Wrap(err)
 		}
 	}
-	return stock.Receipt{}, stock.ErrContended.WithText("%d others were quicker, ask again", optimisticTries)
+	return stock.Receipt{}, stock.ErrContended.WithText("%d other orders were faster, retry", optimisticTries)
 }
 
 func deductIfUnchanged(tx *gorm.DB, lines []stock.Line) error {
@@ -98,7 +100,7 @@ func deductIfUnchanged(tx *gorm.DB, lines []stock.Line) error {
 	return nil
 }
 
-// pauseAfter waits a random time: those who collided must not come back together.
+// pauseAfter waits a random time, so that orders that collided do not retry at the same time.
 func pauseAfter(ctx context.Context, try int) error {
 	timer := time.NewTimer(rand.N(min(optimisticPause<<try, optimisticMaxPause)))
 	defer timer.Stop()

@@ -11,19 +11,19 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// What the layouts beside the row have in common: free units are laid out in places of their own, so that orders need not
-// meet on the stock row. That row is the SKU's store room, where deliveries arrive and what comes back from an older layout,
-// and its lock is the gate: an order that finds too little in the places takes it, looks at everything, and only then may
-// be refused.
+// The layouts buckets and units allocate free units to rows of their own ("places"), so that orders do not wait for the
+// stock row. The stock row has the unallocated stock: deliveries, and units that return from an older layout. An order
+// that finds too little in the places takes the stock row lock, reads everything, and only then may be refused.
 
 var (
-	// errMiss is an order that the places it looked at could not serve. It must let go of them before it takes the gate.
+	// errMiss is an order for which the places it read have too little. It must roll back before it locks the stock row.
 	errMiss = fault.New(fault.Contended, "place_miss", "not enough in one place")
-	// errMoved is a place that was there and is gone: the layout has changed meanwhile.
+	// errMoved is a place that no longer exists: the layout has changed meanwhile.
 	errMoved = fault.New(fault.Contended, "place_moved", "the stock is stored in another way now")
 )
 
-// takeOrGate reserves with quick, which locks no stock row, and if that misses, in a new transaction, with careful.
+// takeOrGate reserves with quick, which locks no stock row. After errMiss it reserves with careful, in a new
+// transaction.
 func takeOrGate(ctx context.Context, ledger *store.Ledger, r stock.Request, quick, careful store.Move) (stock.Receipt, error) {
 	receipt, err := ledger.Reserve(ctx, r, quick)
 	if !errors.Is(err, errMiss) {
@@ -32,7 +32,7 @@ func takeOrGate(ctx context.Context, ledger *store.Ledger, r stock.Request, quic
 	return ledger.Reserve(ctx, r, careful)
 }
 
-// untilFound repeats an operation for as long as the layout changes under it.
+// untilFound retries an operation while it returns errMoved.
 func untilFound(ctx context.Context, operation func() error) error {
 	for {
 		err := operation()

@@ -11,13 +11,13 @@ import (
 	"holdfast/inventory-srv/internal/store"
 )
 
-// errCounters is a counter that is lower than the ledger says, or a row that is gone: a strategy or a person has harmed
-// the stock. Callers see an opaque internal fault.
+// errCounters is a counter that is lower than the ledger's sum, or a missing row: a strategy or an operator has written
+// wrong numbers. Callers get an opaque internal fault.
 var errCounters = errors.New("a stock counter does not agree with the ledger")
 
-// rowStock is what all strategies of the row layout share: confirm and release. Both change counters relatively, under
-// the row's own lock, and are therefore right beside any way of reserving. They ask for no layout: what is reserved on the row
-// stays there, and units that come back to it are free for whatever layout the SKU has by then.
+// rowStock is confirm and release of all strategies of the row layout. Both change counters relatively, under the row's
+// own lock, and are therefore right together with every strategy. They do not check the layout: reserved units stay on
+// the row when the layout changes, and released units are available to the new layout.
 type rowStock struct{ ledger *store.Ledger }
 
 // Confirm implements stock.Reserver.
@@ -47,8 +47,8 @@ const (
 		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ? AND reserved >= ?`
 )
 
-// move runs query for each line, in SKU order. A line that changes no row would leave the ledger and the counters apart,
-// so it undoes the transaction.
+// move runs query for each line, in SKU order. If a line changes no row, the counters would differ from the ledger, so
+// move returns an error and the transaction is rolled back.
 func move(tx *gorm.DB, lines []stock.Line, query string) error {
 	for _, l := range lines {
 		res := tx.Exec(query, l.Quantity, l.Quantity, l.SKU, l.Quantity)
@@ -66,7 +66,7 @@ func move(tx *gorm.DB, lines []stock.Line, query string) error {
 type row struct {
 	SKU       string
 	Layout    string
-	Lab       bool // may be harmed
+	Lab       bool // created for the lab: unsafe strategies may sell it
 	Available int64
 	Reserved  int64
 	Version   int64
@@ -83,8 +83,8 @@ func readRows(tx *gorm.DB, lines []stock.Line, locking string) (rows, error) {
 	return readRowsOf(tx, stock.LayoutRow, lines, locking)
 }
 
-// readRowsOf is readRows for SKUs of another layout. The primary key is forced because over a small table the optimizer may
-// prefer to scan, and a scan FOR UPDATE waits for the rows of other orders too.
+// readRowsOf is readRows for SKUs of another layout. The primary key is forced because over a small table the optimizer
+// may prefer to scan, and a scan FOR UPDATE waits for the rows of other orders too.
 func readRowsOf(tx *gorm.DB, layout string, lines []stock.Line, locking string) (rows, error) {
 	skus := stock.Request{Lines: lines}.SKUs()
 	var found rows
@@ -132,8 +132,8 @@ func (rs rows) take(lines []stock.Line) error {
 	return nil
 }
 
-// save writes the rows back as they are in memory. Whatever another transaction wrote since they were read is
-// overwritten: only who has kept everybody else out may do this.
+// save writes the rows as they are in memory. It overwrites what other transactions have written since the read, so the
+// caller must hold a lock that excludes them.
 func (rs rows) save(tx *gorm.DB) error {
 	for _, r := range rs {
 		res := tx.Exec("UPDATE stock SET available = ?, reserved = ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?",

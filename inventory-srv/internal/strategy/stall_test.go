@@ -36,7 +36,7 @@ func stallAt(t *testing.T, i instance, at string) *stall {
 	return s
 }
 
-// await waits until somebody is stopped here. An order that ends without it has gone another way than the test means.
+// await waits until an order is stopped here. An order that ends before took another path than the test expects.
 func (s *stall) await(t *testing.T, result chan error) {
 	t.Helper()
 	select {
@@ -65,9 +65,9 @@ func (s *stall) stop() {
 	})
 }
 
-// waiting reports whether a connection waits for a stock row: it was seen there at many looks in a row, while a statement that
-// need not wait is over before the second. (innodb_trx would say it outright, but it is a copy that is not renewed while
-// anybody looks at it.)
+// waiting reports whether a connection waits for a stock row: it was seen there at many looks in a row, while a
+// statement that need not wait is over before the second. (innodb_trx would say it outright, but it is a copy that is
+// not renewed while anybody looks at it.)
 func (w *world) waiting(t *testing.T) bool {
 	t.Helper()
 	for range 20 {

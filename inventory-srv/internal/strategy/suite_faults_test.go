@@ -6,8 +6,8 @@ import (
 	"holdfast/internal/dev/dbtest"
 )
 
-// testKilledInTransaction has the connection end when everything but the lines is written: whatever was done is undone, and
-// the whole is done again.
+// testKilledInTransaction has the connection end when everything but the lines is written: whatever was done is undone,
+// and the whole is done again.
 func testKilledInTransaction(t *testing.T, s shop) {
 	s.has(t, "A", 10)
 	victim := s.instance(t, s.dsn)
@@ -29,8 +29,8 @@ func testKilledInTransaction(t *testing.T, s shop) {
 	s.wantLedger(t, "A", 6, 4, 0)
 }
 
-// testKilledInCommit has the connection break around COMMIT, once before the server has seen it and once before its answer
-// has come back. The caller gets the truth both times, and every operation has happened once.
+// testKilledInCommit has the connection break around COMMIT, once before the server has seen it and once before its
+// answer has come back. The caller gets the truth both times, and every operation has happened once.
 func testKilledInCommit(t *testing.T, s shop) {
 	s.has(t, "A", 10)
 	proxy := dbtest.NewProxy(t, s.dsn)

@@ -23,8 +23,8 @@ type outcome struct {
 	available int64
 }
 
-// counterOf is one SKU's stock as a buyer sees it: an order is granted if and only if there is enough, and a refusal that
-// names a number names the right one.
+// counterOf is one SKU's stock as a buyer sees it: an order is granted if and only if there is enough, and a refusal
+// that names a number names the right one.
 func counterOf(units int64) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return units },
@@ -57,9 +57,9 @@ func (h *history) add(client int, call int64, quantity int64, out outcome) {
 	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: taking{quantity}, Call: call, Output: out, Return: ret})
 }
 
-// testLinearizable has a few clients take and give back in parallel, around the point where the stock runs out, and checks
-// that some order of their operations, one after another, explains every answer. No sum at the end can see a refusal that
-// was wrong when it was given.
+// testLinearizable has a few clients take and give back in parallel, around the point where the stock runs out, and
+// checks that some order of their operations, one after another, explains every answer. No sum at the end can see a
+// refusal that was wrong when it was given.
 func testLinearizable(t *testing.T, s shop) {
 	const clients, rounds, units = 5, 12, 9
 	s.has(t, "HOT", units)

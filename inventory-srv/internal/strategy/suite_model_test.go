@@ -20,7 +20,7 @@ type modelOrder struct {
 	lines  []stock.Line
 }
 
-// model is the inventory as it should be, in a few lines that anybody can check by reading. The strategy under test runs
+// model is the inventory as it should be, in a few lines that are checked by reading. The strategy under test runs
 // beside it.
 type model struct {
 	shop
@@ -118,8 +118,8 @@ func (m *model) ask(rt *rapid.T, no string, o *modelOrder, lines []stock.Line) {
 	}
 }
 
-// cancelled has the caller leave at some moment. The model takes over what became of it, if that is one of the two things
-// that may have.
+// cancelled has the caller leave at some moment. The model takes over what became of it, if that is one of the two
+// things that may have.
 func (m *model) cancelled(rt *rapid.T) {
 	no, o := m.number(rt)
 	if o.status != "" {

@@ -55,7 +55,7 @@ func testDuplicatesSoldOut(t *testing.T, s shop) {
 		}
 	})
 	s.wantLedger(t, "GONE", 1, 0, 0)
-	// A repeat of an order that got the last unit is told so, not that it is sold out.
+	// A repeat of the order that got the last unit gets its receipt, not "sold out".
 	for range 2 {
 		if _, err := s.of(1).Reserve(ctx, order("LAST", s.by, line("GONE", 1))); err != nil {
 			t.Fatalf("the last unit: %v", err)
@@ -100,7 +100,7 @@ func testReleaseBefore(t *testing.T, s shop) {
 	s.wantLedger(t, "A", 10, 0, 0)
 }
 
-// testReleaseDuring races the two. Whoever is first, the order holds nothing in the end.
+// testReleaseDuring races the two. Whichever is first, the order holds nothing in the end.
 func testReleaseDuring(t *testing.T, s shop) {
 	const orders = 30
 	s.has(t, "A", orders)
@@ -212,8 +212,8 @@ func testConfirmReleaseRace(t *testing.T, s shop) {
 	s.wantLedger(t, "A", released.Load(), 0, confirmed.Load())
 }
 
-// testCancelled cuts reserves at any moment. What was told must be true: success holds the units, a definite failure
-// holds nothing; and whatever was not told is all or nothing, which the ledger identity shows.
+// testCancelled cancels reserves at any moment. Every answer must be true: success holds the units, a definite failure
+// holds nothing; and an order without an answer is all or nothing, which the ledger identity shows.
 func testCancelled(t *testing.T, s shop) {
 	const orders = 80
 	s.has(t, "A", 3*orders)
@@ -249,7 +249,7 @@ func testCancelled(t *testing.T, s shop) {
 }
 
 // testKilledConnections has the server end this shop's connections while it sells: in the middle of transactions and in
-// COMMIT. A strategy that sells out before anybody could be killed sells another product, until somebody was.
+// COMMIT. A strategy that sells out before a session was killed sells another product.
 func testKilledConnections(t *testing.T, s shop) {
 	s.spoilt = true // its pools are full of dead connections
 	ctx := soon(t)
@@ -277,7 +277,7 @@ func testKilledConnections(t *testing.T, s shop) {
 // killedUnits is how many units testKilledConnections has of each product.
 const killedUnits = 30
 
-// sellOutUnderKills has buyers ask again until they get an answer; the sell-out is exact all the same.
+// sellOutUnderKills has buyers retry until they get an answer; the sell-out is exact all the same.
 func sellOutUnderKills(ctx context.Context, t *testing.T, s shop, sku string) {
 	t.Helper()
 	const buyers, units = 60, killedUnits

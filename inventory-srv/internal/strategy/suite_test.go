@@ -122,7 +122,7 @@ func testSellOut(t *testing.T, s shop) {
 	s.wantLedger(t, "HOT", 0, units, 0)
 }
 
-// testQuantities sells 50 units in quantities of 1 to 4. Whoever was refused must have asked for more than was left at
+// testQuantities sells 50 units in quantities of 1 to 4. A refused order must have asked for more than was left at
 // the end: nothing is given back, so stock only falls, and an order that fits at the end had fitted all the time.
 func testQuantities(t *testing.T, s shop) {
 	const buyers, units = 60, 50
@@ -204,8 +204,8 @@ func testOppositeLines(t *testing.T, s shop) {
 	s.wantLedger(t, "B", 0, 2*each, 0)
 }
 
-// testManySKUs has orders of four lines spread over a hundred SKUs, for which there is stock: none may be refused, and none
-// may have met a deadlock, which the ledger would have repeated and nobody noticed.
+// testManySKUs has orders of four lines spread over a hundred SKUs, for which there is stock: none may be refused, and
+// none may have met a deadlock, which the ledger would have repeated without notice.
 func testManySKUs(t *testing.T, s shop) {
 	const skus, orders, lines = 100, 150, 4
 	for i := range skus {
@@ -232,8 +232,8 @@ func shortLines(err error) []stock.ShortLine {
 	return short
 }
 
-// testWaits has somebody else sit on the stock, wherever it is, for longer than anybody waits. The answer is contention, which is
-// certainly not executed, and never that the shop is sold out.
+// testWaits has somebody else sit on the stock, wherever it is, for longer than anybody waits. The answer is
+// contention, which is certainly not executed, and never that the shop is sold out.
 func testWaits(t *testing.T, s shop) {
 	s.has(t, "A", 10)
 	if _, err := s.of(0).Reserve(soon(t), order("HELD", s.by, line("A", 1))); err != nil {

@@ -13,8 +13,8 @@ import (
 	"holdfast/inventory-srv/internal/strategy"
 )
 
-// unsafe are the strategies that are meant to fail. One that does not is a test failure: then either the strategy does not
-// show what it is there to show, or the suite is blind.
+// unsafe are the strategies that are meant to fail. One that does not is a test failure: then either the strategy does
+// not show what it is there to show, or the suite is blind.
 func unsafe() []strategy.Strategy {
 	var found []strategy.Strategy
 	for _, s := range strategy.List() {
@@ -128,8 +128,8 @@ func sellOutRound(t *testing.T, w *world, at [2]*strategy.Set, by string, round 
 	return harm{sold: sold.Load(), oversold: max(0, sold.Load()-units), lost: e.LinesReserved - e.Reserved}
 }
 
-// TestMutex_Alone: with one instance the mutex keeps its promise. Whoever comes while an order is between its read and its
-// write has to wait, be it to reserve, to confirm or to release.
+// TestMutex_Alone: with one instance the mutex keeps its promise. An order that comes while another one is between its
+// read and its write has to wait, be it to reserve, to confirm or to release.
 func TestMutex_Alone(t *testing.T) {
 	t.Parallel()
 	w := labWorld(t)
@@ -152,7 +152,7 @@ func TestMutex_Alone(t *testing.T) {
 	select {
 	case err := <-others:
 		t.Errorf("somebody was let in between a read and a write (%v)", err)
-	case <-time.After(100 * time.Millisecond): // as long as a wrong mutex would need to let somebody through
+	case <-time.After(100 * time.Millisecond): // as long as a wrong mutex would need to let an order through
 	}
 	goOn()
 	for range 3 {
