@@ -85,7 +85,7 @@ func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 	var retry, discard error
 	for _, no := range body.Orders {
 		released := c.stock.Release(ctx, no)
-		if released == nil && c.released.again(no) {
+		if released == nil && c.released.record(no) {
 			c.repeats.Inc()
 		}
 		err := c.verdict(ctx, orderapi.TopicStockRelease, no, released)

@@ -18,8 +18,8 @@ func newReleased(limit int) *released {
 	return &released{orders: make(map[string]struct{}, limit), ring: make([]string, limit)}
 }
 
-// again notes a release and reports whether the order had been released before.
-func (r *released) again(orderNo string) bool {
+// record notes a release and reports whether the order had been released before.
+func (r *released) record(orderNo string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.orders[orderNo]; ok {

@@ -78,7 +78,7 @@ func ends(to stock.Status, h store.Header, known bool) error {
 // that several callers sent is in ending several times and is ended once.
 func endAll(b store.Bulk, to stock.Status, ending, unknown []string, lines map[string][]stock.Line) error {
 	if len(unknown) > 0 {
-		if err := b.Bury(unknown); err != nil {
+		if err := b.InsertTombstones(unknown); err != nil {
 			return err
 		}
 	}

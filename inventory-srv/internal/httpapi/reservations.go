@@ -29,19 +29,19 @@ func (a *api) reserve(c *gin.Context) (int, any, error) {
 	}
 	ctx := c.Request.Context()
 	out := inventoryapi.ReserveResponse{Results: make([]inventoryapi.ReserveResult, len(in.Orders))}
-	var workers, crowd errgroup.Group
+	var workers, batched errgroup.Group
 	workers.SetLimit(a.workers)
 	for i, order := range in.Orders {
 		group := &workers
 		if a.stock.Batches(order.Strategy) {
-			group = &crowd
+			group = &batched
 		}
 		group.Go(func() error {
 			out.Results[i] = a.outcome(ctx, order)
 			return nil
 		})
 	}
-	_, _ = workers.Wait(), crowd.Wait() // the workers' errors are in their results
+	_, _ = workers.Wait(), batched.Wait() // the workers' errors are in their results
 	return http.StatusOK, out, nil
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // maxAnswered is how many operations a replica remembers, in multiples of Config.MaxWaiting. Reservations reach MaxWaiting at most
-// while MySQL is behind; the rest is for confirms, releases and what MySQL has and the replica has not looked for yet. Beyond it
+// while MySQL is behind; the rest is for confirms, releases and what MySQL has and the replica has not polled for yet. Beyond it
 // operations are Busy. Those that are on their way come on top.
 const maxAnswered = 4
 

@@ -72,7 +72,7 @@ type Counters struct {
 	keys    []string // meta and log
 	replica string   // the name of this process in Redis
 	calls   *batch.Batcher[call, reply]
-	nudge   chan struct{} // has this replica stand for election before the first SKU is in Redis
+	wake    chan struct{} // has this replica stand for election before the first SKU is in Redis
 	metrics *metrics
 	inUse   atomic.Bool
 
@@ -87,7 +87,7 @@ type call struct {
 	script  *redis.Script
 	epoch   int64 // 0: the current one
 	args    []any
-	company bool
+	batched bool
 
 	operation Operation // "": its answer has no number
 	orderNo   string    // "": it is no operation of an order
@@ -112,7 +112,7 @@ func NewCounters(cfg Config) *Counters {
 		cfg.OrderLife = DefaultOrderLife
 	}
 	c := &Counters{
-		Projection: NewProjection(cfg.DB, cfg.Store.Ledger()), cfg: cfg, scripts: newScripts(), keys: []string{cfg.Prefix + "meta", cfg.Prefix + "log"}, nudge: make(chan struct{}, 1),
+		Projection: NewProjection(cfg.DB, cfg.Store.Ledger()), cfg: cfg, scripts: newScripts(), keys: []string{cfg.Prefix + "meta", cfg.Prefix + "log"}, wake: make(chan struct{}, 1),
 		metrics: newMetrics(cfg.Registry), replica: rand.Text(), received: map[int64]int64{},
 	}
 	c.calls = batch.New(c.flush, batch.WithMaxWeight(maxPipeline), batch.WithTimeout(pipelineTimeout), batch.WithPatience(answerGrace))
@@ -141,7 +141,7 @@ const (
 	verdictShort     = "short"     // Redis has not enough; a refusal under the stock row locks only
 	verdictAway      = "away"      // a SKU is not in Redis, or not yet
 	verdictUnknown   = "unknown"   // Redis does not have the order; MySQL may have it
-	verdictBuried    = "buried"    // a tombstone was written; MySQL's follows
+	verdictTombstone = "tombstone" // a tombstone was written; MySQL's follows
 	verdictBusy      = "busy"      // too many entries wait for MySQL; nothing was executed
 	verdictOld       = "old"
 	verdictLost      = "lost"

@@ -27,18 +27,18 @@ func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
 	w.position.AppliedID = entries[len(entries)-1].ID
 	w.metrics.followed.Add(float64(len(entries)))
 	w.metrics.batch.Observe(float64(len(entries)))
-	return len(entries), w.forget(ctx, w.position.AppliedID, entries)
+	return len(entries), w.acknowledge(ctx, w.position.AppliedID, entries)
 }
 
 // forget lets Redis forget what MySQL has, up to an entry, which stays.
-func (w *writer) forget(ctx context.Context, upTo string, entries []StreamEntry) error {
+func (w *writer) acknowledge(ctx context.Context, upTo string, entries []StreamEntry) error {
 	args := []any{upTo, w.life()}
 	for _, e := range entries {
 		if e.OrderNo != "" {
 			args = append(args, e.OrderNo, e.ID)
 		}
 	}
-	_, err := w.ask(ctx, w.scripts.followed, args...)
+	_, err := w.run(ctx, w.scripts.followed, args...)
 	return err
 }
 
@@ -82,8 +82,8 @@ func parseEntries(messages []redis.XMessage) ([]StreamEntry, error) {
 		if e.Lines, err = ParseLines(field("l")); err != nil {
 			return nil, fmt.Errorf("entry %s: %w", m.ID, err)
 		}
-		if rooms := field("m"); rooms != "" {
-			e.Rooms = strings.Split(rooms, ";")
+		if rows := field("m"); rows != "" {
+			e.ToUnallocated = strings.Split(rows, ";")
 		}
 		entries[i] = e
 	}
@@ -91,7 +91,7 @@ func parseEntries(messages []redis.XMessage) ([]StreamEntry, error) {
 }
 
 // ask executes a script of the writer's alone, in the writer's epoch.
-func (w *writer) ask(ctx context.Context, script *redis.Script, args ...any) ([]string, error) {
+func (w *writer) run(ctx context.Context, script *redis.Script, args ...any) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	all := append([]any{w.prefix(w.position.Epoch), w.position.Epoch, "", 0}, args...)
@@ -102,8 +102,8 @@ func (w *writer) ask(ctx context.Context, script *redis.Script, args ...any) ([]
 	return answer, err
 }
 
-// forgetRest lets Redis forget what a writer had applied who died before saying so.
-func (w *writer) forgetRest(ctx context.Context) error {
+// acknowledgeApplied lets Redis forget what a writer had applied who died before saying so.
+func (w *writer) acknowledgeApplied(ctx context.Context) error {
 	for {
 		rest, err := w.cfg.Client.XRangeN(ctx, w.keys[1], "-", w.position.AppliedID, readEntries).Result()
 		if err != nil {
@@ -116,7 +116,7 @@ func (w *writer) forgetRest(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := w.forget(ctx, rest[len(rest)-1].ID, entries); err != nil {
+		if err := w.acknowledge(ctx, rest[len(rest)-1].ID, entries); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func (c *Counters) reserveCall(r Reservation) call {
 	for _, l := range r.Lines {
 		args = append(args, l.SKU, l.Quantity)
 	}
-	return call{script: c.scripts.reserve, args: args, company: true, operation: EntryReserve, orderNo: r.OrderNo}
+	return call{script: c.scripts.reserve, args: args, batched: true, operation: EntryReserve, orderNo: r.OrderNo}
 }
 
 func flag(on bool) string {
@@ -106,7 +106,7 @@ func (c *Counters) end(ctx context.Context, operation Operation, orderNo string,
 		if r.fields[4] == "1" {
 			a.EntryID = r.fields[2]
 		}
-	case verdictClosed, verdictConfirmed, verdictUnknown, verdictBuried, verdictBusy:
+	case verdictClosed, verdictConfirmed, verdictUnknown, verdictTombstone, verdictBusy:
 	default:
 		return Answer{}, fmt.Errorf("%s %s: Redis answered %q", operation, orderNo, r.fields)
 	}
@@ -130,12 +130,12 @@ func (c *Counters) currentEpoch() int64 {
 	return epoch
 }
 
-// reserveLocked lays out what MySQL says was laid out and then reserves, while the caller holds the gates of all SKUs: what is short then
+// reserveLocked allocations out what MySQL says was laid out and then reserves, while the caller holds the gates of all SKUs: what is short then
 // is short. The answers come in the order of the reservations; none of them is Short because Redis was not told of units.
 func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, reservations []Reservation) ([]Answer, []error) {
-	var lays, calls []call
+	var allocations, calls []call
 	for _, row := range rows {
-		lays = append(lays, c.layCall(row, true))
+		allocations = append(allocations, c.allocateCall(row, true))
 	}
 	for _, r := range reservations {
 		calls = append(calls, c.reserveCall(r))
@@ -147,8 +147,8 @@ func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, 
 		}
 		return answers, errs
 	}
-	for _, r := range c.pipeline(ctx, lays) {
-		if err := laid(r); err != nil { // short of units of which Redis was not told is not short
+	for _, r := range c.pipeline(ctx, allocations) {
+		if err := allocated(r); err != nil { // short of units of which Redis was not told is not short
 			for i := range errs {
 				errs[i] = err
 			}
@@ -172,7 +172,7 @@ func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, 
 }
 
 // laid reads the answer to a lay.
-func laid(r result) error {
+func allocated(r result) error {
 	switch {
 	case r.err != nil:
 		return errRedis.NotExecuted().Wrap(r.err)
@@ -184,6 +184,6 @@ func laid(r result) error {
 	return nil
 }
 
-func (c *Counters) layCall(row RedisRow, open bool) call {
-	return call{script: c.scripts.lay, args: []any{row.SKU, row.Laid, row.Opening, flag(open), flag(row.Fresh())}}
+func (c *Counters) allocateCall(row RedisRow, open bool) call {
+	return call{script: c.scripts.allocate, args: []any{row.SKU, row.Allocated, row.Opening, flag(open), flag(row.Fresh())}}
 }

@@ -64,7 +64,7 @@ func (c *Counters) packets(calls []call, left []int, epoch int64) []*packet {
 	var open *packet // for reservations
 	for _, i := range left {
 		one := calls[i]
-		if !one.company {
+		if !one.batched {
 			in := epoch
 			if one.epoch != 0 {
 				in = one.epoch

@@ -31,12 +31,12 @@ const (
 
 // StreamEntry is one entry of the stream.
 type StreamEntry struct {
-	ID        string
-	Operation Operation
-	OrderNo   string
-	Hash      string
-	Lines     []store.PricedLine
-	Rooms     []string // SKUs of whose lines the units go to the store room
+	ID            string
+	Operation     Operation
+	OrderNo       string
+	Hash          string
+	Lines         []store.PricedLine
+	ToUnallocated []string // SKUs of whose lines the units go to the store room
 }
 
 // Refused is an entry that contradicts the ledger. It is on record; Redis has to be told.
@@ -72,7 +72,7 @@ func (p *Projection) Follow(ctx context.Context, token, epoch int64, after, by s
 		if len(entries) == 0 {
 			return nil
 		}
-		f := following{bulk: b, tx: tx, epoch: epoch, by: by, counters: map[string]counters{}, rooms: map[string]int64{}}
+		f := following{bulk: b, tx: tx, epoch: epoch, by: by, counters: map[string]counters{}, unallocated: map[string]int64{}}
 		if err := f.apply(entries); err != nil {
 			return err
 		}
@@ -95,28 +95,28 @@ type following struct {
 	epoch int64
 	by    string
 
-	headers  map[string]store.Header
-	fresh    []store.NewReservation    // orders of this transaction
-	ended    map[stock.Status][]string // and whoever is confirmed or released in it
-	counters map[string]counters
-	rooms    map[string]int64 // units for store rooms
-	refused  *statement.Statement
-	refusals int
+	headers     map[string]store.Header
+	fresh       []store.NewReservation    // orders of this transaction
+	ended       map[stock.Status][]string // and whoever is confirmed or released in it
+	counters    map[string]counters
+	unallocated map[string]int64 // units for store rows
+	refused     *statement.Statement
+	refusals    int
 }
 
 func (f *following) apply(entries []StreamEntry) error {
-	var orders, rooms []string
+	var orders, rows []string
 	for _, e := range entries {
 		if e.OrderNo != "" {
 			orders = append(orders, e.OrderNo)
 		}
-		rooms = append(rooms, e.Rooms...)
+		rows = append(rows, e.ToUnallocated...)
 	}
 	var err error
 	if f.headers, err = f.bulk.LockHeaders(orders); err != nil {
 		return err
 	}
-	if err := f.lockRooms(statement.SortUnique(rooms)); err != nil {
+	if err := f.lockStockRows(statement.SortUnique(rows)); err != nil {
 		return err
 	}
 	f.ended = map[stock.Status][]string{}
@@ -126,15 +126,15 @@ func (f *following) apply(entries []StreamEntry) error {
 	return f.write()
 }
 
-// lockRooms: stock rows come before all other places.
-func (f *following) lockRooms(skus []string) error {
+// lockStockRows: stock rows come before all other places.
+func (f *following) lockStockRows(skus []string) error {
 	if len(skus) == 0 {
 		return nil
 	}
 	var found []string
 	err := f.tx.Raw("SELECT sku FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", skus).Scan(&found).Error
 	if err != nil {
-		return fmt.Errorf("lock the store rooms: %w", err)
+		return fmt.Errorf("lock the store rows: %w", err)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (f *following) decide(e StreamEntry) {
 	case e.Operation == EntryClose:
 		for _, l := range e.Lines {
 			f.move(l, counters{available: -1})
-			f.rooms[l.SKU] += l.Quantity
+			f.unallocated[l.SKU] += l.Quantity
 		}
 	case e.Operation == EntryReserve && !known:
 		f.headers[e.OrderNo] = store.Header{OrderNo: e.OrderNo, Status: stock.Reserved, RequestHash: e.Hash, Strategy: f.by}
@@ -186,9 +186,9 @@ func (f *following) end(h store.Header, e StreamEntry) {
 		switch {
 		case h.Status == stock.Confirmed:
 			f.move(l, counters{reserved: -1, sold: 1})
-		case slices.Contains(e.Rooms, l.SKU):
+		case slices.Contains(e.ToUnallocated, l.SKU):
 			f.move(l, counters{reserved: -1})
-			f.rooms[l.SKU] += l.Quantity
+			f.unallocated[l.SKU] += l.Quantity
 		default:
 			f.move(l, counters{reserved: -1, available: 1})
 		}
@@ -210,7 +210,7 @@ func (f *following) refuse(e StreamEntry, reason string, sign int) {
 	}
 	var inRedis []store.PricedLine
 	for _, l := range e.Lines {
-		if !slices.Contains(e.Rooms, l.SKU) {
+		if !slices.Contains(e.ToUnallocated, l.SKU) {
 			inRedis = append(inRedis, l)
 		}
 	}
@@ -235,8 +235,8 @@ func (f *following) write() error {
 			return fmt.Errorf("write the quarantine: %w", err)
 		}
 	}
-	for _, sku := range slices.Sorted(maps.Keys(f.rooms)) {
-		res := f.tx.Exec("UPDATE stock SET available = available + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", f.rooms[sku], sku)
+	for _, sku := range slices.Sorted(maps.Keys(f.unallocated)) {
+		res := f.tx.Exec("UPDATE stock SET available = available + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", f.unallocated[sku], sku)
 		if res.Error != nil || res.RowsAffected != 1 {
 			return fmt.Errorf("bring units of %s to the store room (%d rows): %w", sku, res.RowsAffected, errors.Join(res.Error, ErrDrift))
 		}
@@ -277,8 +277,8 @@ func (f *following) count() error {
 	return nil
 }
 
-// ToUndo returns entries of the epoch that were refused and of which Redis has not been told yet.
-func (p *Projection) ToUndo(ctx context.Context, epoch int64) ([]Refused, error) {
+// ToCompensate returns entries of the epoch that were refused and of which Redis has not been told yet.
+func (p *Projection) ToCompensate(ctx context.Context, epoch int64) ([]Refused, error) {
 	var found []struct {
 		EntryID    string
 		OrderNo    string
@@ -301,8 +301,8 @@ func (p *Projection) ToUndo(ctx context.Context, epoch int64) ([]Refused, error)
 	return refused, nil
 }
 
-// Undone notes that Redis was told of a refused entry.
-func (p *Projection) Undone(ctx context.Context, epoch int64, entryID string) error {
+// MarkCompensated notes that Redis was told of a refused entry.
+func (p *Projection) MarkCompensated(ctx context.Context, epoch int64, entryID string) error {
 	err := p.db.WithContext(ctx).Exec("UPDATE redis_quarantine SET compensated_at = UTC_TIMESTAMP(6) WHERE epoch = ? AND entry_id = ?", epoch, entryID).Error
 	if err != nil {
 		return database.Fault(fmt.Errorf("write the quarantine: %w", err))

@@ -17,7 +17,7 @@ type RedisRow struct {
 	SKU       string
 	Layout    string // of the SKU: stock.LayoutRedis, or it has left
 	Lab       bool
-	Laid      int64
+	Allocated int64
 	Available int64
 	Reserved  int64
 	Sold      int64
@@ -25,9 +25,9 @@ type RedisRow struct {
 }
 
 // Fresh reports that nothing was ever taken from the SKU's counter.
-func (r RedisRow) Fresh() bool { return r.Laid == r.Available }
+func (r RedisRow) Fresh() bool { return r.Allocated == r.Available }
 
-const selectRedisRows = `SELECT r.sku, s.layout, s.lab, r.laid, r.available, r.reserved, r.sold, r.opening
+const selectRedisRows = `SELECT r.sku, s.layout, s.lab, r.laid AS allocated, r.available, r.reserved, r.sold, r.opening
 	FROM stock_redis r JOIN stock s ON s.sku = r.sku`
 
 // RedisRows returns all of them, at one moment.
@@ -52,14 +52,14 @@ func (p *Projection) RedisRow(ctx context.Context, sku string) (RedisRow, error)
 }
 
 // room is a stock row as the gate sees it.
-type room struct {
+type stockRow struct {
 	SKU       string
 	Layout    string
 	Available int64
 }
 
 // LockStock calls decide while the stock rows of the SKUs are locked, so that neither a delivery nor a change of layout can come in
-// between, and the store rooms of those in Redis are empty: what was in them has been laid out. decide gets the rows of the SKUs
+// between, and the store rows of those in Redis are empty: what was in them has been laid out. decide gets the rows of the SKUs
 // that are in Redis, and for each other SKU the reason why it is not. It may be called several times, and what it learnt
 // counts when LockStock returns nil.
 func (p *Projection) LockStock(ctx context.Context, skus []string, decide func(inRedis map[string]RedisRow, refused map[string]error) error) error {
@@ -67,12 +67,12 @@ func (p *Projection) LockStock(ctx context.Context, skus []string, decide func(i
 	for decided := false; !decided; {
 		err := p.ledger.InBulk(ctx, func(tx *gorm.DB, _ store.Bulk) error {
 			decided = false
-			refused, filled, err := lockGate(tx, skus)
+			refused, filled, err := lockRows(tx, skus)
 			if err != nil {
 				return err
 			}
 			for _, r := range filled {
-				if err := layOut(tx, r); err != nil {
+				if err := allocate(tx, r); err != nil {
 					return err
 				}
 			}
@@ -99,31 +99,31 @@ func (p *Projection) LockStock(ctx context.Context, skus []string, decide func(i
 	return nil
 }
 
-// lockGate locks the stock rows, in SKU order, and returns which SKUs are not in Redis and whose store rooms hold something.
-func lockGate(tx *gorm.DB, skus []string) (refused map[string]error, filled []room, err error) {
-	var rooms []room
-	err = tx.Raw("SELECT sku, layout, available FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", skus).Scan(&rooms).Error
+// lockRows locks the stock rows, in SKU order, and returns which SKUs are not in Redis and whose store rows hold something.
+func lockRows(tx *gorm.DB, skus []string) (refused map[string]error, filled []stockRow, err error) {
+	var rows []stockRow
+	err = tx.Raw("SELECT sku, layout, available FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", skus).Scan(&rows).Error
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock the gates: %w", err)
 	}
 	refused = make(map[string]error)
 	for _, sku := range skus {
 		switch {
-		case len(rooms) == 0 || rooms[0].SKU != sku:
+		case len(rows) == 0 || rows[0].SKU != sku:
 			refused[sku] = stock.UnknownSKU(sku)
 			continue
-		case rooms[0].Layout != stock.LayoutRedis:
-			refused[sku] = stock.WrongLayout(sku, rooms[0].Layout)
-		case rooms[0].Available > 0:
-			filled = append(filled, rooms[0])
+		case rows[0].Layout != stock.LayoutRedis:
+			refused[sku] = stock.WrongLayout(sku, rows[0].Layout)
+		case rows[0].Available > 0:
+			filled = append(filled, rows[0])
 		}
-		rooms = rooms[1:]
+		rows = rows[1:]
 	}
 	return refused, filled, nil
 }
 
-// layOut moves all that the store room has to the SKU's row of Redis.
-func layOut(tx *gorm.DB, r room) error {
+// allocate moves all that the store room has to the SKU's row of Redis.
+func allocate(tx *gorm.DB, r stockRow) error {
 	err := tx.Exec("UPDATE stock SET available = 0, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", r.SKU).Error
 	if err != nil {
 		return fmt.Errorf("empty the store room of %s: %w", r.SKU, err)

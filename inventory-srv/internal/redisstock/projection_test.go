@@ -48,7 +48,7 @@ func inRedis(t *testing.T) *projection {
 		t.Fatal(err)
 	}
 	laidOut := func(rows map[string]redisstock.RedisRow, _ map[string]error) error {
-		if rows["MUG"].Laid != 20 {
+		if rows["MUG"].Allocated != 20 {
 			return fmt.Errorf("laid out: %+v", rows)
 		}
 		return nil
@@ -70,7 +70,7 @@ func entry(n int64, operation redisstock.Operation, orderNo string, quantity int
 func wantRedisRow(t *testing.T, s *projection, available, reserved, sold int64) {
 	t.Helper()
 	got, err := s.RedisRow(t.Context(), "MUG")
-	want := redisstock.RedisRow{SKU: "MUG", Layout: stock.LayoutRedis, Laid: 20, Available: available, Reserved: reserved, Sold: sold}
+	want := redisstock.RedisRow{SKU: "MUG", Layout: stock.LayoutRedis, Allocated: 20, Available: available, Reserved: reserved, Sold: sold}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, the row (-want +got):\n%s", err, diff)
 	}
@@ -160,21 +160,21 @@ func TestFollow_Refused(t *testing.T) {
 		{EntryID: "2-4", OrderNo: "A", Lines: lines(3), Sign: -1},
 		{EntryID: "2-5", OrderNo: "NOBODY", Lines: lines(1)},
 	}
-	got, err := s.ToUndo(ctx, 1)
+	got, err := s.ToCompensate(ctx, 1)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, to undo:\n%s", err, diff)
 	}
-	if err := s.Undone(ctx, 1, "2-1"); err != nil {
+	if err := s.MarkCompensated(ctx, 1, "2-1"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.ToUndo(ctx, 1); err != nil || len(got) != 2 {
+	if got, err := s.ToCompensate(ctx, 1); err != nil || len(got) != 2 {
 		t.Errorf("error %v, still to undo: %v", err, got)
 	}
 	// What is left is void in the next epoch.
 	if err := s.BeginEpoch(ctx, 5, 2, &redisstock.Loss{Reason: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.ToUndo(ctx, 1); err != nil || len(got) != 0 {
+	if got, err := s.ToCompensate(ctx, 1); err != nil || len(got) != 0 {
 		t.Errorf("error %v, still to undo after the epoch: %v", err, got)
 	}
 }

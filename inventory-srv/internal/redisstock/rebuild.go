@@ -22,7 +22,7 @@ const fillChunk = 500
 func (w *writer) rebuild(ctx context.Context, loss *Loss) error {
 	start := time.Now()
 	if loss != nil {
-		w.save(ctx)
+		w.applyRest(ctx)
 	}
 	inRedis, err := w.redisEpoch(ctx)
 	if err != nil {
@@ -45,7 +45,7 @@ func (w *writer) rebuild(ctx context.Context, loss *Loss) error {
 		return fmt.Errorf("open epoch %d: %w", w.position.Epoch, err)
 	}
 	w.position.AppliedID, w.position.Open = id, true
-	if err := w.granted(ctx, w.scripts.open); err != nil {
+	if err := w.runOK(ctx, w.scripts.open); err != nil {
 		return err
 	}
 	w.metrics.rebuilds.WithLabelValues(strconv.FormatBool(loss != nil)).Inc()
@@ -53,11 +53,11 @@ func (w *writer) rebuild(ctx context.Context, loss *Loss) error {
 	if err := w.refresh(ctx); err != nil {
 		return err
 	}
-	return w.sweep(ctx, was)
+	return w.removeEpoch(ctx, was)
 }
 
 // save applies what the log has, if it is the one that MySQL has followed so far: these entries are no part of the loss.
-func (w *writer) save(ctx context.Context) {
+func (w *writer) applyRest(ctx context.Context) {
 	for {
 		n, err := w.follow(ctx, true)
 		if err != nil {
@@ -90,7 +90,7 @@ func (w *writer) begin(ctx context.Context, check bool) (string, error) {
 	if check {
 		checkFor = w.life()
 	}
-	answer, err := w.ask(ctx, w.scripts.begin, checkFor)
+	answer, err := w.run(ctx, w.scripts.begin, checkFor)
 	if err != nil {
 		return "", fmt.Errorf("begin epoch %d in Redis: %w", w.position.Epoch, err)
 	}
@@ -110,9 +110,9 @@ func (w *writer) fill(ctx context.Context) (int, error) {
 	for first := 0; first < len(rows); first += fillChunk {
 		var args []any
 		for _, r := range rows[first:min(len(rows), first+fillChunk)] {
-			args = append(args, r.SKU, r.Available, r.Laid, r.Opening, flag(r.Layout != stock.LayoutRedis))
+			args = append(args, r.SKU, r.Available, r.Allocated, r.Opening, flag(r.Layout != stock.LayoutRedis))
 		}
-		if err := w.granted(ctx, w.scripts.fill, args...); err != nil {
+		if err := w.runOK(ctx, w.scripts.fill, args...); err != nil {
 			return 0, err
 		}
 	}
@@ -120,8 +120,8 @@ func (w *writer) fill(ctx context.Context) (int, error) {
 }
 
 // granted is ask for scripts that answer ok or have failed.
-func (w *writer) granted(ctx context.Context, script *redis.Script, args ...any) error {
-	answer, err := w.ask(ctx, script, args...)
+func (w *writer) runOK(ctx context.Context, script *redis.Script, args ...any) error {
+	answer, err := w.run(ctx, script, args...)
 	if err == nil && answer[0] != verdictOK {
 		err = fmt.Errorf("rebuild epoch %d: Redis answered %q", w.position.Epoch, answer)
 	}
@@ -129,7 +129,7 @@ func (w *writer) granted(ctx context.Context, script *redis.Script, args ...any)
 }
 
 // sweep removes the keys of an epoch that has ended. Nobody reads them.
-func (w *writer) sweep(ctx context.Context, epoch int64) error {
+func (w *writer) removeEpoch(ctx context.Context, epoch int64) error {
 	if epoch == 0 {
 		return nil
 	}

@@ -20,7 +20,7 @@ import (
 //
 // Idea:        decide where nothing can come in between and nothing is written to a disk.
 // Statements:  EVALSHA of one script: look at the order's key, compare the counters, subtract, append to a stream. No SQL at all,
-// except at the gate: what Redis has not enough of is looked for in the store room, under the stock row's lock, for all orders of
+// except at the gate: what Redis has not enough of is polled for in the store room, under the stock row's lock, for all orders of
 // that moment together. Only there an order may be refused.
 // Goes wrong:  Redis forgets. Without the order's own key a repeat sells twice; a release that only Redis knows comes back with the
 // next warm-up; a warm-up that writes a number undoes the sales since it was read; a counter that is gone looks sold out.
@@ -64,26 +64,26 @@ import (
 //	Redis:   XTRIM {stock}:log MINID <id>
 type Reserver struct {
 	*Counters
-	goods *catalogue
-	gate  *batch.Batcher[Reservation, Answer]
+	catalogue *catalogue
+	locked    *batch.Batcher[Reservation, Answer]
 }
 
 var _ stock.Reserver = (*Reserver)(nil)
 
 const (
-	// gateBatch is how many lines one visit at the gate decides, fewer than store.KeyChunk.
-	gateBatch = 400
-	// gateTimeout is more than one lock wait.
-	gateTimeout = 4 * time.Second
+	// lockedBatch is how many lines one visit at the gate decides, fewer than store.KeyChunk.
+	lockedBatch = 400
+	// lockedTimeout is more than one lock wait.
+	lockedTimeout = 4 * time.Second
 	// behind is the longest pause of an order that waits because MySQL is too far behind.
-	behind = 20 * time.Millisecond
+	busyPause = 20 * time.Millisecond
 )
 
 // New makes the strategy. It sends nothing to Redis before Run or the first order.
 func New(cfg Config) *Reserver {
 	c := NewCounters(cfg)
-	s := &Reserver{Counters: c, goods: &catalogue{ledger: c.ledger, known: map[string]stock.ReceiptLine{}}}
-	s.gate = batch.New(s.atGate, batch.WithMaxWeight(gateBatch), batch.WithTimeout(gateTimeout), batch.WithPatience(answerGrace))
+	s := &Reserver{Counters: c, catalogue: &catalogue{ledger: c.ledger, known: map[string]stock.ReceiptLine{}}}
+	s.locked = batch.New(s.decideUnderLock, batch.WithMaxWeight(lockedBatch), batch.WithTimeout(lockedTimeout), batch.WithPatience(answerGrace))
 	return s
 }
 
@@ -93,32 +93,32 @@ func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 		return stock.Receipt{}, err
 	}
 	r = r.Sorted()
-	lines, err := s.goods.price(ctx, r)
+	lines, err := s.catalogue.price(ctx, r)
 	if err != nil {
 		return stock.Receipt{}, err
 	}
-	ask := Reservation{OrderNo: r.OrderNo, Hash: r.Hash(), Lines: lines}
+	reservation := Reservation{OrderNo: r.OrderNo, Hash: r.Hash(), Lines: lines}
 	reserve := s.tryReserve
 	for ctx.Err() == nil {
-		a, err := reserve(ctx, ask)
+		a, err := reserve(ctx, reservation)
 		if err != nil {
 			return stock.Receipt{}, err
 		}
 		switch a.Verdict {
 		case verdictOK:
-			return s.goods.receipt(r, a.Lines), nil
+			return s.catalogue.receipt(r, a.Lines), nil
 		case verdictClosed:
 			return stock.Receipt{}, stock.ErrClosed
 		case verdictMismatch:
 			return stock.Receipt{}, stock.ErrMismatch
 		case verdictUnknown:
-			if ask.Checked, err = s.remember(ctx, r.OrderNo); err != nil {
-				return s.elsewhere(ctx, r, err)
+			if reservation.Checked, err = s.fetch(ctx, r.OrderNo); err != nil {
+				return s.replay(ctx, r, err)
 			}
 		case verdictShort, verdictAway:
-			reserve = s.visitGate
+			reserve = s.reserveUnderLock
 		case verdictBusy:
-			_ = wait.Sleep(ctx, rand.N(behind))
+			_ = wait.Sleep(ctx, rand.N(busyPause))
 			reserve = s.tryReserve
 		}
 	}
@@ -126,16 +126,16 @@ func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 }
 
 // elsewhere answers for an order that another strategy has reserved: the ledger replays or refuses it.
-func (s *Reserver) elsewhere(ctx context.Context, r stock.Request, err error) (stock.Receipt, error) {
+func (s *Reserver) replay(ctx context.Context, r stock.Request, err error) (stock.Receipt, error) {
 	if _, ok := errors.AsType[*stock.OtherStrategyError](err); !ok {
 		return stock.Receipt{}, err
 	}
 	return s.ledger.Reserve(ctx, r, func(*gorm.DB, []stock.Line) error { return stock.ErrContended.Wrap(err) })
 }
 
-// visitGate is asked when Redis has not enough. Its refusals are final.
-func (s *Reserver) visitGate(ctx context.Context, r Reservation) (Answer, error) {
-	a, err := s.gate.Do(ctx, r, len(r.Lines))
+// reserveUnderLock is asked when Redis has not enough. Its refusals are final.
+func (s *Reserver) reserveUnderLock(ctx context.Context, r Reservation) (Answer, error) {
+	a, err := s.locked.Do(ctx, r, len(r.Lines))
 	if own := batchfault.Of(err); own != nil {
 		return a, own
 	}
@@ -150,11 +150,11 @@ func (s *Reserver) visitGate(ctx context.Context, r Reservation) (Answer, error)
 	return a, nil
 }
 
-// atGate decides the orders that have come while the gate was last held. The stock rows are locked, so that no delivery comes in
+// decideUnderLock decides the orders that have come while the gate was last held. The stock rows are locked, so that no delivery comes in
 // and no layout changes while Redis decides.
-func (s *Reserver) atGate(ctx context.Context, b *batch.Batch[Reservation, Answer]) {
+func (s *Reserver) decideUnderLock(ctx context.Context, b *batch.Batch[Reservation, Answer]) {
 	calls := b.Open(b.Calls()) // a caller that leaves before Redis is asked has not been served
-	staged := map[*batch.Call[Reservation, Answer]]gateAnswer{}
+	staged := map[*batch.Call[Reservation, Answer]]lockedAnswer{}
 	var skus []string
 	for _, c := range calls {
 		for _, l := range c.Item.Lines {
@@ -191,8 +191,8 @@ func (s *Reserver) atGate(ctx context.Context, b *batch.Batch[Reservation, Answe
 	}
 }
 
-// gateAnswer is an order's answer so far. The zero value is that of an order of which Redis was not asked.
-type gateAnswer struct {
+// lockedAnswer is an order's answer so far. The zero value is that of an order of which Redis was not asked.
+type lockedAnswer struct {
 	answer Answer
 	err    error
 	asked  bool
@@ -200,12 +200,12 @@ type gateAnswer struct {
 
 // next returns the answer after another attempt for the same order. An attempt that failed says nothing about those before it: an order
 // that Redis has granted stays granted, and one whose outcome is unknown may have been executed.
-func (g gateAnswer) next(answer Answer, err error) gateAnswer {
+func (g lockedAnswer) next(answer Answer, err error) lockedAnswer {
 	mayHold := g.asked && (g.err == nil && g.answer.Verdict == verdictOK || g.err != nil && fault.Ambiguous(g.err))
 	if mayHold && (err != nil || answer.Verdict == verdictBusy) {
 		return g
 	}
-	return gateAnswer{answer, err, true}
+	return lockedAnswer{answer, err, true}
 }
 
 func firstRefusal(lines []store.PricedLine, refused map[string]error) error {
@@ -219,7 +219,7 @@ func firstRefusal(lines []store.PricedLine, refused map[string]error) error {
 
 // remember brings an order to Redis that MySQL knows and Redis does not, or returns that MySQL does not know it either. A
 // *stock.OtherStrategyError is an order of another strategy.
-func (s *Reserver) remember(ctx context.Context, orderNo string) (unknown bool, err error) {
+func (s *Reserver) fetch(ctx context.Context, orderNo string) (unknown bool, err error) {
 	epoch := s.currentEpoch()
 	known, ok, err := s.ledger.Known(ctx, orderNo)
 	switch {
@@ -247,10 +247,10 @@ func (s *Reserver) Confirm(ctx context.Context, orderNo string) error {
 		case a.Verdict == verdictClosed:
 			return stock.ErrClosed
 		case a.Verdict == verdictBusy:
-			_ = wait.Sleep(ctx, rand.N(behind))
+			_ = wait.Sleep(ctx, rand.N(busyPause))
 			continue
 		}
-		nobody, err := s.remember(ctx, orderNo)
+		nobody, err := s.fetch(ctx, orderNo)
 		if err != nil {
 			return err
 		}
@@ -289,13 +289,13 @@ func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 			return nil
 		case a.Verdict == verdictConfirmed:
 			return stock.ErrConfirmed
-		case a.Verdict == verdictBuried:
-			return s.bury(ctx, orderNo)
+		case a.Verdict == verdictTombstone:
+			return s.insertTombstone(ctx, orderNo)
 		case a.Verdict == verdictBusy:
-			_ = wait.Sleep(ctx, rand.N(behind))
+			_ = wait.Sleep(ctx, rand.N(busyPause))
 			continue
 		}
-		if checked, err = s.remember(ctx, orderNo); err != nil {
+		if checked, err = s.fetch(ctx, orderNo); err != nil {
 			return err
 		}
 	}
@@ -303,7 +303,7 @@ func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 }
 
 // bury writes MySQL's tombstone, after that of Redis: in the other order a reserve could come in between and be granted.
-func (s *Reserver) bury(ctx context.Context, orderNo string) error {
+func (s *Reserver) insertTombstone(ctx context.Context, orderNo string) error {
 	return s.ledger.Release(ctx, orderNo, func(_ *gorm.DB, by string, _ []stock.Line) error { return &stock.OtherStrategyError{Strategy: by} })
 }
 
@@ -311,4 +311,4 @@ func (s *Reserver) bury(ctx context.Context, orderNo string) error {
 func (s *Reserver) Batches() {}
 
 // Close waits for the orders that are at the gate.
-func (s *Reserver) Close() error { return errors.Join(s.gate.Close(), s.Counters.Close()) }
+func (s *Reserver) Close() error { return errors.Join(s.locked.Close(), s.Counters.Close()) }

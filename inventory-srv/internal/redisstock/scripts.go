@@ -11,7 +11,7 @@ var sources embed.FS
 
 // scripts are those of the folder scripts, each with common.lua before it.
 type scripts struct {
-	reserve, end, remember, lay, close, compensate, begin, fill, open, read, followed, watch, shut *redis.Script
+	reserve, end, remember, allocate, close, compensate, begin, fill, open, read, followed, watch, shut *redis.Script
 }
 
 func newScripts() scripts {
@@ -25,7 +25,7 @@ func newScripts() scripts {
 	common := source("common")
 	with := func(name string) *redis.Script { return redis.NewScript(common + source(name)) }
 	return scripts{
-		reserve: with("reserve"), end: with("end"), remember: with("remember"), lay: with("lay"), close: with("close"),
+		reserve: with("reserve"), end: with("end"), remember: with("remember"), allocate: with("allocate"), close: with("close"),
 		compensate: with("compensate"), begin: with("begin"), fill: with("fill"), open: with("open"), read: with("read"),
 		followed: with("followed"), watch: with("watch"), shut: with("shut"),
 	}

@@ -32,7 +32,7 @@ func (c *Counters) awaitOpen(ctx context.Context) error {
 	defer cancel()
 	for {
 		select {
-		case c.nudge <- struct{}{}:
+		case c.wake <- struct{}{}:
 		default:
 		}
 		p, err := c.Position(ctx)
@@ -69,7 +69,7 @@ func (c *Counters) closeSKU(ctx context.Context, sku string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.do(ctx, c.layCall(row, false)); err != nil {
+	if _, err := c.do(ctx, c.allocateCall(row, false)); err != nil {
 		return err
 	}
 	_, err = c.do(ctx, call{script: c.scripts.close, args: []any{sku, row.Opening}, operation: EntryClose})

@@ -21,21 +21,21 @@ const (
 // Watch is the part of Run that every replica needs, also one without orders: it notices losses, and without it the replica
 // remembers all that it was answered and is Busy in the end.
 func (c *Counters) Watch(ctx context.Context) {
-	var looked time.Time
+	var polled time.Time
 	for wait.Sleep(ctx, settlePause) == nil {
 		if epoch, _ := c.state(); epoch == 0 {
 			continue
 		}
 		var err error
-		if time.Since(looked) > look {
+		if time.Since(polled) > pollInterval {
 			err = c.watchOnce(ctx)
-			looked = time.Now()
+			polled = time.Now()
 		} else if c.remembers() > 0 {
 			err = c.settle(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			c.cfg.Log.WarnContext(ctx, "stock in Redis not watched", "err", err)
-			_ = wait.Sleep(ctx, look)
+			_ = wait.Sleep(ctx, pollInterval)
 		}
 	}
 }

@@ -24,12 +24,12 @@ type Locker interface {
 const WriterKey = "redis-stock-writer"
 
 const (
-	// look is how often the writer looks for losses while there is nothing to do, and every replica for a new epoch.
-	look = time.Second
+	// pollInterval is how often the writer looks for losses while there is nothing to do, and every replica for a new epoch.
+	pollInterval = time.Second
 	// readEntries is how many entries one transaction applies.
 	readEntries = 1000
 	// again is the pause after a fault.
-	again = 200 * time.Millisecond
+	failurePause = 200 * time.Millisecond
 	// readTimeout is for one read of the stream, on top of the time it waits there.
 	readTimeout = 2 * time.Second
 )
@@ -58,32 +58,32 @@ func (c *Counters) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { c.Watch(ctx) })
-	for c.needed(ctx) {
-		if err := c.write(ctx); err != nil && ctx.Err() == nil {
+	for c.awaitStock(ctx) {
+		if err := c.lead(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Log.WarnContext(ctx, "the writer of the Redis stream starts again", "err", err)
-			_ = wait.Sleep(ctx, again)
+			_ = wait.Sleep(ctx, failurePause)
 		}
 	}
 }
 
 // needed returns true as soon as a SKU is stored in Redis or is to be, and false when ctx ends.
-func (c *Counters) needed(ctx context.Context) bool {
+func (c *Counters) awaitStock(ctx context.Context) bool {
 	for {
 		if in, err := c.InRedis(ctx); err == nil && in {
 			return ctx.Err() == nil
 		}
 		select {
-		case <-c.nudge:
+		case <-c.wake:
 			return true
 		case <-ctx.Done():
 			return false
-		case <-time.After(look):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
 // write is one term of office. It ends when the lease does, which a healthy holder gives back now and then.
-func (c *Counters) write(ctx context.Context) (err error) {
+func (c *Counters) lead(ctx context.Context) (err error) {
 	lease, err := c.cfg.Locker.Acquire(ctx, WriterKey)
 	if err != nil {
 		return fmt.Errorf("election: %w", err)
@@ -125,13 +125,13 @@ func (w *writer) serve(ctx context.Context) error {
 	if err := w.ready(ctx); err != nil {
 		return err
 	}
-	var looked time.Time
+	var polled time.Time
 	for ctx.Err() == nil {
-		if time.Since(looked) > look {
-			if err := w.tidy(ctx); err != nil {
+		if time.Since(polled) > pollInterval {
+			if err := w.maintain(ctx); err != nil {
 				return err
 			}
-			looked = time.Now()
+			polled = time.Now()
 		}
 		n, err := w.follow(ctx, false)
 		if broken, ok := errors.AsType[*errNotOpen](err); ok {
@@ -170,7 +170,7 @@ func (w *writer) ready(ctx context.Context) error {
 	if w.position.Epoch == 0 || !w.position.Open {
 		return w.rebuild(ctx, nil)
 	}
-	if err := w.forgetRest(ctx); err != nil {
+	if err := w.acknowledgeApplied(ctx); err != nil {
 		return err
 	}
 	return w.refresh(ctx)
@@ -194,20 +194,20 @@ func (c *Counters) checkServer(ctx context.Context) error {
 
 // wait returns when something has come, or when it is time to look around.
 func (w *writer) wait(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, look+readTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pollInterval+readTimeout)
 	defer cancel()
-	err := w.cfg.Client.XRead(ctx, &redis.XReadArgs{Streams: []string{w.keys[1], w.position.AppliedID}, Count: 1, Block: look}).Err()
+	err := w.cfg.Client.XRead(ctx, &redis.XReadArgs{Streams: []string{w.keys[1], w.position.AppliedID}, Count: 1, Block: pollInterval}).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		_ = wait.Sleep(ctx, again) // the next read will say what is wrong
+		_ = wait.Sleep(ctx, failurePause) // the next read will say what is wrong
 	}
 }
 
 // tidy does what does not hurry.
-func (w *writer) tidy(ctx context.Context) error {
+func (w *writer) maintain(ctx context.Context) error {
 	if err := w.checkServer(ctx); err != nil {
 		return err
 	}
-	if err := w.undo(ctx); err != nil {
+	if err := w.compensate(ctx); err != nil {
 		return err
 	}
 	moving, err := w.cfg.Store.Moving(ctx)
@@ -226,13 +226,13 @@ func (w *writer) tidy(ctx context.Context) error {
 }
 
 // undo tells Redis of the entries that MySQL has refused.
-func (w *writer) undo(ctx context.Context) error {
-	refused, err := w.ToUndo(ctx, w.position.Epoch)
+func (w *writer) compensate(ctx context.Context) error {
+	refused, err := w.ToCompensate(ctx, w.position.Epoch)
 	if err != nil {
 		return err
 	}
 	for _, r := range refused {
-		answer, err := w.ask(ctx, w.scripts.compensate, r.OrderNo, FormatLines(r.Lines), r.Sign)
+		answer, err := w.run(ctx, w.scripts.compensate, r.OrderNo, FormatLines(r.Lines), r.Sign)
 		if err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (w *writer) undo(ctx context.Context) error {
 		}
 		w.metrics.refused.Inc()
 		w.cfg.Log.WarnContext(ctx, "the ledger refused what the stream had granted, undone", "order_no", r.OrderNo, "entry", r.EntryID)
-		if err := w.Undone(ctx, w.position.Epoch, r.EntryID); err != nil {
+		if err := w.MarkCompensated(ctx, w.position.Epoch, r.EntryID); err != nil {
 			return err
 		}
 	}

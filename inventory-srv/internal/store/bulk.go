@@ -170,12 +170,12 @@ func (b Bulk) Insert(all []NewReservation) error {
 }
 
 // Bury writes the tombstones of unknown orders. database.IsDuplicate reports that one of them has become known.
-func (b Bulk) Bury(orderNos []string) error {
-	graves := statement.New(len(orderNos), statement.HeaderSize, insertHeaders)
+func (b Bulk) InsertTombstones(orderNos []string) error {
+	tombstones := statement.New(len(orderNos), statement.HeaderSize, insertHeaders)
 	for i, no := range statement.SortUnique(orderNos) {
-		graves.Comma(i).Add("(").Text(no).Add(",'void','','')")
+		tombstones.Comma(i).Add("(").Text(no).Add(",'void','','')")
 	}
-	if _, err := graves.Exec(b.tx); err != nil {
+	if _, err := tombstones.Exec(b.tx); err != nil {
 		return fmt.Errorf("insert %d tombstones: %w", len(orderNos), err)
 	}
 	return nil

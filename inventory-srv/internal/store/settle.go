@@ -44,7 +44,7 @@ func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack End) erro
 		return err
 	}
 	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error {
-		h, known, err := lockOrBury(tx, orderNo)
+		h, known, err := lockOrInsertTombstone(tx, orderNo)
 		switch {
 		case err != nil:
 			return err
@@ -61,14 +61,14 @@ func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack End) erro
 	return nil
 }
 
-// lockOrBury locks an order's header, or inserts the tombstone and returns known = false.
-func lockOrBury(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
+// lockOrInsertTombstone locks an order's header, or inserts the tombstone and returns known = false.
+func lockOrInsertTombstone(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
 	h, known, err = lockHeader(tx, orderNo)
 	if err != nil || known {
 		return h, known, err
 	}
-	buried, err := insertHeader(tx, orderNo, stock.Void, "", "")
-	if err != nil || buried {
+	inserted, err := insertHeader(tx, orderNo, stock.Void, "", "")
+	if err != nil || inserted {
 		return header{}, false, err
 	}
 	// The reserve came between the two statements. It has committed, or the insert would still wait for it.

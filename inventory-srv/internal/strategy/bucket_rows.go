@@ -9,14 +9,14 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// shelf is all buckets of a SKU.
-type shelf struct {
+// bucketSet is all buckets of a SKU.
+type bucketSet struct {
 	numbers   []int64 // one after the other without a gap
 	available int64
 }
 
 // lockBuckets locks all buckets of the lines' SKUs, in order, and returns them line by line.
-func lockBuckets(tx *gorm.DB, lines []stock.Line) ([]shelf, error) {
+func lockBuckets(tx *gorm.DB, lines []stock.Line) ([]bucketSet, error) {
 	var found []struct {
 		SKU       string
 		Bucket    int64
@@ -27,19 +27,19 @@ func lockBuckets(tx *gorm.DB, lines []stock.Line) ([]shelf, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the buckets: %w", err)
 	}
-	shelves := make([]shelf, len(lines))
+	sets := make([]bucketSet, len(lines))
 	for i, l := range lines {
 		for len(found) > 0 && found[0].SKU == l.SKU {
-			shelves[i].numbers = append(shelves[i].numbers, found[0].Bucket)
-			shelves[i].available += found[0].Available
+			sets[i].numbers = append(sets[i].numbers, found[0].Bucket)
+			sets[i].available += found[0].Available
 			found = found[1:]
 		}
 	}
-	return shelves, nil
+	return sets, nil
 }
 
 // deal reserves the line's units in the chosen bucket and spreads what is left evenly over all, the store room's units too.
-func deal(tx *gorm.DB, l stock.Line, stored int64, s shelf, chosen int64) error {
+func redistribute(tx *gorm.DB, l stock.Line, stored int64, s bucketSet, chosen int64) error {
 	left, k, first := stored+s.available-l.Quantity, int64(len(s.numbers)), s.numbers[0]
 	res := tx.Exec(`UPDATE stock_buckets SET available = ? + IF(bucket < ?, 1, 0), reserved = reserved + IF(bucket = ?, ?, 0),
 		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?`, left/k, first+left%k, chosen, l.Quantity, l.SKU)

@@ -54,9 +54,9 @@ func newBuckets(d Deps) stock.Reserver {
 
 // Reserve implements stock.Reserver.
 func (s *Buckets) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
-	return takeOrGate(ctx, s.ledger, r,
+	return takeOrLock(ctx, s.ledger, r,
 		func(tx *gorm.DB, lines []stock.Line) error { return s.takeWhole(tx, r.OrderNo, lines) },
-		func(tx *gorm.DB, lines []stock.Line) error { return s.takeAfterDealing(tx, r.OrderNo, lines) })
+		func(tx *gorm.DB, lines []stock.Line) error { return s.takeAfterRedistribution(tx, r.OrderNo, lines) })
 }
 
 // takeWhole takes each line from one bucket, or returns errMiss.
@@ -83,21 +83,21 @@ func (s *Buckets) takeWhole(tx *gorm.DB, orderNo string, lines []stock.Line) err
 	return layout.Allocate(tx, orderNo, lines, chosen)
 }
 
-// takeAfterDealing locks everything that the order's SKUs have, decides, and deals the rest out evenly over the buckets,
+// takeAfterRedistribution locks everything that the order's SKUs have, decides, and deals the rest out evenly over the buckets,
 // with what has arrived in the store room: a bucket that starved has units again. As all is locked, it does not matter from
 // which bucket the order's units come: they become one bucket's, whole.
-func (s *Buckets) takeAfterDealing(tx *gorm.DB, orderNo string, lines []stock.Line) error {
-	rows, err := gate(tx, stock.LayoutBuckets, lines)
+func (s *Buckets) takeAfterRedistribution(tx *gorm.DB, orderNo string, lines []stock.Line) error {
+	rows, err := lockStockRows(tx, stock.LayoutBuckets, lines)
 	if err != nil {
 		return err
 	}
-	shelves, err := lockBuckets(tx, lines)
+	sets, err := lockBuckets(tx, lines)
 	if err != nil {
 		return err
 	}
 	var short []stock.ShortLine
 	for i, l := range lines {
-		if free := rows[i].Available + shelves[i].available; free < l.Quantity {
+		if free := rows[i].Available + sets[i].available; free < l.Quantity {
 			short = append(short, stock.ShortLine{SKU: l.SKU, Requested: l.Quantity, Available: free, Lab: rows[i].Lab})
 		}
 	}
@@ -106,13 +106,13 @@ func (s *Buckets) takeAfterDealing(tx *gorm.DB, orderNo string, lines []stock.Li
 	}
 	chosen := make([]int64, len(lines))
 	for i, l := range lines {
-		numbers := shelves[i].numbers
+		numbers := sets[i].numbers
 		if len(numbers) == 0 {
 			return fmt.Errorf("%s has the layout %s and no bucket: %w", l.SKU, stock.LayoutBuckets, errCounters)
 		}
 		s.known.set(l.SKU, numbers)
 		chosen[i] = numbers[rand.IntN(len(numbers))]
-		if err := deal(tx, l, rows[i].Available, shelves[i], chosen[i]); err != nil {
+		if err := redistribute(tx, l, rows[i].Available, sets[i], chosen[i]); err != nil {
 			return err
 		}
 	}

@@ -22,9 +22,9 @@ var (
 	errMoved = fault.New(fault.Contended, "place_moved", "the stock is stored in another way now")
 )
 
-// takeOrGate reserves with quick, which locks no stock row. After errMiss it reserves with careful, in a new
+// takeOrLock reserves with quick, which locks no stock row. After errMiss it reserves with careful, in a new
 // transaction.
-func takeOrGate(ctx context.Context, ledger *store.Ledger, r stock.Request, quick, careful store.Move) (stock.Receipt, error) {
+func takeOrLock(ctx context.Context, ledger *store.Ledger, r stock.Request, quick, careful store.Move) (stock.Receipt, error) {
 	receipt, err := ledger.Reserve(ctx, r, quick)
 	if !errors.Is(err, errMiss) {
 		return receipt, err
@@ -45,7 +45,7 @@ func untilFound(ctx context.Context, operation func() error) error {
 	}
 }
 
-// gate locks the stock rows of lines in SKU order. stock.ErrWrongLayout, stock.ErrUnknownSKU.
-func gate(tx *gorm.DB, layout string, lines []stock.Line) (rows, error) {
+// lockStockRows locks the stock rows of lines in SKU order. stock.ErrWrongLayout, stock.ErrUnknownSKU.
+func lockStockRows(tx *gorm.DB, layout string, lines []stock.Line) (rows, error) {
 	return readRowsOf(tx, layout, lines, forUpdate)
 }

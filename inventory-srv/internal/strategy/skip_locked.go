@@ -58,9 +58,9 @@ func newSkipLocked(d Deps) stock.Reserver { return &SkipLocked{ledger: d.Ledger}
 
 // Reserve implements stock.Reserver.
 func (s *SkipLocked) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
-	return takeOrGate(ctx, s.ledger, r,
+	return takeOrLock(ctx, s.ledger, r,
 		func(tx *gorm.DB, lines []stock.Line) error { return takeUnlocked(tx, r.OrderNo, lines) },
-		func(tx *gorm.DB, lines []stock.Line) error { return takeAtGate(tx, r.OrderNo, lines) })
+		func(tx *gorm.DB, lines []stock.Line) error { return takeLocked(tx, r.OrderNo, lines) })
 }
 
 // takeUnlocked takes units that nobody else is looking at, or returns errMiss.
@@ -80,10 +80,10 @@ func takeUnlocked(tx *gorm.DB, orderNo string, lines []stock.Line) error {
 	return nil
 }
 
-// takeAtGate holds the gate, so that no units come back or are made meanwhile, and waits for everybody who has locked free
+// takeLocked holds the gate, so that no units come back or are made meanwhile, and waits for everybody who has locked free
 // units: what it counts is what there is.
-func takeAtGate(tx *gorm.DB, orderNo string, lines []stock.Line) error {
-	rows, err := gate(tx, stock.LayoutUnits, lines)
+func takeLocked(tx *gorm.DB, orderNo string, lines []stock.Line) error {
+	rows, err := lockStockRows(tx, stock.LayoutUnits, lines)
 	if err != nil {
 		return err
 	}

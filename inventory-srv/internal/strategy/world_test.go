@@ -346,13 +346,13 @@ func (w *world) redisFaults(t *testing.T) (faults []string) {
 	for _, r := range rows {
 		var inRedis struct {
 			Available int64 `redis:"a"`
-			Laid      int64 `redis:"laid"`
+			Allocated int64 `redis:"laid"`
 		}
 		if err := w.redis.HGetAll(soon(t), fmt.Sprintf("%s%d:stock:%s", w.counters, p.Epoch, r.SKU)).Scan(&inRedis); err != nil {
 			t.Fatalf("read the counter of %s: %v", r.SKU, err)
 		}
-		if inRedis.Laid-inRedis.Available != r.Laid-r.Available || inRedis.Laid > r.Laid {
-			faults = append(faults, fmt.Sprintf("%s: Redis has %d of %d, MySQL %d of %d", r.SKU, inRedis.Available, inRedis.Laid, r.Available, r.Laid))
+		if inRedis.Allocated-inRedis.Available != r.Allocated-r.Available || inRedis.Allocated > r.Allocated {
+			faults = append(faults, fmt.Sprintf("%s: Redis has %d of %d, MySQL %d of %d", r.SKU, inRedis.Available, inRedis.Allocated, r.Available, r.Allocated))
 		}
 	}
 	return faults

@@ -4,7 +4,7 @@
 -- ARGV[7] 1: MySQL does not know the order either: a release writes its tombstone here
 -- ARGV[8] how long the tombstone stays, in s
 -- returns ok number id lines m (m 1: units are on their way to the store room, until id is followed) | closed | confirmed
---         | unknown (ask MySQL first) | buried (the tombstone is here; MySQL's is the caller's to write) | lost | epoch | shut
+--         | unknown (ask MySQL first) | tombstone (the tombstone is here; MySQL's is the caller's to write) | lost | epoch | shut
 local no = refusal()
 if no then return no end
 local key = prefix .. 'order:' .. ARGV[6]
@@ -14,7 +14,7 @@ if not status then
   if ARGV[5] == 'confirm' or ARGV[7] ~= '1' then return {'unknown'} end
   redis.call('HSET', key, 's', 'void', 'h', '', 'l', '', 'e', '')
   redis.call('EXPIRE', key, ARGV[8])
-  return {'buried'}
+  return {'tombstone'}
 end
 if ARGV[5] == 'confirm' then
   if status == 'confirmed' then
@@ -28,7 +28,7 @@ if ARGV[5] == 'confirm' then
   return {'ok', n, id, lines, '0'}
 end
 if status == 'confirmed' then return {'confirmed'} end
-if status == 'void' then return {'buried'} end
+if status == 'void' then return {'tombstone'} end
 if status ~= 'reserved' then
   local n, id = repeated(key, o[4])
   return {'ok', n, id, lines, o[5] or '0'}
