@@ -35,19 +35,19 @@ type settings struct {
 	InstanceID  string `env:"INSTANCE_ID"` // unique per replica and the same after a restart; default a new one each time
 
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"3s"`
-	// A little more than REQUEST_TIMEOUT: no lease has to be renewed in everyday work, and a holder that dies keeps others
-	// from its SKUs for no longer.
+	// A little more than REQUEST_TIMEOUT: a lease is not renewed in normal operation, and a holder that dies blocks its
+	// SKUs for no longer than this.
 	LockTTL time.Duration `env:"LOCK_TTL" envDefault:"4s"`
 
 	// The connections of mysql-lock's locks: one for each order that waits or works.
 	MySQLLockPool int `env:"MYSQL_LOCK_POOL" envDefault:"32"`
 
-	// Upper bounds of the calls in flight, by kind. Below them the limit follows the service time. What ends reservations is
-	// not limited: order-srv's background work calls it, over few connections.
+	// Upper bounds of the calls in flight, by kind. Below them the limit follows the service time. Confirm and release are
+	// not limited: order-srv's background work calls them, over few connections.
 	MaxReserving int `env:"MAX_RESERVING" envDefault:"512"`
 	MaxReading   int `env:"MAX_READING" envDefault:"128"` // of products
 
-	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
+	// How long to serve after a stop was requested, while /readyz fails and answers ask to close their connections. More
 	// than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
@@ -77,7 +77,7 @@ func losesUpdates(name string) bool {
 	return slices.ContainsFunc(strategy.List(), func(s strategy.Strategy) bool { return s.Name == name && !s.Safe })
 }
 
-// LogValue implements slog.LogValuer with what one wants to see in the first log line.
+// LogValue implements slog.LogValuer for the first log line.
 func (s *settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("strategy", s.StockStrategy), slog.Bool("lab", s.LabMode),

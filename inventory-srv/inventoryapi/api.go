@@ -1,5 +1,5 @@
-// Package inventoryapi is the typed contract of inventory-srv: the JSON that crosses HTTP and a client that speaks it.
-// Both sides compile against it, so they cannot drift apart.
+// Package inventoryapi is the typed contract of inventory-srv: the JSON that crosses HTTP and a client for it. Both
+// sides compile against it.
 package inventoryapi
 
 import (
@@ -29,7 +29,7 @@ var (
 	ErrInvalidLayout = stock.ErrInvalidLayout
 )
 
-// The consumer groups of inventory-srv. Messages that they give up can be listed and sent again by their names.
+// The consumer groups of inventory-srv. Their dead letters can be listed and sent again by these names.
 const (
 	GroupRelease = "inventory-release"
 	GroupEvents  = "inventory-events"
@@ -62,8 +62,8 @@ type ShortLine = stock.ShortLine
 // OutOfStock returns ErrOutOfStock that names the short lines.
 func OutOfStock(short []ShortLine) error { return stock.OutOfStock(short) }
 
-// ShortLines returns the short lines that an ErrOutOfStock names, as it came over the wire. None when err is another fault,
-// names none, or does not say what is available.
+// ShortLines returns the short lines of an ErrOutOfStock that crossed HTTP. It returns none when err is another fault,
+// names no lines, or does not say what is available.
 func ShortLines(err error) []ShortLine {
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok || !errors.Is(f, ErrOutOfStock) {
@@ -171,7 +171,7 @@ type Product struct {
 	Title      string `json:"title"`
 	PriceCents int64  `json:"price_cents"`
 	Available  int64  `json:"available"`
-	Layout     string `json:"layout"` // how its stock is stored: row, buckets, units, redis; moving for a moment
+	Layout     string `json:"layout"` // how its stock is stored: row, buckets, units, redis; moving during a change
 	Lab        bool   `json:"lab,omitempty"`
 }
 
@@ -181,7 +181,7 @@ type ProductPage struct {
 	NextCursor string    `json:"next_cursor,omitempty"`
 }
 
-// CreateProductRequest is POST /v1/products. Sending the same again answers as before.
+// CreateProductRequest is POST /v1/products. A repeat gets the same answer.
 type CreateProductRequest struct {
 	SKU        string `json:"sku"`
 	Title      string `json:"title"`
@@ -190,7 +190,7 @@ type CreateProductRequest struct {
 }
 
 // InboundRequest is POST /v1/products/{sku}/inbound: units that came in. Reference is the sender's own name for this
-// delivery; sent twice it counts once.
+// delivery; a reference counts once.
 type InboundRequest struct {
 	Quantity  int64  `json:"quantity"`
 	Reference string `json:"reference"`
@@ -198,8 +198,8 @@ type InboundRequest struct {
 	Actor     string `json:"actor"`
 }
 
-// LayoutRequest is PUT /v1/products/{sku}/layout: store its stock in another way, while it is being sold. Buckets that are
-// buckets already are dealt out anew.
+// LayoutRequest is PUT /v1/products/{sku}/layout: store its stock in another layout, while it is being sold. Buckets
+// that are buckets already are distributed again.
 type LayoutRequest struct {
 	Layout  string `json:"layout"`            // row, buckets, units, redis
 	Buckets int    `json:"buckets,omitempty"` // of buckets: how many, 1 to 256; default 16
@@ -219,7 +219,7 @@ type Strategy struct {
 	Idea   string `json:"idea"`
 	Safe   bool   `json:"safe"` // false: it refuses products that were not created for the lab
 
-	SafeAlone bool `json:"safe_alone,omitempty"` // not safe, but right for as long as it is the only instance
+	SafeAlone bool `json:"safe_alone,omitempty"` // not safe, but correct while it is the only instance
 }
 
 // Ledger is GET /v1/audit: counters and sums of one consistent snapshot.
@@ -229,8 +229,8 @@ type Ledger struct {
 	Losses  []Loss        `json:"losses"`
 }
 
-// Loss is one loss of data in Redis, with the strategy redis-lua. Its figures count the operations that Redis had answered, that MySQL
-// will never have, and that a replica of inventory-srv has reported.
+// Loss is one loss of a strategy that answers before the ledger has the order. Its figures count the operations that
+// were answered, that MySQL will never have, and that a replica of inventory-srv has reported.
 type Loss struct {
 	Reason     string    `json:"reason"`
 	Operations int64     `json:"operations"`

@@ -10,7 +10,7 @@ import (
 	"holdfast/pkg/rest"
 )
 
-// Client speaks to inventory-srv. Its errors are faults: the service's own, rebuilt, or unavailable and ambiguous when
+// Client calls inventory-srv. Its errors are faults: the service's own, rebuilt, or unavailable and ambiguous when
 // there was no clear answer.
 type Client struct{ rest *rest.Client }
 
@@ -29,8 +29,8 @@ func (c *Client) Reserve(ctx context.Context, orders []ReserveOrder) ([]ReserveR
 	return out.Results, nil
 }
 
-// Confirm turns an order's reserved units into sold ones. ErrClosed when it was released, ErrUnknownOrder when
-// absent, and ErrStockLost when it may have been in Redis and lost there.
+// Confirm turns an order's reserved units into sold ones. ErrClosed when it was released, ErrUnknownOrder when absent,
+// and ErrStockLost when Redis may have lost it.
 func (c *Client) Confirm(ctx context.Context, orderNo string) error {
 	return c.rest.Do(ctx, http.MethodPost, "/v1/reservations/"+url.PathEscape(orderNo)+"/confirmation", nil, nil)
 }

@@ -1,4 +1,4 @@
-// Package batchfault says in the service's faults what pkg/batch, which knows no business, says in errors of its own.
+// Package batchfault translates the errors of pkg/batch, which knows no business, into the service's faults.
 package batchfault
 
 import (
@@ -13,8 +13,8 @@ import (
 // errStopping is a call after the batcher was closed.
 var errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopping").NotExecuted()
 
-// Of returns the fault that a batcher's own word stands for, or nil when err is somebody else's. A caller whose time ran
-// out before its order was executed has met contention; one who left after that moment cannot know.
+// Of returns the fault for an error of a batcher, or nil for another error. A call whose deadline passed before it was
+// executed met contention; the outcome of a call that was cancelled later is unknown.
 func Of(err error) error {
 	switch {
 	case errors.Is(err, batch.ErrClosed):

@@ -1,9 +1,9 @@
-// Package events is inventory-srv's side of the broker: what order-srv announces is carried out on the stock. It is the
-// only package here that knows topics.
+// Package events is inventory-srv's side of the broker: it executes on the stock what order-srv announces. It is the
+// only package of the service that knows topics.
 //
-// Every message may come twice and in any company; the operations behind are idempotent by order number, so a handler
-// simply does it again. Its verdict: what waiting may mend is retried, what is no message is discarded, and a definite
-// refusal is acknowledged and counted as an alarm, because order-srv's reconciler decides what to make of it.
+// A message may arrive several times and in any order. The operations are idempotent by order number, so a handler
+// repeats them. It returns an error for what a retry may mend, discards what is not a message, and acknowledges a
+// definite refusal and counts it as an alarm: order-srv's reconciler decides what follows.
 package events
 
 import (
@@ -25,7 +25,7 @@ import (
 	"holdfast/pkg/telemetry"
 )
 
-// The consumer groups. Each sees every message once.
+// The consumer groups. Each receives every message once.
 const (
 	GroupRelease = inventoryapi.GroupRelease
 	GroupEvents  = inventoryapi.GroupEvents
@@ -71,8 +71,8 @@ func (c *Consumers) Subscriptions() []mq.Subscription {
 	}
 }
 
-// StockRelease gives back what the message's orders hold, or writes their tombstones. One order's failure does not keep
-// the others from being released; the message then comes again for all.
+// StockRelease releases the message's orders, or writes their tombstones. The failure of one order does not keep the
+// others from being released; the broker then delivers the message again.
 func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 	ctx = withRequestID(ctx, m)
 	var body orderapi.StockRelease
@@ -96,7 +96,7 @@ func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 		retry = errors.Join(retry, err)
 	}
 	if retry != nil {
-		return retry // the discarded ones are found again when the rest has succeeded
+		return retry // the retry finds the discarded orders again
 	}
 	return discard
 }
@@ -117,7 +117,7 @@ func (c *Consumers) OrderEvent(ctx context.Context, m mq.Message) error {
 	return mq.Discard(fmt.Errorf("read an order event: unknown status %q", body.Status))
 }
 
-// verdict turns an operation's error into the message's fate.
+// verdict turns an operation's error into the handler's result.
 func (c *Consumers) verdict(ctx context.Context, event, orderNo string, err error) error {
 	switch {
 	case err == nil:
@@ -137,7 +137,7 @@ func (c *Consumers) verdict(ctx context.Context, event, orderNo string, err erro
 	return fmt.Errorf("%s %s: %w", event, orderNo, err)
 }
 
-// withRequestID continues the request that sent the message, in the logs.
+// withRequestID adds the id of the request that sent the message to the logs.
 func withRequestID(ctx context.Context, m mq.Message) context.Context {
 	if id := m.Headers[mq.HeaderRequestID]; id != "" {
 		return telemetry.WithRequestID(ctx, id)

@@ -2,11 +2,11 @@ package events
 
 import "sync"
 
-// keptReleases is how many orders a process remembers to have released.
+// keptReleases is how many released orders a process remembers.
 const keptReleases = 16384
 
-// released remembers the orders that this process has released last, to recognise repeated deliveries. What another replica
-// has released, or this one before its start, it does not know: it counts too few, never too many.
+// released remembers the orders that this process has released last, to recognise repeated deliveries. It has no
+// releases of other replicas or of earlier processes: it counts too few, never too many.
 type released struct {
 	mu     sync.Mutex
 	orders map[string]struct{}
@@ -18,7 +18,7 @@ func newReleased(limit int) *released {
 	return &released{orders: make(map[string]struct{}, limit), ring: make([]string, limit)}
 }
 
-// record notes a release and reports whether the order had been released before.
+// record adds a release and reports whether the order had been released before.
 func (r *released) record(orderNo string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"holdfast/pkg/web"
 )
 
-// defaultPage is how many entries a page has when the caller does not say.
+// defaultPage is how many entries a page has without a limit in the query.
 const defaultPage = 100
 
 func (a *api) products(c *gin.Context) (int, any, error) {

@@ -22,7 +22,7 @@ type Config struct {
 	Engine  web.EngineConfig
 	Workers int // orders of one call that are reserved at the same time; default 32
 
-	// Limiters of the calls in flight; nil admits everything. Reading is that of products, which the public does.
+	// Limiters of the calls in flight; nil admits everything. Reading limits the reads of products, which are public.
 	Reserving, Reading *admit.Limiter
 }
 

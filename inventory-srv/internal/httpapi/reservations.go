@@ -16,9 +16,9 @@ import (
 	"holdfast/pkg/web"
 )
 
-// reserve handles the call's orders at the same time, as many as there are workers; those of a strategy that gathers all
-// at once, so that they reach one transaction. The call itself succeeds once it is understood; each order has an outcome
-// of its own.
+// reserve handles the call's orders concurrently: at most as many as there are workers, and without a limit those of a
+// strategy that batches, so that they reach one transaction. The call succeeds once it is decoded; each order has an
+// outcome of its own.
 func (a *api) reserve(c *gin.Context) (int, any, error) {
 	var in inventoryapi.ReserveRequest
 	if err := web.Decode(c, &in); err != nil {
@@ -45,7 +45,7 @@ func (a *api) reserve(c *gin.Context) (int, any, error) {
 	return http.StatusOK, out, nil
 }
 
-// outcome reserves one order. A panic ends as this order's internal problem: it happens in a goroutine of ours, where it
+// outcome reserves one order. It turns a panic into the order's internal problem, because a panic in its goroutine
 // would end the process.
 func (a *api) outcome(ctx context.Context, order inventoryapi.ReserveOrder) (out inventoryapi.ReserveResult) {
 	out.OrderNo = order.OrderNo
@@ -69,7 +69,7 @@ func (a *api) outcome(ctx context.Context, order inventoryapi.ReserveOrder) (out
 	return out
 }
 
-// logFailure logs what is not an answer. The access line cannot: the call was answered with 200.
+// logFailure logs faults that are no refusals. The access line cannot, because the call was answered with 200.
 func (a *api) logFailure(ctx context.Context, orderNo string, err error) {
 	switch fault.KindOf(err) {
 	case fault.Internal:
@@ -142,13 +142,14 @@ func (a *api) reservations(c *gin.Context) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	// Whoever has read orders before reads all their reservations here: what Redis has answered so far comes first.
+	// A caller that has read orders expects all their reservations: the ledger first receives what strategies have
+	// answered.
 	if after := c.Query("after"); after == "" {
 		if err := a.stock.Settled(c.Request.Context()); err != nil {
 			return 0, nil, err
 		}
 	}
-	// One more than asked for tells whether this page is the last.
+	// One more than the limit shows whether this page is the last.
 	found, err := a.store.Reservations(c.Request.Context(), c.Query("after"), limit+1)
 	if err != nil {
 		return 0, nil, err

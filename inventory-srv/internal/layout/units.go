@@ -9,7 +9,8 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// Units keeps one row for each unit, which MakeUnits makes when an order needs it. A unit that names an order stays there: it is sold, or sold or released by its order.
+// Units keeps one row for each unit, which MakeUnits makes when an order needs it. A unit with an order stays in its
+// row until the order is released.
 type Units struct{ Row }
 
 var _ Layout = Units{}
@@ -41,8 +42,8 @@ func (Units) Free() string {
 // unitChunk is how many unit rows one INSERT makes.
 const unitChunk = 1000
 
-// MakeUnits makes rows for units of the store room: some for an order and some that are free. The caller holds the gate and
-// has seen that there are so many.
+// MakeUnits makes rows for unallocated units: some for an order and some that are free. The caller holds the stock
+// row's lock and has checked that there are as many.
 func MakeUnits(tx *gorm.DB, sku, orderNo string, ordered, free int64) error {
 	var places []int64
 	if err := tx.Raw("SELECT places FROM stock WHERE sku = ?", sku).Scan(&places).Error; err != nil {
@@ -71,16 +72,16 @@ func MakeUnits(tx *gorm.DB, sku, orderNo string, ordered, free int64) error {
 	res := tx.Exec(`UPDATE stock SET available = available - ?, places = places + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6)
 		WHERE sku = ? AND available >= ?`, all, all, sku, all)
 	if res.Error != nil {
-		return fmt.Errorf("take %d units of %s from the store room: %w", all, sku, res.Error)
+		return fmt.Errorf("take %d units of %s from unallocated stock: %w", all, sku, res.Error)
 	}
 	if res.RowsAffected != 1 {
-		return fmt.Errorf("%w: the store room of %s had fewer than %d units", stock.ErrInconsistent, sku, all)
+		return fmt.Errorf("%w: the unallocated stock of %s had fewer than %d units", stock.ErrInconsistent, sku, all)
 	}
 	return nil
 }
 
-// ReturnUnits makes the units of an order free again, under the gate: as units, or, if the SKU has another layout by now, in
-// the store room.
+// ReturnUnits makes the units of an order free again, under the stock row's lock. If the SKU has another layout by now,
+// they become unallocated stock.
 func ReturnUnits(tx *gorm.DB, l stock.Line, orderNo string) error {
 	var layout []string
 	if err := tx.Raw("SELECT layout FROM stock WHERE sku = ? FOR UPDATE", l.SKU).Scan(&layout).Error; err != nil {
@@ -105,7 +106,7 @@ func ReturnUnits(tx *gorm.DB, l stock.Line, orderNo string) error {
 	}
 	err := tx.Exec("UPDATE stock SET available = available + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", l.Quantity, l.SKU).Error
 	if err != nil {
-		return fmt.Errorf("bring the units of %s back to the store room: %w", l.SKU, err)
+		return fmt.Errorf("return the units of %s to unallocated stock: %w", l.SKU, err)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ const (
 
 // Faults of stock in Redis. Nothing was executed.
 var (
-	errShut   = fault.New(fault.Unavailable, "redis_stock_shut", "the stock in Redis is not open: it is being rebuilt, ask again").NotExecuted()
+	errShut   = fault.New(fault.Unavailable, "redis_stock_shut", "the stock in Redis is not open: it is being rebuilt, retry").NotExecuted()
 	errEvicts = fault.New(fault.Unavailable, "redis_evicts", "Redis may throw keys away when it is full, stock too: set maxmemory-policy noeviction").NotExecuted()
 )
 
@@ -215,7 +215,7 @@ func (c *Counters) try(ctx context.Context, one call) (reply, error) {
 func shut(answer []string) error {
 	switch answer[0] {
 	case verdictLost, verdictEpoch, verdictShut:
-		return errShut.WithText("the stock in Redis is not open (%s): it is being rebuilt, ask again", strings.Join(answer, " "))
+		return errShut.WithText("the stock in Redis is not open (%s): it is being rebuilt, retry", strings.Join(answer, " "))
 	}
 	return nil
 }

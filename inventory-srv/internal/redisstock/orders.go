@@ -179,7 +179,7 @@ func allocated(r result) error {
 	case shut(r.fields) != nil:
 		return shut(r.fields)
 	case r.fields[0] == verdictOld:
-		return stock.ErrContended.WithText("the stock is being moved, ask again")
+		return stock.ErrContended.WithText("the stock is being moved, retry")
 	}
 	return nil
 }

@@ -134,7 +134,7 @@ func (f *following) lockStockRows(skus []string) error {
 	var found []string
 	err := f.tx.Raw("SELECT sku FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", skus).Scan(&found).Error
 	if err != nil {
-		return fmt.Errorf("lock the store rows: %w", err)
+		return fmt.Errorf("lock the stock rows: %w", err)
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (f *following) write() error {
 	for _, sku := range slices.Sorted(maps.Keys(f.unallocated)) {
 		res := f.tx.Exec("UPDATE stock SET available = available + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", f.unallocated[sku], sku)
 		if res.Error != nil || res.RowsAffected != 1 {
-			return fmt.Errorf("bring units of %s to the store room (%d rows): %w", sku, res.RowsAffected, errors.Join(res.Error, ErrDrift))
+			return fmt.Errorf("add to the unallocated stock of %s (%d rows): %w", sku, res.RowsAffected, errors.Join(res.Error, ErrDrift))
 		}
 	}
 	return f.count()

@@ -104,7 +104,7 @@ func lockRows(tx *gorm.DB, skus []string) (refused map[string]error, filled []st
 	var rows []stockRow
 	err = tx.Raw("SELECT sku, layout, available FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", skus).Scan(&rows).Error
 	if err != nil {
-		return nil, nil, fmt.Errorf("lock the gates: %w", err)
+		return nil, nil, fmt.Errorf("lock the stock rows: %w", err)
 	}
 	refused = make(map[string]error)
 	for _, sku := range skus {
@@ -126,12 +126,12 @@ func lockRows(tx *gorm.DB, skus []string) (refused map[string]error, filled []st
 func allocate(tx *gorm.DB, r stockRow) error {
 	err := tx.Exec("UPDATE stock SET available = 0, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", r.SKU).Error
 	if err != nil {
-		return fmt.Errorf("empty the store room of %s: %w", r.SKU, err)
+		return fmt.Errorf("empty the unallocated stock of %s: %w", r.SKU, err)
 	}
 	res := tx.Exec("UPDATE stock_redis SET laid = laid + ?, available = available + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?",
 		r.Available, r.Available, r.SKU)
 	if res.Error != nil {
-		return fmt.Errorf("lay out %d units of %s: %w", r.Available, r.SKU, res.Error)
+		return fmt.Errorf("allocate %d units of %s: %w", r.Available, r.SKU, res.Error)
 	}
 	if res.RowsAffected != 1 {
 		return fmt.Errorf("%w: %s has the layout %s and no row for it", stock.ErrInconsistent, r.SKU, stock.LayoutRedis)

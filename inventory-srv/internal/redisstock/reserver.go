@@ -145,7 +145,7 @@ func (s *Reserver) reserveUnderLock(ctx context.Context, r Reservation) (Answer,
 	case a.Verdict == verdictShort:
 		return a, stock.OutOfStock(a.Short)
 	case a.Verdict == verdictAway:
-		return a, stock.ErrContended.WithText("the stock is being moved, ask again")
+		return a, stock.ErrContended.WithText("the stock is being moved, retry")
 	}
 	return a, nil
 }

@@ -82,7 +82,7 @@ func (c *Counters) AwaitFollowed(ctx context.Context, epoch int64, id string) er
 		p, err := c.Position(ctx)
 		switch {
 		case err == nil && p.Epoch != epoch:
-			return errShut.MaybeExecuted().WithText("the stock in Redis was rebuilt meanwhile, ask again")
+			return errShut.MaybeExecuted().WithText("the stock in Redis was rebuilt meanwhile, retry")
 		case err == nil && !before(p.AppliedID, id):
 			return nil
 		}

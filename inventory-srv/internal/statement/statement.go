@@ -8,21 +8,20 @@ import (
 	"gorm.io/gorm"
 )
 
-// Statement builds SQL that carries a thousand orders. A parameter for each value would be the rule, and costs gorm and
-// the driver more time than the server needs for the row. Here a text that cannot mean anything else in SQL, as SKUs and
-// hashes cannot, stands in the statement, and every other one becomes a parameter. So nothing is ever escaped here, and an
-// order number with a quote in it is data like any other.
+// Statement builds SQL that carries a thousand orders. Parameters would cost gorm and the driver more time than the
+// server needs for the rows. Text adds a value of letters, digits, dots, hyphens and underscores to the SQL, and every
+// other value as a parameter; nothing needs escaping.
 type Statement struct {
 	sql  []byte
 	args []any
 }
 
-// New begins a statement. rows and rowSize say about how long it will be, so that its text is allocated once.
+// New begins a statement. rows and rowSize estimate its length, so that its text is allocated once.
 func New(rows, rowSize int, begin string) *Statement {
 	return (&Statement{sql: make([]byte, 0, len(begin)+rows*rowSize)}).Add(begin)
 }
 
-// How many bytes a row of a statement takes: one key, a line, a header.
+// The number of bytes that a row of a statement takes: one key, a line, a header.
 const (
 	KeySize    = 32
 	LineSize   = 64
@@ -30,14 +29,14 @@ const (
 )
 
 const (
-	// KeyChunk is how many keys a statement names: fewer than the 1,000 from which MariaDB makes a table of an IN list and
-	// may scan the other one.
+	// KeyChunk is how many keys a statement names: fewer than the 1,000 from which MariaDB turns an IN list into a table
+	// and may scan the other table.
 	KeyChunk = 500
 	// CaseChunk is how many SKUs one UPDATE moves: for each of its rows the server tries half of the cases.
 	CaseChunk = 100
 )
 
-// Add appends SQL of ours.
+// Add appends SQL.
 func (s *Statement) Add(sql string) *Statement {
 	s.sql = append(s.sql, sql...)
 	return s
@@ -69,7 +68,7 @@ func (s *Statement) Number(n int64) *Statement {
 	return s
 }
 
-// Comma appends one before every item of a list but the first.
+// Comma appends a comma before every item of a list but the first.
 func (s *Statement) Comma(item int) *Statement {
 	if item > 0 {
 		s.sql = append(s.sql, ',')
@@ -77,7 +76,7 @@ func (s *Statement) Comma(item int) *Statement {
 	return s
 }
 
-// plain reports whether s is made of nothing but letters, digits, dots, hyphens and underscores.
+// plain reports whether s has only letters, digits, dots, hyphens and underscores.
 func plain(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -101,8 +100,8 @@ func (s *Statement) Query(tx *gorm.DB, found any) error {
 	return s.on(tx).Scan(found).Error
 }
 
-// on gives gorm the text as it is. Through Exec and Raw gorm would copy it byte by byte in search of parameters, for as long
-// as the server takes to write the rows.
+// on gives gorm the text unchanged. Exec and Raw of gorm would search it for parameters byte by byte, which takes as
+// long as the server needs for the rows.
 func (s *Statement) on(tx *gorm.DB) *gorm.DB {
 	db := tx.Session(&gorm.Session{Initialized: true})
 	db.Statement.SQL.Write(s.sql)

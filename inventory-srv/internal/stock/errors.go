@@ -6,7 +6,7 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// What can be wrong. Refusals are definite: nothing was taken. ErrContended is definite too, but worth another try.
+// The faults of the domain. A refusal is definite: nothing was taken. ErrContended is definite too, and may be retried.
 var (
 	ErrOutOfStock     = fault.New(fault.Conflict, "out_of_stock", "not enough stock")
 	ErrUnknownSKU     = fault.New(fault.NotFound, "unknown_sku", "no such product")
@@ -17,8 +17,8 @@ var (
 	ErrConfirmed      = fault.New(fault.Conflict, "confirmed", "the order was confirmed and cannot be released any more")
 	ErrUnknownOrder   = fault.New(fault.NotFound, "unknown_order", "no such reservation")
 	ErrStockLost      = fault.New(fault.NotFound, "stock_lost", "no such reservation; Redis has lost some that it had promised")
-	ErrContended      = fault.New(fault.Contended, "contended", "too much contention on this stock, ask again")
-	ErrStaleFence     = fault.New(fault.Contended, "stale_fence", "a newer holder of the lock was here, ask again")
+	ErrContended      = fault.New(fault.Contended, "contended", "too much contention on this stock, retry")
+	ErrStaleFence     = fault.New(fault.Contended, "stale_fence", "a newer holder of the lock was here, retry")
 	ErrWrongLayout    = fault.New(fault.Conflict, "wrong_layout", "this strategy does not fit the way the stock is stored")
 
 	ErrLabOnly = fault.New(fault.Conflict, "lab_only", "this strategy loses updates and works only on products that were created for the lab")
@@ -37,7 +37,7 @@ type ShortLine struct {
 	SKU       string `json:"sku"`
 	Requested int64  `json:"requested"`
 	Available int64  `json:"available"`
-	Lab       bool   `json:"lab,omitempty"` // created for the lab: order-srv does not refuse by what it remembers of it
+	Lab       bool   `json:"lab,omitempty"` // created for the lab: order-srv does not refuse by its memory of it
 }
 
 // OutOfStock returns ErrOutOfStock that names the short lines.
@@ -51,8 +51,8 @@ func (e *OtherStrategyError) Error() string {
 	return "the order was reserved by the strategy " + e.Strategy
 }
 
-// ErrInconsistent is a statement that should have met a row and did not: the ledger and the counters disagree. Callers see
-// an opaque internal fault; the log says what.
+// ErrInconsistent is a statement that did not change the row that it should have changed: the ledger and the counters
+// disagree. Callers receive an opaque internal fault; the log has the cause.
 var ErrInconsistent = errors.New("the ledger is inconsistent")
 
 // UnknownSKU returns ErrUnknownSKU that names the SKU.
@@ -62,7 +62,7 @@ func UnknownSKU(sku string) error { return ErrUnknownSKU.With("sku", sku) }
 // ErrContended.
 func WrongLayout(sku, layout string) error {
 	if layout == LayoutMoving {
-		return ErrContended.WithText("%s is being moved to another layout, ask again", sku)
+		return ErrContended.WithText("%s is being moved to another layout, retry", sku)
 	}
 	return ErrWrongLayout.With("sku", sku)
 }

@@ -1,5 +1,5 @@
-// Package stock is inventory-srv's domain: what may be asked of stock, what is answered, and which answers are definite.
-// It knows neither SQL nor HTTP nor Redis.
+// Package stock is inventory-srv's domain: requests, answers, and which answers are definite. It knows neither SQL nor
+// HTTP nor Redis.
 package stock
 
 import (
@@ -25,7 +25,7 @@ const (
 	LayoutUnits   = "units"   // a row for each unit
 	LayoutRedis   = "redis"   // counters in Redis, which MySQL follows
 
-	LayoutMoving = "moving" // on the way out of Redis: no strategy's, for a moment
+	LayoutMoving = "moving" // on the way out of Redis: no strategy works on it
 )
 
 // The buckets of layout "buckets".
@@ -34,8 +34,8 @@ const (
 	DefaultBuckets = 16
 )
 
-// ValidSKU reports whether sku can name a product. Lower case is refused: it would be another row in Go than in many a
-// database. It has 1 to 64 of A-Z, 0-9, dot, hyphen and underscore.
+// ValidSKU reports whether sku can name a product: 1 to 64 of A-Z, 0-9, dot, hyphen and underscore. Lower case is
+// refused, because many a database would not distinguish it.
 func ValidSKU(sku string) bool {
 	for i := range len(sku) {
 		switch c := sku[i]; {
@@ -60,8 +60,8 @@ type Request struct {
 	Strategy string // the strategy that reserves, recorded on the reservation; confirm and release follow it
 }
 
-// Validate returns ErrInvalidLines, saying which line is wrong and why. Nothing is merged or corrected: who orders one
-// SKU twice has a bug that we would hide.
+// Validate returns ErrInvalidLines with the line that is wrong and the reason. It merges nothing: an order that names
+// one SKU twice has a bug.
 func (r Request) Validate() error {
 	if r.OrderNo == "" || len(r.OrderNo) > 26 {
 		return ErrInvalidOrderNo
@@ -87,8 +87,8 @@ func CheckLines(lines []Line) error {
 	return nil
 }
 
-// Sorted returns a copy of the request with its lines in SKU order, the order in which rows and locks are taken
-// everywhere: two orders that take [A, B] and [B, A] would wait for each other for ever.
+// Sorted returns a copy of the request with its lines in SKU order, the order of all rows and locks: without it, two
+// orders that take [A, B] and [B, A] would deadlock.
 func (r Request) Sorted() Request {
 	r.Lines = slices.Clone(r.Lines)
 	slices.SortFunc(r.Lines, bySKU)
@@ -106,8 +106,8 @@ func (r Request) SKUs() []string {
 	return skus
 }
 
-// Hash identifies the payload: the same order number with another hash is another order and is refused. Line order does
-// not count, nor does the strategy.
+// Hash identifies the payload: an order number that comes with another hash is refused. Line order and strategy do not
+// count.
 func (r Request) Hash() string {
 	text := make([]byte, 0, max(2*sha256.Size, 32*len(r.Lines)))
 	if !slices.IsSortedFunc(r.Lines, bySKU) {
@@ -151,7 +151,7 @@ func (r Receipt) AmountCents() int64 {
 type Status string
 
 // A reservation goes from reserved to confirmed or released. Void is the tombstone of an order that was released before
-// it was ever reserved.
+// it was reserved.
 const (
 	Reserved  Status = "reserved"
 	Confirmed Status = "confirmed"
@@ -162,7 +162,8 @@ const (
 // Reserver guards stock. All three operations are idempotent by order number, and every implementation is a strategy.
 type Reserver interface {
 	// Reserve takes all lines or none. Definite refusals: ErrOutOfStock (details name the short lines), ErrUnknownSKU,
-	// ErrInvalidLines, ErrInvalidOrderNo, ErrMismatch, ErrClosed. ErrContended is certainly not executed; ask again.
+	// ErrInvalidLines, ErrInvalidOrderNo, ErrMismatch, ErrClosed. After ErrContended nothing was executed, and the caller
+	// may retry.
 	Reserve(ctx context.Context, r Request) (Receipt, error)
 	// Confirm turns reserved units into sold ones. ErrClosed when the order was released, ErrUnknownOrder when it was
 	// never reserved.

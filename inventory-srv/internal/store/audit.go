@@ -31,8 +31,8 @@ type Audit struct {
 	Entries []Entry
 }
 
-// Audit reads counters and sums in one consistent snapshot, so that no sale in flight can look like a fault. It judges
-// nothing. A SKU that has lines or inbounds but no stock row has an entry too, with counters of zero: it must not hide.
+// Audit reads counters and sums in one consistent snapshot, so that no sale in flight looks like a fault. A SKU with
+// lines or inbounds but without a stock row has an entry too, with counters of zero.
 func (s *Store) Audit(ctx context.Context) (Audit, error) {
 	var out Audit
 	err := database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
@@ -79,8 +79,8 @@ func (s *Store) readAudit(tx *gorm.DB) (Audit, error) {
 	return out, nil
 }
 
-// addTotals adds up the units of all layouts. A SKU may have units in other layouts than its own: sold ones stay where they
-// were sold.
+// addTotals adds up the units of all layouts. A SKU may have units in other layouts than its own: sold units stay in
+// the layout in which they were sold.
 func (s *Store) addTotals(tx *gorm.DB, entry func(sku string) *Entry) error {
 	for _, l := range s.layouts {
 		var sums []Entry

@@ -15,12 +15,12 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Bulk is the ledger for many orders in one transaction. However many they are, each step is one statement, or one for
-// each chunk of keys. Keys are sorted and the primary key is forced, so that rows are locked in its order: a scan would
-// lock the whole table, in any order.
+// Bulk is the ledger for many orders in one transaction. Each step is one statement, or one for each chunk of keys.
+// Keys are sorted and the primary key is forced, so that rows are locked in key order; a scan would lock the whole
+// table.
 type Bulk struct{ tx *gorm.DB }
 
-// Header is what the ledger knows of an order without its lines.
+// Header is what the ledger has of an order without its lines.
 type Header = header
 
 // NewReservation is a reservation that is to be written.
@@ -32,9 +32,9 @@ type NewReservation struct {
 // Check returns the refusals that need no database: stock.ErrInvalidOrderNo and stock.ErrInvalidLines.
 func (l *Ledger) Check(r stock.Request) error { return l.check(r) }
 
-// InBulk runs fn in a transaction, with the promises of database.InTx. It cannot find out about a COMMIT whose answer
-// was lost: one order's header would prove nothing, as another instance may have reserved just that order. A caller
-// that runs the same orders again learns it, for each of them, from the ledger.
+// InBulk runs fn in a transaction, with the guarantees of database.InTx. It cannot settle a COMMIT whose answer was
+// lost: the header of one order proves nothing, because another instance may have reserved that order. A caller that
+// repeats the orders reads the outcome of each from the ledger.
 func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error, opts ...database.TxOption) error {
 	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error { return fn(tx, Bulk{tx}) }, opts...)
 	if err != nil {
@@ -43,7 +43,7 @@ func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error,
 	return nil
 }
 
-// Headers returns those of the orders that are known, as they are committed, without a transaction.
+// Headers returns those of the orders that have a committed header. It runs without a transaction.
 func (l *Ledger) Headers(ctx context.Context, orderNos []string) (map[string]Header, error) {
 	headers, err := Bulk{l.db.WithContext(ctx)}.Headers(orderNos)
 	return headers, database.Fault(err)
@@ -66,7 +66,7 @@ func (l *Ledger) Written(ctx context.Context, orderNos []string) (map[string]boo
 // IsData reports a fault in the data of one of the orders of a transaction: without that order the others may succeed.
 func IsData(err error) bool { return database.IsData(err) || errors.Is(err, stock.ErrInconsistent) }
 
-// Headers returns those of the orders that are known, as they are committed.
+// Headers returns those of the orders that have a committed header.
 func (b Bulk) Headers(orderNos []string) (map[string]Header, error) { return b.headers(orderNos, "") }
 
 // LockHeaders is Headers, and the headers are locked until the transaction ends.
@@ -95,7 +95,7 @@ func (b Bulk) headers(orderNos []string, locking string) (map[string]Header, err
 	return known, nil
 }
 
-// Receipts gives the receipts of known reservations again.
+// Receipts returns the receipts of reservations that exist.
 func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 	receipts := make(map[string]stock.Receipt, len(headers))
 	var orderNos []string
@@ -145,8 +145,8 @@ func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
 
 const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash, strategy) VALUES "
 
-// Insert writes new reservations with their lines, and sorts them. database.IsDuplicate reports that one of the orders has become known:
-// a plain INSERT, because of many rows one would not learn from a count which of them were there.
+// Insert writes new reservations with their lines, and sorts them. database.IsDuplicate reports that one of the orders
+// exists. The INSERT is a plain one, because a count of affected rows would not say which of the orders existed.
 func (b Bulk) Insert(all []NewReservation) error {
 	slices.SortFunc(all, func(x, y NewReservation) int { return cmp.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
 	headers := statement.New(len(all), statement.HeaderSize, insertHeaders)
@@ -169,7 +169,8 @@ func (b Bulk) Insert(all []NewReservation) error {
 	return nil
 }
 
-// Bury writes the tombstones of unknown orders. database.IsDuplicate reports that one of them has become known.
+// InsertTombstones writes the tombstones of orders without a header. database.IsDuplicate reports that one of them
+// exists.
 func (b Bulk) InsertTombstones(orderNos []string) error {
 	tombstones := statement.New(len(orderNos), statement.HeaderSize, insertHeaders)
 	for i, no := range statement.SortUnique(orderNos) {
@@ -206,8 +207,8 @@ const (
 	Sold      Counter = "sold"
 )
 
-// Shift moves units of SKUs, whose rows the caller has locked, from one counter to another. An error when a counter is lower
-// than the ledger says.
+// Shift moves units of SKUs, whose rows the caller has locked, from one counter to another. It returns an error when a
+// counter is lower than the ledger says.
 func (b Bulk) Shift(units map[string]int64, from, to Counter) error {
 	for skus := range slices.Chunk(slices.Sorted(maps.Keys(units)), statement.CaseChunk) {
 		u := statement.New(len(skus), 5*statement.KeySize, "UPDATE stock FORCE INDEX (PRIMARY) SET ")

@@ -7,8 +7,8 @@ import (
 	"holdfast/pkg/database"
 )
 
-// NewestFence returns the newest fencing token that any row has seen: of the stock and of the writer that follows the stream
-// of Redis. All of them draw from one counter, so a counter that Redis lost is raised to this.
+// NewestFence returns the newest fencing token of all rows: of stock, and of the writer that follows the Redis stream.
+// All tokens come from one counter, so a counter that Redis has lost is raised to this value.
 func (l *Ledger) NewestFence(ctx context.Context) (int64, error) {
 	var fence int64
 	err := l.db.WithContext(ctx).Raw(`SELECT GREATEST(

@@ -17,9 +17,9 @@ type header struct {
 	Strategy    string
 }
 
-// insertHeader reports whether the header is new and therefore ours. The UPDATE part changes nothing, so that the
-// database answers 1 for an insert and 0 for a duplicate, after waiting for the transaction that holds the key; a
-// plain INSERT would answer a duplicate with an error, after which a transaction has to be rolled back.
+// insertHeader reports whether it inserted the header. The UPDATE part changes nothing: the database answers 1 for an
+// insert and 0 for a duplicate, after waiting for the transaction that holds the key. A plain INSERT would answer a
+// duplicate with an error, and the transaction would have to roll back.
 func insertHeader(tx *gorm.DB, orderNo string, status stock.Status, hash, strategy string) (mine bool, err error) {
 	res := tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy)
 		VALUES (?, ?, ?, ?)
@@ -30,8 +30,8 @@ func insertHeader(tx *gorm.DB, orderNo string, status stock.Status, hash, strate
 	return res.RowsAffected == 1, nil
 }
 
-// lockHeader reads a header and locks it until the transaction ends. An absent header locks nothing under READ
-// COMMITTED, which is why a release of an unknown order has to insert one.
+// lockHeader reads a header and locks it until the transaction ends. Under READ COMMITTED an absent header locks
+// nothing; a release of an unknown order therefore inserts one.
 func lockHeader(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
 	return queryHeader(tx, "SELECT order_no, status, request_hash, strategy FROM reservations WHERE order_no = ? FOR UPDATE", orderNo)
 }
@@ -95,7 +95,7 @@ func insertLines(tx *gorm.DB, receipt stock.Receipt) error {
 	return nil
 }
 
-// readReceipt gives the receipt of a known reservation again: prices are those of its day, from the lines.
+// readReceipt returns the receipt of a reservation with the prices of its lines.
 func readReceipt(tx *gorm.DB, h header) (stock.Receipt, error) {
 	receipt := stock.Receipt{OrderNo: h.OrderNo, Strategy: h.Strategy}
 	err := tx.Raw(`SELECT l.sku, p.title, l.quantity, l.unit_price_cents

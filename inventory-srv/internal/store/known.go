@@ -16,14 +16,14 @@ type Known struct {
 	Lines    []PricedLine
 }
 
-// PricedLine is a line with the price of its day.
+// PricedLine is a line with the price at which it was reserved.
 type PricedLine struct {
 	SKU            string
 	Quantity       int64
 	UnitPriceCents int64
 }
 
-// Known returns what the ledger knows of an order; false when that is nothing.
+// Known returns what the ledger has of an order, and false when it has nothing.
 func (l *Ledger) Known(ctx context.Context, orderNo string) (Known, bool, error) {
 	db := l.db.WithContext(ctx)
 	h, known, err := queryHeader(db, "SELECT order_no, status, request_hash, strategy FROM reservations WHERE order_no = ?", orderNo)
@@ -38,7 +38,7 @@ func (l *Ledger) Known(ctx context.Context, orderNo string) (Known, bool, error)
 	return out, true, nil
 }
 
-// Price returns the lines of a request with titles and prices. stock.ErrUnknownSKU.
+// Price returns the lines of a request with titles and prices, or stock.ErrUnknownSKU.
 func (l *Ledger) Price(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	receipt, err := price(l.db.WithContext(ctx), r)
 	return receipt, notExecuted(ctx, database.Fault(err))

@@ -16,7 +16,7 @@ import (
 // ErrMoving is a SKU whose units return to unallocated stock before it gets its new layout, see SetLayout.
 var ErrMoving = errors.New("the units are on their way to another layout")
 
-// place is a stock row as a change of layout sees it.
+// place is the part of a stock row that a change of layout reads.
 type place struct {
 	Layout    string
 	Available int64
@@ -26,19 +26,19 @@ type place struct {
 	MovesToBuckets int
 }
 
-// SetLayout stores a SKU's stock in another way, while it is being sold, and returns the product. Buckets that are
-// buckets already are dealt out anew, over another number of them if that is asked for. stock.ErrUnknownSKU,
-// stock.ErrInvalidLayout. After an unknown outcome it may be called again: twice is as good as once.
+// SetLayout stores a SKU's stock in another layout, while it is being sold, and returns the product. Buckets that are
+// buckets already are distributed again, over another number of rows if to says so. Errors: stock.ErrUnknownSKU,
+// stock.ErrInvalidLayout. After an unknown outcome the caller may repeat the call.
 //
-// ErrMoving: the SKU leaves Redis. It is closed now, its layout is stock.LayoutMoving, and when its units are back EndMove does
-// the rest.
+// ErrMoving: the SKU leaves a layout.Drainer. It is closed, its layout is stock.LayoutMoving, and EndMove finishes the
+// move when its units have returned.
 //
-// It is one transaction that holds the stock row's lock, the gate: whoever wants to refuse an order, or to put units into a
-// place, takes it first and reads the layout under it. So an order that races the change is told that the layout is
-// another, and never that an empty old place is sold out.
+// The transaction holds the stock row's lock. A transaction that refuses an order or that adds units to a layout takes
+// this lock first and reads the layout under it. An order that races the change is therefore refused for its layout,
+// and not as sold out.
 //
-// Only free units move out of the stock row. What open orders hold there stays there, and so does what was sold: confirm and
-// release find an order's units where its allocation says, and on the stock row if there is none.
+// Only free units move out of the stock row. Units that are reserved or sold there stay there: confirm and release find
+// an order's units by its allocation, and without one on the stock row.
 func (s *Store) SetLayout(ctx context.Context, sku string, to layout.Shape) (Product, error) {
 	to, err := s.checkShape(sku, to)
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Store) layout(name string) layout.Layout {
 	return nil
 }
 
-// drainers returns the layouts whose units return after a while.
+// drainers returns the layouts whose units return some time after a SKU was closed.
 func (s *Store) drainers() []layout.Drainer {
 	var found []layout.Drainer
 	for _, l := range s.layouts {
@@ -138,7 +138,7 @@ func (s *Store) arrange(tx *gorm.DB, sku string, now place, to layout.Shape) (er
 	if free, err = s.layout(to.Layout).Distribute(tx, sku, free, to); err != nil {
 		return err
 	}
-	// The version grows, so that an optimistic writer who read the row before this learns of it.
+	// The version grows, so that an optimistic writer that has read the row before notices the change.
 	err = tx.Exec(`UPDATE stock SET layout = ?, available = ?, reserved = reserved + ?, sold = sold + ?, places = ?,
 		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?`, to.Layout, free.Available, back.Reserved, back.Sold, free.Places, sku).Error
 	if err != nil {
@@ -162,7 +162,8 @@ func (s *Store) beginMove(tx *gorm.DB, sku string, to layout.Shape) error {
 	return nil
 }
 
-// EndMove gives a SKU that left Redis its new layout, once all its free units are back. Another SKU is done already.
+// EndMove gives a moving SKU its new layout when all its free units have returned. It returns true for a SKU that does
+// not move.
 func (s *Store) EndMove(ctx context.Context, sku string) (done bool, err error) {
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		done = false
@@ -188,7 +189,7 @@ func (s *Store) EndMove(ctx context.Context, sku string) (done bool, err error) 
 	return done, nil
 }
 
-// Moving returns the SKUs that are on their way out of Redis.
+// Moving returns the SKUs that are moving.
 func (s *Store) Moving(ctx context.Context) ([]string, error) {
 	var skus []string
 	if err := s.db.WithContext(ctx).Raw("SELECT sku FROM stock WHERE layout = ? ORDER BY sku", stock.LayoutMoving).Scan(&skus).Error; err != nil {

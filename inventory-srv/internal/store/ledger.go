@@ -13,9 +13,9 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// Ledger is what the strategies share: it opens the transaction, decides by the header whether this order is new, known,
-// closed or another one, calls the strategy for the deduction, writes the lines and commits. A strategy that uses it
-// holds only what makes it different.
+// Ledger is what the strategies share. It opens the transaction, decides by the header whether the order is new, calls
+// the strategy for the deduction, writes the lines and commits. A strategy that uses it holds only what makes it
+// different.
 type Ledger struct{ db *gorm.DB }
 
 // NewLedger makes a ledger on db, which pkg/database opened.
@@ -24,19 +24,18 @@ func NewLedger(db *gorm.DB) *Ledger { return &Ledger{db: db} }
 // Ledger returns the ledger on the store's database.
 func (s *Store) Ledger() *Ledger { return NewLedger(s.db) }
 
-// Move changes counters for the lines of one order, which come in SKU order, inside the ledger's transaction. It may be
-// called several times, each time in a new transaction, when the database asks for a repetition.
+// Move changes counters for the lines of one order, which come in SKU order, inside the ledger's transaction. The
+// ledger calls it again, in a new transaction, when the database asks for a repetition.
 type Move func(tx *gorm.DB, lines []stock.Line) error
 
-// End is a Move at the end of a reservation, which was made by the named strategy.
+// End is a Move at the end of a reservation that the named strategy made.
 type End func(tx *gorm.DB, strategy string, lines []stock.Line) error
 
-// Reserve writes a reservation of r, whose units deduct takes. An order that is known already is answered from the
-// ledger without a call of deduct: with an equal receipt, stock.ErrMismatch or stock.ErrClosed. Every other error has
-// left nothing behind, except one that fault.Ambiguous reports.
+// Reserve writes a reservation of r, whose units deduct takes. It answers an order that exists from the ledger without
+// a call of deduct: with an equal receipt, stock.ErrMismatch or stock.ErrClosed. Every other error has changed nothing,
+// except one that fault.Ambiguous reports.
 //
-// The header goes in first: its primary key makes duplicates of one order wait for each other here, before any of them
-// has read stock.
+// The header is inserted first: duplicates of one order wait for its primary key, before any of them has read stock.
 func (l *Ledger) Reserve(ctx context.Context, r stock.Request, deduct Move) (stock.Receipt, error) {
 	if err := l.check(r); err != nil {
 		return stock.Receipt{}, err
@@ -75,7 +74,7 @@ func reserve(tx *gorm.DB, r stock.Request, deduct Move) (stock.Receipt, error) {
 	return receipt, insertLines(tx, receipt)
 }
 
-// replay answers an order that is known: it was read under the lock that insertHeader's duplicate left on the header.
+// replay answers an order that exists. insertHeader's duplicate has locked the header.
 func replay(tx *gorm.DB, r stock.Request) (stock.Receipt, error) {
 	h, err := readHeader(tx, r.OrderNo)
 	switch {
@@ -89,8 +88,9 @@ func replay(tx *gorm.DB, r stock.Request) (stock.Receipt, error) {
 	return readReceipt(tx, h)
 }
 
-// Refuse returns the refusals that need no lock: stock.ErrInvalidOrderNo, stock.ErrInvalidLines and stock.ErrUnknownSKU.
-// Strategies that pay for a lock outside the database ask it first; Reserve decides again for itself.
+// Refuse returns the refusals that need no lock: stock.ErrInvalidOrderNo, stock.ErrInvalidLines and
+// stock.ErrUnknownSKU. Strategies with a lock outside the database call it before they take the lock. Reserve checks
+// again.
 func (l *Ledger) Refuse(ctx context.Context, r stock.Request) error {
 	if err := l.check(r); err != nil {
 		return err
@@ -108,8 +108,8 @@ func (l *Ledger) check(r stock.Request) error {
 	return r.Validate()
 }
 
-// StrategyOf returns the strategy that reserved an order, by which it is confirmed and released, or "" when there is no
-// reservation or only a tombstone. stock.ErrInvalidOrderNo.
+// StrategyOf returns the strategy that reserved an order and that confirms and releases it. It returns "" when there is
+// no reservation or only a tombstone. stock.ErrInvalidOrderNo.
 func (l *Ledger) StrategyOf(ctx context.Context, orderNo string) (string, error) {
 	if err := CheckOrderNo(orderNo); err != nil {
 		return "", err
@@ -125,8 +125,8 @@ func (l *Ledger) StrategyOf(ctx context.Context, orderNo string) (string, error)
 	return name[0], nil
 }
 
-// notExecuted corrects an error by what database.InTx promises: unless the outcome of COMMIT is unknown, nothing was
-// executed, whatever else went wrong. And a wait that the deadline ended is contention, which is worth another try.
+// notExecuted marks an error as not executed, as database.InTx guarantees, unless the outcome of COMMIT is unknown. A
+// wait that ended with the deadline is contention, which the caller may retry.
 func notExecuted(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, database.ErrCommitUnknown):

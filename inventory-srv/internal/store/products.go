@@ -23,7 +23,7 @@ type Product struct {
 	Lab        bool   // the strategies that lose updates may sell it
 }
 
-// Inbound is a delivery of units. Reference is the sender's name for it; sent twice it counts once.
+// Inbound is a delivery of units. Reference is the sender's name for it; a reference counts once.
 type Inbound struct {
 	SKU       string
 	Quantity  int64
@@ -32,7 +32,7 @@ type Inbound struct {
 	Actor     string
 }
 
-// CreateProduct adds a product without stock and returns it. The same again is answered with what is there; the same SKU
+// CreateProduct adds a product without stock and returns it. A repeat returns the product that exists; the same SKU
 // with another title, price or lab mark is stock.ErrSKUExists. stock.ErrInvalidProduct when a field is out of bounds.
 func (s *Store) CreateProduct(ctx context.Context, p Product) (Product, error) {
 	if err := checkProduct(p); err != nil {
@@ -79,8 +79,8 @@ func checkProduct(p Product) error {
 // maxPriceCents keeps the amount of the largest order, 100 lines of 10,000 units, far from the end of an int64.
 const maxPriceCents = 1_000_000_000
 
-// Receive adds units to a product's stock, once for each reference, and returns the product.
-// stock.ErrReferenceMismatch when the reference stands for another delivery, stock.ErrUnknownSKU, stock.ErrInvalidInbound.
+// Receive adds units to a product's stock, once for each reference, and returns the product. stock.ErrReferenceMismatch
+// when the reference names another delivery, stock.ErrUnknownSKU, stock.ErrInvalidInbound.
 func (s *Store) Receive(ctx context.Context, in Inbound) (Product, error) {
 	if err := checkInbound(in); err != nil {
 		return Product{}, err
@@ -101,7 +101,7 @@ func (s *Store) Receive(ctx context.Context, in Inbound) (Product, error) {
 }
 
 func receive(tx *gorm.DB, in Inbound) error {
-	// The reference's unique key makes repeats wait here, before the counter is touched.
+	// Repeats wait for the reference's unique key, before the counter changes.
 	res := tx.Exec(`INSERT INTO stock_inbound (sku, quantity, reference, reason, actor, created_at)
 		VALUES (?, ?, ?, ?, ?, UTC_TIMESTAMP(6))
 		ON DUPLICATE KEY UPDATE reference = reference`, in.SKU, in.Quantity, in.Reference, in.Reason, in.Actor)
@@ -122,8 +122,7 @@ func receive(tx *gorm.DB, in Inbound) error {
 	return nil
 }
 
-// compareInbound refuses a reference that was used for something else. Reason and actor are words about the same units
-// and may differ.
+// compareInbound refuses a reference that names another delivery. Reason and actor may differ.
 func compareInbound(tx *gorm.DB, in Inbound) error {
 	var known []Inbound
 	err := tx.Raw("SELECT sku, quantity, reference FROM stock_inbound WHERE reference = ?", in.Reference).Scan(&known).Error
@@ -171,7 +170,7 @@ func (s *Store) Products(ctx context.Context, after string, limit int) ([]Produc
 	return page, nil
 }
 
-// selectProduct adds up the free units of all layouts, at one moment; of those in Redis as far as MySQL has followed.
+// selectProduct adds up the free units of all layouts, at one moment; those in Redis as far as MySQL has followed.
 func selectProduct(layouts []layout.Layout) string {
 	free := make([]string, len(layouts))
 	for i, l := range layouts {
@@ -192,7 +191,8 @@ func (s *Store) readProduct(tx *gorm.DB, sku string) (Product, error) {
 	return found[0], nil
 }
 
-// ascii makes a cursor comparable with an ASCII column: no key is above "~", so what is not ASCII is beyond the end.
+// ascii makes a cursor comparable with an ASCII column. No key is above "~", so a character that is not ASCII sorts
+// after all keys.
 func ascii(cursor string) string {
 	for i := range len(cursor) {
 		if cursor[i] > '~' {

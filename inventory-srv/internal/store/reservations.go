@@ -58,7 +58,7 @@ func (s *Store) Reservations(ctx context.Context, after string, limit int) ([]Re
 		SKU      string
 		Quantity int64
 	}
-	// A range and not a list of numbers: the page is a range already, and its first and last number are its bounds.
+	// The query names a range, because the page is one.
 	err = db.Raw("SELECT order_no, sku, quantity FROM reservation_lines WHERE order_no BETWEEN ? AND ? ORDER BY order_no, sku",
 		page[0].OrderNo, page[len(page)-1].OrderNo).Scan(&lines).Error
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// seedItem is a product of the demonstration catalogue and how many of it came in.
+// seedItem is a product of the demonstration catalogue with its units.
 type seedItem struct {
 	product Product
 	units   int64
@@ -26,8 +26,7 @@ func seedCatalogue() []seedItem {
 	}
 }
 
-// Seed fills the catalogue for a demonstration. Run again it changes nothing: products are created once, and each
-// delivery counts once by its reference.
+// Seed fills the catalogue for a demonstration. A repeat changes nothing.
 func (s *Store) Seed(ctx context.Context) error {
 	for _, u := range seedCatalogue() {
 		if _, err := s.CreateProduct(ctx, u.product); err != nil {

@@ -37,8 +37,8 @@ func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell End) error {
 }
 
 // Release ends a reservation as released; giveBack moves its units from reserved to available. A repeat changes nothing
-// and succeeds. Of an order that was never reserved it writes the tombstone, by which a reserve that is still on its way
-// is refused. stock.ErrConfirmed when the order was confirmed.
+// and succeeds. For an order that was never reserved it writes a tombstone, which refuses a later reserve.
+// stock.ErrConfirmed when the order was confirmed.
 func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack End) error {
 	if err := CheckOrderNo(orderNo); err != nil {
 		return err
@@ -71,7 +71,7 @@ func lockOrInsertTombstone(tx *gorm.DB, orderNo string) (h header, known bool, e
 	if err != nil || inserted {
 		return header{}, false, err
 	}
-	// The reserve came between the two statements. It has committed, or the insert would still wait for it.
+	// A reserve inserted the header between the two statements. It has committed, because the insert waited for it.
 	h, known, err = lockHeader(tx, orderNo)
 	if err == nil && !known {
 		err = fmt.Errorf("%w: the header of %s was there and is gone", stock.ErrInconsistent, orderNo)

@@ -25,8 +25,8 @@ func New(db *gorm.DB, layouts []layout.Layout) *Store {
 	return &Store{db: db, layouts: layouts, selectProduct: selectProduct(layouts)}
 }
 
-// CheckOrderNo returns stock.ErrInvalidOrderNo unless no is 1 to 26 visible ASCII characters. Blanks are refused because
-// the column pads with them, and "A" and "A " would be one order here and two in Go.
+// CheckOrderNo returns stock.ErrInvalidOrderNo unless no is 1 to 26 visible ASCII characters. The column pads with
+// blanks, so that "A" and "A " would be one order there and two in Go.
 func CheckOrderNo(no string) error {
 	if len(no) > 26 || !visible(no) {
 		return stock.ErrInvalidOrderNo

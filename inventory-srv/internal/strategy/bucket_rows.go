@@ -44,17 +44,17 @@ func redistribute(tx *gorm.DB, l stock.Line, stored int64, s bucketSet, chosen i
 	res := tx.Exec(`UPDATE stock_buckets SET available = ? + IF(bucket < ?, 1, 0), reserved = reserved + IF(bucket = ?, ?, 0),
 		version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?`, left/k, first+left%k, chosen, l.Quantity, l.SKU)
 	if res.Error != nil {
-		return fmt.Errorf("deal out %d units of %s: %w", left, l.SKU, res.Error)
+		return fmt.Errorf("distribute %d units of %s: %w", left, l.SKU, res.Error)
 	}
 	if res.RowsAffected != k {
-		return fmt.Errorf("deal out %d units of %s: %w", left, l.SKU, errCounters)
+		return fmt.Errorf("distribute %d units of %s: %w", left, l.SKU, errCounters)
 	}
 	if stored == 0 {
 		return nil
 	}
 	err := tx.Exec("UPDATE stock SET available = 0, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", l.SKU).Error
 	if err != nil {
-		return fmt.Errorf("empty the store room of %s: %w", l.SKU, err)
+		return fmt.Errorf("empty the unallocated stock of %s: %w", l.SKU, err)
 	}
 	return nil
 }

@@ -1,9 +1,9 @@
-// Package strategy holds the ways of keeping concurrent orders from harming a SKU's stock, one file each, made to be laid
-// side by side. They share the ledger (package store) and, on the row layout, confirm and release; what is left in a
-// file is what makes its strategy different.
+// Package strategy holds the ways of guarding a SKU's stock against concurrent orders, one file each, made to be read
+// side by side. They share the ledger (package store) and, on the row layout, confirm and release; a strategy's file
+// holds what makes it different.
 //
-// List is the one place that knows all of them. Configuration, the conformance suite, the comparison and the strategies
-// route go through it, so a new strategy is a file and a line.
+// List is the one place that names all of them. Configuration, the conformance suite, the comparison and the strategies
+// route use it, so a new strategy is a file and a line.
 package strategy
 
 import (
@@ -23,7 +23,7 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// Default is the strategy of a service that is not told another.
+// Default is the strategy of a service without STOCK_STRATEGY.
 const Default = "redis-lock"
 
 // Strategy describes one way of guarding stock and makes it.
@@ -31,10 +31,10 @@ type Strategy struct {
 	Name   string
 	Layout string
 	Idea   string
-	Safe   bool // false: it loses updates on purpose, for the lessons, and only of SKUs that are marked for the lab
+	Safe   bool // false: it loses updates on purpose, for the lessons, and only of SKUs with the lab mark
 	New    func(Deps) stock.Reserver
 
-	SafeAlone bool // not Safe, but right for as long as it is the only instance
+	SafeAlone bool // not Safe, but correct while it is the only instance
 }
 
 // Deps is what strategies are made of. A strategy takes what it needs and leaves the rest.
