@@ -11,7 +11,8 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// TestConsumers_StockRelease_repeats counts the deliveries that find their order released, and not the attempts that failed.
+// TestConsumers_StockRelease_repeats counts the deliveries that find their order released, and not the attempts that
+// failed.
 func TestConsumers_StockRelease_repeats(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
@@ -19,7 +20,8 @@ func TestConsumers_StockRelease_repeats(t *testing.T) {
 	consumers := events.New(e, slog.New(slog.DiscardHandler), registry)
 	deliver := func(want int, orders ...string) {
 		t.Helper()
-		_ = consumers.StockRelease(t.Context(), message(t, orderapi.StockRelease{Orders: orders})) // its verdict is another test's
+		// Its verdict is another test's.
+		_ = consumers.StockRelease(t.Context(), message(t, orderapi.StockRelease{Orders: orders}))
 		if got := repeats(t, registry); got != want {
 			t.Errorf("after %v: %d repeats, want %d", orders, got, want)
 		}

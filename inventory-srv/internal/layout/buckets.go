@@ -28,8 +28,9 @@ func (Buckets) Check(to Shape) (Shape, error) {
 	return to, nil
 }
 
-// Collect implements Layout. It takes all counters back and ends the allocations: from now on the units of open orders are
-// reserved on the stock row. Every write of an allocation is made under the lock of its bucket, so Collect misses none.
+// Collect implements Layout. It takes all counters back and ends the allocations: from now on the units of open orders
+// are reserved on the stock row. Every write of an allocation is made under the lock of its bucket, so Collect misses
+// none.
 func (Buckets) Collect(tx *gorm.DB, sku string) (Counts, error) {
 	var buckets []Counts
 	err := tx.Raw("SELECT available, reserved, sold FROM stock_buckets FORCE INDEX (PRIMARY) WHERE sku = ? ORDER BY bucket FOR UPDATE", sku).

@@ -20,7 +20,7 @@ type Layout interface {
 	Collect(tx *gorm.DB, sku string) (Counts, error)
 	// Distribute moves units from unallocated stock to the layout's rows and returns what is left there.
 	Distribute(tx *gorm.DB, sku string, free Unallocated, to Shape) (Unallocated, error)
-	// Totals is a query of sku, available, reserved and sold for each SKU of which the layout holds units.
+	// Totals is a query of sku, available, reserved and sold for each SKU with units in the layout.
 	Totals() string
 	// Free is an SQL expression: the free units that the layout holds of the SKU s.sku, where s is the table stock.
 	Free() string

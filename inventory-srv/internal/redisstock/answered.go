@@ -11,15 +11,15 @@ import (
 	"holdfast/inventory-srv/internal/statement"
 )
 
-// maxAnswered is how many operations a replica remembers, in multiples of Config.MaxWaiting. Reservations reach MaxWaiting at most
-// while MySQL is behind; the rest is for confirms, releases and what MySQL has and the replica has not polled for yet. Beyond it
-// operations are Busy. Those that are on their way come on top.
+// maxAnswered is how many operations a replica remembers, in multiples of Config.MaxWaiting. Reservations reach
+// MaxWaiting at most while MySQL is behind; the rest is for confirms, releases and operations that the replica has not
+// looked up yet. Beyond it the verdict is busy. Operations in flight are not counted.
 const maxAnswered = 4
 
-// answered are the operations that this replica was answered and that MySQL may not have. Counters.mu guards it.
+// answered are the operations that Redis answered to this replica and that MySQL may not have. Counters.mu guards it.
 type answered struct {
 	list     []remembered
-	settling int // operations that settle has taken from the list
+	settling int // the operations that settle has taken from the list
 }
 
 // remembered is an operation that was answered in an epoch.
@@ -40,8 +40,8 @@ func (c *Counters) full() bool {
 	return c.remembers() >= maxAnswered*c.cfg.MaxWaiting
 }
 
-// receive takes note of a call's answer: of its number, and of the operation until MySQL has it. That counts for answers of an
-// epoch that has ended meanwhile too.
+// receive records a call's answer: its number, and the operation until MySQL has it. It does so for answers of an epoch
+// that has ended too.
 func (c *Counters) receive(epoch int64, one call, fields []string) error {
 	if one.operation == "" || fields[0] != verdictOK || fields[1] == "0" {
 		return nil
@@ -65,7 +65,7 @@ func (c *Counters) receive(epoch int64, one call, fields []string) error {
 	return nil
 }
 
-// units returns how many units an operation takes. A release takes a negative number.
+// units returns how many units an operation takes. The number of a release is negative.
 func units(operation Operation, lines string) (int64, error) {
 	parsed, err := ParseLines(lines)
 	if err != nil {
@@ -84,9 +84,9 @@ func units(operation Operation, lines string) (int64, error) {
 	return 0, nil
 }
 
-// settle looks in MySQL for the operations that were answered. One that MySQL has is forgotten. One that it does not have is lost when
-// its epoch has ended, and is put on record; when its epoch goes on and MySQL has followed Redis beyond its entry, Redis has lost
-// it, and the epoch is shut. Nobody else calls it at the same time.
+// settle looks in MySQL for the operations that were answered, and removes those that MySQL has. If MySQL does not have
+// an operation of an epoch that has ended, the operation is lost and is recorded. If the epoch goes on and MySQL has
+// applied the stream beyond the entry, Redis has lost it, and settle shuts the epoch. One goroutine calls it.
 func (c *Counters) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
@@ -107,7 +107,7 @@ func (c *Counters) settle(ctx context.Context) error {
 	return err
 }
 
-// settled returns what is left of the list.
+// settled returns the part of the list that is still open.
 func (c *Counters) settled(ctx context.Context, p Position, list []remembered) (left []remembered, err error) {
 	due := map[int64][]Answered{}
 	for _, r := range list {
@@ -142,7 +142,7 @@ func (c *Counters) settled(ctx context.Context, p Position, list []remembered) (
 	return left, errors.Join(faults...)
 }
 
-// shutEpoch ends an epoch that goes on without an operation which it has answered.
+// shutEpoch ends an epoch in which an answered operation is missing.
 func (c *Counters) shutEpoch(ctx context.Context, epoch int64, missing Answered) error {
 	c.cfg.Log.ErrorContext(ctx, "an operation that was answered is missing in MySQL",
 		"epoch", epoch, "operation", missing.Operation, "order_no", missing.OrderNo, "entry", missing.EntryID)
@@ -154,7 +154,7 @@ func (c *Counters) shutEpoch(ctx context.Context, epoch int64, missing Answered)
 	return err
 }
 
-// recordLoss names operations that were lost with their epoch.
+// recordLoss records operations that were lost with their epoch.
 func (c *Counters) recordLoss(ctx context.Context, epoch int64, lost []Answered) error {
 	loss, err := c.RecordLoss(ctx, epoch, lost)
 	if err != nil {

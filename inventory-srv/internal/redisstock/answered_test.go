@@ -12,8 +12,8 @@ import (
 	"holdfast/sql"
 )
 
-// TestCounters_Settle remembers an answer of the epoch before, of this one and of the next: MySQL has followed the first entry of this
-// one. Only what cannot come any more is lost.
+// TestCounters_Settle remembers an answer of the epoch before, of this one and of the next: MySQL has followed the
+// first entry of this one. Only what cannot come any more is lost.
 func TestCounters_Settle(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t, sql.Inventory())

@@ -8,7 +8,7 @@ import (
 	"holdfast/inventory-srv/internal/store"
 )
 
-// catalogue caches titles and prices, which do not change after a product was created. So an order needs no SQL.
+// catalogue caches titles and prices, which never change, so that an order needs no SQL.
 type catalogue struct {
 	ledger *store.Ledger
 	mu     sync.RWMutex
@@ -42,7 +42,7 @@ func (c *catalogue) price(ctx context.Context, r stock.Request) ([]store.PricedL
 	return lines, nil
 }
 
-// receipt returns the receipt of lines at the prices at which they were reserved.
+// receipt makes the receipt of lines, at the prices at which they were reserved.
 func (c *catalogue) receipt(r stock.Request, lines []store.PricedLine) stock.Receipt {
 	out := stock.Receipt{OrderNo: r.OrderNo, Strategy: r.Strategy, Lines: make([]stock.ReceiptLine, len(lines))}
 	c.mu.RLock()

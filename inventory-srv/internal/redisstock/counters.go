@@ -22,22 +22,24 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// Name is the strategy's.
+// Name is the name of the strategy.
 const Name = "redis-lua"
 
-// Config says where the counters are. The zero value of what is not required means the default.
+// Config is what the strategy needs. The zero value of an optional field means the default.
 type Config struct {
-	Client   redis.UniversalClient // required: of pkg/lock's kind, which obeys deadlines and repeats nothing by itself
+	Client   redis.UniversalClient // required: of pkg/lock's kind, which obeys deadlines and does not retry
 	DB       *gorm.DB              // required
 	Store    *store.Store          // required: on DB
 	Locker   Locker                // required: elects the replica that writes
 	Log      *slog.Logger          // required
 	Registry prometheus.Registerer // nil: nothing is registered
 
-	Prefix     string        // of all keys; it has a hash tag, so that they are in one slot of a Cluster. Default "{holdfast-stock}:"
-	MaxWaiting int           // entries that MySQL has not followed yet, beyond which nothing is reserved. Default 10,000. See maxAnswered
-	Idle       bool          // this replica does not stand for election
-	OrderLife  time.Duration // how long an order stays in Redis after MySQL has followed it: longer than a reserve may be repeated. Default 15 min
+	Prefix string // of all keys; it has a hash tag, so that they are in one slot of a Cluster. Default "{holdfast-stock}:"
+	// Entries that MySQL has not applied, beyond which nothing is reserved. Default 10,000. See maxAnswered.
+	MaxWaiting int
+	Idle       bool // this replica does not take part in the election of the writer
+	// How long an order stays in Redis after MySQL has applied it; longer than a reserve may be repeated. Default 15 min.
+	OrderLife time.Duration
 }
 
 // The defaults of Config.
@@ -47,12 +49,12 @@ const (
 	DefaultOrderLife  = 15 * time.Minute
 )
 
-// How calls travel together: as many as there are while another pipeline is on its way.
+// A pipeline carries the calls that arrived during the previous one.
 const (
 	maxPipeline     = 1024
-	maxArgs         = 700 // of one script: about a hundred orders of one line, a millisecond or two for which Redis does nothing else
+	maxArgs         = 700 // of one script: a hundred orders of one line, which block Redis for a millisecond or two
 	pipelineTimeout = 2 * time.Second
-	answerGrace     = time.Second // how long a caller waits past its deadline for an answer that is on its way
+	answerGrace     = time.Second // how long a caller waits past its deadline for an answer
 )
 
 // Faults of stock in Redis. Nothing was executed.
@@ -61,7 +63,7 @@ var (
 	errEvicts = fault.New(fault.Unavailable, "redis_evicts", "Redis may throw keys away when it is full, stock too: set maxmemory-policy noeviction").NotExecuted()
 )
 
-// errRedis is a call of which nobody knows whether it was executed. Asked again, it answers as the first time.
+// errRedis is a call whose outcome is unknown. A retry gets the first answer.
 var errRedis = fault.New(fault.Unavailable, "redis_unavailable", "Redis does not answer")
 
 // Counters are the stock counters in Redis, as one replica sees them. They are safe for concurrent use.
@@ -72,17 +74,17 @@ type Counters struct {
 	keys    []string // meta and log
 	replica string   // the name of this process in Redis
 	calls   *batch.Batcher[call, reply]
-	wake    chan struct{} // has this replica stand for election before the first SKU is in Redis
+	wake    chan struct{} // starts the election before the first SKU is in Redis
 	metrics *metrics
 	inUse   atomic.Bool
 
 	mu       sync.Mutex
 	epoch    int64
-	received map[int64]int64 // by epoch, the current one and the one before: the highest number of an answer
+	received map[int64]int64 // the highest number of an answer, by epoch: the current one and the one before
 	answered answered
 }
 
-// call is one question. Those that are to travel in company, as reservations are, share one execution of their script.
+// call is one execution of a script. Batched calls, as reservations are, share one execution.
 type call struct {
 	script  *redis.Script
 	epoch   int64 // 0: the current one
@@ -96,11 +98,11 @@ type call struct {
 // reply is the answer to a call.
 type reply struct {
 	fields []string
-	epoch  int64 // in which it was given
-	resent bool  // the call was sent before and got no answer: it may have been executed then, in an earlier epoch
+	epoch  int64 // in which Redis answered
+	resent bool  // an earlier attempt got no answer: it may have been executed, in an earlier epoch
 }
 
-// NewCounters makes the counters and asks nothing yet.
+// NewCounters makes the counters. It sends nothing.
 func NewCounters(cfg Config) *Counters {
 	if cfg.Prefix == "" {
 		cfg.Prefix = DefaultPrefix
@@ -119,7 +121,7 @@ func NewCounters(cfg Config) *Counters {
 	return c
 }
 
-// Close waits for the calls that are on their way.
+// Close waits for the calls in flight.
 func (c *Counters) Close() error { return c.calls.Close() }
 
 // state returns the epoch to work in and the highest number of an answer in it.
@@ -149,7 +151,7 @@ const (
 	verdictShut      = "shut"
 )
 
-// do executes one call together with others, in the epoch of the moment.
+// do executes one call, batched with others, in the current epoch.
 func (c *Counters) do(ctx context.Context, one call) (reply, error) {
 	if one.orderNo != "" && c.full() {
 		return reply{fields: []string{verdictBusy}}, nil
@@ -174,13 +176,13 @@ func (c *Counters) do(ctx context.Context, one call) (reply, error) {
 	}
 }
 
-// anotherEpoch is a refusal after which there is a new epoch, in which the call may succeed.
+// anotherEpoch is a refusal of an epoch that has ended. The call may succeed in the new one.
 type anotherEpoch struct{ cause error }
 
 // Error implements error.
 func (e *anotherEpoch) Error() string { return e.cause.Error() }
 
-// try executes one call in one epoch. *anotherEpoch when that has ended meanwhile.
+// try executes one call in one epoch. It returns *anotherEpoch when the epoch has ended.
 func (c *Counters) try(ctx context.Context, one call) (reply, error) {
 	epoch, _ := c.state()
 	if epoch == 0 {
@@ -211,7 +213,7 @@ func (c *Counters) try(ctx context.Context, one call) (reply, error) {
 	return r, refusal
 }
 
-// shut returns errShut for an answer by which the epoch must not be worked with.
+// shut returns errShut for a verdict that the epoch must not be used.
 func shut(answer []string) error {
 	switch answer[0] {
 	case verdictLost, verdictEpoch, verdictShut:
@@ -220,7 +222,7 @@ func shut(answer []string) error {
 	return nil
 }
 
-// refresh reads from MySQL which epoch it is. That Redis says it would prove nothing: it may be an old replica.
+// refresh reads the epoch from MySQL. The epoch that Redis has proves nothing: Redis may be an old replica.
 func (c *Counters) refresh(ctx context.Context) error {
 	p, err := c.Position(ctx)
 	if err != nil {
@@ -229,7 +231,7 @@ func (c *Counters) refresh(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch = p.Epoch
-	// Two refreshes may end in the wrong order, so that the epoch before comes back for a moment.
+	// Two refreshes may end in the wrong order and bring the previous epoch back for a moment.
 	maps.DeleteFunc(c.received, func(epoch, _ int64) bool { return epoch < p.Epoch-1 })
 	return nil
 }

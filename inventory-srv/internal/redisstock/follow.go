@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// follow applies the entries that have come and returns how many there were. An *errNotOpen asks for a new epoch. forced reads a
-// log that is shut, to save what is in it.
+// follow applies the next entries and returns their number. An *errNotOpen asks for a new epoch. With forced it reads a
+// log that is shut.
 func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
 	entries, err := w.read(ctx, forced)
 	if err != nil || len(entries) == 0 {
@@ -30,7 +30,7 @@ func (w *writer) follow(ctx context.Context, forced bool) (int, error) {
 	return len(entries), w.acknowledge(ctx, w.position.AppliedID, entries)
 }
 
-// forget lets Redis forget what MySQL has, up to an entry, which stays.
+// acknowledge trims the log and lets orders expire, up to an entry that MySQL has applied. That entry stays.
 func (w *writer) acknowledge(ctx context.Context, upTo string, entries []StreamEntry) error {
 	args := []any{upTo, w.life()}
 	for _, e := range entries {
@@ -42,8 +42,8 @@ func (w *writer) acknowledge(ctx context.Context, upTo string, entries []StreamE
 	return err
 }
 
-// read returns the entries that follow the last one that was applied. In one transaction with the look at that one: a log without
-// it is not the log from which it came.
+// read returns the entries after the last applied one. It checks in the same transaction that the log has the applied
+// entry: a log without it is another log.
 func (w *writer) read(ctx context.Context, forced bool) ([]StreamEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -69,7 +69,7 @@ func (w *writer) read(ctx context.Context, forced bool) ([]StreamEntry, error) {
 	return parseEntries(found.Val())
 }
 
-// parseEntries reads entries as the scripts have written them.
+// parseEntries reads entries in the format of the scripts.
 func parseEntries(messages []redis.XMessage) ([]StreamEntry, error) {
 	entries := make([]StreamEntry, len(messages))
 	for i, m := range messages {
@@ -90,7 +90,7 @@ func parseEntries(messages []redis.XMessage) ([]StreamEntry, error) {
 	return entries, nil
 }
 
-// ask executes a script of the writer's alone, in the writer's epoch.
+// run executes a script in the writer's epoch.
 func (w *writer) run(ctx context.Context, script *redis.Script, args ...any) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -102,7 +102,7 @@ func (w *writer) run(ctx context.Context, script *redis.Script, args ...any) ([]
 	return answer, err
 }
 
-// acknowledgeApplied lets Redis forget what a writer had applied who died before saying so.
+// acknowledgeApplied acknowledges what an earlier writer has applied and not acknowledged.
 func (w *writer) acknowledgeApplied(ctx context.Context) error {
 	for {
 		rest, err := w.cfg.Client.XRangeN(ctx, w.keys[1], "-", w.position.AppliedID, readEntries).Result()

@@ -9,8 +9,8 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// Layout is MySQL's side of the layout redis: a row of stock_redis, which follows the SKU's counters in Redis. Collect has nothing
-// to do, as the units return through the stream before the layout changes.
+// Layout is MySQL's side of the layout redis: a row of stock_redis, which follows the SKU's counters in Redis. Collect
+// has nothing to do, as the units return through the stream before the layout changes.
 type Layout struct{ layout.Row }
 
 var _ layout.Drainer = Layout{}
@@ -34,8 +34,8 @@ func (Layout) Free() string {
 	return "COALESCE((SELECT r.available FROM stock_redis r WHERE r.sku = s.sku), 0)"
 }
 
-// Close implements layout.Drainer. It increments the SKU's opening: a replica that opens the SKU in Redis with an older one has
-// read the stock row before this.
+// Close implements layout.Drainer. It increments the SKU's opening, so that a replica with an older one cannot open the
+// SKU in Redis.
 func (Layout) Close(tx *gorm.DB, sku string) error {
 	if err := tx.Exec("UPDATE stock_redis SET opening = opening + 1 WHERE sku = ?", sku).Error; err != nil {
 		return fmt.Errorf("close %s: %w", sku, err)

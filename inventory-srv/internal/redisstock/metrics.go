@@ -5,7 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are those of the replica that writes, except for waiting.
+// metrics are those of the writer.
 type metrics struct {
 	followed prometheus.Counter
 	refused  prometheus.Counter

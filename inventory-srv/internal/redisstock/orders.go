@@ -9,12 +9,12 @@ import (
 	"holdfast/inventory-srv/internal/store"
 )
 
-// Reservation is an order as Redis is asked for it.
+// Reservation is a reserve, as the script takes it.
 type Reservation struct {
 	OrderNo string
 	Hash    string
 	Lines   []store.PricedLine // in SKU order
-	Checked bool               // MySQL was asked and does not know the order
+	Checked bool               // MySQL does not have the order
 }
 
 // Answer is the answer to an operation.
@@ -22,11 +22,12 @@ type Answer struct {
 	Verdict string             // of the script
 	Lines   []store.PricedLine // verdictOK: what a reserve holds
 	Short   []stock.ShortLine
-	EntryID string // of an end whose units are on their way to the store room: they are there when MySQL has followed it
-	Epoch   int64  // in which it was asked
+	// Of a confirm or release whose units become unallocated stock: they are there when MySQL has applied the entry.
+	EntryID string
+	Epoch   int64 // in which Redis answered
 }
 
-// reserveCall is made by the callers side by side, and not in the flush, which they would all wait for.
+// reserveCall runs in the callers' goroutines, not in the flush for which all callers wait.
 func (c *Counters) reserveCall(r Reservation) call {
 	args := make([]any, 0, 5+2*len(r.Lines))
 	args = append(args, r.OrderNo, r.Hash, flag(r.Checked), FormatLines(r.Lines), len(r.Lines))
@@ -82,8 +83,8 @@ func (r Reservation) requested(sku string) int64 {
 	return 0
 }
 
-// tryConfirm makes a reservation a sale, tryRelease gives it back. checked says that MySQL was asked and does not know the order: a
-// release writes a tombstone then.
+// tryConfirm makes a reservation a sale. tryRelease gives it back. checked says that MySQL does not have the order: a
+// release then writes a tombstone.
 func (c *Counters) tryConfirm(ctx context.Context, orderNo string) (Answer, error) {
 	return c.end(ctx, EntryConfirm, orderNo, false)
 }
@@ -115,7 +116,7 @@ func (c *Counters) end(ctx context.Context, operation Operation, orderNo string,
 
 func (c *Counters) life() int64 { return int64(c.cfg.OrderLife.Seconds()) }
 
-// load brings an order to Redis that only MySQL knows, in the epoch in which MySQL was asked: what it said may be old in another.
+// load writes an order to Redis that only MySQL has, in the epoch in which MySQL was read.
 func (c *Counters) load(ctx context.Context, epoch int64, orderNo string, k store.Known) error {
 	_, err := c.do(ctx, call{
 		script: c.scripts.remember, epoch: epoch,
@@ -124,14 +125,14 @@ func (c *Counters) load(ctx context.Context, epoch int64, orderNo string, k stor
 	return err
 }
 
-// currentEpoch returns the epoch to work in, for load.
+// currentEpoch returns the epoch, for load.
 func (c *Counters) currentEpoch() int64 {
 	epoch, _ := c.state()
 	return epoch
 }
 
-// reserveLocked allocations out what MySQL says was laid out and then reserves, while the caller holds the gates of all SKUs: what is short then
-// is short. The answers come in the order of the reservations; none of them is Short because Redis was not told of units.
+// reserveLocked first allocates in Redis all units that MySQL has allocated, and then reserves. The caller holds the
+// stock row locks of all SKUs, so that a shortage is final. The answers come in the order of the reservations.
 func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, reservations []Reservation) ([]Answer, []error) {
 	var allocations, calls []call
 	for _, row := range rows {
@@ -148,7 +149,7 @@ func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, 
 		return answers, errs
 	}
 	for _, r := range c.pipeline(ctx, allocations) {
-		if err := allocated(r); err != nil { // short of units of which Redis was not told is not short
+		if err := allocated(r); err != nil { // without the allocation a shortage is not final
 			for i := range errs {
 				errs[i] = err
 			}
@@ -171,7 +172,7 @@ func (c *Counters) reserveLocked(ctx context.Context, rows map[string]RedisRow, 
 	return answers, errs
 }
 
-// laid reads the answer to a lay.
+// allocated reads the answer to an allocation.
 func allocated(r result) error {
 	switch {
 	case r.err != nil:

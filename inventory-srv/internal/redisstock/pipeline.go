@@ -26,8 +26,9 @@ type result struct {
 	err error
 }
 
-// pipeline executes the calls in their order. Those that got no answer are sent once more: as every script is idempotent, that
-// settles what a broken connection has left open. A server that was restarted has forgotten the scripts and is given them.
+// pipeline executes the calls in their order. It sends those without an answer once more: every script is idempotent,
+// so that the second answer settles what a broken connection has left open. After a restart of Redis it loads the
+// scripts.
 func (c *Counters) pipeline(ctx context.Context, calls []call) []result {
 	results := make([]result, len(calls))
 	left := make([]int, len(calls))
@@ -42,23 +43,23 @@ func (c *Counters) pipeline(ctx context.Context, calls []call) []result {
 			break
 		}
 		if err := c.loadScripts(ctx, calls, left); err != nil {
-			break // the results say what is wrong
+			break // the results have the cause
 		}
 	}
 	return results
 }
 
-// packet is one script on its way, for one call or for many reservations.
+// packet is one execution of a script, for one call or for many reservations.
 type packet struct {
 	script *redis.Script
 	epoch  int64
 	args   []any
 	of     []int // indexes of the calls
-	many   bool  // it answers each of them
+	many   bool  // it has an answer for each of them
 	cmd    *redis.Cmd
 }
 
-// packets puts the calls of which the indexes are left into packets.
+// packets distributes the calls with these indexes over packets.
 func (c *Counters) packets(calls []call, left []int, epoch int64) []*packet {
 	var packets []*packet
 	var open *packet // for reservations
@@ -83,7 +84,7 @@ func (c *Counters) packets(calls []call, left []int, epoch int64) []*packet {
 	return packets
 }
 
-// send sends those calls of which the indexes are left and returns the indexes of those without an answer.
+// send sends the calls with these indexes and returns the indexes of those without an answer.
 func (c *Counters) send(ctx context.Context, calls []call, left []int, resent bool, results []result) (unanswered []int) {
 	epoch, received := c.state()
 	packets := c.packets(calls, left, epoch)
@@ -125,7 +126,7 @@ func (p *packet) answer(n int) ([]string, error) {
 	return answer, nil
 }
 
-// loadScripts brings scripts to a server that does not know them.
+// loadScripts loads the scripts of the calls.
 func (c *Counters) loadScripts(ctx context.Context, calls []call, left []int) error {
 	loaded := map[string]bool{}
 	for _, i := range left {

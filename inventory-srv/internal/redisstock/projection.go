@@ -23,20 +23,20 @@ func NewProjection(db *gorm.DB, ledger *store.Ledger) *Projection {
 	return &Projection{db: db, ledger: ledger}
 }
 
-// Position says how far MySQL has followed the stream of Redis, and in which epoch.
+// Position is how far MySQL has applied the stream of Redis, and in which epoch.
 type Position struct {
-	Fence     int64 // the newest token that has claimed the writing
+	Fence     int64 // the newest token of a writer
 	Epoch     int64 // 0: Redis was never opened
 	Open      bool
 	AppliedID string // of the last entry that was applied
 }
 
-// ErrStaleWriter is a writer whose lease has gone to another, which has claimed the fence or begun another epoch.
+// ErrStaleWriter is a writer whose lease another replica has: that has claimed the fence or begun another epoch.
 var ErrStaleWriter = errors.New("a newer writer follows the stream")
 
 const selectPosition = "SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1"
 
-// Position reads it.
+// Position returns the position.
 func (p *Projection) Position(ctx context.Context) (Position, error) {
 	var found []Position
 	if err := p.db.WithContext(ctx).Raw(selectPosition).Scan(&found).Error; err != nil {
@@ -60,9 +60,9 @@ func lockPosition(tx *gorm.DB, token int64) (Position, error) {
 	return p[0], nil
 }
 
-// ClaimWriting makes the holder of token the one that may write: every transaction of an older one fails from now on. ErrStaleWriter
-// when this token or a newer one was here: a Redis that has lost its counter gives tokens a second time. It returns the position
-// of that moment.
+// ClaimWriting makes the holder of token the writer: every transaction of an older one fails from now on. It returns
+// the current position. ErrStaleWriter when MySQL has this token or a newer one: a Redis that has lost its counter
+// gives tokens twice.
 func (p *Projection) ClaimWriting(ctx context.Context, token int64) (Position, error) {
 	var was Position
 	err := database.InTx(ctx, p.db, func(tx *gorm.DB) (err error) {
@@ -79,8 +79,8 @@ func (p *Projection) ClaimWriting(ctx context.Context, token int64) (Position, e
 	return was, err
 }
 
-// BeginEpoch closes the epoch that was and numbers the next one, which is shut until OpenEpoch. A loss is put on record, unless
-// it is nil; whatever Redis was still to be told about the old epoch is void, as its counters will be read anew.
+// BeginEpoch closes the current epoch and numbers the next one, which stays shut until OpenEpoch. It records loss
+// unless it is nil, and voids the compensations of the old epoch, whose counters are rebuilt.
 func (p *Projection) BeginEpoch(ctx context.Context, token, epoch int64, loss *Loss) error {
 	return database.InTx(ctx, p.db, func(tx *gorm.DB) error {
 		was, err := lockPosition(tx, token)
@@ -106,7 +106,7 @@ func (p *Projection) BeginEpoch(ctx context.Context, token, epoch int64, loss *L
 	})
 }
 
-// OpenEpoch lets orders in again. id is the entry with which the epoch's log begins.
+// OpenEpoch opens the epoch. id is the first entry of its log.
 func (p *Projection) OpenEpoch(ctx context.Context, token, epoch int64, id string) error {
 	return database.InTx(ctx, p.db, func(tx *gorm.DB) error {
 		was, err := lockPosition(tx, token)

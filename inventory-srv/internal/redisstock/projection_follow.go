@@ -17,16 +17,16 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Operation is what an entry of the stream has done in Redis.
+// Operation is the operation that an entry of the stream records.
 type Operation string
 
 // The operations.
 const (
-	EntryBegin   Operation = "begin"   // of an epoch: nothing
+	EntryBegin   Operation = "begin"   // of an epoch
 	EntryReserve Operation = "reserve" // of an order
 	EntryConfirm Operation = "confirm"
 	EntryRelease Operation = "release"
-	EntryClose   Operation = "close" // a SKU's free units go to its store room
+	EntryClose   Operation = "close" // a SKU's free units become unallocated stock
 )
 
 // StreamEntry is one entry of the stream.
@@ -36,22 +36,22 @@ type StreamEntry struct {
 	OrderNo       string
 	Hash          string
 	Lines         []store.PricedLine
-	ToUnallocated []string // SKUs of whose lines the units go to the store room
+	ToUnallocated []string // the SKUs of the lines whose units become unallocated stock
 }
 
-// Refused is an entry that contradicts the ledger. It is on record; Redis has to be told.
+// Refused is an entry that contradicts the ledger. It is recorded, and Redis has to compensate it.
 type Refused struct {
 	EntryID string
 	OrderNo string
 	Lines   []store.PricedLine
-	Sign    int // 1: Redis has to give the lines back, -1: to take them again, 0: neither
+	Sign    int // 1: Redis returns the lines, -1: Redis takes them again, 0: neither
 }
 
-// ErrDrift means that the counters of Redis and MySQL cannot both be right.
+// ErrDrift means that the counters of Redis and MySQL contradict each other.
 var ErrDrift = errors.New("the stream takes more than MySQL knows of")
 
-// Follow applies entries, which were read after the entry `after` of that epoch, in one transaction with the new position. What
-// was applied before is skipped, so that it may be called again after any error. ErrStaleWriter, ErrDrift.
+// Follow applies entries, which follow the entry after of that epoch, in one transaction with the new position. It
+// skips entries that are applied, so that the caller may repeat it after any error. ErrStaleWriter, ErrDrift.
 func (p *Projection) Follow(ctx context.Context, token, epoch int64, after, by string, entries []StreamEntry) error {
 	return p.ledger.InBulk(ctx, func(tx *gorm.DB, b store.Bulk) error {
 		was, err := lockPosition(tx, token)
@@ -85,10 +85,10 @@ func (p *Projection) Follow(ctx context.Context, token, epoch int64, after, by s
 	})
 }
 
-// counters is how much a SKU's counters change.
+// counters is the change of a SKU's counters.
 type counters struct{ available, reserved, sold int64 }
 
-// following applies the entries of one transaction. It decides in memory, entry after entry, and writes what has become of it.
+// following applies the entries of one transaction. It decides in memory, entry by entry, and then writes the results.
 type following struct {
 	bulk  store.Bulk
 	tx    *gorm.DB
@@ -97,9 +97,9 @@ type following struct {
 
 	headers     map[string]store.Header
 	fresh       []store.NewReservation    // orders of this transaction
-	ended       map[stock.Status][]string // and whoever is confirmed or released in it
+	ended       map[stock.Status][]string // orders that end in it
 	counters    map[string]counters
-	unallocated map[string]int64 // units for store rows
+	unallocated map[string]int64 // units that become unallocated stock
 	refused     *statement.Statement
 	refusals    int
 }
@@ -126,7 +126,7 @@ func (f *following) apply(entries []StreamEntry) error {
 	return f.write()
 }
 
-// lockStockRows: stock rows come before all other places.
+// lockStockRows locks the stock rows, which come before the rows of all layouts.
 func (f *following) lockStockRows(skus []string) error {
 	if len(skus) == 0 {
 		return nil
@@ -203,7 +203,7 @@ func (f *following) move(l store.PricedLine, by counters) {
 	f.counters[l.SKU] = c
 }
 
-// refuse puts an entry on record. Its effect in Redis is undone later, by whoever reads the record.
+// refuse records an entry. The writer compensates it later.
 func (f *following) refuse(e StreamEntry, reason string, sign int) {
 	if f.refused == nil {
 		f.refused = statement.New(1, statement.HeaderSize, "INSERT INTO redis_quarantine (epoch, entry_id, operation, order_no, order_lines, reason, sign) VALUES ")
@@ -244,7 +244,7 @@ func (f *following) write() error {
 	return f.count()
 }
 
-// count changes the counters of all SKUs by what is left of all entries together.
+// count changes the counters of all SKUs by the sums of all entries.
 func (f *following) count() error {
 	for skus := range slices.Chunk(slices.Sorted(maps.Keys(f.counters)), statement.CaseChunk) {
 		u := statement.New(len(skus), 5*statement.KeySize, "UPDATE stock_redis FORCE INDEX (PRIMARY) SET ")
@@ -277,7 +277,7 @@ func (f *following) count() error {
 	return nil
 }
 
-// ToCompensate returns entries of the epoch that were refused and of which Redis has not been told yet.
+// ToCompensate returns the refused entries of the epoch that Redis has not compensated.
 func (p *Projection) ToCompensate(ctx context.Context, epoch int64) ([]Refused, error) {
 	var found []struct {
 		EntryID    string
@@ -301,7 +301,7 @@ func (p *Projection) ToCompensate(ctx context.Context, epoch int64) ([]Refused, 
 	return refused, nil
 }
 
-// MarkCompensated notes that Redis was told of a refused entry.
+// MarkCompensated records that Redis has compensated a refused entry.
 func (p *Projection) MarkCompensated(ctx context.Context, epoch int64, entryID string) error {
 	err := p.db.WithContext(ctx).Exec("UPDATE redis_quarantine SET compensated_at = UTC_TIMESTAMP(6) WHERE epoch = ? AND entry_id = ?", epoch, entryID).Error
 	if err != nil {
@@ -310,7 +310,7 @@ func (p *Projection) MarkCompensated(ctx context.Context, epoch int64, entryID s
 	return nil
 }
 
-// FormatLines writes lines as the stream has them: "SKU quantity price", joined by semicolons.
+// FormatLines formats lines for the stream: "SKU quantity price", joined by semicolons.
 func FormatLines(lines []store.PricedLine) string {
 	var out strings.Builder
 	for i, l := range lines {
@@ -322,7 +322,7 @@ func FormatLines(lines []store.PricedLine) string {
 	return out.String()
 }
 
-// ParseLines reads what FormatLines wrote.
+// ParseLines parses the format of FormatLines.
 func ParseLines(text string) ([]store.PricedLine, error) {
 	if text == "" {
 		return nil, nil

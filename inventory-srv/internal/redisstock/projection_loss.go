@@ -12,19 +12,19 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Loss is Redis having lost what it had answered.
+// Loss is a loss of answered operations by Redis.
 type Loss struct{ Reason string }
 
-// Answered is an operation that Redis has answered with ok. MySQL may not have it yet.
+// Answered is an operation that Redis has executed. MySQL may not have it yet.
 type Answered struct {
 	EntryID   string
 	Operation Operation // EntryReserve, EntryConfirm or EntryRelease
 	OrderNo   string
-	Units     int64 // that it took, negative: gave back
+	Units     int64 // that it took; negative: returned
 }
 
-// Missing returns the operations that MySQL does not have. They are of one epoch. MySQL has an operation when the order's reservation
-// shows it, or when the entry was refused.
+// Missing returns the operations, all of one epoch, that MySQL does not have. MySQL has an operation when the order's
+// reservation shows it, or when its entry was refused.
 func (p *Projection) Missing(ctx context.Context, epoch int64, answered []Answered) ([]Answered, error) {
 	var missing []Answered
 	for chunk := range slices.Chunk(answered, statement.KeyChunk) {
@@ -32,7 +32,7 @@ func (p *Projection) Missing(ctx context.Context, epoch int64, answered []Answer
 		for i, a := range chunk {
 			orderNos[i] = a.OrderNo
 		}
-		// By the primary key, whatever the server thinks of the list: a scan would be of all orders there ever were.
+		// The primary key is forced: a scan would read all orders.
 		headers, err := p.ledger.Headers(ctx, orderNos)
 		if err != nil {
 			return nil, err
@@ -47,7 +47,7 @@ func (p *Projection) Missing(ctx context.Context, epoch int64, answered []Answer
 	return missing, nil
 }
 
-// shownBy reports whether a reservation has this status because of the operation, or of one that followed it.
+// shownBy reports whether the status results from the operation, or from one that followed it.
 func (a Answered) shownBy(status stock.Status) bool {
 	switch a.Operation {
 	case EntryReserve:
@@ -60,7 +60,7 @@ func (a Answered) shownBy(status stock.Status) bool {
 	return false
 }
 
-// quarantined returns the ids of those operations' entries that were refused.
+// quarantined returns the ids of the refused entries among those of the operations.
 func (p *Projection) quarantined(ctx context.Context, epoch int64, operations []Answered) (map[string]bool, error) {
 	if len(operations) == 0 {
 		return nil, nil
@@ -81,11 +81,11 @@ func (p *Projection) quarantined(ctx context.Context, epoch int64, operations []
 	return refused, nil
 }
 
-// lateReason is the reason of a loss that no writer noticed before its epoch ended.
+// lateReason is the reason of a loss that the writer did not notice before the epoch ended.
 const lateReason = "operations that were answered are missing after the end of the epoch"
 
-// RecordLoss names operations of an ended epoch that MySQL does not have, see Missing, and returns what the record of that loss says
-// then. Operations that were named before, by whichever replica, count once.
+// RecordLoss records operations of an ended epoch that MySQL does not have, and returns the record of the loss. An
+// operation that several replicas report counts once.
 func (p *Projection) RecordLoss(ctx context.Context, epoch int64, lost []Answered) (stock.Loss, error) {
 	var record stock.Loss
 	err := database.InTx(ctx, p.db, func(tx *gorm.DB) error {
@@ -93,7 +93,7 @@ func (p *Projection) RecordLoss(ctx context.Context, epoch int64, lost []Answere
 		if err != nil {
 			return fmt.Errorf("record the loss: %w", err)
 		}
-		// The row's lock has the reports of one loss follow each other, so that the last sum is of all.
+		// The row's lock serialises the reports of one loss, so that the last sum covers all.
 		if err := tx.Raw("SELECT epoch FROM redis_losses WHERE epoch = ? FOR UPDATE", epoch).Scan(&record.Epoch).Error; err != nil {
 			return fmt.Errorf("lock the loss: %w", err)
 		}
@@ -131,7 +131,7 @@ func nameLost(tx *gorm.DB, epoch int64, lost []Answered) error {
 	return nil
 }
 
-// Losses returns all of them, the newest last.
+// Losses returns all losses, the newest last.
 func (p *Projection) Losses(ctx context.Context) ([]stock.Loss, error) {
 	db := p.db.WithContext(ctx)
 	var all []stock.Loss
@@ -152,7 +152,7 @@ func (p *Projection) Losses(ctx context.Context) ([]stock.Loss, error) {
 		place[l.Epoch] = i
 	}
 	for _, n := range named {
-		// A loss that was recorded between the two reads is left for the next call.
+		// The next call returns a loss that was recorded between the two reads.
 		if i, ok := place[n.Epoch]; ok {
 			all[i].Orders = append(all[i].Orders, n.OrderNo)
 		}
@@ -160,7 +160,7 @@ func (p *Projection) Losses(ctx context.Context) ([]stock.Loss, error) {
 	return all, nil
 }
 
-// HasLost reports whether Redis has ever lost something.
+// HasLost reports whether Redis has ever lost an operation.
 func (p *Projection) HasLost(ctx context.Context) (bool, error) {
 	var found []int64
 	if err := p.db.WithContext(ctx).Raw("SELECT epoch FROM redis_losses LIMIT 1").Scan(&found).Error; err != nil {

@@ -12,10 +12,10 @@ import (
 	"holdfast/pkg/database"
 )
 
-// RedisRow is MySQL's side of a SKU in Redis.
+// RedisRow is a SKU's row of stock_redis.
 type RedisRow struct {
 	SKU       string
-	Layout    string // of the SKU: stock.LayoutRedis, or it has left
+	Layout    string // of the SKU; stock.LayoutRedis unless it has left
 	Lab       bool
 	Allocated int64
 	Available int64
@@ -24,13 +24,13 @@ type RedisRow struct {
 	Opening   int64
 }
 
-// Fresh reports that nothing was ever taken from the SKU's counter.
+// Fresh reports that no unit was ever taken from the SKU's counter.
 func (r RedisRow) Fresh() bool { return r.Allocated == r.Available }
 
 const selectRedisRows = `SELECT r.sku, s.layout, s.lab, r.laid AS allocated, r.available, r.reserved, r.sold, r.opening
 	FROM stock_redis r JOIN stock s ON s.sku = r.sku`
 
-// RedisRows returns all of them, at one moment.
+// RedisRows returns all rows, at one moment.
 func (p *Projection) RedisRows(ctx context.Context) ([]RedisRow, error) {
 	var rows []RedisRow
 	if err := p.db.WithContext(ctx).Raw(selectRedisRows + " ORDER BY r.sku").Scan(&rows).Error; err != nil {
@@ -51,17 +51,16 @@ func (p *Projection) RedisRow(ctx context.Context, sku string) (RedisRow, error)
 	return rows[0], nil
 }
 
-// room is a stock row as the gate sees it.
+// stockRow is the part of a stock row that LockStock reads.
 type stockRow struct {
 	SKU       string
 	Layout    string
 	Available int64
 }
 
-// LockStock calls decide while the stock rows of the SKUs are locked, so that neither a delivery nor a change of layout can come in
-// between, and the store rows of those in Redis are empty: what was in them has been laid out. decide gets the rows of the SKUs
-// that are in Redis, and for each other SKU the reason why it is not. It may be called several times, and what it learnt
-// counts when LockStock returns nil.
+// LockStock calls decide while the SKUs' stock rows are locked: no delivery arrives, no layout changes, and unallocated
+// stock of SKUs in Redis has been allocated. decide receives the rows of the SKUs in Redis, and for each other SKU its
+// refusal. LockStock may call decide several times; its result counts when LockStock returns nil.
 func (p *Projection) LockStock(ctx context.Context, skus []string, decide func(inRedis map[string]RedisRow, refused map[string]error) error) error {
 	skus = statement.SortUnique(skus)
 	for decided := false; !decided; {
@@ -77,7 +76,7 @@ func (p *Projection) LockStock(ctx context.Context, skus []string, decide func(i
 				}
 			}
 			if len(filled) > 0 {
-				return nil // they count when this is committed, and not before
+				return nil // the allocation counts when it is committed
 			}
 			var rows []RedisRow
 			if err := tx.Raw(selectRedisRows+" WHERE r.sku IN ?", skus).Scan(&rows).Error; err != nil {
@@ -99,7 +98,8 @@ func (p *Projection) LockStock(ctx context.Context, skus []string, decide func(i
 	return nil
 }
 
-// lockRows locks the stock rows, in SKU order, and returns which SKUs are not in Redis and whose store rows hold something.
+// lockRows locks the stock rows, in SKU order. It returns the refusals of SKUs that are not in Redis, and the rows with
+// unallocated stock.
 func lockRows(tx *gorm.DB, skus []string) (refused map[string]error, filled []stockRow, err error) {
 	var rows []stockRow
 	err = tx.Raw("SELECT sku, layout, available FROM stock FORCE INDEX (PRIMARY) WHERE sku IN ? ORDER BY sku FOR UPDATE", skus).Scan(&rows).Error
@@ -122,7 +122,7 @@ func lockRows(tx *gorm.DB, skus []string) (refused map[string]error, filled []st
 	return refused, filled, nil
 }
 
-// allocate moves all that the store room has to the SKU's row of Redis.
+// allocate moves the unallocated stock to the SKU's row of stock_redis.
 func allocate(tx *gorm.DB, r stockRow) error {
 	err := tx.Exec("UPDATE stock SET available = 0, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", r.SKU).Error
 	if err != nil {

@@ -101,7 +101,7 @@ func TestFollow_Once(t *testing.T) {
 	wantRedisRow(t, s, 13, 4, 3)
 }
 
-// TestFollow_Fence: who has an older token, or the same one a second time, or comes from another epoch, writes nothing.
+// TestFollow_Fence: a writer with an older token, with a token that was used, or of another epoch writes nothing.
 func TestFollow_Fence(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
@@ -136,7 +136,8 @@ func TestFollow_Fence(t *testing.T) {
 	}
 }
 
-// TestFollow_Refused: an entry that contradicts the ledger goes on record, with what Redis has to do, and the others count.
+// TestFollow_Refused: an entry that contradicts the ledger goes on record, with what Redis has to do, and the others
+// count.
 func TestFollow_Refused(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)
@@ -219,7 +220,7 @@ func TestMissing(t *testing.T) {
 		{redisstock.EntryConfirm, "SOLD", 3, false},
 		{redisstock.EntryReserve, "BACK", 4, false},
 		{redisstock.EntryRelease, "BACK", 5, false},
-		{redisstock.EntryReserve, "VOID", 6, false}, // refused, which Redis was told
+		{redisstock.EntryReserve, "VOID", 6, false}, // refused, and on record
 		{redisstock.EntryReserve, "VOID", 9, true},
 		{redisstock.EntryReserve, "NEVER", 10, true},
 	} {
@@ -235,8 +236,8 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestRecordLoss has replicas report at the same time, some of them the same operations: each counts once. An epoch that ended without
-// a record gets one.
+// TestRecordLoss has replicas report at the same time, some of them the same operations: each counts once. An epoch
+// that ended without a record gets one.
 func TestRecordLoss(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)

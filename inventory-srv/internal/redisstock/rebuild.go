@@ -15,10 +15,10 @@ import (
 // fillChunk is how many counters one script writes.
 const fillChunk = 500
 
-// rebuild begins a new epoch from what MySQL knows. In the order of its steps: what the log of the old epoch still has is saved;
-// MySQL numbers the new epoch, and no older writer applies anything any more; Redis is shut under the new number, and no caller of
-// the old one changes anything any more; now the counters in MySQL stand still and are copied; MySQL and then Redis open.
-// Whoever dies in between leaves an epoch that is not open, and the next writer begins another one.
+// rebuild begins a new epoch from MySQL. First it applies the rest of the old epoch's log. MySQL then numbers the new
+// epoch, and older writers apply nothing any more. Redis is shut under the new number, and callers of the old epoch
+// change nothing any more. Now the counters in MySQL stand still and are copied, and MySQL and then Redis open. A
+// writer that dies in between leaves an epoch that is not open, and the next writer begins another one.
 func (w *writer) rebuild(ctx context.Context, loss *Loss) error {
 	start := time.Now()
 	if loss != nil {
@@ -56,7 +56,7 @@ func (w *writer) rebuild(ctx context.Context, loss *Loss) error {
 	return w.removeEpoch(ctx, was)
 }
 
-// save applies what the log has, if it is the one that MySQL has followed so far: these entries are no part of the loss.
+// applyRest applies the log if it is the one that MySQL has followed. Its entries are not lost.
 func (w *writer) applyRest(ctx context.Context) {
 	for {
 		n, err := w.follow(ctx, true)
@@ -70,8 +70,7 @@ func (w *writer) applyRest(ctx context.Context) {
 	}
 }
 
-// redisEpoch returns the epoch that Redis believes to be in, 0 for none. It is more than MySQL's after MySQL was restored from an
-// older backup.
+// redisEpoch returns the epoch of Redis, 0 for none. It is greater than MySQL's after MySQL was restored from a backup.
 func (w *writer) redisEpoch(ctx context.Context) (int64, error) {
 	epoch, err := w.cfg.Client.HGet(ctx, w.keys[0], "epoch").Int64()
 	if errors.Is(err, redis.Nil) {
@@ -83,8 +82,8 @@ func (w *writer) redisEpoch(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
-// begin shuts Redis under the new number and returns the entry with which the log begins. Orders of earlier epochs are known to
-// MySQL alone for as long as they may be asked for again.
+// begin shuts Redis under the new number and returns the first entry of the log. With check, Redis asks MySQL for
+// orders of earlier epochs while they may be repeated.
 func (w *writer) begin(ctx context.Context, check bool) (string, error) {
 	checkFor := int64(0)
 	if check {
@@ -100,8 +99,8 @@ func (w *writer) begin(ctx context.Context, check bool) (string, error) {
 	return answer[1], nil
 }
 
-// fill copies MySQL's counters. Nobody changes them: the old epoch's entries are not applied any more, and the new one has none.
-// Only units that are laid out meanwhile come on top, and they are told again.
+// fill copies MySQL's counters, which do not change: no entry of the old epoch is applied any more, and the new one has
+// none. Units that are allocated meanwhile are allocated in Redis by a later call.
 func (w *writer) fill(ctx context.Context) (int, error) {
 	rows, err := w.RedisRows(ctx)
 	if err != nil {
@@ -119,7 +118,7 @@ func (w *writer) fill(ctx context.Context) (int, error) {
 	return len(rows), nil
 }
 
-// granted is ask for scripts that answer ok or have failed.
+// runOK is run for scripts with the single verdict ok.
 func (w *writer) runOK(ctx context.Context, script *redis.Script, args ...any) error {
 	answer, err := w.run(ctx, script, args...)
 	if err == nil && answer[0] != verdictOK {
@@ -128,7 +127,7 @@ func (w *writer) runOK(ctx context.Context, script *redis.Script, args ...any) e
 	return err
 }
 
-// sweep removes the keys of an epoch that has ended. Nobody reads them.
+// removeEpoch removes the keys of an epoch that has ended.
 func (w *writer) removeEpoch(ctx context.Context, epoch int64) error {
 	if epoch == 0 {
 		return nil
@@ -136,7 +135,7 @@ func (w *writer) removeEpoch(ctx context.Context, epoch int64) error {
 	return w.remove(ctx, w.prefix(epoch))
 }
 
-// Drop removes everything from Redis, for tests and comparisons whose database is thrown away as well.
+// Drop removes all keys from Redis, for tests and comparisons that also drop their database.
 func (c *Counters) Drop(ctx context.Context) error { return c.remove(ctx, c.cfg.Prefix) }
 
 func (c *Counters) remove(ctx context.Context, prefix string) error {

@@ -19,13 +19,15 @@ import (
 // Reserver counts in Redis, where one Lua script decides, and has MySQL follow.
 //
 // Idea:        decide where nothing can come in between and nothing is written to a disk.
-// Statements:  EVALSHA of one script: look at the order's key, compare the counters, subtract, append to a stream. No SQL at all,
-// except at the gate: what Redis has not enough of is polled for in the store room, under the stock row's lock, for all orders of
-// that moment together. Only there an order may be refused.
-// Goes wrong:  Redis forgets. Without the order's own key a repeat sells twice; a release that only Redis knows comes back with the
-// next warm-up; a warm-up that writes a number undoes the sales since it was read; a counter that is gone looks sold out.
-// Cost:        what Redis had answered and MySQL had not heard of when Redis was lost. It is bounded, counted, refunded, never oversold.
-// Choose it:   the database must not see the rush, and a refund now and then is cheaper than a faster database.
+// Statements:  EVALSHA of one script: read the order's key, compare the counters, subtract, append to a stream. No SQL,
+// unless Redis has too little: then a batch of such orders locks the stock rows, allocates unallocated stock and
+// reserves again. Only under these locks is an order refused.
+// Goes wrong:  Redis loses data. Without the order's own key a repeat sells twice; a release that only Redis has
+// returns with the next warm-up; a warm-up that writes a number undoes the sales since it was read; a missing counter
+// looks sold out.
+// Cost:        what Redis had answered and MySQL had not applied when Redis lost it. It is bounded, counted and
+// refunded, never oversold.
+// Choose it:   the database must not carry the peak load, and refunds now and then are cheaper than a faster database.
 //
 // Transcript of redis-lua, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
@@ -71,11 +73,11 @@ type Reserver struct {
 var _ stock.Reserver = (*Reserver)(nil)
 
 const (
-	// lockedBatch is how many lines one visit at the gate decides, fewer than store.KeyChunk.
+	// lockedBatch is how many lines one transaction with stock row locks decides, fewer than statement.KeyChunk.
 	lockedBatch = 400
 	// lockedTimeout is more than one lock wait.
 	lockedTimeout = 4 * time.Second
-	// behind is the longest pause of an order that waits because MySQL is too far behind.
+	// busyPause is the longest pause before the retry of an order for which MySQL is too far behind.
 	busyPause = 20 * time.Millisecond
 )
 
@@ -125,7 +127,7 @@ func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 	return stock.Receipt{}, stock.ErrContended.Wrap(ctx.Err())
 }
 
-// elsewhere answers for an order that another strategy has reserved: the ledger replays or refuses it.
+// replay answers for an order that another strategy has reserved: the ledger replays or refuses it.
 func (s *Reserver) replay(ctx context.Context, r stock.Request, err error) (stock.Receipt, error) {
 	if _, ok := errors.AsType[*stock.OtherStrategyError](err); !ok {
 		return stock.Receipt{}, err
@@ -133,7 +135,7 @@ func (s *Reserver) replay(ctx context.Context, r stock.Request, err error) (stoc
 	return s.ledger.Reserve(ctx, r, func(*gorm.DB, []stock.Line) error { return stock.ErrContended.Wrap(err) })
 }
 
-// reserveUnderLock is asked when Redis has not enough. Its refusals are final.
+// reserveUnderLock reserves when Redis has too little. Its refusals are final.
 func (s *Reserver) reserveUnderLock(ctx context.Context, r Reservation) (Answer, error) {
 	a, err := s.locked.Do(ctx, r, len(r.Lines))
 	if own := batchfault.Of(err); own != nil {
@@ -150,10 +152,10 @@ func (s *Reserver) reserveUnderLock(ctx context.Context, r Reservation) (Answer,
 	return a, nil
 }
 
-// decideUnderLock decides the orders that have come while the gate was last held. The stock rows are locked, so that no delivery comes in
-// and no layout changes while Redis decides.
+// decideUnderLock decides the orders of a batch. The stock rows are locked, so that no delivery arrives and no layout
+// changes while Redis decides.
 func (s *Reserver) decideUnderLock(ctx context.Context, b *batch.Batch[Reservation, Answer]) {
-	calls := b.Open(b.Calls()) // a caller that leaves before Redis is asked has not been served
+	calls := b.Open(b.Calls()) // a caller that leaves before Redis decides was not served
 	staged := map[*batch.Call[Reservation, Answer]]lockedAnswer{}
 	var skus []string
 	for _, c := range calls {
@@ -173,7 +175,7 @@ func (s *Reserver) decideUnderLock(ctx context.Context, b *batch.Batch[Reservati
 		}
 		answers, errs := s.reserveLocked(ctx, inRedis, asked)
 		for i, c := range of {
-			for n := range answers[i].Short { // Redis does not have the mark
+			for n := range answers[i].Short { // Redis does not have the lab mark
 				answers[i].Short[n].Lab = inRedis[answers[i].Short[n].SKU].Lab
 			}
 			staged[c] = staged[c].next(answers[i], errs[i])
@@ -191,15 +193,15 @@ func (s *Reserver) decideUnderLock(ctx context.Context, b *batch.Batch[Reservati
 	}
 }
 
-// lockedAnswer is an order's answer so far. The zero value is that of an order of which Redis was not asked.
+// lockedAnswer is an order's answer so far. In the zero value Redis has not decided.
 type lockedAnswer struct {
 	answer Answer
 	err    error
 	asked  bool
 }
 
-// next returns the answer after another attempt for the same order. An attempt that failed says nothing about those before it: an order
-// that Redis has granted stays granted, and one whose outcome is unknown may have been executed.
+// next returns the answer after another attempt. A failed attempt says nothing about earlier ones: an order that Redis
+// has granted stays granted, and an unknown outcome stays unknown.
 func (g lockedAnswer) next(answer Answer, err error) lockedAnswer {
 	mayHold := g.asked && (g.err == nil && g.answer.Verdict == verdictOK || g.err != nil && fault.Ambiguous(g.err))
 	if mayHold && (err != nil || answer.Verdict == verdictBusy) {
@@ -217,8 +219,8 @@ func firstRefusal(lines []store.PricedLine, refused map[string]error) error {
 	return nil
 }
 
-// remember brings an order to Redis that MySQL knows and Redis does not, or returns that MySQL does not know it either. A
-// *stock.OtherStrategyError is an order of another strategy.
+// fetch loads an order into Redis that MySQL has, or reports that MySQL does not have it. It returns
+// *stock.OtherStrategyError for an order of another strategy.
 func (s *Reserver) fetch(ctx context.Context, orderNo string) (unknown bool, err error) {
 	epoch := s.currentEpoch()
 	known, ok, err := s.ledger.Known(ctx, orderNo)
@@ -231,8 +233,8 @@ func (s *Reserver) fetch(ctx context.Context, orderNo string) (unknown bool, err
 	return false, s.load(ctx, epoch, orderNo, known)
 }
 
-// Confirm implements stock.Reserver. stock.ErrStockLost instead of stock.ErrUnknownOrder when Redis has ever lost something: the
-// order may have been reserved.
+// Confirm implements stock.Reserver. It returns stock.ErrStockLost instead of stock.ErrUnknownOrder when Redis has ever
+// lost an operation, because the order may have been reserved.
 func (s *Reserver) Confirm(ctx context.Context, orderNo string) error {
 	if err := store.CheckOrderNo(orderNo); err != nil {
 		return err
@@ -272,7 +274,7 @@ func (s *Reserver) unknown(ctx context.Context) error {
 	return stock.ErrUnknownOrder
 }
 
-// Release implements stock.Reserver. When it returns, units that have gone to the store room are there.
+// Release implements stock.Reserver. When it returns, units that become unallocated stock are there.
 func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 	if err := store.CheckOrderNo(orderNo); err != nil {
 		return err
@@ -302,7 +304,8 @@ func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 	return stock.ErrContended.Wrap(ctx.Err())
 }
 
-// bury writes MySQL's tombstone, after that of Redis: in the other order a reserve could come in between and be granted.
+// insertTombstone writes MySQL's tombstone after that of Redis. In the other order Redis could grant a reserve in
+// between.
 func (s *Reserver) insertTombstone(ctx context.Context, orderNo string) error {
 	return s.ledger.Release(ctx, orderNo, func(_ *gorm.DB, by string, _ []stock.Line) error { return &stock.OtherStrategyError{Strategy: by} })
 }
@@ -310,5 +313,5 @@ func (s *Reserver) insertTombstone(ctx context.Context, orderNo string) error {
 // Batches implements strategy.Batcher.
 func (s *Reserver) Batches() {}
 
-// Close waits for the orders that are at the gate.
+// Close waits for the orders in flight.
 func (s *Reserver) Close() error { return errors.Join(s.locked.Close(), s.Counters.Close()) }

@@ -12,13 +12,13 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// poll is how long to wait between two looks at how far MySQL has come.
+// poll is the pause between two reads of the position.
 const poll = 2 * time.Millisecond
 
-// openTime is how long a change to the layout redis waits for Redis to be open.
+// openTime is how long a change to the layout redis waits for Redis to open.
 const openTime = 5 * time.Second
 
-// Open returns when SKUs may enter the layout redis: Redis is open then.
+// Open returns when Redis is open, so that SKUs may enter the layout redis.
 func (c *Counters) Open(ctx context.Context) error {
 	if err := c.checkServer(ctx); err != nil {
 		return err
@@ -26,7 +26,7 @@ func (c *Counters) Open(ctx context.Context) error {
 	return c.awaitOpen(ctx)
 }
 
-// awaitOpen wakes the writer, who waits for the first SKU, and gives it a moment to open Redis.
+// awaitOpen starts the election and waits until the writer has opened Redis.
 func (c *Counters) awaitOpen(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
@@ -45,9 +45,9 @@ func (c *Counters) awaitOpen(ctx context.Context) error {
 	}
 }
 
-// Drain returns when the free units of a SKU that leaves Redis are unallocated stock and the SKU has its new layout. If ctx ends first,
-// the writer does the rest. It closes the SKU before each look at whether all is back: a SKU that has nothing left needs it too, or what its orders give
-// back would stay in Redis.
+// Drain returns when the free units of a SKU that leaves Redis have returned and the SKU has its new layout. The writer
+// finishes the move if ctx ends first. Drain closes the SKU before each check, also one without free units: units that
+// orders return would stay in Redis otherwise.
 func (c *Counters) Drain(ctx context.Context, sku string) error {
 	for {
 		if err := c.closeSKU(ctx, sku); err != nil {
@@ -62,8 +62,8 @@ func (c *Counters) Drain(ctx context.Context, sku string) error {
 	}
 }
 
-// closeSKU closes a SKU that is on its way out and sends what it has back. Before that Redis is told of units that were laid out for
-// it and of which it may not have heard.
+// closeSKU closes a SKU that leaves Redis and returns its free units. It first allocates in Redis the units that MySQL
+// has allocated.
 func (c *Counters) closeSKU(ctx context.Context, sku string) error {
 	row, err := c.RedisRow(ctx, sku)
 	if err != nil {
@@ -106,11 +106,11 @@ func splitID(id string) (ms, sequence int64) {
 	return ms, sequence
 }
 
-// Settled returns when MySQL has followed all that Redis had answered before the call: for those who compare the two.
+// Settled returns when MySQL has applied all that Redis had answered before the call.
 func (c *Counters) Settled(ctx context.Context) error {
 	p, err := c.Position(ctx)
 	if err != nil || p.Epoch == 0 {
-		return err // or nothing was ever there
+		return err // or Redis was never opened
 	}
 	for last := ""; ; {
 		if last == "" {
@@ -128,7 +128,7 @@ func (c *Counters) Settled(ctx context.Context) error {
 	}
 }
 
-// lastEntry returns the newest entry's id, or "" when there is no log, which is being rebuilt then.
+// lastEntry returns the newest entry's id, or "" when there is no log because of a rebuild.
 func (c *Counters) lastEntry(ctx context.Context) (string, error) {
 	last, err := c.cfg.Client.XRevRangeN(ctx, c.keys[1], "+", "-", 1).Result()
 	if err != nil || len(last) == 0 {
@@ -137,7 +137,7 @@ func (c *Counters) lastEntry(ctx context.Context) (string, error) {
 	return last[0].ID, nil
 }
 
-// Probe is a readiness check: Redis is open, or was never asked to be. That MySQL answers is another check's business.
+// Probe is a readiness check: Redis is open, or was never opened. Another check covers MySQL.
 func (c *Counters) Probe(ctx context.Context) error {
 	p, err := c.Position(ctx)
 	switch {
@@ -149,7 +149,7 @@ func (c *Counters) Probe(ctx context.Context) error {
 	return c.checkServer(ctx)
 }
 
-// EndsUnknown reports whether any SKU was ever stored in Redis. Once true it stays so.
+// EndsUnknown reports whether any SKU was ever stored in Redis. Once true it stays true.
 func (c *Counters) EndsUnknown(ctx context.Context) (bool, error) {
 	if c.inUse.Load() {
 		return true, nil

@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// settlePause is how often a replica looks in MySQL for what it was answered. At 25,000 orders a second it remembers 2,500 more
+	// settlePause is the pause between two calls of settle. At 25,000 orders a second the replica remembers 2,500 more
 	// meanwhile.
 	settlePause = 100 * time.Millisecond
-	// watchTimeout is for the questions of one round of Watch to Redis, and for those to MySQL.
+	// watchTimeout bounds one round of Watch, in Redis and in MySQL.
 	watchTimeout = 10 * time.Second
-	// replicaLife is for how long Redis keeps the count of a replica that is not heard of, once meta has more than maxFields fields.
+	// replicaLife is how long Redis keeps the count of a silent replica once meta has more than maxFields fields.
 	replicaLife = 24 * time.Hour
 	maxFields   = 200
 )
 
-// Watch is the part of Run that every replica needs, also one without orders: it notices losses, and without it the replica
-// remembers all that it was answered and is Busy in the end.
+// Watch is the part of Run that every replica needs: it notices losses, and it removes what MySQL has from the
+// operations that the replica remembers.
 func (c *Counters) Watch(ctx context.Context) {
 	var polled time.Time
 	for wait.Sleep(ctx, settlePause) == nil {
@@ -40,14 +40,14 @@ func (c *Counters) Watch(ctx context.Context) {
 	}
 }
 
-// watchOnce reads which epoch it is, asks Redis whether it has all answers of this replica, and MySQL for their operations.
+// watchOnce reads the epoch, has Redis check that it has all answers of this replica, and calls settle.
 func (c *Counters) watchOnce(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	if err := c.refresh(asking); err != nil {
 		return err
 	}
-	// The answer does not matter: the script shuts Redis if that has lost something. MySQL is asked also while Redis is away.
+	// The answer does not matter: the script shuts Redis after a loss. settle runs also while Redis does not answer.
 	_, _ = c.do(asking, call{script: c.scripts.watch, args: []any{int64(replicaLife.Seconds()), maxFields}})
 	return c.settle(ctx)
 }

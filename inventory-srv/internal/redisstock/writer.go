@@ -20,23 +20,23 @@ type Locker interface {
 	Raise(ctx context.Context, key string, atLeast int64) error
 }
 
-// WriterKey is the lock of the replica that writes.
+// WriterKey is the lock of the writer.
 const WriterKey = "redis-stock-writer"
 
 const (
-	// pollInterval is how often the writer looks for losses while there is nothing to do, and every replica for a new epoch.
+	// pollInterval is how often an idle writer checks for losses, and every replica for a new epoch.
 	pollInterval = time.Second
 	// readEntries is how many entries one transaction applies.
 	readEntries = 1000
-	// again is the pause after a fault.
+	// failurePause is the pause after a failure.
 	failurePause = 200 * time.Millisecond
-	// readTimeout is for one read of the stream, on top of the time it waits there.
+	// readTimeout bounds one read of the stream beyond its blocking time.
 	readTimeout = 2 * time.Second
 )
 
-// errNotOpen is an epoch that has to be followed by another one.
+// errNotOpen is an epoch that another one has to follow.
 type errNotOpen struct {
-	loss *Loss // nil: it was never opened to the end
+	loss *Loss // nil: it was never opened
 }
 
 // Error implements error.
@@ -47,9 +47,9 @@ func (e *errNotOpen) Error() string {
 	return "Redis has lost entries: " + e.loss.Reason
 }
 
-// Run keeps Redis and MySQL together until ctx ends: in every replica it learns of new epochs, and in the one that is elected it
-// follows the stream, undoes what MySQL refuses, ends moves that were begun, and rebuilds what Redis has lost. It does nothing
-// before the first SKU is stored in Redis.
+// Run keeps Redis and MySQL in step until ctx ends. Every replica notices new epochs. The elected one, the writer,
+// applies the stream, compensates what MySQL refuses, finishes moves, and rebuilds what Redis has lost. Run does
+// nothing before the first SKU is stored in Redis.
 func (c *Counters) Run(ctx context.Context) {
 	if c.cfg.Idle {
 		c.Watch(ctx)
@@ -66,7 +66,7 @@ func (c *Counters) Run(ctx context.Context) {
 	}
 }
 
-// needed returns true as soon as a SKU is stored in Redis or is to be, and false when ctx ends.
+// awaitStock returns true as soon as a SKU is stored in Redis or is to be, and false when ctx ends.
 func (c *Counters) awaitStock(ctx context.Context) bool {
 	for {
 		if in, err := c.InRedis(ctx); err == nil && in {
@@ -82,7 +82,7 @@ func (c *Counters) awaitStock(ctx context.Context) bool {
 	}
 }
 
-// write is one term of office. It ends when the lease does, which a healthy holder gives back now and then.
+// lead is one leadership term. It ends with its lease, which the holder releases from time to time.
 func (c *Counters) lead(ctx context.Context) (err error) {
 	lease, err := c.cfg.Locker.Acquire(ctx, WriterKey)
 	if err != nil {
@@ -97,15 +97,15 @@ func (c *Counters) lead(ctx context.Context) (err error) {
 	work := lease.Context()
 	err = w.serve(work)                             //nolint:contextcheck // the lease derives its context from ctx
 	if cause := context.Cause(work); cause != nil { //nolint:contextcheck // as above
-		err = cause // whatever failed after that failed because of it
+		err = cause // the lease caused every later failure
 	}
 	if errors.Is(err, lock.ErrMaxHold) {
-		return nil // the next term begins at once, here or elsewhere
+		return nil // the next term begins at once, in some replica
 	}
 	return err
 }
 
-// writer is the elected replica. Every transaction of its own claims the fence again.
+// writer is the elected replica. Each of its transactions checks the fence.
 type writer struct {
 	*Counters
 	token    int64
@@ -116,7 +116,7 @@ func (w *writer) serve(ctx context.Context) error {
 	if err := w.checkServer(ctx); err != nil {
 		return err
 	}
-	if err := w.scripts.read.Load(ctx, w.cfg.Client).Err(); err != nil { // a server that forgets it ends this term
+	if err := w.scripts.read.Load(ctx, w.cfg.Client).Err(); err != nil { // a server that loses the script ends this term
 		return fmt.Errorf("load a script: %w", err)
 	}
 	if err := w.claim(ctx); err != nil {
@@ -147,8 +147,8 @@ func (w *writer) serve(ctx context.Context) error {
 	return nil
 }
 
-// claim makes this lease's token the newest that MySQL has seen. A Redis that has lost its counters gives old tokens: its counter
-// is raised, and the next lease has a token that is new.
+// claim claims the fence with this lease's token. A Redis that has lost its counters gives old tokens: claim raises the
+// counter, and the next lease has a new token.
 func (w *writer) claim(ctx context.Context) error {
 	p, err := w.ClaimWriting(ctx, w.token)
 	if !errors.Is(err, ErrStaleWriter) {
@@ -165,7 +165,7 @@ func (w *writer) claim(ctx context.Context) error {
 	return err
 }
 
-// ready makes sure that there is an epoch to work in.
+// ready makes sure that an epoch is open.
 func (w *writer) ready(ctx context.Context) error {
 	if w.position.Epoch == 0 || !w.position.Open {
 		return w.rebuild(ctx, nil)
@@ -176,8 +176,8 @@ func (w *writer) ready(ctx context.Context) error {
 	return w.refresh(ctx)
 }
 
-// checkServer refuses a Redis that throws keys away when its memory is full: a counter that was evicted looks like one that was lost,
-// and an order that was evicted like one that never was.
+// checkServer refuses a Redis that evicts keys when its memory is full: an evicted counter looks like a lost one, and
+// an evicted order like an unknown one.
 func (c *Counters) checkServer(ctx context.Context) error {
 	info, err := c.cfg.Client.Info(ctx, "memory").Result()
 	if err != nil {
@@ -192,17 +192,17 @@ func (c *Counters) checkServer(ctx context.Context) error {
 	return nil
 }
 
-// wait returns when something has come, or when it is time to look around.
+// wait returns when an entry has arrived, or after pollInterval.
 func (w *writer) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pollInterval+readTimeout)
 	defer cancel()
 	err := w.cfg.Client.XRead(ctx, &redis.XReadArgs{Streams: []string{w.keys[1], w.position.AppliedID}, Count: 1, Block: pollInterval}).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		_ = wait.Sleep(ctx, failurePause) // the next read will say what is wrong
+		_ = wait.Sleep(ctx, failurePause) // the next read returns the cause
 	}
 }
 
-// tidy does what does not hurry.
+// maintain does the writer's periodic work.
 func (w *writer) maintain(ctx context.Context) error {
 	if err := w.checkServer(ctx); err != nil {
 		return err
@@ -225,7 +225,7 @@ func (w *writer) maintain(ctx context.Context) error {
 	return nil
 }
 
-// undo tells Redis of the entries that MySQL has refused.
+// compensate compensates in Redis the entries that MySQL has refused.
 func (w *writer) compensate(ctx context.Context) error {
 	refused, err := w.ToCompensate(ctx, w.position.Epoch)
 	if err != nil {

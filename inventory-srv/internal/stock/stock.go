@@ -173,8 +173,8 @@ type Reserver interface {
 	Release(ctx context.Context, orderNo string) error
 }
 
-// Loss is what a strategy had answered and the ledger will never have. An operation that no replica has reported is in none
-// of the figures.
+// Loss is what a strategy had answered and the ledger will never have. An operation that no replica has reported is in
+// none of the figures.
 type Loss struct {
 	Epoch      int64 // that ended with it
 	Reason     string

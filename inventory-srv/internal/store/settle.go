@@ -10,8 +10,8 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Confirm ends a reservation as sold; sell moves its units from reserved to sold. A repeat changes nothing and succeeds.
-// stock.ErrClosed when the order was released, stock.ErrUnknownOrder when it was never reserved.
+// Confirm ends a reservation as sold; sell moves its units from reserved to sold. A repeat changes nothing and
+// succeeds. stock.ErrClosed when the order was released, stock.ErrUnknownOrder when it was never reserved.
 func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell End) error {
 	if err := CheckOrderNo(orderNo); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 
 // bucketSet is all buckets of a SKU.
 type bucketSet struct {
-	numbers   []int64 // one after the other without a gap
+	numbers   []int64 // consecutive
 	available int64
 }
 
@@ -38,7 +38,8 @@ func lockBuckets(tx *gorm.DB, lines []stock.Line) ([]bucketSet, error) {
 	return sets, nil
 }
 
-// deal reserves the line's units in the chosen bucket and spreads what is left evenly over all, the store room's units too.
+// redistribute reserves the line's units in the chosen bucket and distributes the rest evenly over all buckets, with
+// the unallocated stock.
 func redistribute(tx *gorm.DB, l stock.Line, stored int64, s bucketSet, chosen int64) error {
 	left, k, first := stored+s.available-l.Quantity, int64(len(s.numbers)), s.numbers[0]
 	res := tx.Exec(`UPDATE stock_buckets SET available = ? + IF(bucket < ?, 1, 0), reserved = reserved + IF(bucket = ?, ?, 0),
@@ -59,8 +60,8 @@ func redistribute(tx *gorm.DB, l stock.Line, stored int64, s bucketSet, chosen i
 	return nil
 }
 
-// bucketNumbers remembers which buckets a SKU has. What it says may be old: a bucket that is gone is a miss, after which it is
-// told the new ones.
+// bucketNumbers caches the buckets of a SKU. An entry may be old: a bucket that is gone is a miss, after which the
+// entry is replaced.
 type bucketNumbers struct {
 	mu sync.Mutex
 	of map[string][]int64

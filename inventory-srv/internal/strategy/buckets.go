@@ -15,13 +15,15 @@ import (
 // Buckets takes an order's units whole from one of the K rows over which a hot SKU's counter is spread.
 //
 // Idea:        K rows can be locked by K orders at once.
-// Statements:  UPDATE stock_buckets … WHERE sku = ? AND bucket = ? AND available >= ?, a line each, in SKU order, with a bucket
-// at random; INSERT of the allocations. On a miss ROLLBACK, then SELECT … FOR UPDATE of the stock rows and of all buckets, in
-// order; one UPDATE for each SKU that serves the order and deals out the rest evenly.
-// Goes wrong:  "not in this bucket" told as "sold out" leaves units unsold at the end; looking on while holding the first
-// bucket deadlocks; a release that does not know its bucket fills one and starves the rest.
-// Cost:        the end of a sale is slower than with one row: every order that misses locks all of them. A sum is K rows.
-// Choose it:   one row's throughput is not enough, and orders must not wait for a batch of others or for another system.
+// Statements:  UPDATE stock_buckets … WHERE sku = ? AND bucket = ? AND available >= ?, a line each, in SKU order, with
+// a bucket at random; INSERT of the allocations. On a miss ROLLBACK, then SELECT … FOR UPDATE of the stock rows and of
+// all buckets, in order; one UPDATE for each SKU that serves the order and distributes the rest evenly.
+// Goes wrong:  "not in this bucket" answered as "sold out" leaves units unsold at the end; trying other buckets while
+// holding the first one deadlocks; a release into another bucket fills one and starves the rest.
+// Cost:        the end of a sale is slower than with one row: every order that misses locks all of them. A sum is K
+// rows.
+// Choose it:   one row's throughput is not enough, and orders must not wait for a batch of others or for another
+// system.
 //
 // Transcript of buckets, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
@@ -83,9 +85,8 @@ func (s *Buckets) takeWhole(tx *gorm.DB, orderNo string, lines []stock.Line) err
 	return layout.Allocate(tx, orderNo, lines, chosen)
 }
 
-// takeAfterRedistribution locks everything that the order's SKUs have, decides, and deals the rest out evenly over the buckets,
-// with what has arrived in the store room: a bucket that starved has units again. As all is locked, it does not matter from
-// which bucket the order's units come: they become one bucket's, whole.
+// takeAfterRedistribution locks all stock of the order's SKUs, decides, and distributes the rest evenly over the
+// buckets, with the unallocated stock. All buckets are locked, so that the order's units can all go to one of them.
 func (s *Buckets) takeAfterRedistribution(tx *gorm.DB, orderNo string, lines []stock.Line) error {
 	rows, err := lockStockRows(tx, stock.LayoutBuckets, lines)
 	if err != nil {
@@ -143,8 +144,8 @@ func (s *Buckets) Release(ctx context.Context, orderNo string) error {
 	})
 }
 
-// endInBuckets moves an order's reserved units to another counter: in the buckets of its allocations, and on the stock row for
-// lines that have none any more. Rows come before buckets, as everywhere.
+// endInBuckets moves an order's reserved units to another counter: in the buckets of its allocations, and on the stock
+// row for lines without one. Rows are locked before buckets.
 func endInBuckets(tx *gorm.DB, orderNo string, lines []stock.Line, onRow, to string) error {
 	allocated, err := layout.Allocations(tx, orderNo, lines)
 	if err != nil {
@@ -168,7 +169,7 @@ func endInBuckets(tx *gorm.DB, orderNo string, lines []stock.Line, onRow, to str
 			return fmt.Errorf("end %d units of %s in bucket %d: %w", l.Quantity, l.SKU, bucket, res.Error)
 		}
 		if res.RowsAffected == 0 {
-			return errMoved.With("sku", l.SKU) // no number is given twice, so the bucket is gone, and its allocations with it
+			return errMoved.With("sku", l.SKU) // the bucket is gone, with its allocations: no number is given twice
 		}
 	}
 	return layout.Deallocate(tx, orderNo, lines)

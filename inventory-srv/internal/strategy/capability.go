@@ -6,7 +6,7 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// What a strategy may offer beside stock.Reserver. Set asks for these interfaces, and never for the name of a strategy.
+// The optional capabilities of a strategy. Set looks for these interfaces, and never for the name of a strategy.
 
 // Worker is a strategy that works in the background.
 type Worker interface {
@@ -19,14 +19,14 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
-// Batcher is a strategy that serves the orders that come at the same time together. Such orders need no database connection
-// each, and a caller brings many of them at once.
+// Batcher is a strategy that executes concurrent orders together. They need no database connection each, and a caller
+// brings many of them at once.
 type Batcher interface {
 	Batches()
 }
 
-// HeaderReader is a strategy whose Confirm and Release read the order's header anyway and answer
-// *stock.OtherStrategyError for an order of another strategy. Set then does not read the header before.
+// HeaderReader is a strategy whose Confirm and Release read the order's header and return *stock.OtherStrategyError for
+// an order of another strategy. Set then does not read the header itself.
 type HeaderReader interface {
 	ReadsHeaders()
 }
@@ -35,9 +35,10 @@ type HeaderReader interface {
 type Settler interface {
 	// Settled returns when the ledger has all that was answered before the call.
 	Settled(ctx context.Context) error
-	// EndsUnknown reports whether an order that the ledger does not have may be one of this strategy's, which then ends it.
+	// EndsUnknown reports whether the strategy may have reserved an order that the ledger does not have, and ends such
+	// orders.
 	EndsUnknown(ctx context.Context) (bool, error)
-	// Losses returns what was answered and will never be in the ledger, the newest last.
+	// Losses returns the operations that were answered and will never be in the ledger, the newest last.
 	Losses(ctx context.Context) ([]stock.Loss, error)
 }
 

@@ -14,8 +14,8 @@ import (
 	"holdfast/inventory-srv/internal/store"
 )
 
-// Set is all strategies behind one stock.Reserver: an order is reserved by the strategy it names or by the default one,
-// and confirmed and released by the one that reserved it, whatever the configuration has become since.
+// Set is all strategies behind one stock.Reserver. The strategy that an order names, or the default one, reserves it;
+// the strategy that reserved it confirms and releases it, also after a change of the configuration.
 type Set struct {
 	store    *store.Store
 	ledger   *store.Ledger
@@ -41,7 +41,7 @@ func NewSet(def string, lab, only bool, d Deps) (*Set, error) {
 	return s, nil
 }
 
-// Default returns the name of the strategy for orders that name none.
+// Default returns the name of the default strategy.
 func (s *Set) Default() string { return s.def }
 
 // Reserver returns the strategy of that name, or nil. Its Confirm and Release are for its own orders.
@@ -50,7 +50,7 @@ func (s *Set) Reserver(name string) stock.Reserver { return s.reserver[name] }
 // Lab reports whether an order may name its own strategy.
 func (s *Set) Lab() bool { return s.lab }
 
-// Reserve implements stock.Reserver. stock.ErrUnknownStrategy also when the order may not choose.
+// Reserve implements stock.Reserver. It returns stock.ErrUnknownStrategy also when the order may not choose.
 func (s *Set) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	if r.Strategy == "" {
 		r.Strategy = s.def
@@ -75,8 +75,8 @@ func (s *Set) Release(ctx context.Context, orderNo string) error {
 	return s.end(ctx, orderNo, stock.Reserver.Release)
 }
 
-// end confirms or releases. An order that is ended while it is being reserved may turn out to be another strategy's than it was
-// a moment ago, when it was nobody's; that strategy is asked then.
+// end confirms or releases. A strategy may reserve the order between the choice and the operation. The operation then
+// fails with *stock.OtherStrategyError, and end repeats it with that strategy.
 func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error) error {
 	chosen, err := s.first(ctx, orderNo)
 	if err != nil {
@@ -92,8 +92,8 @@ func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, c
 	return op(chosen, ctx, orderNo)
 }
 
-// first returns the strategy to ask first: a HeaderReader that is the default is asked without a query before it, unless an
-// order that it does not find may be another strategy's.
+// first returns the strategy with which end begins. It reads the header to choose, unless the default is a HeaderReader
+// and also ends unknown orders.
 func (s *Set) first(ctx context.Context, orderNo string) (stock.Reserver, error) {
 	def := s.reserver[s.def]
 	if _, ok := def.(HeaderReader); ok {
@@ -184,7 +184,7 @@ func (s *Set) SetLayout(ctx context.Context, sku string, to layout.Shape) (store
 	return s.store.Product(ctx, sku)
 }
 
-// Close waits for what strategies still have in hand. Operations that come later fail.
+// Close waits for the operations that strategies have begun. Later ones fail.
 func (s *Set) Close() error {
 	var faults []error
 	for _, c := range offering[io.Closer](s) {
@@ -204,7 +204,7 @@ func offering[T any](s *Set) iter.Seq2[string, T] {
 	}
 }
 
-// of returns the strategy that reserved the order, or unknownOrderReserver.
+// of returns the strategy that reserved the order, or unknownOrderReserver for an order without a reservation.
 func (s *Set) of(ctx context.Context, orderNo string) (stock.Reserver, error) {
 	name, err := s.ledger.StrategyOf(ctx, orderNo)
 	if err != nil {

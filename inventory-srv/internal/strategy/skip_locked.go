@@ -16,12 +16,13 @@ import (
 // SkipLocked takes rows of single units, passing over those that other orders have locked.
 //
 // Idea:        let each order lock units of its own, so that none waits for another.
-// Statements:  SELECT unit … WHERE order_no IS NULL LIMIT ? FOR UPDATE SKIP LOCKED; UPDATE stock_units SET order_no = ?. On a
-// shortage ROLLBACK, then SELECT … FOR UPDATE of the stock rows; the same SELECT without SKIP LOCKED; new unit rows from the
-// store room; and if that is not enough, a refusal.
-// Goes wrong:  fewer free units than asked for, with SKIP LOCKED, means "others are looking at them", not "sold out": their
-// transactions may still roll back. Refusing there leaves units unsold.
-// Cost:        rows: an order for a thousand units writes a thousand. The index of free units is rewritten with each sale.
+// Statements:  SELECT unit … WHERE order_no IS NULL LIMIT ? FOR UPDATE SKIP LOCKED; UPDATE stock_units SET order_no =
+// ?. On a shortage ROLLBACK, then SELECT … FOR UPDATE of the stock rows; the same SELECT without SKIP LOCKED; new unit
+// rows from the unallocated stock; and if that is not enough, a refusal.
+// Goes wrong:  fewer free units than requested, with SKIP LOCKED, means that other orders have locked them, not that
+// they are sold: those transactions may still roll back. A refusal there leaves units unsold.
+// Cost:        rows: an order for a thousand units writes a thousand. The index of free units is rewritten with each
+// sale.
 // Choose it:   the units are things: seats, rooms, serial numbers. For a mere number it is a lot of rows.
 //
 // Transcript of skip-locked, one CAP and two MUGs, as the servers log it (TestTranscripts):
@@ -50,8 +51,8 @@ type SkipLocked struct{ ledger *store.Ledger }
 
 var _ stock.Reserver = (*SkipLocked)(nil)
 
-// unitBatch is how many free unit rows are made at a time, beside those of the order that found too few. More make that order
-// wait; fewer let the next one come to the gate sooner.
+// unitBatch is how many free unit rows an order makes beside its own. More rows delay that order; fewer bring the next
+// order to the stock row lock sooner.
 const unitBatch = 256
 
 func newSkipLocked(d Deps) stock.Reserver { return &SkipLocked{ledger: d.Ledger} }
@@ -63,7 +64,7 @@ func (s *SkipLocked) Reserve(ctx context.Context, r stock.Request) (stock.Receip
 		func(tx *gorm.DB, lines []stock.Line) error { return takeLocked(tx, r.OrderNo, lines) })
 }
 
-// takeUnlocked takes units that nobody else is looking at, or returns errMiss.
+// takeUnlocked takes units that no other order has locked, or returns errMiss.
 func takeUnlocked(tx *gorm.DB, orderNo string, lines []stock.Line) error {
 	for _, l := range lines {
 		units, err := freeUnits(tx, l, " SKIP LOCKED")
@@ -80,8 +81,8 @@ func takeUnlocked(tx *gorm.DB, orderNo string, lines []stock.Line) error {
 	return nil
 }
 
-// takeLocked holds the gate, so that no units come back or are made meanwhile, and waits for everybody who has locked free
-// units: what it counts is what there is.
+// takeLocked holds the stock row locks, so that no units return or are made meanwhile, and waits for the orders that
+// have locked free units. Its count is therefore exact.
 func takeLocked(tx *gorm.DB, orderNo string, lines []stock.Line) error {
 	rows, err := lockStockRows(tx, stock.LayoutUnits, lines)
 	if err != nil {
@@ -125,7 +126,7 @@ func freeUnits(tx *gorm.DB, l stock.Line, locking string) (units []int64, err er
 	return units, nil
 }
 
-// assign gives free units, which are locked, to an order.
+// assign gives locked free units to an order.
 func assign(tx *gorm.DB, orderNo, sku string, units []int64) error {
 	for chunk := range slices.Chunk(units, statement.KeyChunk) {
 		res := tx.Exec("UPDATE stock_units FORCE INDEX (PRIMARY) SET order_no = ? WHERE sku = ? AND unit IN ? AND order_no IS NULL", orderNo, sku, chunk)
@@ -158,8 +159,8 @@ func (s *SkipLocked) Confirm(ctx context.Context, orderNo string) error {
 	})
 }
 
-// Release implements stock.Reserver. It takes the gate, because an order that is about to be refused counts under it; and because
-// units of a SKU that has another layout by now go back to its store room.
+// Release implements stock.Reserver. It takes the stock row's lock, because an order that is about to be refused counts
+// under it, and because units of a SKU with another layout become unallocated stock.
 func (s *SkipLocked) Release(ctx context.Context, orderNo string) error {
 	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
 		if err := checkLayout(stock.LayoutUnits, by); err != nil {

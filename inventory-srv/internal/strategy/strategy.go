@@ -79,8 +79,8 @@ func Layouts() []layout.Layout {
 	}
 }
 
-// checkLayout returns *stock.OtherStrategyError for an order whose strategy works on another layout. Set looks for an order's
-// strategy before it ends the order, which may be reserved just after that look.
+// checkLayout returns *stock.OtherStrategyError for an order whose strategy works on another layout. Set looks for an
+// order's strategy before it ends the order, which may be reserved just after that look.
 func checkLayout(layout, by string) error {
 	if found := layoutOf(by); found != "" && found != layout {
 		return &stock.OtherStrategyError{Strategy: by}
@@ -88,7 +88,7 @@ func checkLayout(layout, by string) error {
 	return nil
 }
 
-// layoutOf returns the layout of a strategy, or "" when there is none of that name.
+// layoutOf returns the layout of a strategy, or "" when List does not have it.
 func layoutOf(name string) string {
 	for _, s := range List() {
 		if s.Name == name {
