@@ -7,8 +7,8 @@
 //     position is written in the transaction that applies the entries. Each entry is applied once.
 //   - An entry that contradicts the ledger is recorded, and its effect in Redis is compensated.
 //   - Redis loses data: by FLUSHALL, by a restart without its file, by the promotion of a replica that was behind. A
-//     missing counter must not look like a sold-out one. All keys belong to an epoch. A missing key shuts the epoch, and
-//     the next one is filled from MySQL. What Redis had answered and MySQL had not applied is lost. It is never
+//     missing counter must not look like a sold-out one. All keys belong to an epoch. A missing key shuts the epoch,
+//     and the next one is filled from MySQL. What Redis had answered and MySQL had not applied is lost. It is never
 //     oversold.
 //   - Each replica counts its own answers in Redis and sends the count that it has received, so that the calls of other
 //     replicas cannot hide a loss. It remembers each answered operation until MySQL has it, and records the lost ones.
