@@ -26,7 +26,7 @@ type projection struct {
 
 func second[T any](_ T, err error) error { return err }
 
-// inRedis has 20 mugs laid out for Redis, in an epoch that the writer with token 5 has opened.
+// inRedis has 20 mugs allocated in Redis, in an epoch that the writer with token 5 has opened.
 func inRedis(t *testing.T) *projection {
 	t.Helper()
 	db := dbtest.New(t, sql.Inventory())
@@ -49,7 +49,7 @@ func inRedis(t *testing.T) *projection {
 	}
 	laidOut := func(rows map[string]redisstock.RedisRow, _ map[string]error) error {
 		if rows["MUG"].Allocated != 20 {
-			return fmt.Errorf("laid out: %+v", rows)
+			return fmt.Errorf("allocated: %+v", rows)
 		}
 		return nil
 	}
@@ -180,7 +180,7 @@ func TestFollow_Refused(t *testing.T) {
 	}
 }
 
-// TestFollow_Drift: more is taken than was ever laid out. Nothing of the transaction stays.
+// TestFollow_Drift: more is taken than was ever allocated. Nothing of the transaction stays.
 func TestFollow_Drift(t *testing.T) {
 	t.Parallel()
 	s := inRedis(t)

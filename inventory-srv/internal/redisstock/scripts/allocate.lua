@@ -1,4 +1,4 @@
--- Brings a counter up to all units that were ever laid out for the SKU. Sums that only grow may come twice and in any order; an
+-- Brings a counter up to all units that were ever allocated for the SKU. Sums that only grow may come twice and in any order; an
 -- absolute number, which is how caches are warmed up, would undo the sales in between.
 -- ARGV[5] SKU  ARGV[6] laid  ARGV[7] opening  ARGV[8] 1: open it
 -- ARGV[9] 1: nothing was ever taken from it, so that a counter that is not here has never been here

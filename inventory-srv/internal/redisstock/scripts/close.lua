@@ -1,4 +1,4 @@
--- Closes a SKU and sends its free units to the store room.
+-- Closes a SKU and returns its free units to unallocated stock.
 -- ARGV[5] SKU  ARGV[6] opening: who knows only older ones cannot open it again
 -- returns ok number id (empty: there was nothing to send) | lost | epoch | shut
 local no = refusal()

@@ -8,7 +8,7 @@
 -- ARGV[3] replica: the caller's name, new for each process. '' for calls of the writer, which are not counted
 -- ARGV[4] answered: the highest number that the replica has received in this epoch
 -- stock:<sku>: hash. a available, laid units that ever came here, opening, closed 1 while it is on its way to another layout
--- order:<no>: hash. s status, h hash of the request, l lines, e id of its last entry, m 1 if units went to the store room. It has
+-- order:<no>: hash. s status, h hash of the request, l lines, e id of its last entry, m 1 if units became unallocated stock. It has
 --         no expiry as long as MySQL may not have followed e
 -- Every answer begins with a verdict. An answer that depends on an entry which MySQL may not have goes on with a number and the
 -- entry's id. The number counts the answers of that replica and is written together with the entry, so a Redis that has lost the

@@ -1,9 +1,9 @@
--- Confirms or releases an order. Units that are given back while their SKU is closed, or not here, go to the store room, by way
+-- Confirms or releases an order. Units that are given back while their SKU is closed, or not here, become unallocated stock, by way
 -- of the entry.
 -- ARGV[5] confirm or release  ARGV[6] order number
 -- ARGV[7] 1: MySQL does not know the order either: a release writes its tombstone here
 -- ARGV[8] how long the tombstone stays, in s
--- returns ok number id lines m (m 1: units are on their way to the store room, until id is followed) | closed | confirmed
+-- returns ok number id lines m (m 1: units are unallocated stock when id is followed) | closed | confirmed
 --         | unknown (ask MySQL first) | tombstone (the tombstone is here; MySQL's is the caller's to write) | lost | epoch | shut
 local no = refusal()
 if no then return no end
