@@ -22,39 +22,39 @@ import (
 
 const groupCommit = "group-commit"
 
-// crowd is a shop with group-commit as the default of its first instance, whose flusher can be kept busy, so that the
+// batched is a shop with group-commit as the default of its first instance, whose flusher can be kept busy, so that the
 // calls that come meanwhile are one flush. The second instance is an ordinary one.
-type crowd struct {
+type batched struct {
 	*world
 	set    *strategy.Set
 	sent   *statements
 	rounds int
 }
 
-func newCrowd(t *testing.T) *crowd {
+func newBatched(t *testing.T) *batched {
 	t.Helper()
 	w := newWorld(t)
-	return crowdWith(t, w, w.one.db, w.one.sent)
+	return batchedWith(t, w, w.one.db, w.one.sent)
 }
 
-// crowdOf has the first instance work on db.
-func crowdOf(t *testing.T, w *world, db *gorm.DB) *crowd {
+// batchedOn has the first instance work on db.
+func batchedOn(t *testing.T, w *world, db *gorm.DB) *batched {
 	t.Helper()
-	return crowdWith(t, w, db, watch(t, db))
+	return batchedWith(t, w, db, watch(t, db))
 }
 
-func crowdWith(t *testing.T, w *world, db *gorm.DB, sent *statements) *crowd {
+func batchedWith(t *testing.T, w *world, db *gorm.DB, sent *statements) *batched {
 	t.Helper()
 	one := w.one
 	one.db = db
 	set := one.build(t, app.Config{Strategy: groupCommit, Lab: true}).Stock
 	w.has(t, "BUSY", 1_000_000)
-	return &crowd{world: w, set: set, sent: sent}
+	return &batched{world: w, set: set, sent: sent}
 }
 
 // together makes the calls one flush, in their order, and returns when all have ended: an order that stands in the way
 // of operation keeps its flusher busy until the last of them is queued. It returns how many statements the flush sent.
-func (c *crowd) together(t *testing.T, operation string, calls ...func()) int64 {
+func (c *batched) together(t *testing.T, operation string, calls ...func()) int64 {
 	t.Helper()
 	c.rounds++
 	no := fmt.Sprintf("BUSY-%d", c.rounds)
@@ -94,7 +94,7 @@ func (c *crowd) together(t *testing.T, operation string, calls ...func()) int64 
 }
 
 // waitingFor returns how many calls of one operation are queued, by the metric.
-func (c *crowd) waitingFor(t *testing.T, operation string) int {
+func (c *batched) waitingFor(t *testing.T, operation string) int {
 	t.Helper()
 	families, err := c.one.registry.Gather()
 	if err != nil {

@@ -202,8 +202,8 @@ func stopAt(ctx context.Context, t *testing.T, i instance, r reserver, request s
 	}
 }
 
-// turn gives somebody time to get as far as possible: done, or at a row that another one holds. Behind a good lock,
-// where nobody can see it wait, it gets no further, so the cure's play goes on after a while.
+// turn waits until the order has ended or waits for a row that another order has locked. A wait for a lock in Redis is
+// not visible, so with the cure turn returns after a while.
 func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 	t.Helper()
 	limit := patience

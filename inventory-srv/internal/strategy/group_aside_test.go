@@ -13,19 +13,19 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// newAsideCrowd is a crowd whose sessions wait one second for a lock, which is the least that the server can. It also
+// newAsideBatched is a batched whose sessions wait one second for a lock, which is the least that the server can. It also
 // returns the number of lock waits that ran out.
-func newAsideCrowd(t *testing.T) (*crowd, *atomic.Int64) {
+func newAsideBatched(t *testing.T) (*batched, *atomic.Int64) {
 	t.Helper()
 	w := newWorld(t)
 	wire := new(wire)
-	c := crowdOf(t, w, wire.openWith(t, w.dsn, database.Options{MaxOpen: 32, LockWait: time.Second}))
+	c := batchedOn(t, w, wire.openWith(t, w.dsn, database.Options{MaxOpen: 32, LockWait: time.Second}))
 	return c, &wire.lockWaits
 }
 
 // hold runs a statement in a transaction of another session, which keeps its locks until the returned function is
 // called.
-func (c *crowd) hold(t *testing.T, statement string, args ...any) (release func()) {
+func (c *batched) hold(t *testing.T, statement string, args ...any) (release func()) {
 	t.Helper()
 	tx := c.two.db.Begin()
 	if err := tx.Exec(statement, args...).Error; err != nil {
@@ -56,7 +56,7 @@ func wantContended(t *testing.T, what string, err error) {
 }
 
 // flushes returns how many flushes an operation has had, by the metric.
-func (c *crowd) flushes(t *testing.T, operation string) int64 {
+func (c *batched) flushes(t *testing.T, operation string) int64 {
 	t.Helper()
 	families, err := c.one.registry.Gather()
 	if err != nil {
@@ -81,7 +81,7 @@ func (c *crowd) flushes(t *testing.T, operation string) int64 {
 // served.
 func TestGroupCommit_LockedSKU(t *testing.T) {
 	t.Parallel()
-	c, ranOut := newAsideCrowd(t)
+	c, ranOut := newAsideBatched(t)
 	for _, sku := range []string{"A", "B", "C"} {
 		c.has(t, sku, 100)
 	}
@@ -133,7 +133,7 @@ func TestGroupCommit_LockedSKU(t *testing.T) {
 // TestGroupCommit_LockedSKU_waits frees the row while its order waits: the order is served and not answered contended.
 func TestGroupCommit_LockedSKU_waits(t *testing.T) {
 	t.Parallel()
-	c, ranOut := newAsideCrowd(t)
+	c, ranOut := newAsideBatched(t)
 	c.has(t, "A", 10)
 	free := c.hold(t, holdStock, "A")
 	served := make(chan error, 1)
@@ -155,7 +155,7 @@ func TestGroupCommit_LockedSKU_ends(t *testing.T) {
 	for _, operation := range []string{"confirm", "release"} {
 		t.Run(operation, func(t *testing.T) {
 			t.Parallel()
-			c, ranOut := newAsideCrowd(t)
+			c, ranOut := newAsideBatched(t)
 			c.has(t, "A", 10)
 			c.has(t, "B", 10)
 			for i, sku := range []string{"A", "B", "A", "A"} {
@@ -206,7 +206,7 @@ func TestGroupCommit_LockedOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, ranOut := newAsideCrowd(t)
+			c, ranOut := newAsideBatched(t)
 			c.has(t, "A", 10)
 			run := func(no string) error {
 				switch hold.operation {
@@ -250,7 +250,7 @@ func TestGroupCommit_LockedOrder(t *testing.T) {
 // half of the batch.
 func TestGroupCommit_TableGone(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 1000)
 	const orders = 64
 	var calls []func()

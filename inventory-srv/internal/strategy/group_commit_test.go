@@ -17,7 +17,7 @@ import (
 )
 
 // reserving returns a call that reserves and keeps its answer.
-func (c *crowd) reserving(t *testing.T, r stock.Request, got *answer) func() {
+func (c *batched) reserving(t *testing.T, r stock.Request, got *answer) func() {
 	return func() { got.receipt, got.err = c.set.Reserve(t.Context(), r) }
 }
 
@@ -30,7 +30,7 @@ type answer struct {
 // alone, and one order number is one order.
 func TestGroupCommit_OneFlush(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 10)
 	c.has(t, "B", 3)
 	c.has(t, "ELSEWHERE", 10)
@@ -81,7 +81,7 @@ func TestGroupCommit_OneFlush(t *testing.T) {
 // TestGroupCommit_Statements has twice as many orders cost the same number of statements.
 func TestGroupCommit_Statements(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 1000)
 	c.has(t, "B", 1000)
 	count := func(operation string, orders int, run func(string) error) int64 {
@@ -122,7 +122,7 @@ func TestGroupCommit_Statements(t *testing.T) {
 // statement of a flush beside an ordinary one.
 func TestGroupCommit_OddOrderNumbers(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 100)
 	odd := []string{"O'REILLY", `BACK\SLASH`, `\'`, "WHY?", "@NAME", `"QUOTE"`, "x'),(1);DROP/**/stock;--", "PLAIN-1"}
 	var calls, repeats, ends, late []func()
@@ -168,7 +168,7 @@ func TestGroupCommit_OddOrderNumbers(t *testing.T) {
 // known ones. The insert is refused, and the flush begins again.
 func TestGroupCommit_KnownMeanwhile(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 10)
 	c.has(t, "B", 10)
 	other := c.two.set(t)
@@ -198,7 +198,7 @@ func TestGroupCommit_KnownMeanwhile(t *testing.T) {
 // TestGroupCommit_BadData has one order of a flush with counters that do not agree with its lines. Only that one fails.
 func TestGroupCommit_BadData(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	for _, sku := range []string{"A", "BROKEN", "C"} {
 		c.has(t, sku, 10)
 		if _, err := c.set.Reserve(t.Context(), order("OF-"+sku, groupCommit, line(sku, 2))); err != nil {
@@ -230,7 +230,7 @@ func TestGroupCommit_BadData(t *testing.T) {
 // the others of the flush are served when the row is free.
 func TestGroupCommit_SomeLeave(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 10)
 	sitting := c.two.db.Begin()
 	if err := sitting.Exec("UPDATE stock SET version = version + 1 WHERE sku = 'A'").Error; err != nil {
@@ -278,7 +278,7 @@ func TestGroupCommit_LostCommit(t *testing.T) {
 			w := newWorld(t)
 			var wire wire
 			wire.arrives.Store(arrives)
-			c := crowdOf(t, w, wire.open(t, w.dsn))
+			c := batchedOn(t, w, wire.open(t, w.dsn))
 			c.has(t, "A", 3)
 			var got [3]answer
 			calls := []func(){
@@ -316,7 +316,7 @@ func TestGroupCommit_UnknownCommit(t *testing.T) {
 	w := newWorld(t)
 	var wire wire
 	wire.arrives.Store(true)
-	c := crowdOf(t, w, wire.open(t, w.dsn))
+	c := batchedOn(t, w, wire.open(t, w.dsn))
 	c.has(t, "A", 3)
 	c.sent.before("UPDATE stock FORCE", 1, func() {
 		wire.lose.Store(true)
@@ -338,7 +338,7 @@ func TestGroupCommit_UnknownCommit(t *testing.T) {
 // served.
 func TestGroupCommit_Panic(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 10)
 	c.sent.each(func(string) { panic("a bug") })
 	if _, err := c.set.Reserve(t.Context(), order("ONE", groupCommit, line("A", 1))); fault.KindOf(err) != fault.Internal {
@@ -354,7 +354,7 @@ func TestGroupCommit_Panic(t *testing.T) {
 // TestGroupCommit_OrdersOfOthers has the default strategy end orders that another one reserved: by that one.
 func TestGroupCommit_OrdersOfOthers(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 10)
 	ctx := soon(t)
 	other := c.two.set(t)
@@ -381,7 +381,7 @@ func TestGroupCommit_OrdersOfOthers(t *testing.T) {
 // TestGroupCommit_Closed refuses what comes after the end.
 func TestGroupCommit_Closed(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newBatched(t)
 	c.has(t, "A", 10)
 	if err := c.set.Close(); err != nil {
 		t.Fatal(err)
