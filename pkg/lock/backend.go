@@ -25,10 +25,9 @@ type listener struct {
 
 // claim is one acquisition from its first attempt to its release. Its methods are never called at the same time.
 type claim interface {
-	// take tries once to get all keys or none; it may be called again after a failure. Where the backend has a queue of
-	// its own, take may stand in it for as long as patience; the others ignore it. Errors: a *heldError, or
+	// take tries once to get all keys or none; it may be called again after a failure. Errors: a *heldError, or
 	// ErrUnavailable, after which it has cleaned up as far as it could. It bounds its own time.
-	take(ctx context.Context, patience time.Duration) (grant, error)
+	take(ctx context.Context) (grant, error)
 	// extend lets the keys live for ttl from now and returns until when they surely do. ctx ends with the lease; extend
 	// bounds its own time further. Errors: ErrLost when the keys are not ours any more, else ErrUnavailable, after which
 	// they may or may not live longer.

@@ -3,14 +3,10 @@ package lock_test
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
-	"fmt"
 	"testing"
 
-	"github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
 	"holdfast/pkg/lock"
@@ -23,7 +19,6 @@ func TestConformance(t *testing.T) {
 		"Memory":  func(t *testing.T) { locktest.Run(t, memoryBackend) },
 		"Redis":   func(t *testing.T) { addr := stacktest.Redis(t); locktest.Run(t, redisBackend(addr)) },
 		"Redlock": func(t *testing.T) { locktest.Run(t, redlockBackend(addrs(stacktest.OwnRedises(t, 3)))) },
-		"MySQL":   func(t *testing.T) { dsn := dbtest.Server(t); locktest.Run(t, mysqlBackend(dsn)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +59,7 @@ func memoryBackend(tb testing.TB) locktest.Backend {
 				})
 			}
 		},
-		Can: locktest.Capabilities{Tokens: true, TTL: true},
+		Can: locktest.Capabilities{Tokens: true},
 	}
 }
 
@@ -86,7 +81,7 @@ func redisBackend(addr string) func(tb testing.TB) locktest.Backend {
 				p := tcpproxy.New(tb, addr)
 				return s.lockerAt(tb, p.Addr(), opts...), func() { p.Hold(tcpproxy.Both) }
 			},
-			Can: locktest.Capabilities{Tokens: true, Tickets: true, TTL: true},
+			Can: locktest.Capabilities{Tokens: true, Tickets: true},
 		}
 	}
 }
@@ -120,74 +115,8 @@ func redlockBackend(addrs []string) func(tb testing.TB) locktest.Backend {
 					}
 				}
 			},
-			Can: locktest.Capabilities{TTL: true},
 		}
 	}
-}
-
-func mysqlBackend(dsn string) func(tb testing.TB) locktest.Backend {
-	return func(tb testing.TB) locktest.Backend {
-		tb.Helper()
-		admin := openMySQL(tb, dsn)
-		prefix := rand.Text() + ":"
-		return locktest.Backend{
-			New: func(tb testing.TB, opts ...lock.Option) locktest.Locker {
-				tb.Helper()
-				return newMySQL(tb, dsn, prefix, opts...)
-			},
-			Lose: func(tb testing.TB, key string) {
-				tb.Helper()
-				killHolder(tb, admin, newMySQL(tb, dsn, prefix).LockName(key))
-			},
-			NewCut: func(tb testing.TB, opts ...lock.Option) (locktest.Locker, func()) {
-				tb.Helper()
-				cfg, err := mysql.ParseDSN(dsn)
-				if err != nil {
-					tb.Fatal(err)
-				}
-				p := tcpproxy.New(tb, cfg.Addr)
-				cfg.Addr = p.Addr()
-				return newMySQL(tb, cfg.FormatDSN(), prefix, opts...), func() { p.Hold(tcpproxy.Both) }
-			},
-		}
-	}
-}
-
-func openMySQL(tb testing.TB, dsn string) *sql.DB {
-	tb.Helper()
-	db, err := sql.Open("mysql", dsn)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
-// newMySQL returns a Locker with a pool of its own: for the server, another process.
-func newMySQL(tb testing.TB, dsn, prefix string, opts ...lock.Option) *lock.MySQL {
-	tb.Helper()
-	l := must[*lock.MySQL](tb)(lock.NewMySQL(openMySQL(tb, dsn), append(opts, lock.WithPrefix(prefix))...))
-	tb.Cleanup(func() { _ = l.Close() })
-	return l
-}
-
-// killHolder ends the connection that holds the lock, as an administrator would, and returns when the lock is free.
-func killHolder(tb testing.TB, admin *sql.DB, name string) {
-	tb.Helper()
-	holder := func() (id sql.NullInt64) {
-		if err := admin.QueryRowContext(tb.Context(), "SELECT IS_USED_LOCK(?)", name).Scan(&id); err != nil {
-			tb.Fatal(err)
-		}
-		return id
-	}
-	id := holder()
-	if !id.Valid {
-		tb.Fatalf("nobody holds %s", name)
-	}
-	if _, err := admin.ExecContext(tb.Context(), fmt.Sprintf("KILL %d", id.Int64)); err != nil { // MySQL prepares no KILL
-		tb.Fatal(err)
-	}
-	eventually(tb, "the lock of the killed connection is free", func() bool { return holder() != id })
 }
 
 // nodes are the servers of a Redlock; they share a prefix.

@@ -1,5 +1,4 @@
-// Package lock is a lock for people who know that leases end: on Redis, on several Redis servers, on MySQL, and in memory
-// for tests.
+// Package lock is a lock for people who know that leases end: on Redis, and on several Redis servers.
 //
 //	lease, err := locker.Acquire(ctx, "SKU-1", "SKU-2") // all of them or none
 //	if err != nil {
@@ -35,12 +34,9 @@
 //	           token   a holder that cannot be reached   survives                      round trips
 //	Redis      yes     loses the key after its TTL       a restart, if it writes it    2
 //	Redlock    no      loses the key after its TTL       a minority of its servers     2, to each server
-//	MySQL      no      keeps it while its TCP lasts      what MySQL survives           2 for each key
-//	Memory     yes     loses the key after its TTL       nothing: it is for tests      0
 //
 // [Redis] is the one to use: the token is worth more than what the others have. [Redlock] answers the question of a Redis
-// that is down, and [MySQL] that of having no Redis at all; each says what it costs. Where the data itself is in MySQL, a
-// row lock in the same transaction does more than any of them.
+// that is down. Where the data itself is in MySQL, a row lock in the same transaction does more than either.
 //
 // # Waiting
 //
@@ -56,9 +52,8 @@
 // that dies delays others for two polls, one that gives up for a round trip. The price: a key that is kept for a waiter
 // for several keys is idle until the last of them is free.
 //
-// Redlock has no tickets, a split vote is repeated after a random pause; there, and on Memory, a waiter for many keys
-// can starve beside callers that never stop taking each of them. MySQL has the server's queue for each key, in order of
-// arrival, a second at a time, and takes several keys only if the others are free then.
+// Redlock has no tickets, a split vote is repeated after a random pause; there a waiter for many keys can
+// starve beside callers that never stop taking each of them.
 //
 // In BenchmarkFairness callers of 2, 3 and 4 processes, four in each, retry at once and hold for 2 ms. The shares of the
 // processes were 48 to 52, 31 to 35 and 24 to 28 %. In BenchmarkManyKeys, 64 callers for one of

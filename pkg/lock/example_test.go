@@ -289,19 +289,3 @@ func ExampleNewRedlock() {
 	}
 	defer locker.Close()
 }
-
-// Leases pin connections: give the Locker a pool of its own.
-func ExampleNewMySQL() {
-	pool, err := sql.Open("mysql", "user:password@tcp(127.0.0.1:3306)/")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer pool.Close()
-	locker, err := lock.NewMySQL(pool, lock.WithTTL(3*time.Second))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer locker.Close()
-}

@@ -17,9 +17,6 @@ const maxFailures = 3
 // splitJitter is within which time those who split the votes try again; it should be several round trips long.
 const splitJitter = 10 * time.Millisecond
 
-// patience is how long an attempt of Acquire may stand in a backend's own queue.
-const patience = time.Second
-
 // locker is everything about leases that does not depend on where the keys are held. It is embedded in the exported
 // types, which share its methods.
 type locker struct {
@@ -66,7 +63,7 @@ func (l *locker) With(opts ...Option) Locker {
 // ErrUnavailable, ErrOldVersion, ErrKeys, ErrClosed or ctx.Err(), to be told apart with errors.Is.
 func (l *locker) Try(ctx context.Context, keys ...string) (*Lease, error) {
 	return l.observed(ctx, keys, func(ctx context.Context, keys []string) (*Lease, error) {
-		return l.attempt(ctx, ctx, keys, l.newAcquisition(keys), 0)
+		return l.attempt(ctx, ctx, keys, l.newAcquisition(keys))
 	})
 }
 
@@ -137,7 +134,7 @@ func (l *locker) queue(ctx, waiting context.Context, keys []string) (*Lease, err
 func (l *locker) retry(ctx, waiting context.Context, keys []string, a *acquisition, woken <-chan struct{}) (*Lease, error) {
 	failures := 0
 	for {
-		lease, err := l.attempt(ctx, waiting, keys, a, patience)
+		lease, err := l.attempt(ctx, waiting, keys, a)
 		held := &heldError{left: -1}
 		switch {
 		case errors.As(err, &held):
@@ -224,7 +221,7 @@ func (l *locker) start() bool {
 
 // attempt tries once. When waiting ends first, or the Locker is closed, it returns at once; the attempt goes on without its
 // caller, who would not know what became of it, and frees what it got. The lease ends with ctx.
-func (l *locker) attempt(ctx, waiting context.Context, keys []string, a *acquisition, patience time.Duration) (*Lease, error) {
+func (l *locker) attempt(ctx, waiting context.Context, keys []string, a *acquisition) (*Lease, error) {
 	if err := waiting.Err(); err != nil {
 		return nil, err
 	}
@@ -241,7 +238,7 @@ func (l *locker) attempt(ctx, waiting context.Context, keys []string, a *acquisi
 		defer l.running.Done()
 		defer func() { <-a.busy }()
 		live := context.WithoutCancel(ctx) // the clean-up must outlive the caller
-		g, err := a.claim.take(live, patience)
+		g, err := a.claim.take(live)
 		if err == nil && !time.Now().Before(g.until.Add(-l.set.margin)) {
 			l.discard(live, a.claim)
 			err = fmt.Errorf("%w: the answer came too late to be of use", ErrUnavailable)

@@ -180,7 +180,7 @@ type memoryClaim struct {
 }
 
 // take implements claim. The time is counted from before the interceptor, as a command's is from before it was sent.
-func (c *memoryClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
+func (c *memoryClaim) take(ctx context.Context) (grant, error) {
 	b, s, set, sent := c.backend, c.backend.store, c.set, time.Now()
 	ctx, cancel := context.WithTimeout(ctx, set.callTimeout())
 	defer cancel()

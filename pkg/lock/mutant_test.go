@@ -57,8 +57,8 @@ type mutatedClaim struct {
 	until func() time.Time
 }
 
-func (c mutatedClaim) take(ctx context.Context, patience time.Duration) (grant, error) {
-	g, err := c.claim.take(ctx, patience)
+func (c mutatedClaim) take(ctx context.Context) (grant, error) {
+	g, err := c.claim.take(ctx)
 	g.until = c.until()
 	return g, err
 }

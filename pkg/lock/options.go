@@ -31,7 +31,7 @@ func WithMargin(d time.Duration) Option {
 func WithMaxWait(d time.Duration) Option { return func(s *settings) { s.maxWait = d } }
 
 // WithMetadata sets a text that is stored with each key, for [Redis.Holder] and for an operator who looks at Redis: a host
-// name, a process id. It has at most 256 bytes. MySQL refuses it. Default "".
+// name, a process id. It has at most 256 bytes. Default "".
 func WithMetadata(text string) Option { return func(s *settings) { s.metadata = text } }
 
 // WithWaitReplicas makes a grant wait until n replicas have received the keys, for at most d (Redis's WAIT, one more round

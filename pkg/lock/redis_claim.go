@@ -52,7 +52,7 @@ type redisClaim struct {
 var _ claim = (*redisClaim)(nil)
 
 // take implements claim: the acquire script takes all locks or none, in one round trip.
-func (c *redisClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
+func (c *redisClaim) take(ctx context.Context) (grant, error) {
 	c.tickets.prepare()
 	c.nextValue()
 	sent := time.Now() // the lease counts from here: Redis sets the TTL later than this

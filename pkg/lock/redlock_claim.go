@@ -89,7 +89,7 @@ func (c *redlockClaim) newRound(patience int) *round {
 }
 
 // take implements claim.
-func (c *redlockClaim) take(ctx context.Context, _ time.Duration) (grant, error) {
+func (c *redlockClaim) take(ctx context.Context) (grant, error) {
 	c.taking, c.freeing = c.newRound(takePatience), c.newRound(cleanUpPatience)
 	err := c.mutex.TryLockContext(ctx)
 	if err == nil {

@@ -36,7 +36,7 @@ package lock_test
 //	    one counter for each prefix         TestRedis_CountersOfPrefix, TestRedis_TwoRoundTrips  [one for each key]
 //	    it has no TTL, Raise only raises    TestRedis_Raise  [a TTL; a plain SET]
 //	    an older version is refused         TestRedis_OldVersion  [no check]
-//	 8  all keys or none                    locktest AllOrNone, LostOneOfTwo  [taken one by one; MySQL: waits while it holds]
+//	 8  all keys or none                    locktest AllOrNone, LostOneOfTwo  [taken one by one]
 //	    one slot                            TestCluster/Slots  [no hash tag]
 //	    gates in key order                  locktest OppositeOrders              [keys not sorted]
 //	    Redlock: quorum                     TestRedlock_MajorityAway, _Votes  [one vote less]

@@ -49,7 +49,7 @@ func clusterBackend(addrs []string) func(tb testing.TB) locktest.Backend {
 				l, client := open(tb, opts...)
 				return l, func() { client.AddHook(&blackHole{}) }
 			},
-			Can: locktest.Capabilities{Tokens: true, Tickets: true, TTL: true},
+			Can: locktest.Capabilities{Tokens: true, Tickets: true},
 		}
 	}
 }

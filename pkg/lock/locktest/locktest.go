@@ -41,8 +41,6 @@ type Capabilities struct {
 	Tokens bool
 	// Tickets: a waiter that is refused often gets all its keys in its turn, whatever others do; free keys are kept for it.
 	Tickets bool
-	// TTL: the backend itself ends a lease that nobody renews. Else a holder that cannot be reached holds on.
-	TTL bool
 }
 
 // patience bounds what must happen in the end. It is long, because a loaded machine is slow, and costs nothing where
