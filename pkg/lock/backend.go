@@ -15,12 +15,12 @@ type backend interface {
 	listen(on listener) (stop func())
 }
 
-// listener is told by a backend what happens to its keys.
-type listener struct {
+// listener receives what happens to the keys of a backend.
+type listener interface {
 	// ready is called when reports begin to arrive, and again after an interruption in which some may have been missed.
-	ready func()
+	ready()
 	// freed is called with the key of a lock that was released. Expiry is not reported.
-	freed func(key string)
+	freed(key string)
 }
 
 // claim is one acquisition from its first attempt to its release. Its methods are never called at the same time.

@@ -87,9 +87,25 @@
 // count, those inside of scripts included: tickets cost commands in scripts, not round trips. The last line is what queueing
 // alone costs.
 //
+// # How to read it
+//
+// First examples/simple.go, a lock in about sixty lines; its comments name the file that adds what it lacks. Then the way of
+// Acquire on one Redis:
+//
+//	lock.go              what a caller sees
+//	acquire.go           the wait, the attempts and their clean-up
+//	queue.go             the order of the callers in this process
+//	backend.go           what is common to Redis and Redlock
+//	redis_acquire.go     one attempt on Redis
+//	scripts/acquire.lua  what Redis does in it
+//	lease.go             what the caller gets
+//
+// Then lease_end.go and redis_release.go (renewal, loss, release) and redis_tickets.go (the order across processes). The files
+// redlock*.go hold what several servers need: majority, votes and slow nodes.
+//
 // # Underneath
 //
-// github.com/go-redsync/redsync makes the attempts on Redis, asks all servers of a Redlock at once, counts the quorum,
-// cleans up after an attempt that failed and counts the validity. Two of its options are left alone: with SetNXOnExtend a
+// [Redis] runs its scripts by itself. [Redlock] uses github.com/go-redsync/redsync, which sends to all servers at once, counts
+// the quorum, cleans up after an attempt that failed and counts the validity. Two of its options are not used: with SetNXOnExtend a
 // late renewal would take a key again that was released or expired, and failFast leaves orphans behind.
 package lock

@@ -38,11 +38,11 @@ var (
 	ErrClosed = errors.New("lock: closed")
 )
 
-// heldError is ErrHeld with what a waiter wants to know.
+// heldError is ErrHeld with what a waiter needs to know.
 type heldError struct {
 	left  time.Duration // of the key that is in the way; negative when it never expires
 	kept  time.Duration // for how long the backend keeps the keys for this claim; zero when it keeps none
-	split bool          // nobody has a quorum of the nodes: several tried at the same time and stood in each other's way
+	pause time.Duration // if not zero, after this time the claim retries, whatever the listener receives
 }
 
 func (e *heldError) Error() string { return ErrHeld.Error() }

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,7 +15,16 @@ type Holder struct {
 	Left     time.Duration // until the key expires if it is not renewed; negative when it never does
 }
 
-// parseHolder reads the value of a lock: owner ":" attempt [":" metadata].
+// lockValue is what a lock contains: owner ":" attempt [":" metadata].
+func lockValue(owner string, attempt int, metadata string) string {
+	value := owner + ":" + strconv.Itoa(attempt)
+	if metadata != "" {
+		value += ":" + metadata
+	}
+	return value
+}
+
+// parseHolder reads what lockValue has written.
 func parseHolder(value string, left time.Duration) Holder {
 	parts := strings.SplitN(value, ":", 3)
 	h := Holder{ID: parts[0], Left: left}

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -39,6 +40,22 @@ func NewRedis(client redis.UniversalClient, opts ...Option) (*Redis, error) {
 	b := &redisBackend{client: client, names: names{set.prefix}, scripts: newScripts()}
 	return &Redis{locker: newLocker(b, set), backend: b}, nil
 }
+
+// redisBackend holds the keys on one Redis.
+type redisBackend struct {
+	client  redis.UniversalClient
+	names   names
+	scripts scripts
+	checked atomic.Bool // no counter of an older version was found
+}
+
+var _ backend = (*redisBackend)(nil)
+
+// check implements backend.
+func (b *redisBackend) check(settings) error { return nil }
+
+// listen implements backend.
+func (b *redisBackend) listen(on listener) (stop func()) { return subscribe(b.client, b.names, on) }
 
 // Raise raises the fencing counter of the prefix to at least atLeast and never lowers it. Call it when the resource refuses
 // a token as stale, as Redis may have lost its counter, and every token would be refused until the counter has caught up.

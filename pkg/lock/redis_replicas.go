@@ -11,6 +11,20 @@ import (
 // errReplicas is a grant that too few replicas have received.
 var errReplicas = errors.New("too few replicas have the keys")
 
+// acquireOnReplicas runs the acquire script and waits until enough replicas have received what it wrote.
+func (c *redisClaim) acquireOnReplicas(ctx context.Context, keys []string, args []any) (acquireReply, error) {
+	conn, err := connection(ctx, c.backend.client, c.locks[0])
+	if err != nil {
+		return acquireReply{}, err
+	}
+	defer func() { _ = conn.Close() }() // returns it to the pool
+	reply, err := parseAcquire(run(ctx, conn, c.backend.scripts.acquire, keys, args...))
+	if err == nil && reply.granted {
+		err = waitReplicas(ctx, conn, c.set)
+	}
+	return reply, err
+}
+
 // connection returns one connection to the server of the key: WAIT counts what the same connection has written. The caller
 // closes it.
 func connection(ctx context.Context, client redis.UniversalClient, key string) (*redis.Conn, error) {

@@ -3,6 +3,7 @@ package lock
 import (
 	"cmp"
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -88,8 +89,14 @@ func (r *round) count() (freed, gone int) {
 	return freed, gone
 }
 
+// splitJitter is within which time claims that split the votes retry; it should be several round trips long.
+const splitJitter = 10 * time.Millisecond
+
 // held says why a take failed: because others hold the keys on too many nodes. It is nil when too few nodes answered to
 // say so, and when a quorum was had but too late.
+//
+// Claims that split the votes among them retry after a random pause: the first to retry finds all nodes free. A wake-up must
+// not cut the pause short, as each of them would wake the others by giving its votes back.
 func (r *round) held() *heldError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,7 +128,11 @@ func (r *round) held() *heldError {
 	for _, n := range votes {
 		most = max(most, n)
 	}
-	return &heldError{left: lefts[missing-1], split: most+silent < r.quorum}
+	held := &heldError{left: lefts[missing-1]}
+	if most+silent < r.quorum {
+		held.pause = time.Millisecond + rand.N(splitJitter)
+	}
+	return held
 }
 
 // grace is how long after a quorum the others may take to answer, at least: it should be longer than a healthy node takes.
