@@ -63,7 +63,7 @@ storm-test: build ## 20,000 half messages left undecided, two replicas to decide
 	@$(BIN) env --private -- env HOLDFAST_HALF_MESSAGES=20000 $(GO) test -count=1 -v -run 'TestCheckBackStorm$$' ./order-srv
 
 soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
-	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./internal/dev/ladder
+	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./internal/dev/leasecheck
 
 compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
 	@deploy/compose-test

@@ -6,42 +6,41 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 	"holdfast/pkg/lock"
 )
 
-func mutant(m lock.Mutation) ladder.Subject {
-	return ladder.Subject{NewLocker: func(client redis.UniversalClient, opts ...lock.Option) (ladder.Locker, error) {
+func mutant(m lock.Mutation) leasecheck.Subject {
+	return leasecheck.Subject{NewLocker: func(client redis.UniversalClient, opts ...lock.Option) (leasecheck.Locker, error) {
 		return lock.NewMutant(m, client, append(opts, lock.WithMaxHold(time.Hour))...)
 	}}
 }
 
-func unguarded(g ladder.Guards) ladder.Subject {
-	s := ladder.Real()
+func unguarded(g leasecheck.Guards) leasecheck.Subject {
+	s := leasecheck.Real()
 	s.Guards = g
 	return s
 }
 
-// TestMutants breaks the lock, or the protocol of the resource, in the ways that are seen in the wild, and has the checks of
-// the ladder find it. The log says which mutant is caught by which check. A mutant that survives is a hole in the check;
-// a check that no mutant turns red proves nothing.
+// TestMutants breaks the lock, or the protocol of the resource, in the ways that occur in practice. The checks of
+// leasecheck must fail then. The log says which check finds which mutant. A check that no mutant turns red proves nothing.
 func TestMutants(t *testing.T) {
 	t.Parallel()
 	mutants := []struct {
 		name    string
-		subject ladder.Subject
+		subject leasecheck.Subject
 		caught  string // the check that finds it
 	}{
-		{"release without compare", mutant(lock.ReleaseWithoutCompare), ladder.LateRelease},
-		{"watchdog that trusts the extend's reply", mutant(lock.TrustReply), ladder.HungRedis},
-		{"lease counted from the reply", mutant(lock.CountFromReply), ladder.LateReply},
-		{"unlock before commit", unguarded(ladder.Guards{EarlyRelease: true}), ladder.CommitUnderLease},
-		{"unlock before commit, no fence", unguarded(ladder.Guards{EarlyRelease: true, NoFence: true}), ladder.Contention},
-		{"no fence: plain read and absolute write", unguarded(ladder.Guards{NoFence: true}), ladder.Interleavings},
-		{"a token may be claimed twice", unguarded(ladder.Guards{SameToken: true}), ladder.TokenTwice},
-		{"fence only on write", unguarded(ladder.Guards{FenceOnWrite: true}), ladder.Interleavings},
+		{"release without compare", mutant(lock.ReleaseWithoutCompare), leasecheck.LateRelease},
+		{"watchdog that trusts the extend's reply", mutant(lock.TrustReply), leasecheck.HungRedis},
+		{"lease counted from the reply", mutant(lock.CountFromReply), leasecheck.LateReply},
+		{"unlock before commit", unguarded(leasecheck.Guards{EarlyRelease: true}), leasecheck.CommitUnderLease},
+		{"unlock before commit, no fence", unguarded(leasecheck.Guards{EarlyRelease: true, NoFence: true}), leasecheck.Contention},
+		{"no fence: plain read and absolute write", unguarded(leasecheck.Guards{NoFence: true}), leasecheck.Interleavings},
+		{"a token may be claimed twice", unguarded(leasecheck.Guards{SameToken: true}), leasecheck.TokenTwice},
+		{"fence only on write", unguarded(leasecheck.Guards{FenceOnWrite: true}), leasecheck.Interleavings},
 	}
-	for _, check := range ladder.Checks() {
+	for _, check := range leasecheck.Checks() {
 		proven := false
 		for _, m := range mutants {
 			if m.caught != check.Name {

@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
@@ -25,7 +25,7 @@ const (
 
 // arena is a Redis that may be harmed, the proxy through which all lockers reach it, and workers on it.
 type arena struct {
-	*ladder.Bench
+	*leasecheck.Bench
 	redis *stack.Redis
 	proxy *tcpproxy.Proxy
 	keys  []string
@@ -38,7 +38,7 @@ func newArena(t *testing.T, settings ...string) *arena {
 	t.Helper()
 	own := stacktest.OwnRedis(t, settings...)
 	a := &arena{
-		Bench: ladder.NewBench(t, ladder.Real(), own.Addr), redis: own, proxy: tcpproxy.New(t, own.Addr), keys: []string{"a", "b"},
+		Bench: leasecheck.NewBench(t, leasecheck.Real(), own.Addr), redis: own, proxy: tcpproxy.New(t, own.Addr), keys: []string{"a", "b"},
 	}
 	a.Put(plenty, a.keys...)
 	return a
@@ -51,12 +51,12 @@ func (a *arena) Write(p []byte) (int, error) {
 	return a.text.Write(p)
 }
 
-func (a *arena) history(t *testing.T) ladder.History {
+func (a *arena) history(t *testing.T) leasecheck.History {
 	t.Helper()
 	a.mu.Lock()
 	text := bytes.Clone(a.text.Bytes())
 	a.mu.Unlock()
-	h, err := ladder.Read(bytes.NewReader(text))
+	h, err := leasecheck.Read(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +67,12 @@ func (a *arena) history(t *testing.T) ladder.History {
 func (a *arena) work(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	journal := ladder.NewJournal(a)
+	journal := leasecheck.NewJournal(a)
 	var all sync.WaitGroup
 	for i := range 3 {
-		locker := a.LockerAt(a.proxy.Addr(), lock.WithTTL(leaseTTL), lock.WithMaxHold(2*leaseTTL), lock.WithObserver(ladder.Observer{Journal: journal}))
+		locker := a.LockerAt(a.proxy.Addr(), lock.WithTTL(leaseTTL), lock.WithMaxHold(2*leaseTTL), lock.WithObserver(leasecheck.Observer{Journal: journal}))
 		for j := range 2 {
-			w := ladder.Worker{
+			w := leasecheck.Worker{
 				Name: fmt.Sprintf("%d/%d", i, j), Locker: locker, Stock: a.Stock, Journal: journal, Keys: a.keys,
 				Linger: 3 * leaseTTL, Rand: rand.New(rand.NewPCG(uint64(i), uint64(j))),
 			}
@@ -90,18 +90,18 @@ func (a *arena) work(t *testing.T) (stop func()) {
 // accepts waits until n more deductions were accepted: everything works, or works again.
 func (a *arena) accepts(t *testing.T, n int) {
 	t.Helper()
-	before := a.history(t).Count(ladder.Accepted)
-	ladder.Eventually(t, "deductions are accepted", func() bool { return a.history(t).Count(ladder.Accepted) >= before+n })
+	before := a.history(t).Count(leasecheck.Accepted)
+	leasecheck.Eventually(t, "deductions are accepted", func() bool { return a.history(t).Count(leasecheck.Accepted) >= before+n })
 }
 
 // noted waits until an event was noted more often than it was before.
-func (a *arena) noted(t *testing.T, before ladder.History, event string) {
+func (a *arena) noted(t *testing.T, before leasecheck.History, event string) {
 	t.Helper()
-	ladder.Eventually(t, event, func() bool { return a.history(t).Events[event] > before.Events[event] })
+	leasecheck.Eventually(t, event, func() bool { return a.history(t).Events[event] > before.Events[event] })
 }
 
 // verify checks each key's history against the models.
-func (a *arena) verify(t *testing.T, h ladder.History) {
+func (a *arena) verify(t *testing.T, h leasecheck.History) {
 	t.Helper()
 	for _, key := range a.keys {
 		if err := a.Verify(h, key, plenty); err != nil {
@@ -109,7 +109,7 @@ func (a *arena) verify(t *testing.T, h ladder.History) {
 		}
 	}
 	summary := fmt.Sprintf("%d accepted, %d stale, %d unknown, %d cut",
-		h.Count(ladder.Accepted), h.Count(ladder.Stale), h.Count(ladder.Unknown), h.Count(ladder.Nothing))
+		h.Count(leasecheck.Accepted), h.Count(leasecheck.Stale), h.Count(leasecheck.Unknown), h.Count(leasecheck.Nothing))
 	for _, event := range slices.Sorted(maps.Keys(h.Events)) {
 		summary += fmt.Sprintf("; %s %d", event, h.Events[event])
 	}

@@ -1,4 +1,4 @@
-package ladder
+package leasecheck
 
 import (
 	"context"
@@ -43,9 +43,9 @@ type Deduction struct {
 // What can become of a deduction besides success. Any other error means that nothing was taken.
 var (
 	// ErrUnknown means that the COMMIT got no answer.
-	ErrUnknown = errors.New("ladder: commit not answered")
+	ErrUnknown = errors.New("leasecheck: commit not answered")
 	// ErrSoldOut is wrapped by a *RefusedError: a row has less than was asked for.
-	ErrSoldOut = errors.New("ladder: sold out")
+	ErrSoldOut = errors.New("leasecheck: sold out")
 )
 
 // RefusedError is a row that said no. It wraps lock.ErrStale or ErrSoldOut.

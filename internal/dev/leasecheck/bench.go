@@ -1,4 +1,4 @@
-package ladder
+package leasecheck
 
 import (
 	"context"
@@ -132,7 +132,7 @@ func (b *Bench) RowAwaited() bool {
 }
 
 // Verify decides whether the history can have happened on a row that was put with stock, and whether the ledger says of
-// each deduction what its client was told.
+// each deduction the answer that its client received.
 func (b *Bench) Verify(h History, key string, stock int64) error {
 	b.tb.Helper()
 	_, err := b.VerifyWindow(h, key, "", Row{Stock: stock})

@@ -1,4 +1,4 @@
-package ladder
+package leasecheck
 
 import (
 	"bufio"
@@ -84,7 +84,7 @@ func (j *Journal) write(l line) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if _, err := j.w.Write(append(text, '\n')); err != nil {
-		panic(fmt.Sprintf("ladder: the journal cannot be written: %v", err)) // a history with holes proves nothing
+		panic(fmt.Sprintf("leasecheck: the journal cannot be written: %v", err)) // a history with holes proves nothing
 	}
 }
 

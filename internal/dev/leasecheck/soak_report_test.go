@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 )
 
 // report is what a soak has to show: a run in which nothing went wrong has proved nothing.
@@ -15,14 +15,14 @@ type report struct {
 	promised, landed map[kind]int
 
 	events            map[string]int
-	outcomes          map[ladder.Outcome]int
+	outcomes          map[leasecheck.Outcome]int
 	accepted, unknown int64 // units
 	sold, down        int64
 }
 
 func (r *report) init() {
 	r.promised, r.landed = map[kind]int{}, map[kind]int{}
-	r.events, r.outcomes = map[string]int{}, map[ladder.Outcome]int{}
+	r.events, r.outcomes = map[string]int{}, map[leasecheck.Outcome]int{}
 }
 
 func (r *report) fault(k kind, landed bool) {
@@ -34,16 +34,16 @@ func (r *report) fault(k kind, landed bool) {
 	}
 }
 
-func (r *report) add(h ladder.History) {
+func (r *report) add(h leasecheck.History) {
 	for event, n := range h.Events {
 		r.events[event] += n
 	}
 	for _, op := range h.Ops {
 		r.outcomes[op.Outcome]++
 		switch op.Outcome {
-		case ladder.Accepted:
+		case leasecheck.Accepted:
 			r.accepted += op.Quantity
-		case ladder.Unknown:
+		case leasecheck.Unknown:
 			r.unknown += op.Quantity
 		}
 	}
@@ -57,18 +57,18 @@ func (r *report) print(t *testing.T, title string) {
 	var b strings.Builder
 	fmt.Fprintln(&b, title)
 	count := func(what string, n int) { fmt.Fprintf(&b, "  %-34s %7d\n", what, n) }
-	count("acquisitions", r.events[ladder.NoteAcquired])
-	count("acquisitions without an answer", r.events[ladder.NoteUnavailable])
-	count("renewals", r.events[ladder.NoteRenewed])
+	count("acquisitions", r.events[leasecheck.NoteAcquired])
+	count("acquisitions without an answer", r.events[leasecheck.NoteUnavailable])
+	count("renewals", r.events[leasecheck.NoteRenewed])
 	for _, cause := range losses() {
-		count("leases lost: "+cause, r.events[ladder.NoteLost+cause])
+		count("leases lost: "+cause, r.events[leasecheck.NoteLost+cause])
 	}
-	count("stale claims", r.outcomes[ladder.Stale])
-	count("counters raised", r.events[ladder.NoteRaised])
-	count("recoveries", r.events[ladder.NoteRecovered])
-	count("deductions accepted", r.outcomes[ladder.Accepted])
-	count("deductions cut, nothing done", r.outcomes[ladder.Nothing])
-	count("deductions with unknown outcome", r.outcomes[ladder.Unknown])
+	count("stale claims", r.outcomes[leasecheck.Stale])
+	count("counters raised", r.events[leasecheck.NoteRaised])
+	count("recoveries", r.events[leasecheck.NoteRecovered])
+	count("deductions accepted", r.outcomes[leasecheck.Accepted])
+	count("deductions cut, nothing done", r.outcomes[leasecheck.Nothing])
+	count("deductions with unknown outcome", r.outcomes[leasecheck.Unknown])
 	for _, kinds := range lanes() {
 		for _, k := range kinds {
 			fmt.Fprintf(&b, "  fault: %-27s %7d of %d\n", k, r.landed[k], r.promised[k])
@@ -91,22 +91,22 @@ func (r *report) judge(t *testing.T) {
 			all = all && r.promised[k] >= 5
 		}
 	}
-	if r.outcomes[ladder.Accepted] == 0 {
+	if r.outcomes[leasecheck.Accepted] == 0 {
 		t.Error("nothing was accepted")
 	}
 	if !all {
 		return
 	}
-	wanted := []string{ladder.NoteUnavailable, ladder.NoteRenewed, ladder.NoteRaised, ladder.NoteRecovered}
+	wanted := []string{leasecheck.NoteUnavailable, leasecheck.NoteRenewed, leasecheck.NoteRaised, leasecheck.NoteRecovered}
 	for _, cause := range losses() {
-		wanted = append(wanted, ladder.NoteLost+cause)
+		wanted = append(wanted, leasecheck.NoteLost+cause)
 	}
 	for _, event := range wanted {
 		if r.events[event] == 0 {
 			t.Errorf("%q never showed", event)
 		}
 	}
-	for _, o := range []ladder.Outcome{ladder.Stale, ladder.Unknown, ladder.Nothing} {
+	for _, o := range []leasecheck.Outcome{leasecheck.Stale, leasecheck.Unknown, leasecheck.Nothing} {
 		if r.outcomes[o] == 0 {
 			t.Errorf("no deduction was %q", o)
 		}

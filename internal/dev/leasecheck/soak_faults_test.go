@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 	"holdfast/internal/dev/tcpproxy"
 )
 
@@ -34,7 +34,7 @@ func (s *soak) happen(t *testing.T, w *window, e event) bool {
 		return standStill(t, s.redis.Process, e.lasts)
 	case restarted:
 		before := s.redis.PID
-		if err := s.redis.Restart(ladder.Within(t)); err != nil {
+		if err := s.redis.Restart(leasecheck.Within(t)); err != nil {
 			t.Errorf("restart Redis: %v", err)
 		}
 		return s.redis.PID != before
@@ -86,7 +86,7 @@ func standStill(t *testing.T, p process, lasts time.Duration) bool {
 }
 
 // holder is the i-th process that works in this window at present.
-func (w *window) holder(i int) *ladder.Holder {
+func (w *window) holder(i int) *leasecheck.Holder {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.working[i]
@@ -104,7 +104,7 @@ func (w *window) kill(t *testing.T, i int) bool {
 	return landed
 }
 
-func read(t *testing.T, h *ladder.Holder) ladder.History {
+func read(t *testing.T, h *leasecheck.Holder) leasecheck.History {
 	t.Helper()
 	got, err := h.History()
 	if err != nil {

@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"net"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
 )
@@ -64,7 +64,7 @@ func (a *arena) hold(t *testing.T, d tcpproxy.Direction) {
 	before := a.history(t)
 	a.proxy.Hold(d)
 	defer a.proxy.Pass()
-	a.noted(t, before, ladder.NoteUnavailable)
+	a.noted(t, before, leasecheck.NoteUnavailable)
 	time.Sleep(leaseTTL) // what is kept back belongs to leases that are over
 	if a.proxy.Stopped() == 0 {
 		t.Error("the proxy held nothing back")
@@ -98,7 +98,7 @@ func flush(t *testing.T, a *arena) {
 		if err := a.Redis.FlushAll(t.Context()).Err(); err != nil || names == 0 {
 			t.Fatalf("flushed %d names: %v", names, err)
 		}
-		a.noted(t, before, ladder.NoteRaised)
+		a.noted(t, before, leasecheck.NoteRaised)
 		a.accepts(t, 3)
 	}
 }
@@ -114,8 +114,8 @@ func freeze(t *testing.T, a *arena) {
 			t.Error(err)
 		}
 	}()
-	ladder.Eventually(t, "Redis stands still", func() bool { return a.redis.Process.Stopped(t.Context()) })
-	a.noted(t, before, ladder.NoteUnavailable)
+	leasecheck.Eventually(t, "Redis stands still", func() bool { return a.redis.Process.Stopped(t.Context()) })
+	a.noted(t, before, leasecheck.NoteUnavailable)
 	time.Sleep(leaseTTL)
 }
 
@@ -123,13 +123,13 @@ func restartEmpty(t *testing.T, a *arena) {
 	t.Helper()
 	before := a.history(t)
 	restart(t, a)
-	a.noted(t, before, ladder.NoteRaised)
+	a.noted(t, before, leasecheck.NoteRaised)
 }
 
 func restart(t *testing.T, a *arena) {
 	t.Helper()
 	before := a.redis.PID
-	if err := a.redis.Restart(ladder.Within(t)); err != nil {
+	if err := a.redis.Restart(leasecheck.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if a.redis.PID == before {
@@ -146,7 +146,7 @@ func promote(t *testing.T, a *arena) {
 	wire := tcpproxy.New(t, a.redis.Addr)
 	follow(t, admin, wire.Addr())
 	counter := "{" + a.Prefix + "}fence"
-	ladder.Eventually(t, "the replica has the counter", func() bool { return admin.Exists(t.Context(), counter).Val() == 1 })
+	leasecheck.Eventually(t, "the replica has the counter", func() bool { return admin.Exists(t.Context(), counter).Val() == 1 })
 
 	wire.Hold(tcpproxy.Both) // detached: what is written from here on does not reach it
 	a.accepts(t, 10)
@@ -163,7 +163,7 @@ func promote(t *testing.T, a *arena) {
 	}
 	before := a.history(t)
 	a.proxy.Retarget(replica.Addr)
-	a.noted(t, before, ladder.NoteRaised)
+	a.noted(t, before, leasecheck.NoteRaised)
 }
 
 // follow makes a Redis the replica of another and waits until they are connected.
@@ -176,7 +176,7 @@ func follow(t *testing.T, admin *redis.Client, addr string) {
 	if err := admin.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	ladder.Eventually(t, "the replica is in step", func() bool {
+	leasecheck.Eventually(t, "the replica is in step", func() bool {
 		info, err := admin.InfoMap(t.Context(), "replication").Result()
 		return err == nil && info["Replication"]["master_link_status"] == "up"
 	})

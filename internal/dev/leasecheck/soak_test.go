@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
@@ -27,10 +27,10 @@ const (
 // and the ledger is compared with what clients were told.
 type soak struct {
 	seed    uint64
-	bench   *ladder.Bench
+	bench   *leasecheck.Bench
 	redis   *stack.Redis
 	proxies []*tcpproxy.Proxy
-	rows    map[string]ladder.Row // where each key stands
+	rows    map[string]leasecheck.Row // where each key stands
 	report  report
 }
 
@@ -70,13 +70,13 @@ func envOr(name, otherwise string) string {
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
 	own := stacktest.OwnRedis(t)
-	s := &soak{seed: seed, redis: own, bench: ladder.NewBench(t, ladder.Real(), own.Addr), rows: map[string]ladder.Row{}}
+	s := &soak{seed: seed, redis: own, bench: leasecheck.NewBench(t, leasecheck.Real(), own.Addr), rows: map[string]leasecheck.Row{}}
 	s.report.init()
 	for range holders {
 		s.proxies = append(s.proxies, tcpproxy.New(t, own.Addr))
 	}
 	for _, key := range []string{"a", "b", "c", "d"} {
-		s.rows[key] = ladder.Row{Stock: plenty}
+		s.rows[key] = leasecheck.Row{Stock: plenty}
 		s.bench.Put(plenty, key)
 	}
 	return s
@@ -88,8 +88,8 @@ type window struct {
 	n    int
 
 	mu      sync.Mutex
-	working [holders]*ladder.Holder
-	all     []*ladder.Holder
+	working [holders]*leasecheck.Holder
+	all     []*leasecheck.Holder
 }
 
 func (s *soak) window(t *testing.T, n int) {
@@ -121,7 +121,7 @@ func (w *window) start(t *testing.T, i int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	number := len(w.all)
-	w.working[i] = ladder.StartHolder(t, ladder.Orders{
+	w.working[i] = leasecheck.StartHolder(t, leasecheck.Orders{
 		Name: fmt.Sprintf("%s%d", w.prefix(), number), Redis: s.proxies[i].Addr(), DSN: s.bench.DSN, Prefix: s.bench.Prefix,
 		TTL: soakTTL, MaxHold: 2 * soakTTL, Keys: []string{"a", "b", "c", "d"},
 		Workers: workers, Linger: 3 * soakTTL, Seed: s.seed + uint64(100*w.n+number),
@@ -130,7 +130,7 @@ func (w *window) start(t *testing.T, i int) {
 }
 
 // wait tells the holders that it is enough and returns what all of them wrote, those that were killed included.
-func (w *window) wait(t *testing.T) ladder.History {
+func (w *window) wait(t *testing.T) leasecheck.History {
 	t.Helper()
 	for i := range holders {
 		if err := w.holder(i).GoOn(); err != nil {
@@ -138,11 +138,11 @@ func (w *window) wait(t *testing.T) ladder.History {
 		}
 	}
 	for i := range holders {
-		if err := w.holder(i).Wait(ladder.Within(t)); err != nil {
+		if err := w.holder(i).Wait(leasecheck.Within(t)); err != nil {
 			t.Errorf("window %d: %v", w.n, err)
 		}
 	}
-	whole := ladder.History{Events: map[string]int{}}
+	whole := leasecheck.History{Events: map[string]int{}}
 	for _, h := range w.all {
 		part := read(t, h)
 		whole.Ops = append(whole.Ops, part.Ops...)
@@ -153,7 +153,7 @@ func (w *window) wait(t *testing.T) ladder.History {
 	return whole
 }
 
-func (w *window) check(t *testing.T, h ladder.History) {
+func (w *window) check(t *testing.T, h leasecheck.History) {
 	t.Helper()
 	for key, from := range w.soak.rows {
 		to, err := w.soak.bench.VerifyWindow(h, key, w.prefix(), from)
@@ -167,14 +167,14 @@ func (w *window) check(t *testing.T, h ladder.History) {
 	}
 	w.soak.report.add(h)
 	t.Logf("window %d: %d acquisitions, %d accepted, %d stale, %d unknown", w.n,
-		h.Events[ladder.NoteAcquired], h.Count(ladder.Accepted), h.Count(ladder.Stale), h.Count(ladder.Unknown))
+		h.Events[leasecheck.NoteAcquired], h.Count(leasecheck.Accepted), h.Count(leasecheck.Stale), h.Count(leasecheck.Unknown))
 }
 
 // balance compares the whole run's ledger with the stock and with what clients were told.
 func (s *soak) balance(t *testing.T) {
 	t.Helper()
 	for key, row := range s.rows {
-		sold, err := s.bench.Stock.Sold(ladder.Within(t), key, "")
+		sold, err := s.bench.Stock.Sold(leasecheck.Within(t), key, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"os"
@@ -6,12 +6,12 @@ import (
 
 	"go.uber.org/goleak"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 )
 
 func TestMain(m *testing.M) {
-	if ladder.IsHolder() {
-		os.Exit(ladder.RunHolder())
+	if leasecheck.IsHolder() {
+		os.Exit(leasecheck.RunHolder())
 	}
 	// Shared servers live as long as this process; one goroutine for each waits for its end.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("holdfast/internal/dev/stack.watch.func1"))

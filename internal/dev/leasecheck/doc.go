@@ -1,14 +1,14 @@
-// Package ladder is the ladder of tests that a lease has to climb, as far as several test packages share it:
+// Package leasecheck holds the checks of a lease that several kinds of test processes share:
 //
-//   - [Stock], a resource in MySQL or MariaDB that is guarded by fencing tokens, and [Guards], which can be taken out one
-//     by one to see what each is for;
-//   - [Worker], which deducts from it under leases and writes a [Journal] of what it was told, and a holder process around
-//     it, for faults that stop or kill the holder;
-//   - models of a mutex and of a fenced counter for porcupine, which decide whether a journal can have happened;
+//   - [Stock], a resource in MySQL or MariaDB that is guarded by fencing tokens, and [Guards], each of which a test can
+//     disable to show what it prevents;
+//   - [Worker], which deducts from it under leases and writes a [Journal] of the answers, and a holder process around it, for
+//     faults that stop or kill the holder;
+//   - models of a mutex and of a fenced counter for porcupine, which decide whether a journal is possible;
 //   - [Checks], scripted situations that are run on the real lock and on mutants of it.
 //
 // Only tests import it.
-package ladder
+package leasecheck
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// Locker is what the ladder needs of a lock: the real one on Redis, or a mutant of it.
+// Locker is what the checks need of a lock: the real one on Redis, or a mutant of it.
 type Locker interface {
 	lock.Locker
 	Raise(ctx context.Context, key string, atLeast int64) error
@@ -27,7 +27,7 @@ type Locker interface {
 
 var _ Locker = (*lock.Redis)(nil)
 
-// Subject is what a rung of the ladder examines.
+// Subject is what a check examines.
 type Subject struct {
 	NewLocker func(client redis.UniversalClient, opts ...lock.Option) (Locker, error)
 	Guards    Guards // of the resource

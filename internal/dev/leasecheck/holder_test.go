@@ -1,4 +1,4 @@
-package ladder_test
+package leasecheck_test
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/dev/ladder"
+	"holdfast/internal/dev/leasecheck"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/lock"
 )
@@ -16,7 +16,7 @@ import (
 // as one does that was stopped after its last look at the context.
 func TestHolderStopped(t *testing.T) {
 	t.Parallel()
-	for _, point := range ladder.Points() {
+	for _, point := range leasecheck.Points() {
 		for _, deaf := range []bool{false, true} {
 			name := string(point)
 			if deaf {
@@ -30,22 +30,22 @@ func TestHolderStopped(t *testing.T) {
 	}
 }
 
-func stopHolder(t *testing.T, point ladder.Point, deaf bool) {
+func stopHolder(t *testing.T, point leasecheck.Point, deaf bool) {
 	t.Helper()
 	const ttl = time.Second
-	b := ladder.NewBench(t, ladder.Real(), stacktest.Redis(t))
+	b := leasecheck.NewBench(t, leasecheck.Real(), stacktest.Redis(t))
 	b.Put(10, "k")
-	holder := ladder.StartHolder(t, ladder.Orders{
+	holder := leasecheck.StartHolder(t, leasecheck.Orders{
 		Name: "holder", Redis: b.Addr, DSN: b.DSN, Prefix: b.Prefix, TTL: ttl, MaxHold: time.Minute, Keys: []string{"k"},
 		StopAt: point, Deaf: deaf,
 	})
-	ladder.Eventually(t, "the holder is there", func() bool { return history(t, holder).Events[string(point)] > 0 })
+	leasecheck.Eventually(t, "the holder is there", func() bool { return history(t, holder).Events[string(point)] > 0 })
 	signal(t, holder, syscall.SIGSTOP)
-	ladder.Eventually(t, "the holder stands still", func() bool { return holder.Stopped(t.Context()) })
+	leasecheck.Eventually(t, "the holder stands still", func() bool { return holder.Stopped(t.Context()) })
 
 	var text bytes.Buffer
-	other := b.Hold("other", b.Locker(lock.WithTTL(time.Minute)), "k", "", ladder.NewJournal(&text)) // waits for the key to expire
-	ladder.Eventually(t, "the other has had its turn, or waits for the holder's row", func() bool { return other.Ended() || b.RowAwaited() })
+	other := b.Hold("other", b.Locker(lock.WithTTL(time.Minute)), "k", "", leasecheck.NewJournal(&text)) // waits for the key to expire
+	leasecheck.Eventually(t, "the other has had its turn, or waits for the holder's row", func() bool { return other.Ended() || b.RowAwaited() })
 	if err := holder.GoOn(); err != nil {
 		t.Fatal(err)
 	}
@@ -53,20 +53,20 @@ func stopHolder(t *testing.T, point ladder.Point, deaf bool) {
 	if err := other.Wait(); err != nil {
 		t.Errorf("the other: %v", err)
 	}
-	if err := holder.Wait(ladder.Within(t)); err != nil {
+	if err := holder.Wait(leasecheck.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	h := history(t, holder)
 	outcome := h.Ops[0].Outcome
 	t.Logf("the holder's deduction: %s; its losses: %v", outcome, h.Events)
-	claimed := point != ladder.BeforeClaim // then its row lock keeps the other waiting
+	claimed := point != leasecheck.BeforeClaim // then its row lock keeps the other waiting
 	switch {
-	case deaf && !claimed && outcome != ladder.Stale:
+	case deaf && !claimed && outcome != leasecheck.Stale:
 		t.Errorf("the late holder's deduction is %s, want stale", outcome)
-	case deaf && claimed && outcome != ladder.Accepted:
+	case deaf && claimed && outcome != leasecheck.Accepted:
 		t.Errorf("the deduction of the holder who had claimed the row is %s, want accepted", outcome)
 	}
-	others, err := ladder.Read(&text)
+	others, err := leasecheck.Read(&text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func stopHolder(t *testing.T, point ladder.Point, deaf bool) {
 	}
 }
 
-func history(t *testing.T, h *ladder.Holder) ladder.History {
+func history(t *testing.T, h *leasecheck.Holder) leasecheck.History {
 	t.Helper()
 	got, err := h.History()
 	if err != nil {
@@ -85,7 +85,7 @@ func history(t *testing.T, h *ladder.Holder) ladder.History {
 	return got
 }
 
-func signal(t *testing.T, h *ladder.Holder, sig syscall.Signal) {
+func signal(t *testing.T, h *leasecheck.Holder, sig syscall.Signal) {
 	t.Helper()
 	if err := h.Signal(sig); err != nil {
 		t.Fatal(err)
