@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// maxFailures is after how many attempts in a row without an answer Acquire returns ErrUnavailable. More than one, so that
-// a broken connection is replaced; few, so that a dead Redis is reported.
+// maxFailures is after how many attempts in a row without an answer Acquire returns ErrUnavailable. More than one, so
+// that a broken connection is replaced; few, so that a dead Redis is reported.
 const maxFailures = 3
 
-// Acquire implements [Locker]. It returns ctx.Err() when ctx ended first, ErrMaxWait after the longest wait, ErrUnavailable
-// after three attempts in a row without an answer, ErrOldVersion, ErrKeys, or ErrClosed, to be told apart with errors.Is.
+// Acquire implements [Locker]. It returns ctx.Err() when ctx ended first, ErrMaxWait after the longest wait,
+// ErrUnavailable after three attempts in a row without an answer, ErrOldVersion, ErrKeys, or ErrClosed, to be told
+// apart with errors.Is.
 func (l *locker) Acquire(ctx context.Context, keys ...string) (*Lease, error) {
 	return l.observed(ctx, keys, l.contend)
 }
@@ -104,8 +105,8 @@ func (l *locker) newAcquisition(keys []string) *acquisition {
 	return &acquisition{keys: keys, claim: l.backend.claim(keys, l.set), busy: make(chan struct{}, 1)}
 }
 
-// attempt tries once. It returns as soon as waiting ends or the Locker is closed. The attempt then continues without its
-// caller and frees the keys that it gets. The lease ends with ctx.
+// attempt tries once. It returns as soon as waiting ends or the Locker is closed. The attempt then continues without
+// its caller and frees the keys that it gets. The lease ends with ctx.
 func (l *locker) attempt(ctx, waiting context.Context, a *acquisition) (*Lease, error) {
 	if err := waiting.Err(); err != nil {
 		return nil, err
@@ -167,8 +168,8 @@ func (l *locker) giveUp(ctx context.Context, a *acquisition) {
 	})
 }
 
-// wait returns when a key was freed, when the key in the way has expired, or after one to two polls, as a message may be
-// lost: Redis stores none for a subscriber that is disconnected.
+// wait returns when a key was freed, when the key in the way has expired, or after one to two polls, as a message may
+// be lost: Redis stores none for a subscriber that is disconnected.
 func (l *locker) wait(ctx context.Context, woken waiter, held *heldError) error {
 	pause := l.set.poll + rand.N(l.set.poll)
 	switch {

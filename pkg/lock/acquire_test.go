@@ -134,7 +134,7 @@ func TestAcquire_Waits(t *testing.T) {
 				})
 			}
 			waiters.Wait()
-			mustRelease(t, mustAcquire(t, locker, "a")) // nobody is left in its queue
+			mustRelease(t, mustAcquire(t, locker, "a")) // its queue is empty
 			mustRelease(t, holder)
 			mustRelease(t, mustAcquire(t, locker, "a", "b"))
 		})
@@ -251,7 +251,7 @@ func TestTry(t *testing.T) { // parallel in bubble
 	})
 }
 
-// recorder is an Observer that writes down what it hears.
+// recorder is an Observer that records its calls.
 type recorder struct {
 	mu     sync.Mutex
 	events []string
@@ -306,7 +306,7 @@ func (s *slow) Lost(keys []string, cause error) {
 	s.recorder.Lost(keys, cause)
 }
 
-// After Release nothing is told any more: a holder that ends may close what its observer writes to.
+// After Release the observer is not called: a holder that ends may close what its observer writes to.
 func TestObserver_ReleaseWaitsForIt(t *testing.T) { // parallel in bubble
 	seen := &slow{}
 	bubble(t, func(t *testing.T, fake *fake, locker lock.Locker) {

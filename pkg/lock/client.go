@@ -11,17 +11,17 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// NewClient returns a go-redis client that is fit for locks: it obeys the deadlines of contexts (by default go-redis does
-// not, and a hung Redis holds a caller for 5 s), gives up soon, and never repeats a command by itself. Give it to nobody
-// else: waiters of the business's pool must not stand in the way of a renewal. One address is a single server, several
+// NewClient returns a go-redis client that is fit for locks: it obeys the deadlines of contexts (by default go-redis
+// does not, and a hung Redis holds a caller for 5 s), returns soon, and never repeats a command by itself. Use it for
+// locks only: a renewal must not wait for a connection that other work uses. One address is a single server, several
 // are the seeds of a Cluster. The caller closes it, after the Redis that uses it.
 func NewClient(addrs []string) redis.UniversalClient {
 	return redis.NewUniversalClient(clientOptions(addrs))
 }
 
-// NewSentinelClient is [NewClient] for the master of that name, which the sentinels at the addresses know: the client asks
-// them at each new connection, and leaves the old master when they announce another one. What a failover does to
-// locks is told at [NewRedis].
+// NewSentinelClient is [NewClient] for the master of that name, which the sentinels at the addresses know: the client
+// asks them at each new connection, and leaves the old master when they announce another one. [NewRedis] documents what
+// a failover does to locks.
 func NewSentinelClient(master string, sentinels []string) redis.UniversalClient {
 	o := clientOptions(sentinels)
 	o.MasterName = master
@@ -45,8 +45,8 @@ func clientOptions(addrs []string) *redis.UniversalOptions {
 	}
 }
 
-// checkClient refuses clients with which a lease could outlive its key, or none could be had. The error names each option
-// of go-redis that is wrong, and the value that it must have.
+// checkClient refuses clients with which a lease could outlive its key, or none could be had. The error names each
+// option of go-redis that is wrong, and the value that it must have.
 func checkClient(client redis.UniversalClient) error {
 	switch c := client.(type) {
 	case nil:

@@ -15,8 +15,8 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// TestRedis_NobodyStarves: workers of several processes ask for one key again at once when they have given it back. Without
-// the queue and the wake-up the one who just released would get it again and again.
+// TestRedis_NobodyStarves: workers of several processes acquire one key again as soon as they have released it. Without
+// the queue and the wake-up the worker that has just released would get it each time.
 func TestRedis_NobodyStarves(t *testing.T) {
 	t.Parallel()
 	const lockers, workers, leases = 4, 4, 640
@@ -55,8 +55,8 @@ func TestRedis_NobodyStarves(t *testing.T) {
 	}
 }
 
-// TestRedis_TokensOfTheImpatient: acquisitions that are given up leave gaps in the tokens, and never a token that comes twice or
-// goes back.
+// TestRedis_TokensOfTheImpatient: acquisitions that are given up leave gaps in the tokens, and never a token that comes
+// twice or goes back.
 func TestRedis_TokensOfTheImpatient(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, stacktest.Redis(t))
@@ -102,7 +102,8 @@ func TestRedis_TokensOfTheImpatient(t *testing.T) {
 	}
 }
 
-// TestRedis_CommandDelayed: a release that was on its way for so long that somebody else holds the key by now frees nothing.
+// TestRedis_CommandDelayed: a release that was on its way for so long that another owner holds the key by now frees
+// nothing.
 func TestRedis_CommandDelayed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, stacktest.OwnRedis(t).Addr) // whose statistics are ours
@@ -127,8 +128,8 @@ func TestRedis_CommandDelayed(t *testing.T) {
 	release(t, next)
 }
 
-// TestRedis_RestartedWithItsFile: a Redis that has each command on disk before it answers keeps leases and tokens when it
-// is killed.
+// TestRedis_RestartedWithItsFile: a Redis that has each command on disk before it answers keeps leases and tokens when
+// it is killed.
 func TestRedis_RestartedWithItsFile(t *testing.T) {
 	t.Parallel()
 	own := stacktest.OwnRedis(t, "--appendonly", "yes", "--appendfsync", "always")

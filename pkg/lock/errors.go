@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// What can happen to a lock. They are plain errors: this package knows nothing of the business that imports it.
+// What can happen to a lock. They are plain errors, independent of any business.
 var (
 	// ErrHeld means that another lease holds one of the keys, or that one is kept for a waiter.
 	ErrHeld = errors.New("lock: held by another owner")
 	// ErrLost means that the lease ended before its holder released it: it could not be renewed in time, or its key
-	// was gone or somebody else's. Work done under it must not be committed without the resource's own check.
+	// was gone or another owner's. Work done under it must not be committed without the resource's own check.
 	ErrLost = errors.New("lock: lease lost")
 	// ErrNotRenewed is the ErrLost of a lease whose time ran out because no renewal was answered in time, or because its
-	// process stood still. An ErrLost that is not this one was Redis's own word that the key is gone or another owner's.
+	// process was stopped. For every other ErrLost, Redis has answered that the key is gone or another owner's.
 	ErrNotRenewed = fmt.Errorf("%w: not renewed in time", ErrLost)
 	// ErrMaxWait means that Acquire did not get the keys within its longest wait. Nothing is held.
 	ErrMaxWait = errors.New("lock: not acquired within the longest wait")
@@ -25,14 +25,14 @@ var (
 	ErrReleased = errors.New("lock: lease released")
 	// ErrStale is for resources that check fencing tokens: they have seen a newer one. This package never returns it.
 	ErrStale = errors.New("lock: fencing token is stale")
-	// ErrUnavailable means that the backend, or enough of its nodes, gave no usable answer; it wraps what the server or the
-	// network said.
+	// ErrUnavailable means that the backend, or enough of its nodes, gave no usable answer; it wraps what the server or
+	// the network said.
 	ErrUnavailable = errors.New("lock: no answer")
 	// ErrKeys means that the caller named no key, an empty one, or one of more than 512 bytes.
 	ErrKeys = errors.New("lock: a lock needs one or more keys of 1 to 512 bytes")
 	// ErrOldVersion means that a process of the version with one fencing counter for each key uses the prefix, or has left
-	// its counters: its tokens and ours are not comparable. All processes of a prefix stop for the change of the version, and
-	// the old counters are deleted. The error names what was found.
+	// its counters: its tokens and ours are not comparable. All processes of a prefix stop for the change of the version,
+	// and the old counters are deleted. The error names what was found.
 	ErrOldVersion = errors.New("lock: prefix is used by an older version")
 	// ErrClosed means that the Locker was closed.
 	ErrClosed = errors.New("lock: closed")

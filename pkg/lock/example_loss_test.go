@@ -10,10 +10,10 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// What to do on loss: nothing that was not committed has happened, so take a new lease and begin again, from the read on.
-// A token that was refused means one of two things, and the answer to both is to raise the counter to what the row has
-// seen and to queue again: somebody newer was here, or Redis has lost the counter and hands out tokens that it handed
-// out before.
+// What to do on loss: nothing that was not committed has happened, so take a new lease and begin again, from the read
+// on. A token that was refused means one of two things, and the answer to both is to raise the counter to what the row
+// has seen and to queue again: a newer lease has claimed, or Redis has lost the counter and hands out tokens that it
+// handed out before.
 func ExampleRedis_Raise() {
 	servers := startServers()
 	defer servers.close()
@@ -65,7 +65,8 @@ func ExampleRedis_Raise() {
 	// <nil>
 }
 
-// sellOne takes one unit under a fencing token. When the token is refused it returns the newest one that the row has seen.
+// sellOne takes one unit under a fencing token. When the token is refused it returns the newest one that the row has
+// seen.
 func sellOne(ctx context.Context, db *sql.DB, token int64) (fence int64, err error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {

@@ -73,7 +73,7 @@ func (s *servers) stock(sku string, available int) *sql.DB {
 	return db
 }
 
-// steal puts somebody else's key where a lock is.
+// steal puts another owner's key where a lock is.
 func (s *servers) steal(key string) {
 	s.client.Set(context.Background(), "{"+s.prefix+"}key:"+key, "somebody else", time.Minute)
 }

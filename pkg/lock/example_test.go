@@ -43,7 +43,7 @@ func Example() {
 			return 0, err
 		}
 		if n, err := claimed.RowsAffected(); err != nil || n == 0 {
-			return 0, errors.Join(lock.ErrStale, err) // somebody newer was here
+			return 0, errors.Join(lock.ErrStale, err) // a newer lease has claimed
 		}
 		if err := tx.QueryRow("SELECT available FROM stock WHERE sku = ?", "MUG").Scan(&left); err != nil {
 			return 0, err
@@ -68,7 +68,7 @@ func Example() {
 }
 
 // A long job works under the lease's context, is renewed while it does, and stops when that context ends: here, because
-// somebody else's key is where its own should be.
+// another owner's key is where its own should be.
 func ExampleLease_Context() {
 	servers := startServers()
 	defer servers.close()
@@ -101,14 +101,14 @@ func ExampleLease_Context() {
 	case errors.Is(cause, lock.ErrNotRenewed):
 		fmt.Println("Redis did not answer in time; the job goes on later")
 	case errors.Is(cause, lock.ErrLost):
-		fmt.Println("somebody else has the key; the job is theirs now")
+		fmt.Println("another owner has the key and does the job")
 	case errors.Is(cause, lock.ErrMaxHold):
 		fmt.Println("the job takes longer than it was meant to")
 	}
 	fmt.Println(errors.Is(lease.Release(ctx), lock.ErrLost))
 	// Output:
 	// still at work, the lease was renewed
-	// somebody else has the key; the job is theirs now
+	// another owner has the key and does the job
 	// true
 }
 
@@ -231,7 +231,7 @@ func ExampleRedis_With() {
 	// <nil>
 }
 
-// Who has the key, and for how long at least? For an operator to read; a decision by it would come too late.
+// Holder is for an operator. It may have changed when it arrives.
 func ExampleRedis_Holder() {
 	servers := startServers()
 	defer servers.close()

@@ -11,9 +11,9 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 )
 
-// BenchmarkFairness lets several processes (Lockers with connections of their own) want one key for ever, four callers in
-// each, and reports how the leases were shared and how long callers waited. A perfect queue gives each process the same
-// share and lets everybody wait for the same time: callers - 1 holds. The figures in doc.go come from
+// BenchmarkFairness lets several processes (Lockers with connections of their own) acquire one key again and again,
+// four callers in each, and reports how the leases were shared and how long callers waited. A perfect queue gives each
+// process the same share and lets everybody wait for the same time: callers - 1 holds. The figures in doc.go come from
 //
 //	go test -run '^$' -bench Fairness -benchtime 4000x ./pkg/lock
 func BenchmarkFairness(b *testing.B) {

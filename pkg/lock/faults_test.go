@@ -144,7 +144,7 @@ func TestRedis_Restarted(t *testing.T) {
 	first := acquire(t, holder, "k")
 	got := acquiring(t, waiter, "k")
 	eventually(t, "the waiter has subscribed", func() bool { return s.subscribers(t) == 1 })
-	if err := own.Restart(within(t)); err != nil { // the key is gone, and nobody was told
+	if err := own.Restart(within(t)); err != nil { // the key is gone without a report
 		t.Fatal(err)
 	}
 	lease := await(t, got) // the new subscription made it look again

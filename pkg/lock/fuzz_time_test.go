@@ -10,8 +10,8 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// FuzzDurations makes lockers with durations of any size: one that is not refused must give leases that end when they say,
-// at the longest time and not later, and whose keys live for as long as their holders believe.
+// FuzzDurations makes lockers with durations of any size: one that is not refused must give leases that end when they
+// say, at the longest time and not later, and whose keys live for as long as their holders believe.
 func FuzzDurations(f *testing.F) {
 	for _, seed := range [][3]time.Duration{
 		{8 * time.Second, 32 * time.Second, 800 * time.Millisecond},

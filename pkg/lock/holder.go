@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Holder says who holds a key, for operators and logs. It is old when it arrives: decide nothing by it.
+// Holder identifies the holder of a key, for operators and logs. It may have changed when it arrives: no program may
+// decide by it.
 type Holder struct {
 	ID       string        // of the acquisition: drawn at random, another one for each lease
 	Metadata string        // what the holder's WithMetadata has set
@@ -34,7 +35,8 @@ func parseHolder(value string, left time.Duration) Holder {
 	return h
 }
 
-// Holder returns who holds the key; held is false when it is free. Errors: ErrUnavailable, ErrKeys or ctx.Err().
+// Holder returns the holder of the key; held is false when the key is free. Errors: ErrUnavailable, ErrKeys or
+// ctx.Err().
 func (r *Redis) Holder(ctx context.Context, key string) (h Holder, held bool, err error) {
 	if err := checkKey(key); err != nil {
 		return Holder{}, false, err

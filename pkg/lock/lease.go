@@ -20,7 +20,7 @@ type Lease struct {
 	ctx    context.Context //nolint:containedctx // The lease's context is what callers work under.
 	cancel context.CancelCauseFunc
 
-	mu      sync.Mutex // guards until, renewal and the decision that the lease is over
+	mu      sync.Mutex // guards until, renewal and the decision that the lease has ended
 	until   time.Time
 	renewal error // of the last renewal
 	timer   *time.Timer
@@ -60,9 +60,9 @@ func (l *Lease) Until() time.Time {
 	return l.until
 }
 
-// Token returns the fencing token of a key: greater than that of every earlier lease of the same prefix, as long as Redis
-// keeps its counter. All keys of a lease have the same one. It is 0 where the backend has none or the lease does not hold
-// the key; 0 must never be claimed.
+// Token returns the fencing token of a key: greater than that of every earlier lease of the same prefix, as long as
+// Redis keeps its counter. All keys of a lease have the same one. It is 0 where the backend has none or the lease does
+// not hold the key; 0 must never be claimed.
 func (l *Lease) Token(key string) int64 {
 	if _, held := slices.BinarySearch(l.keys, key); !held {
 		return 0

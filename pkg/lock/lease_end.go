@@ -14,9 +14,9 @@ import (
 // worked at the same time. After ErrUnavailable the keys may live on until their TTL; Release may be called again.
 // Further calls repeat the first definite answer.
 //
-// When the answer of a release is lost, it is retried. If the retry finds the keys gone or another owner's while the lease
-// was still valid by the local clock, the first command freed them, and Release returns nil. It cannot tell this from keys
-// that Redis lost in the same moment.
+// When the answer of a release is lost, it is retried. If the retry finds the keys gone or another owner's while the
+// lease was still valid by the local clock, the first command freed them, and Release returns nil. It cannot tell this
+// from keys that Redis lost in the same moment.
 func (l *Lease) Release(ctx context.Context) error {
 	l.releasing.Lock()
 	defer l.releasing.Unlock()
@@ -26,7 +26,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	l.mu.Lock()
 	l.end(ErrReleased)
 	l.mu.Unlock()
-	<-l.watched // an extend that overtook the delete would be answered "not mine" and be taken for a loss
+	<-l.watched // an extend that is carried out after the delete would be answered "not mine" and be taken for a loss
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
@@ -41,7 +41,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	return err
 }
 
-// watch renews the lease at a third of its TTL until it is over. It is the only user of the claim while it runs.
+// watch renews the lease at a third of its TTL until the lease ends. It is the only user of the claim while it runs.
 func (l *Lease) watch() {
 	defer close(l.watched)
 	pause := l.set.ttl / 3
@@ -54,7 +54,7 @@ func (l *Lease) watch() {
 		case <-timer.C:
 		}
 		if !time.Now().Before(l.Until()) {
-			return // this process was stopped for a while; the timer is about to end the lease
+			return // this process was stopped; the timer ends the lease next
 		}
 		err := l.renew()
 		l.set.observer.Renewed(l.keys, err)
@@ -82,7 +82,7 @@ func (l *Lease) renew() error {
 	defer l.mu.Unlock()
 	l.renewal = err
 	if err != nil || l.ctx.Err() != nil || !time.Now().Before(l.until) {
-		return err // a lease that is over is not brought back, whatever the answer says
+		return err // a lease that has ended stays ended, whatever the answer is
 	}
 	if until = l.usable(until); until.After(l.until) {
 		l.until = until
@@ -115,8 +115,8 @@ func (l *Lease) expire() {
 	}
 }
 
-// lose ends the lease and reports it, once and only if nothing else has ended it before. The report has a goroutine of its
-// own, so that a slow observer delays nobody but Release, which waits for it.
+// lose ends the lease and reports it, once and only if nothing else has ended it before. The report has a goroutine of
+// its own, so that a slow observer delays only Release, which waits for it.
 func (l *Lease) lose(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,8 +6,7 @@ import (
 	"sync"
 )
 
-// locker is everything about leases that does not depend on where the keys are held. It is embedded in the exported
-// types, which share its methods.
+// locker is what the exported types, which embed it, have in common.
 type locker struct {
 	*shared
 	set     settings
@@ -55,8 +54,8 @@ func (l *locker) Try(ctx context.Context, keys ...string) (*Lease, error) {
 	})
 }
 
-// listen begins to hear of freed keys, once for this process. When reports begin to arrive every contender is woken, as a
-// release between its last attempt and that moment went unheard: subscribe, then try, then wait.
+// listen subscribes to releases, once for this process. The first report wakes every contender, as a release between
+// its last attempt and the subscription was missed: subscribe, then try, then wait.
 func (l *locker) listen() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,8 +79,8 @@ func (l *locker) start() bool {
 	return true
 }
 
-// Close ends waits with ErrClosed, stops listening, and returns when no goroutine of it runs any more. Leases live on until
-// they are released. It may be called twice. It closes nothing that was given to it.
+// Close ends waits with ErrClosed, stops listening, and returns when no goroutine of it runs any more. Leases live on
+// until they are released. It may be called twice. It closes nothing that was given to it.
 func (l *locker) Close() error {
 	l.mu.Lock()
 	if !l.closed {

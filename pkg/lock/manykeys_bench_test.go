@@ -12,9 +12,9 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// BenchmarkManyKeys measures what a waiter for ten of forty keys costs the callers that want one key each: 64 of them in two
-// other processes, which hold it for 5 ms and never stop. It reports their leases per second with and without the waiter,
-// the ratio, and the waiter's. One iteration is 2 s of each.
+// BenchmarkManyKeys measures what a waiter for ten of forty keys costs the callers that want one key each: 64 of them
+// in two other processes, which hold it for 5 ms and never stop. It reports their leases per second with and without
+// the waiter, the ratio, and the waiter's. One iteration is 2 s of each.
 //
 //	go test -run '^$' -bench ManyKeys -benchtime 3x ./pkg/lock
 func BenchmarkManyKeys(b *testing.B) {

@@ -20,9 +20,9 @@ const (
 	OpWake   Op = "wake"
 )
 
-// Memory is a Locker for the tests of this package: its keys live in this process. It behaves like [Redis] in all that its callers can
-// see, tokens, wake-ups and expiry included, keeps the time of testing/synctest, and can be made to hang, to fail and to
-// forget. It excludes nobody outside of this process.
+// Memory is a Locker for the tests of this package: its keys live in this process. It behaves like [Redis] in all that
+// its callers can see, tokens, wake-ups and expiry included, keeps the time of testing/synctest, and can be made to
+// hang, to fail and to forget. It excludes no other process.
 type Memory struct {
 	*locker
 	store *memoryStore
@@ -50,18 +50,18 @@ func newMemory(store *memoryStore, opts []Option) (*Memory, error) {
 	return &Memory{locker: newLocker(view, set), store: store, view: view}, nil
 }
 
-// Peer returns another Locker on the same keys, as another process would have, with options and a queue of its own. It is
-// closed on its own.
+// Peer returns another Locker on the same keys, as another process would have, with options and a queue of its own. It
+// is closed on its own.
 func (m *Memory) Peer(opts ...Option) (*Memory, error) { return newMemory(m.store, opts) }
 
-// Intercept has f called before each operation of this Locker, not of its peers, with the keys. What f returns is returned
-// instead of acting, as ErrUnavailable. f may also take its time, so that the backend hangs: ctx ends when the
-// operation's time is over, but nobody forces f to obey. It must not call back into a Locker. A nil f ends it.
+// Intercept has f called before each operation of this Locker, not of its peers, with the keys. What f returns is
+// returned instead of acting, as ErrUnavailable. f may also take its time, so that the backend hangs: ctx ends when the
+// operation's time is over, but f need not obey. It must not call back into a Locker. A nil f ends it.
 func (m *Memory) Intercept(f func(ctx context.Context, op Op, keys []string) error) {
 	m.store.locked(func() { m.view.intercept = f })
 }
 
-// Evict removes the keys behind their holders' backs, as a lost write or a DEL by hand would. Nobody is woken.
+// Evict removes the keys without a report, as a lost write or a DEL by hand would.
 func (m *Memory) Evict(keys ...string) {
 	m.store.locked(func() {
 		for _, key := range keys {
@@ -78,7 +78,7 @@ func (m *Memory) Flush() {
 	})
 }
 
-// Expires returns until when the key is held if nobody renews it; zero when nobody holds it.
+// Expires returns when the key expires unless it is renewed; zero when it is free.
 func (m *Memory) Expires(key string) time.Time {
 	var hold memoryHold
 	m.store.locked(func() { hold = m.store.holds[key] })
@@ -142,7 +142,7 @@ func (b *memoryBackend) listen(on listener) (stop func()) {
 	return func() { b.store.locked(func() { delete(b.store.listeners, b) }) }
 }
 
-// enter lets the interceptor have its say.
+// enter calls the interceptor.
 func (b *memoryBackend) enter(ctx context.Context, op Op, keys []string) error {
 	var f func(context.Context, Op, []string) error
 	b.store.locked(func() { f = b.intercept })
@@ -155,7 +155,7 @@ func (b *memoryBackend) enter(ctx context.Context, op Op, keys []string) error {
 	return nil
 }
 
-// wake tells all peers that the keys are free.
+// wake reports to all peers that the keys are free.
 func (s *memoryStore) wake(ctx context.Context, keys []string) {
 	var peers []*memoryBackend
 	s.locked(func() { peers = slices.Collect(maps.Keys(s.listeners)) })

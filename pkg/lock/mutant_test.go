@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Mutation breaks a lock on Redis in one place. It lives in this package because what it breaks is not exported; the tests
-// that run mutants are outside.
+// Mutation breaks a lock on Redis in one place. It lives in this package because what it breaks is not exported; the
+// tests that run mutants are outside.
 type Mutation func(*redisBackend) backend
 
 // NewMutant is NewRedis with a mutation.
@@ -21,7 +21,7 @@ func NewMutant(break_ Mutation, client redis.UniversalClient, opts ...Option) (*
 	return r, nil
 }
 
-// ReleaseWithoutCompare deletes the keys whoever holds them.
+// ReleaseWithoutCompare deletes the keys, also those of another owner.
 func ReleaseWithoutCompare(b *redisBackend) backend {
 	b.scripts.release = redis.NewScript(`
 		for i = 1, #KEYS do

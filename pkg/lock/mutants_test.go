@@ -23,7 +23,8 @@ func unguarded(g leasecheck.Guards) leasecheck.Subject {
 }
 
 // TestMutants breaks the lock, or the protocol of the resource, in the ways that occur in practice. The checks of
-// leasecheck must fail then. The log says which check finds which mutant. A check that no mutant turns red proves nothing.
+// leasecheck must fail then. The log says which check finds which mutant. A check that no mutant turns red proves
+// nothing.
 func TestMutants(t *testing.T) {
 	t.Parallel()
 	mutants := []struct {

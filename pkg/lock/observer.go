@@ -2,8 +2,8 @@ package lock
 
 import "time"
 
-// Observer is told what happens to locks, for metrics and logs. Its methods are called from many goroutines at once; Release
-// returns when the last of them has. They must be quick and must not call back into the Locker or the Lease.
+// Observer receives what happens to locks, for metrics and logs. Its methods are called from many goroutines at once;
+// Release returns when the last of them has. They must be quick and must not call back into the Locker or the Lease.
 type Observer interface {
 	// Waited is called once per Try or Acquire; err is what the caller gets, nil when the keys are held now.
 	Waited(keys []string, d time.Duration, err error)

@@ -10,18 +10,18 @@ import (
 // Option configures a Locker.
 type Option func(*settings)
 
-// WithTTL sets how long a key lives when it is not renewed: the longest time for which a crashed holder blocks others. It is
-// at least 100 ms. Default 8 s.
+// WithTTL sets how long a key lives when it is not renewed: the longest time for which a crashed holder blocks others.
+// It is at least 100 ms. Default 8 s.
 func WithTTL(d time.Duration) Option { return func(s *settings) { s.ttl = d } }
 
 // WithMaxHold sets the longest time for which one lease is renewed; then its context ends with ErrMaxHold. Without it a
-// holder that hangs would keep its keys for ever. It is at least the TTL. Default 4 × TTL.
+// holder that hangs would keep its keys without limit. It is at least the TTL. Default 4 × TTL.
 func WithMaxHold(d time.Duration) Option {
 	return func(s *settings) { s.maxHold, s.maxHoldSet = d, d != 0 }
 }
 
-// WithMargin sets how long before the key may expire the holder's context is cancelled: time for a COMMIT that is on its
-// way. It is at most half of the TTL; zero is allowed. Default TTL / 10.
+// WithMargin sets how long before the key may expire the holder's context is cancelled: time for a COMMIT that is on
+// its way. It is at most half of the TTL; zero is allowed. Default TTL / 10.
 func WithMargin(d time.Duration) Option {
 	return func(s *settings) { s.margin, s.marginSet = d, true }
 }
@@ -30,25 +30,26 @@ func WithMargin(d time.Duration) Option {
 // the context of Acquire ends the lease, too. Zero is no limit. Default 0.
 func WithMaxWait(d time.Duration) Option { return func(s *settings) { s.maxWait = d } }
 
-// WithMetadata sets a text that is stored with each key, for [Redis.Holder] and for an operator who looks at Redis: a host
+// WithMetadata sets a text that is stored with each key, for [Redis.Holder] and for an operator: a host
 // name, a process id. It has at most 256 bytes. Default "".
 func WithMetadata(text string) Option { return func(s *settings) { s.metadata = text } }
 
-// WithWaitReplicas makes a grant wait until n replicas have received the keys, for at most d (Redis's WAIT, one more round
-// trip). When fewer have, the keys are freed and the attempt has failed with ErrUnavailable. It makes a failover that
-// forgets a lease less likely and does not exclude it: the replica that becomes the master may be another one, and renewals
-// do not wait. d is 1 ms to a quarter of the TTL. Only [Redis] can do it. Default 0 replicas.
+// WithWaitReplicas makes a grant wait until n replicas have received the keys, for at most d (Redis's WAIT, one more
+// round trip). When fewer have, the keys are freed and the attempt has failed with ErrUnavailable. It makes a failover
+// that forgets a lease less likely and does not exclude it: the replica that becomes the master may be another one, and
+// renewals do not wait. d is 1 ms to a quarter of the TTL. Only [Redis] can do it. Default 0 replicas.
 func WithWaitReplicas(n int, d time.Duration) Option {
 	return func(s *settings) { s.replicas, s.replicasWait = n, d }
 }
 
-// WithPrefix sets what all names in the backend begin with, in Redis in braces: on a Cluster all locks of one prefix share
-// one slot, as one script must reach several of them. It must have 1 to 128 bytes and no braces. Default "holdfast:lock:".
+// WithPrefix sets what all names in the backend begin with, in Redis in braces: on a Cluster all locks of one prefix
+// share one slot, as one script must reach several of them. It must have 1 to 128 bytes and no braces. Default
+// "holdfast:lock:".
 func WithPrefix(prefix string) Option { return func(s *settings) { s.prefix = prefix } }
 
 // WithPoll sets how long a waiter relies on being woken: it tries again after one to two of these, as a wake-up can be
-// lost. A waiter with a ticket tries within one, and a key is kept for it for two, or for the TTL if that is less. It is at
-// least 1 ms. Default 250 ms.
+// lost. A waiter with a ticket tries within one, and a key is kept for it for two, or for the TTL if that is less. It
+// is at least 1 ms. Default 250 ms.
 func WithPoll(d time.Duration) Option { return func(s *settings) { s.poll = d } }
 
 // WithObserver sets what is notified of waits, renewals, losses and releases. Default: nothing.
@@ -146,8 +147,8 @@ func (s settings) callTimeout() time.Duration {
 	return max(s.ttl/20, min(s.ttl/4, 250*time.Millisecond))
 }
 
-// keepTime is how long Redis keeps a key for a waiter with a ticket that does not come back: two polls, and never longer
-// than a crashed holder would block others.
+// keepTime is how long Redis keeps a key for a waiter with a ticket that does not come back: two polls, and never
+// longer than a crashed holder would block others.
 func (s settings) keepTime() time.Duration { return max(min(2*s.poll, s.ttl), 2*minPoll) }
 
 // drift is what redsync takes off a lease for clocks that run at different speeds.

@@ -28,8 +28,8 @@ func (w waiter) signal() {
 
 func newQueue() *queue { return &queue{waiters: make(map[string][]waiter)} }
 
-// enter returns when the caller is the first in the queue of each key. Keys must be sorted: two callers that enter the same
-// queues in opposite order would wait for each other. After an error the caller is in none of them.
+// enter returns when the caller is the first in the queue of each key. Keys must be sorted: two callers that enter the
+// same queues in opposite order would wait for each other. After an error the caller is in none of them.
 func (q *queue) enter(ctx context.Context, keys []string) (waiter, error) {
 	w := make(waiter, 1)
 	for i, key := range keys {
@@ -90,8 +90,8 @@ func (q *queue) freed(key string) {
 	}
 }
 
-// ready implements listener: a report that was missed until now may have been for any key. A caller that is the first for
-// several keys is signalled once.
+// ready implements listener: a report that was missed until now may have been for any key. A caller that is the first
+// for several keys is signalled once.
 func (q *queue) ready() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 // maxToken is the highest token that Lua, whose numbers are doubles, counts exactly.
 const maxToken = 1 << 53
 
-// Redis is the Locker on one Redis: a single server, the master that sentinels know, or a Cluster of which it uses one
-// slot.
+// Redis is the Locker on one Redis: a single server, the master that sentinels know, or one slot of a
+// Cluster.
 type Redis struct {
 	*locker
 	backend *redisBackend
@@ -20,15 +20,15 @@ type Redis struct {
 
 var _ Locker = (*Redis)(nil)
 
-// NewRedis returns a Locker that uses the client, which should come from [NewClient] or [NewSentinelClient]. It asks
-// Redis nothing yet. It refuses options that cannot work and clients that would ignore deadlines, repeat commands or
+// NewRedis returns a Locker that uses the client, which should come from [NewClient] or [NewSentinelClient]. It sends
+// nothing yet. It refuses options that cannot work and clients that would ignore deadlines, repeat commands or
 // read from replicas, and names the value.
 //
-// With replicas, under sentinels or in a Cluster, a failover may forget the last writes of the old master: replication is
-// asynchronous. A lease that was granted just before is then held by nobody in Redis, and another may get its key while
-// its holder believes in it until the next renewal, TTL/3 later at most, is answered "not mine". The token counter may
-// fall back too, so that a token is given twice. Only the resource's own check, and Raise, are proof against both;
-// [WithWaitReplicas] makes it less likely.
+// With replicas, under sentinels or in a Cluster, a failover may forget the last writes of the old master: replication
+// is asynchronous. The new master has no key for a lease that was granted just before, and another claim may get it.
+// The holder's next renewal, at most TTL/3 later, is answered "not mine". The token counter may fall back too, so that
+// a token is given twice. The resource's own check and Raise protect against both; [WithWaitReplicas] makes them less
+// likely.
 func NewRedis(client redis.UniversalClient, opts ...Option) (*Redis, error) {
 	set, err := newSettings(opts)
 	if err != nil {
@@ -57,11 +57,11 @@ func (b *redisBackend) check(settings) error { return nil }
 // listen implements backend.
 func (b *redisBackend) listen(on listener) (stop func()) { return subscribe(b.client, b.names, on) }
 
-// Raise raises the fencing counter of the prefix to at least atLeast and never lowers it. Call it when the resource refuses
-// a token as stale, as Redis may have lost its counter, and every token would be refused until the counter has caught up.
-// All keys of the prefix share the counter: atLeast is the newest token that the whole resource has seen (MAX(fence)), so
-// that one call is enough. The key is the one that was refused; it stands in errors. It returns ErrUnavailable,
-// ErrKeys, ctx.Err(), or an error that names a value out of range.
+// Raise raises the fencing counter of the prefix to at least atLeast and never lowers it. Call it when the resource
+// refuses a token as stale, as Redis may have lost its counter, and every token would be refused until the counter has
+// caught up. All keys of the prefix share the counter: atLeast is the newest token that the whole resource has seen
+// (MAX(fence)), so that one call is enough. The key is the one that was refused; it stands in errors. It returns
+// ErrUnavailable, ErrKeys, ctx.Err(), or an error that names a value out of range.
 func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	if err := checkRaise(key, atLeast); err != nil {
 		return err

@@ -51,8 +51,8 @@ func (c *redisClaim) take(ctx context.Context) (grant, error) {
 	return grant{until: c.until, token: reply.token}, nil
 }
 
-// nextValue gives each attempt a value of its own: the clean-up after one attempt may be delayed, and must then not delete
-// what a later attempt of the same claim took.
+// nextValue gives each attempt a value of its own: the clean-up after one attempt may be delayed, and must then not
+// delete what a later attempt of the same claim took.
 func (c *redisClaim) nextValue() {
 	c.attempts++
 	c.value, c.unanswered = lockValue(c.owner, c.attempts, c.set.metadata), false

@@ -9,9 +9,9 @@ import (
 )
 
 // names spells what a prefix owns in Redis. For the prefix "p:" and the key "k" the lock is {p:}key:k and its keep is
-// {p:}keep:k. The prefix has one fencing counter, {p:}fence, one ticket counter, {p:}ticket, and one channel, {p:}freed.
-// The kind stands before the key, so that no key can spell another name. The first pair of braces decides the Cluster slot,
-// so that braces in a key do not change it.
+// {p:}keep:k. The prefix has one fencing counter, {p:}fence, one ticket counter, {p:}ticket, and one channel,
+// {p:}freed. The kind stands before the key, so that no key can spell another name. The first pair of braces decides
+// the Cluster slot, so that braces in a key do not change it.
 type names struct{ prefix string }
 
 func (n names) lock(key string) string { return "{" + n.prefix + "}key:" + key }
@@ -31,8 +31,9 @@ func (n names) locks(keys []string) []string {
 	return locks
 }
 
-// subscribe reports the prefix's freed keys on one server to on. There is one channel for all keys: each process receives a
-// message of some tens of bytes for every release, and no waiter has to subscribe first. go-redis reconnects by itself.
+// subscribe reports the prefix's freed keys on one server to on. There is one channel for all keys: each process
+// receives a message of some tens of bytes for every release, and no waiter has to subscribe first. go-redis reconnects
+// by itself.
 func subscribe(client redis.UniversalClient, n names, on listener) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	sub := client.Subscribe(ctx)

@@ -39,8 +39,9 @@ func (c *redisClaim) drop(ctx context.Context) error {
 	return nil
 }
 
-// release runs the release script and reports whether all locks were the claim's. A lock that is not, though it cannot have
-// expired yet, was freed by an earlier release without an answer; if it is another owner's now, a waiter has taken it.
+// release runs the release script and reports whether all locks were the claim's. A lock that is not, though it cannot
+// have expired yet, was freed by an earlier release without an answer; if it is another owner's now, a waiter has taken
+// it.
 func (c *redisClaim) release(ctx context.Context) (freed bool, err error) {
 	valid := time.Now().Before(c.until)
 	reply, err := run(ctx, c.backend.client, c.backend.scripts.release, c.locks, c.value, c.backend.names.channel()).Int64()

@@ -25,8 +25,8 @@ func (c *redisClaim) acquireOnReplicas(ctx context.Context, keys []string, args 
 	return reply, err
 }
 
-// connection returns one connection to the server of the key: WAIT counts what the same connection has written. The caller
-// closes it.
+// connection returns one connection to the server of the key: WAIT counts what the same connection has written. The
+// caller closes it.
 func connection(ctx context.Context, client redis.UniversalClient, key string) (*redis.Conn, error) {
 	switch client := client.(type) {
 	case *redis.Client:

@@ -98,8 +98,8 @@ type scripter interface {
 }
 
 // withoutRetry sends each script once. A Cluster's client repeats a command whose connection broke whatever its
-// MaxRetries: go-redis turns that option into MaxRedirects, which a Cluster needs. If a release was carried out before the
-// break, its repetition would be answered "gone" and be taken for a loss.
+// MaxRetries: go-redis turns that option into MaxRedirects, which a Cluster needs. If a release was carried out before
+// the break, its repetition would be answered "gone" and be taken for a loss.
 type withoutRetry struct{ scripter }
 
 // Eval implements redis.Scripter.

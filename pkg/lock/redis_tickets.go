@@ -9,32 +9,33 @@ import (
 //
 // # Tickets
 //
-// A claim draws a ticket, a number of a counter that all claims of the prefix share, with its third refusal, a claim for one
-// key with its second. This refusal and each later one keep all keys of the claim for it, free keys too, except those that
-// are kept for a lower ticket; a higher ticket is overwritten. A claim is granted when each of its keys is held by no other
-// claim and kept for no lower ticket. For a claim without a ticket every ticket is lower: it takes keys that are kept for
-// none.
+// A claim draws a ticket, a number of a counter that all claims of the prefix share, with its third refusal, a claim
+// for one key with its second. This refusal and each later one keep all keys of the claim for it, free keys too, except
+// those that are kept for a lower ticket; a higher ticket is overwritten. A claim is granted when each of its keys is
+// held by no other claim and kept for no lower ticket. For a claim without a ticket every ticket is lower: it takes
+// keys that are kept for none.
 //
 // # Why it ends
 //
-// Tickets are distinct, so the waiters that have one are in a total order. Take the lowest, T. No other waiter stops it: each
-// waits for T, and none is granted a key of T once T has made an attempt, as all keys of T are then held or kept for T. A
-// waiter holds nothing, as a claim gets all keys or none; the leases that T waits for therefore end without waiting
-// for T. Each ends with its release, its TTL or its MaxHold. The last one's release wakes T, which is granted. So the lowest
-// ticket is always granted, its number is never drawn again, and each waiter with a ticket becomes the lowest in the end.
-// There is no deadlock: waiters wait for leases and for lower tickets, leases for neither.
+// Tickets are distinct, so the waiters that have one are in a total order. Take the lowest, T. No other waiter stops
+// it: each waits for T, and none is granted a key of T once T has made an attempt, as all keys of T are then held or
+// kept for T. A waiter holds nothing, as a claim gets all keys or none; the leases that T waits for therefore end
+// without waiting for T. Each ends with its release, its TTL or its MaxHold. The last one's release wakes T, which is
+// granted. So the lowest ticket is always granted, its number is never drawn again, and each waiter with a ticket
+// becomes the lowest in the end. There is no deadlock: waiters wait for leases and for lower tickets, leases for
+// neither.
 //
-// This needs two things of callers. A caller that acquires a second lease while it holds one is a holder that waits; it may
-// deadlock with a ticket, until MaxHold. And callers that release soon: a free key is kept idle for as long as the
+// This needs two things of callers. A caller that acquires a second lease while it holds one is a holder that waits; it
+// may deadlock with a ticket, until MaxHold. And callers that release soon: a free key is kept idle for as long as the
 // slowest of the waiter's other keys is held.
 //
 // # What is lost
 //
-// A keep lapses after two polls (keepTime) when the waiter does not renew it with an attempt. So a process that dies as a
-// waiter delays others by that time, once. A release does not shorten a keep. A waiter that gives up removes its keeps with
-// a script. Between the end of T and the next attempt of a waiter whose keep T had overwritten, a claim without
-// a ticket may take the key: one for each key and each lower ticket, so the argument above is not touched. When Redis
-// loses the ticket counter, a waiter that has a higher ticket raises it with its next refusal.
+// A keep lapses after two polls (keepTime) when the waiter does not renew it with an attempt. So a process that dies as
+// a waiter delays others by that time, once. A release does not shorten a keep. A waiter that gives up removes its
+// keeps with a script. Between the end of T and the next attempt of a waiter whose keep T had overwritten, a claim
+// without a ticket may take the key: one for each key and each lower ticket, so the argument above is not touched. When
+// Redis loses the ticket counter, a waiter that has a higher ticket raises it with its next refusal.
 type tickets struct {
 	counters []string // the fencing counter and the ticket counter
 	keeps    []string // by key
@@ -50,10 +51,10 @@ const (
 	drawTicket = 0
 )
 
-// Refusals that a claim accepts before the next one gives it a ticket. A claim for several keys keeps free keys idle, so
-// it waits for a third; the second often follows the first at once, with the subscription. A claim for one key keeps
-// only what another claim holds: with its second refusal two processes that never stop have equal shares, with the third one
-// of them had two leases for each of the other's.
+// Refusals that a claim accepts before the next one gives it a ticket. A claim for several keys keeps free keys idle,
+// so it waits for a third; the second often follows the first at once, with the subscription. A claim for one key keeps
+// only what another claim holds: with its second refusal two processes that never stop have equal shares, with the
+// third one of them had two leases for each of the other's.
 const (
 	maxRefusals       = 2
 	maxRefusalsOneKey = 1

@@ -13,10 +13,10 @@ import (
 //
 // It buys availability and not more safety. There is no fencing token, [Lease.Token] is 0: counters of several servers
 // disagree, and the highest of a majority's may be lower than one given before. So the resource cannot refuse a stale
-// holder, and a lease that was lost without its holder's knowledge (see the package's comment) does damage unless
-// the writes are safe without any lock. A server that forgets its keys, in a restart without persistence or a flush, can
-// give its vote a second time while the first lease still runs: then two hold the key, each by a majority. Keep such a
-// server away for one TTL, or let it write each command to disk.
+// holder, and a lease whose loss its holder does not notice (see the package's comment) does damage unless the writes
+// are safe without any lock. A server that forgets its keys, in a restart without persistence or a flush, can give its
+// vote a second time while the first lease still runs: then two hold the key, each by a majority. Keep such a server
+// away for one TTL, or let it write each command to disk.
 type Redlock struct {
 	*locker
 	backend *redlockBackend
@@ -24,8 +24,8 @@ type Redlock struct {
 
 var _ Locker = (*Redlock)(nil)
 
-// NewRedlock returns a Locker on an odd number of servers, three or more; the clients should come from [NewClient], with one
-// address each. It asks them nothing yet. It refuses what [NewRedis] refuses, and clients that are not independent
+// NewRedlock returns a Locker on an odd number of servers, three or more; the clients should come from [NewClient],
+// with one address each. It sends nothing yet. It refuses what [NewRedis] refuses, and clients that are not independent
 // servers: the same address twice, a Cluster, or a master that sentinels replace with a replica, which is a server that
 // forgets.
 func NewRedlock(clients []redis.UniversalClient, opts ...Option) (*Redlock, error) {
@@ -48,7 +48,7 @@ func NewRedlock(clients []redis.UniversalClient, opts ...Option) (*Redlock, erro
 	return &Redlock{locker: newLocker(b, set), backend: b}, nil
 }
 
-// Close is as that of the others, and waits for what is still on its way to slow servers.
+// Close is that of [Redis], and waits also for commands that are still on their way to slow servers.
 func (r *Redlock) Close() error {
 	err := r.locker.Close()
 	r.backend.background.close()

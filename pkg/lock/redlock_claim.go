@@ -27,8 +27,8 @@ var _ backend = (*redlockBackend)(nil)
 // check implements backend.
 func (b *redlockBackend) check(set settings) error { return set.refuseReplicas("Redlock") }
 
-// listen implements backend. The first message wakes: a lock is freed on all nodes at about the same time, and one of them
-// may be down.
+// listen implements backend. The first message wakes: a lock is freed on all nodes at about the same time, and one of
+// them may be down.
 func (b *redlockBackend) listen(on listener) (stop func()) {
 	stops := make([]func(), len(b.clients))
 	for i, client := range b.clients {
@@ -58,10 +58,10 @@ func (b *redlockBackend) claim(keys []string, set settings) claim {
 	return c
 }
 
-// redlockClaim is one redsync.Mutex for one set of keys. redsync counts the lease's validity (from before the command was
-// sent, drift off), sends to all nodes at once, counts the quorum, and cleans up after an attempt that failed; it takes its
-// mutex for one key. A redlockNode beneath it maps that one name to all keys: each node gives all of them or none, so
-// that a majority for one key is a majority for all, and no claim holds one key while it waits for another.
+// redlockClaim is one redsync.Mutex for one set of keys. redsync counts the lease's validity (from before the command
+// was sent, drift off), sends to all nodes at once, counts the quorum, and cleans up after an attempt that failed; it
+// takes its mutex for one key. A redlockNode beneath it maps that one name to all keys: each node gives all of them or
+// none, so that a majority for one key is a majority for all, and no claim holds one key while it waits for another.
 type redlockClaim struct {
 	backend  *redlockBackend
 	set      settings
@@ -77,8 +77,8 @@ type redlockClaim struct {
 
 var _ claim = (*redlockClaim)(nil)
 
-// nextValue gives each attempt a value of its own: the clean-up after one attempt may be delayed, and must then not delete
-// what a later attempt of the same claim took.
+// nextValue gives each attempt a value of its own: the clean-up after one attempt may be delayed, and must then not
+// delete what a later attempt of the same claim took.
 func (c *redlockClaim) nextValue() (string, error) {
 	c.attempts++
 	return lockValue(c.owner, c.attempts, c.set.metadata), nil

@@ -22,7 +22,7 @@ type redlockNode struct {
 	tail <-chan struct{} // closed when the last command has ended; used by one goroutine at a time
 
 	mu         sync.Mutex
-	value      string // what our keys may hold there; empty when we know that they hold nothing of ours
+	value      string // what our keys may hold there; empty when they certainly hold nothing of ours
 	unanswered bool   // a delete of value had no answer: it may have been carried out
 	freed      string // the value whose delete was answered
 	code       int64  // that answer
@@ -59,7 +59,7 @@ func (n *redlockNode) extend(ctx context.Context, value string, ttl time.Duratio
 	return answer{yes: reply == 1}, err
 }
 
-// free runs the release script, unless it is known what it would answer.
+// free runs the release script, unless its answer is certain.
 func (n *redlockNode) free(ctx context.Context, value string, valid bool) (answer, error) {
 	c, b := n.claim, n.claim.backend
 	var unanswered, known bool
@@ -96,9 +96,9 @@ func (n *redlockNode) locked(do func()) {
 
 var errBehind = errors.New("too slow, the others had answered")
 
-// call sends a command to the node and waits for its answer, but not longer than it takes to know the others' and a
-// little more: a hung node must not make each acquisition as slow as its time-out. A command that is left behind goes on.
-// Until it has ended nothing else is sent to this node for this claim, except the delete, which then follows it.
+// call sends a command to the node and waits for its answer, until the other nodes have agreed and a grace has passed:
+// a hung node must not make each acquisition as slow as its time-out. A command that is left behind continues. Until it
+// has ended nothing else is sent to this node for this claim, except the delete, which then follows it.
 func (n *redlockNode) call(
 	ctx context.Context, r *round, follow bool, command func(context.Context) (answer, error),
 ) (answer, error) {
@@ -126,7 +126,7 @@ func (n *redlockNode) call(
 		a, err = command(live)
 	}
 	if !n.claim.backend.background.start(run) {
-		run() // the Locker is closed, and nobody would wait for a command that is left behind
+		run() // the Locker is closed, and Close no longer waits for commands that are left behind
 	}
 	if !r.await(ctx, ended) {
 		return answer{}, errBehind

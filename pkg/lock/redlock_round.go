@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// answer is what one node said to one command.
+// answer is one node's answer to one command.
 type answer struct {
 	yes   bool
 	left  time.Duration // of the key in the way of a take, negative when it never expires
@@ -26,14 +26,14 @@ type round struct {
 	started  time.Time     // when the first command was sent
 	answers  []*answer     // by node; nil: none
 	answered chan struct{} // closed when a quorum has answered
-	agreed   chan struct{} // closed when a quorum said the same
+	agreed   chan struct{} // closed when a quorum gave the same answer
 }
 
-// How many times as long as a quorum of answers needed the silent nodes may take when that quorum does not agree and they
-// would decide.
+// How many times as long as a quorum of answers needed the silent nodes may take when that quorum does not agree and
+// they would decide.
 const (
-	cleanUpPatience = 1   // nobody waits for the decision
-	takePatience    = 10  // a node that is not hung will be in time, and for a hung one it is better to try again
+	cleanUpPatience = 1   // no caller waits for the decision
+	takePatience    = 10  // a node that is not hung answers in time, and a hung one is better retried
 	fullPatience    = 1e6 // as long as the command has: the answer matters
 )
 
@@ -95,8 +95,8 @@ const splitJitter = 10 * time.Millisecond
 // held says why a take failed: because others hold the keys on too many nodes. It is nil when too few nodes answered to
 // say so, and when a quorum was had but too late.
 //
-// Claims that split the votes among them retry after a random pause: the first to retry finds all nodes free. A wake-up must
-// not cut the pause short, as each of them would wake the others by giving its votes back.
+// Claims that split the votes among them retry after a random pause: the first to retry finds all nodes free. A wake-up
+// must not cut the pause short, as each of them would wake the others by giving its votes back.
 func (r *round) held() *heldError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,11 +135,12 @@ func (r *round) held() *heldError {
 	return held
 }
 
-// grace is how long after a quorum the others may take to answer, at least: it should be longer than a healthy node takes.
+// grace is how long after a quorum the others may take to answer, at least: it should be longer than a healthy node
+// takes.
 const grace = 5 * time.Millisecond
 
-// await waits for the end of one node's command and reports whether it came in time: when a quorum agrees the others get
-// as long again.
+// await waits for the end of one node's command and reports whether it came in time: when a quorum agrees the others
+// get as long again.
 func (r *round) await(ctx context.Context, ended <-chan struct{}) bool {
 	agreed, answered := r.agreed, r.answered
 	var late <-chan time.Time

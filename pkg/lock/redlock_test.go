@@ -211,8 +211,8 @@ func TestRedlock_LateVoteIsGivenBack(t *testing.T) {
 	}
 }
 
-// The set is still on its way to one node when the others have long granted the lease and it is released. The delete that
-// undoes it must come after it: one that came before would find nothing, and the key would stay for the whole TTL.
+// The set is still on its way to one node when the others have long granted the lease and it is released. The delete
+// that undoes it must come after it: one that came before would find nothing, and the key would stay for the whole TTL.
 func TestRedlock_DeleteFollowsItsSet(t *testing.T) {
 	t.Parallel()
 	n, _ := ownNodes(t, 3)
@@ -298,7 +298,8 @@ func TestRedlock_ForgetfulNode(t *testing.T) {
 	})
 }
 
-// A node that had given a vote to an earlier attempt, and was not asked by the one that succeeded, has no say in the end.
+// A node that had given a vote to an earlier attempt, and was not asked by the one that succeeded, has no say in the
+// end.
 func TestRedlock_StaleAnswer(t *testing.T) {
 	t.Parallel()
 	n, servers := ownNodes(t, 3)

@@ -1,7 +1,7 @@
 package lock_test
 
-// The rules of the package and the test that fails when one is broken. What is in brackets was broken once, and the test
-// was seen to fail; what is in braces cannot be seen failing, and why.
+// The rules of the package and the test that fails when one is broken. What is in brackets was broken once, and the
+// test was seen to fail; what is in braces cannot be seen failing, and why.
 //
 //	 1  lost by a local timer at Until,     TestLease_Context/hung backend  [no timer; until without the margin]
 //	    re-armed by a successful extend     TestLease_Context/only an answered renewal  [re-armed on any answer]
@@ -14,12 +14,12 @@ package lock_test
 //	    compares before it deletes          locktest OnlyOwnerReleases  [DEL without a look, in Redis and Memory]
 //	    works with a dead context           locktest ReleaseAfterCancel  [the caller's context]
 //	    in bounded time                     TestLease_Release/works with a cancelled context  [no timeout]
-//	    a failure is told, may be repeated  TestLease_Release/may be repeated  [the first answer kept]
+//	    a failure is returned, may be repeated  TestLease_Release/may be repeated  [the first answer kept]
 //	 5  woken by the release                locktest Handover  [no PUBLISH]
-//	    subscribe, try, wait                TestRedis_Restarted  [ready wakes nobody]
+//	    subscribe, try, wait                TestRedis_Restarted  [ready wakes no waiter]
 //	    the key's remaining TTL             TestAcquire_Waits/until the key in the way expires  [poll only]
 //	    a jittered poll                     TestAcquire_Waits/until the poll  [no poll]
-//	    first come, first served            TestAcquire_Waits/in the order of arrival  [no gate]
+//	    first come, first served            TestAcquire_Waits/in the order of arrival  [no queue]
 //	    tickets, lowest first               TestRedis_Tickets, locktest ManyKeys  [no keep of a free key; a higher ticket obeyed]
 //	    Try respects them                   TestRedis_Tickets/keep a free key  [Try sees the locks only]
 //	    giving up removes them              TestRedis_Tickets/are removed  [no script; no wake-up]
@@ -38,10 +38,10 @@ package lock_test
 //	    an older version is refused         TestRedis_OldVersion  [no check]
 //	 8  all keys or none                    locktest AllOrNone, LostOneOfTwo  [taken one by one]
 //	    one slot                            TestCluster/Slots  [no hash tag]
-//	    gates in key order                  locktest OppositeOrders              [keys not sorted]
+//	    queues in key order                  locktest OppositeOrders              [keys not sorted]
 //	    Redlock: quorum                     TestRedlock_MajorityAway, _Votes  [one vote less]
 //	    a minority is given back            TestRedlock_Votes/a minority  [no clean-up]
-//	    hung nodes hold nobody up           TestRedlock_MinorityAway/hung  [no way out of a round]
+//	    hung nodes delay no caller          TestRedlock_MinorityAway/hung  [no way out of a round]
 //	    no delete overtakes its set         TestRedlock_DeleteFollowsItsSet  [the delete does not follow]
 //	 9  client fit for locks                TestNewRedis_Refuses, TestRedis_Hung  [checks left out]
 //	    no hidden retries                   TestCluster/RepeatsNothing  [go-redis's own command]
@@ -49,5 +49,5 @@ package lock_test
 //	    nor failFast                        TestRedlock_LateVoteIsGivenBack  {its late answers are waited for in round anyway}
 //	11  WaitReplicas waits before a grant   TestRedis_WaitReplicas  [no WAIT]
 //	12  exclusive, not reentrant            locktest NotReentrant  [owner by process]
-//	    the observer hears of all           TestObserver  [a call left out]
+//	    the observer gets all calls         TestObserver  [a call left out]
 //	    and of nothing after Release        TestObserver_ReleaseWaitsForIt  [no wait]

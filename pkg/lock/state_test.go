@@ -15,8 +15,9 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// The state machine: random interleavings of everything that can happen to several lockers and keys, against a model. The
-// steps are drawn first and then played, as a bubble of synctest must not wait for rapid, nor rapid shrink inside one.
+// The state machine: random interleavings of everything that can happen to several lockers and keys, against a model.
+// The steps are drawn first and then played, as a bubble of synctest must not wait for rapid, nor rapid shrink inside
+// one.
 
 // step is one of them. Which of its numbers count depends on what it does.
 type step struct {
@@ -47,7 +48,7 @@ func steps(do ...string) *rapid.Generator[[]step] {
 // world is what the machine acts on.
 type world struct {
 	lockers []lock.Locker
-	expire  func(key string) // the key is gone, and nobody is told
+	expire  func(key string) // the key is gone without a report
 	flush   func()           // so are all keys, and the counters
 	advance func(time.Duration)
 }
@@ -94,7 +95,7 @@ func (m *machine) step(s step) error {
 		return m.took(keys, lease, held, err, lock.ErrHeld)
 	case "acquire":
 		ctx := m.ctx
-		if held { // nobody will free them: give up
+		if held { // they will not be freed: give up
 			brief, cancel := context.WithTimeout(m.ctx, 10*time.Millisecond)
 			defer cancel()
 			ctx = brief
@@ -201,8 +202,8 @@ func (m *machine) time() error {
 	return nil
 }
 
-// TestState_Redis plays it on a real Redis. Nothing expires by itself here, and nothing is renewed: "expire" takes a key away as
-// expiry does.
+// TestState_Redis plays it on a real Redis. Nothing expires by itself here, and nothing is renewed: "expire" takes a
+// key away as expiry does.
 func TestState_Redis(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, stacktest.OwnRedis(t).Addr)

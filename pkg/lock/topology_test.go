@@ -17,8 +17,8 @@ import (
 	"holdfast/pkg/lock/locktest"
 )
 
-// clusterBackend is a Redis Cluster for the suite; nothing can be put between it and its clients, as they learn the nodes'
-// addresses from it, so a client is cut off by a hook.
+// clusterBackend is a Redis Cluster for the suite; nothing can be put between it and its clients, as they learn the
+// nodes' addresses from it, so a client is cut off by a hook.
 func clusterBackend(addrs []string) func(tb testing.TB) locktest.Backend {
 	return func(tb testing.TB) locktest.Backend {
 		tb.Helper()
@@ -91,8 +91,8 @@ func (b *broken) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// clusterRepeatsNothing: go-redis repeats a Cluster's commands after a broken connection, and does not tell. A release that was repeated finds
-// nothing to free.
+// clusterRepeatsNothing: go-redis repeats a Cluster's commands after a broken connection, and does not tell. A release
+// that was repeated finds nothing to free.
 func clusterRepeatsNothing(t *testing.T, addrs []string) {
 	t.Helper()
 	client := lock.NewClient(addrs)
@@ -163,9 +163,9 @@ func TestSentinel(t *testing.T) {
 	t.Run("Failover", func(t *testing.T) { failover(t, s) })
 }
 
-// failover kills the master under leases. Redis replicates after it has answered, so what the old master granted last may
-// be unknown to the new one: then the lease is lost, and tokens may fall behind. What must hold: nobody is told that all
-// is well who has lost it, and the resource never goes back.
+// failover kills the master under leases. Redis replicates after it has answered, so what the old master granted last
+// may be unknown to the new one: then the lease is lost, and tokens may fall behind. What must hold: no holder that has
+// lost it is answered that it holds it, and the resource never goes back.
 func failover(t *testing.T, s *stacktest.RedisSentinel) {
 	t.Helper()
 	client := lock.NewSentinelClient(s.Master, s.Sentinels)

@@ -55,7 +55,7 @@ func sumCalls(info string) (int64, error) {
 // quietAcquisitions is over how many uncontended acquisitions the round trips are counted.
 const quietAcquisitions = 100
 
-// roundTrips returns how many commands a client sends for an acquisition and its release that nobody disturbs. Each is a
+// roundTrips returns how many commands a client sends for an uncontended acquisition and its release. Each is a
 // round trip, as it needs the answer to the one before.
 func roundTrips(ctx context.Context, s subject, addr string) (float64, error) {
 	lockers, closing, err := s.openAll(addr, 1)

@@ -112,8 +112,8 @@ func (b *Bench) Expire(key string) {
 	}
 }
 
-// RowAwaited reports whether somebody waits for a row: an update that was seen at many looks in a row, while one that need not
-// wait is over before the second.
+// RowAwaited reports whether a client waits for a row: the same update was seen at many looks in a row, while one that
+// need not wait has ended before the second.
 func (b *Bench) RowAwaited() bool {
 	b.tb.Helper()
 	for range 20 {
@@ -139,8 +139,8 @@ func (b *Bench) Verify(h History, key string, stock int64) error {
 	return err
 }
 
-// VerifyWindow is Verify for the part of a history in which IDs begin with prefix and the row stood at from at the start.
-// Nobody works on the row any more. It returns where the row stands now.
+// VerifyWindow is Verify for the part of a history in which IDs begin with prefix and the row stood at from at the
+// start. No client works on the row any more. It returns where the row stands now.
 func (b *Bench) VerifyWindow(h History, key, prefix string, from Row) (Row, error) {
 	b.tb.Helper()
 	to, err := b.Stock.Row(Within(b.tb), key)
@@ -154,7 +154,7 @@ func (b *Bench) VerifyWindow(h History, key, prefix string, from Row) (Row, erro
 	return to, errors.Join(CheckFenced(h.Of(key), from, to), CheckLedger(h.Of(key), sold, from.Stock-to.Stock))
 }
 
-// CheckLedger compares what clients of one key were told with what the ledger says, and the ledger with how much the stock
+// CheckLedger compares the answers to clients of one key with the ledger, and the ledger with how much the stock
 // went down. An unknown deduction may be in the ledger or not.
 func CheckLedger(ops []Op, sold map[string]int64, down int64) error {
 	var total int64

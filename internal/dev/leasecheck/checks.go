@@ -13,8 +13,8 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// Check is a situation in which a lock, or the protocol of a resource under it, can be wrong. Run returns what is wrong, so
-// that it can be run on mutants too; what keeps it from looking ends the test.
+// Check is a situation in which a lock, or the protocol of a resource under it, can be wrong. Run returns what is
+// wrong, so that it can be run on mutants too; what keeps it from looking ends the test.
 type Check struct {
 	Name string
 	Run  func(tb testing.TB, s Subject) error
@@ -125,8 +125,8 @@ func (b *Bench) interleave(first, second Locker, p, q Point) error {
 	return b.Verify(h, key, 10)
 }
 
-// tokenTwice has Redis forget the last token that it gave, as a failover to a replica does that was behind by one write, so that
-// the next holder has the same. The first comes to its claim when the other has sold.
+// tokenTwice has Redis forget the last token that it gave, as a failover to a replica does that was behind by one
+// write, so that the next holder has the same. The first comes to its claim when the other has sold.
 func tokenTwice(tb testing.TB, s Subject) error {
 	b := shared(tb, s)
 	b.Put(10, "k")

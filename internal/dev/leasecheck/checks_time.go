@@ -13,7 +13,7 @@ import (
 )
 
 // lateReply delays the answer to an acquisition and compares the lease with its key. An answer that came too late to be
-// heard at all is tried again.
+// received at all is retried.
 func lateReply(tb testing.TB, s Subject) error {
 	b := shared(tb, s)
 	p := tcpproxy.New(tb, b.Addr)

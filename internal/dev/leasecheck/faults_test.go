@@ -13,8 +13,8 @@ import (
 	"holdfast/internal/dev/tcpproxy"
 )
 
-// fault is something that goes wrong while workers are at it. happen returns when it is over, and ends the test when it did
-// not really happen.
+// fault is something that goes wrong while workers are at it. happen returns when it has ended, and ends the test when
+// it did not really happen.
 type fault struct {
 	name     string
 	settings []string // of Redis
@@ -137,7 +137,7 @@ func restart(t *testing.T, a *arena) {
 	}
 }
 
-// promote makes a replica that has not heard of the latest locks and tokens the new Redis.
+// promote makes a replica that has not received the latest locks and tokens the new Redis.
 func promote(t *testing.T, a *arena) {
 	t.Helper()
 	replica := stacktest.OwnRedis(t, "--repl-diskless-sync-delay", "0", "--repl-timeout", "60")

@@ -54,7 +54,7 @@ func (h *Holding) Reached() bool {
 	}
 }
 
-// Ended reports whether it is over.
+// Ended reports whether it has ended.
 func (h *Holding) Ended() bool {
 	select {
 	case <-h.done:

@@ -12,8 +12,8 @@ import (
 )
 
 // TestHolderStopped stops a process that holds the lease, at each point of its deduction, until its key has expired and
-// another process has taken its turn; then it goes on where it stood. A deaf one writes on although its lease is over,
-// as one does that was stopped after its last look at the context.
+// another process has taken its turn; then it goes on where it stood. A deaf one writes on although its lease has
+// ended, as one does that was stopped after its last look at the context.
 func TestHolderStopped(t *testing.T) {
 	t.Parallel()
 	for _, point := range leasecheck.Points() {

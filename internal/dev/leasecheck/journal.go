@@ -14,18 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Outcome is what a client was told of a deduction.
+// Outcome is the answer to a client's deduction.
 type Outcome string
 
-// The outcomes. An operation whose client died, or whose COMMIT got no answer, is Unknown; Nothing is a transaction that
-// certainly was not committed, for no reason that the row gave.
+// The outcomes. An operation whose client died, or whose COMMIT got no answer, is Unknown; Nothing is a transaction
+// that certainly was not committed, for no reason that the row gave.
 const (
 	Accepted Outcome = "accepted"
 	Stale    Outcome = "stale"
 	SoldOut  Outcome = "sold out"
 	Nothing  Outcome = "nothing"
 	Unknown  Outcome = "unknown"
-	seen     Outcome = "seen" // not a deduction: somebody read the row
+	seen     Outcome = "seen" // not a deduction: a client read the row
 )
 
 // never is the return of an operation whose effect may come at any later time.
@@ -51,8 +51,8 @@ func Now() int64 {
 	return ts.Nano()
 }
 
-// Journal is where clients write what they are about to do and what came of it, a line each. A line is in the file before
-// the call goes on, so that it outlives a client that is killed.
+// Journal is where clients write what they are about to do and what came of it, a line each. A line is in the file
+// before the call goes on, so that it outlives a client that is killed.
 type Journal struct {
 	mu sync.Mutex
 	w  io.Writer

@@ -13,9 +13,9 @@ const patience = time.Minute
 // CheckFenced decides whether the operations on one key can have happened on a fenced counter that stood at from in the
 // beginning and at to in the end. Whatever happens to leases, they must.
 //
-// The counter's state is {fence, stock}. A deduction is accepted only with a token above the fence; it then moves both and
-// leaves exactly the quantity less. It is stale only with a token that is not above. One whose answer is unknown has
-// happened or not, at any time after it began.
+// The counter's state is {fence, stock}. A deduction is accepted only with a token above the fence; it then moves both
+// and leaves exactly the quantity less. It is stale only with a token that is not above. One whose answer is unknown
+// has happened or not, at any time after it began.
 func CheckFenced(ops []Op, from, to Row) error {
 	model := porcupine.NondeterministicModel{
 		Init: func() []any { return []any{from} },
@@ -66,8 +66,8 @@ func fencedStep(s Row, op Op) []any {
 	return nil
 }
 
-// Hold is one holder's belief: it got the lock between Asked and Got and began to give it back at Left, which was answered
-// at Gone.
+// Hold is one holder's belief: it got the lock between Asked and Got and began to give it back at Left, which was
+// answered at Gone.
 type Hold struct{ Asked, Got, Left, Gone int64 }
 
 // CheckMutex decides whether the holds can have happened on a mutex: one holder at a time. A lease is no mutex: when it

@@ -49,8 +49,8 @@ func TestMutexModel_FaultFree(t *testing.T) {
 	}
 }
 
-// TestMutexModel_Expiry: a lease is not a mutex. A holder that does not look at the clock, or cannot, believes in it for
-// longer than it lasts, and then two believe at once. No lock service can help that; the resource's fence must.
+// TestMutexModel_Expiry: a lease is not a mutex. A holder that does not look at the clock, or cannot, believes in it
+// for longer than it lasts, and then two believe at once. No lock service can help that; the resource's fence must.
 func TestMutexModel_Expiry(t *testing.T) {
 	t.Parallel()
 	const ttl = 300 * time.Millisecond

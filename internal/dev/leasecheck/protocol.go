@@ -23,14 +23,14 @@ const (
 // Points are all of them.
 func Points() []Point { return []Point{BeforeClaim, BeforeRead, BeforeWrite, BeforeCommit} }
 
-// Guards says which guards of the protocol are missing. The zero value is the protocol as it should be: claim the token,
-// then read, then write, on the lease's context, and release after the commit.
+// Guards says which guards of the protocol are missing. The zero value is the protocol as it should be: claim the
+// token, then read, then write, on the lease's context, and release after the commit.
 type Guards struct {
 	EarlyRelease bool // the lease is released before the commit
 	NoFence      bool // nothing is claimed: a plain read and an absolute write
 	SameToken    bool // a token that the row has seen is claimed again
 	FenceOnWrite bool // the token is compared by the write only, and not claimed before the read
-	Deaf         bool // the transaction does not end with the lease: a holder that cannot know that its time is over
+	Deaf         bool // the transaction does not end with the lease: a holder that does not notice that its time has passed
 }
 
 // Deduction takes a quantity from each of its keys, which are sorted, or nothing from any.
@@ -125,7 +125,8 @@ func (c *deducting) claim(key string) error {
 	if c.guards.SameToken {
 		newer = "fence <= ?"
 	}
-	// The number of claims changes always, as a server that counts changed rows must not take "the same again" for "refused".
+	// The number of claims changes always, as a server that counts changed rows must not take "the same again" for
+	// "refused".
 	return c.changeOne(key, "UPDATE fenced SET fence = ?, claims = claims + 1 WHERE k = ? AND "+newer, token, key, token)
 }
 

@@ -10,7 +10,7 @@ import (
 	"holdfast/internal/dev/tcpproxy"
 )
 
-// happen makes a fault happen, waits until it is over, and reports whether it really landed.
+// happen makes a fault happen, waits until it has ended, and reports whether it had an effect.
 func (s *soak) happen(t *testing.T, w *window, e event) bool {
 	t.Helper()
 	proxy := s.proxies[e.holder]
@@ -47,7 +47,8 @@ func (s *soak) happen(t *testing.T, w *window, e event) bool {
 	return false
 }
 
-// soon tries until something could be harmed: there may be no connection, or nothing in Redis, right after another fault.
+// soon tries until something could be harmed: there may be no connection, or nothing in Redis, right after another
+// fault.
 func soon(ok func() bool) bool {
 	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -92,7 +93,8 @@ func (w *window) holder(i int) *leasecheck.Holder {
 	return w.working[i]
 }
 
-// kill ends a holder in the middle of its work and starts another in its place. It has landed when the holder was at work.
+// kill ends a holder in the middle of its work and starts another in its place. It has landed when the holder was at
+// work.
 func (w *window) kill(t *testing.T, i int) bool {
 	t.Helper()
 	old := w.holder(i)

@@ -78,8 +78,8 @@ func (r *report) print(t *testing.T, title string) {
 	t.Log(b.String())
 }
 
-// judge fails a run whose schedule did not come true: a kind of fault that was promised and never landed, or, once every
-// kind has been promised a few times, a consequence that never showed.
+// judge fails a run whose schedule did not come true: a kind of fault that was promised and never landed, or, once
+// every kind has been promised a few times, a consequence that never showed.
 func (r *report) judge(t *testing.T) {
 	t.Helper()
 	all := true

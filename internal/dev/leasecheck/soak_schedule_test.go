@@ -23,7 +23,8 @@ const (
 	killedHolder  kind = "holder killed"
 )
 
-// lanes are what goes wrong side by side: the way to Redis, Redis, and the holders. Within a lane one fault follows the other.
+// lanes are what goes wrong side by side: the way to Redis, Redis, and the holders. Within a lane one fault follows the
+// other.
 func lanes() [][]kind {
 	return [][]kind{
 		{blackHole, lateReplies, lateCommands, reset, halfOpenLinks},
@@ -40,8 +41,8 @@ type event struct {
 	holder int           // which one it is about, or whose way to Redis
 }
 
-// schedule is what goes wrong in a window, lane by lane. It depends on nothing but the seed and the window's number. Each
-// lane deals its kinds like a pack of cards, so that a few windows have them all.
+// schedule is what goes wrong in a window, lane by lane. It depends on nothing but the seed and the window's number.
+// Each lane deals its kinds like a pack of cards, so that a few windows have them all.
 func schedule(seed uint64, window int) [][]event {
 	var plan [][]event
 	for lane, kinds := range lanes() {

@@ -23,8 +23,8 @@ const (
 )
 
 // soak is several processes that deduct from several keys while a seeded schedule makes everything go wrong. It goes by
-// windows: at the end of each nobody works, the keys' histories are checked by porcupine from where the row stood before,
-// and the ledger is compared with what clients were told.
+// windows: at the end of each no worker runs, the keys' histories are checked by porcupine from where the row stood
+// before, and the ledger is compared with the clients' answers.
 type soak struct {
 	seed    uint64
 	bench   *leasecheck.Bench
@@ -82,7 +82,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	return s
 }
 
-// window is one of the soak's: who works in it, and who has.
+// window is one of the soak's: its workers, present and past.
 type window struct {
 	soak *soak
 	n    int
@@ -170,7 +170,7 @@ func (w *window) check(t *testing.T, h leasecheck.History) {
 		h.Events[leasecheck.NoteAcquired], h.Count(leasecheck.Accepted), h.Count(leasecheck.Stale), h.Count(leasecheck.Unknown))
 }
 
-// balance compares the whole run's ledger with the stock and with what clients were told.
+// balance compares the whole run's ledger with the stock and with the clients' answers.
 func (s *soak) balance(t *testing.T) {
 	t.Helper()
 	for key, row := range s.rows {

@@ -12,7 +12,8 @@ import (
 	"holdfast/pkg/lock/lockmetrics"
 )
 
-// What a Worker and an Observer note in a journal, besides the outcomes of operations. A loss is "lost: " and its cause.
+// What a Worker and an Observer note in a journal, besides the outcomes of operations. A loss is "lost: " and its
+// cause.
 const (
 	NoteAcquired    = "acquired"
 	NoteUnavailable = "no answer to an acquisition"
@@ -45,8 +46,8 @@ func (o Observer) Lost(_ []string, cause error) { o.Journal.Note(NoteLost + lock
 func (Observer) Released([]string, time.Duration, error) {}
 
 // Worker deducts again and again, as a client does that wants its work done: it waits for the lease, raises a counter
-// that Redis has lost, and goes on after every failure. Now and then it takes long, and now and then it does not look at
-// its lease's context while it does, as one whose process was stopped cannot.
+// that Redis has lost, and goes on after every failure. Now and then it takes long, and now and then it does not look
+// at its lease's context while it does, as one whose process was stopped cannot.
 type Worker struct {
 	Name    string // makes its operations' IDs unique
 	Locker  Locker
@@ -61,7 +62,7 @@ type Worker struct {
 	troubled bool // something went wrong since the last accepted one
 }
 
-// acquireTimeout is how long a worker queues and works before it asks again.
+// acquireTimeout is how long a worker queues and works before it retries.
 const acquireTimeout = 10 * time.Second
 
 // Run works until ctx is done, which cuts the deduction under way.

@@ -13,18 +13,18 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// leased is what the strategies with a lock outside of the database share: they wait for a lease, work under it, and end
-// it after the commit.
+// leased is common to the strategies with a lock outside of the database: they wait for a lease, work under it, and
+// release it after the commit.
 type leased struct {
 	log  *slog.Logger
 	lost prometheus.Counter
 }
 
-// errAgain asks for a new lease.
-var errAgain = errors.New("the lease is over")
+// errAgain means that the attempt needs a new lease.
+var errAgain = errors.New("the lease has ended")
 
-// reserve calls attempt with a lease on all SKUs of the order, and again with a new one for as long as an attempt ends with
-// errAgain or is cut by the end of its lease.
+// reserve calls attempt with a lease on all SKUs of the order, and again with a new one for as long as an attempt ends
+// with errAgain or is cut by the end of its lease.
 func (l leased) reserve(ctx context.Context, locker Acquirer, r stock.Request,
 	attempt func(work context.Context, lease *lock.Lease) (stock.Receipt, error),
 ) (stock.Receipt, error) {
@@ -61,7 +61,7 @@ func (l leased) once(ctx context.Context, locker Acquirer, r stock.Request,
 	return receipt, err
 }
 
-// definite reports whether err is an answer and not the sound of a transaction that was cut.
+// definite reports whether err is a decision of the database, and not the end of a transaction that was cut.
 func definite(err error) bool {
 	if errors.Is(err, errAgain) {
 		return true
@@ -73,18 +73,19 @@ func definite(err error) bool {
 	return true
 }
 
-// release ends the lease. If Redis does not answer, the key lives on to the end of its TTL, and the next order waits.
+// release releases the lease. If Redis does not answer, the key lives until its TTL has passed, and the next order
+// waits.
 func (l leased) release(ctx context.Context, lease *lock.Lease) {
 	if err := lease.Release(ctx); err != nil {
 		l.log.WarnContext(ctx, "lease not released, it ends by itself", "err", err)
 	}
 }
 
-// errRedis is a lock that could not even be asked for. Nothing was executed.
+// errRedis is a lock service without an answer. Nothing was executed.
 var errRedis = fault.New(fault.Unavailable, "redis_unavailable", "the lock service does not answer").NotExecuted()
 
-// notLocked explains why an order has no lock: a wait that ran out is contention, a caller that left is a caller that left,
-// contention that the server reports stays that, and everything else is the lock service, for which unavailable stands.
+// notLocked explains why an order has no lock: a wait that ran out is contention, the caller's own cancellation stays
+// that, contention that the server reports stays that, and everything else is unavailable.
 func notLocked(ctx context.Context, err error, unavailable *fault.Error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:

@@ -16,17 +16,20 @@ import (
 	"holdfast/pkg/database"
 )
 
-// MySQLLock takes a named lock of the server for each SKU of the order, and holds them until its transaction has committed.
+// MySQLLock takes a named lock of the server for each SKU of the order, and holds them until its transaction has
+// committed.
 //
-// Idea:        queue the contenders in the database, but not on the row: a named lock belongs to no table and no transaction.
-// Statements:  on a connection of its own SELECT GET_LOCK(…), a SKU each, in SKU order; on another one the guarded UPDATEs of
-// Conditional and COMMIT; only then, on the first one, SELECT RELEASE_ALL_LOCKS().
-// Goes wrong:  the lock belongs to its connection. When that breaks, the server frees the lock while the transaction on the
-// other connection continues, and two holders work at once; there is no fencing token, so the condition in the UPDATE decides. A
-// connection that returns to its pool with a lock keeps it. Names are common to all databases of the server, not to its replicas.
+// Idea:        queue the contenders in the database, but not on the row: a named lock belongs to no table and no
+// transaction.
+// Statements:  on a connection of its own SELECT GET_LOCK(…), a SKU each, in SKU order; on another one the guarded
+// UPDATEs of Conditional and COMMIT; only then, on the first one, SELECT RELEASE_ALL_LOCKS().
+// Goes wrong:  the lock belongs to its connection. When that breaks, the server frees the lock while the transaction on
+// the other connection continues, and two holders work at once; there is no fencing token, so the condition in the
+// UPDATE decides. A connection that returns to its pool with a lock keeps it. Names are common to all databases of the
+// server, not to its replicas.
 // Cost:        a round trip for each SKU and one for the release; a connection for each order that waits or works.
-// Choose it:   one worker at a time for what is no row, a migration for example, without another server. For stock, the row
-// lock of ForUpdate ends with its transaction, whatever breaks.
+// Choose it:   one worker at a time for what is no row, a migration for example, without another server. For stock, the
+// row lock of ForUpdate ends with its transaction, whatever breaks.
 //
 // Transcript of mysql-lock, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
@@ -60,9 +63,9 @@ var _ stock.Reserver = (*MySQLLock)(nil)
 // DefaultLockPool is the number of connections that MySQLLock has at most for its locks.
 const DefaultLockPool = 32
 
-// OpenLockPool opens the connections of MySQLLock's locks, at most maxOpen at a time. They are a pool of their own: if waiting
-// orders pinned the connections of the ledger, the order that has the lock would find none for its transaction. The caller
-// closes the pool.
+// OpenLockPool opens the connections of MySQLLock's locks, at most maxOpen at a time. They are a pool of their own: if
+// waiting orders pinned the connections of the ledger, the order that has the lock would find none for its transaction.
+// The caller closes the pool.
 func OpenLockPool(ctx context.Context, dsn string, maxOpen int, log *slog.Logger) (*sql.DB, error) {
 	db, err := database.Open(ctx, dsn, database.Options{MaxOpen: maxOpen, Log: log})
 	if err != nil {
@@ -93,8 +96,8 @@ func (s *MySQLLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 	return s.ledger.Reserve(ctx, r, deductConditionally)
 }
 
-// lock returns the connection that holds the locks of the order's SKUs. All orders lock in SKU order, so that no two of them
-// wait for each other.
+// lock returns the connection that holds the locks of the order's SKUs. All orders lock in SKU order, so that no two of
+// them wait for each other.
 func (s *MySQLLock) lock(ctx context.Context, r stock.Request) (*sql.Conn, error) {
 	conn, err := s.pool.Conn(ctx)
 	if err != nil {
@@ -110,8 +113,8 @@ func (s *MySQLLock) lock(ctx context.Context, r stock.Request) (*sql.Conn, error
 }
 
 // getLock waits for the SKU's lock until ctx ends, and returns stock.ErrContended when the server's own wait, in whole
-// seconds, has ended before. A name has at most 64 characters, as many as SHA2-256 has in hex. The database's name is a part of
-// it, as names are common to all databases of the server.
+// seconds, has ended before. A name has at most 64 characters, as many as SHA2-256 has in hex. The database's name is a
+// part of it, as names are common to all databases of the server.
 func getLock(ctx context.Context, conn *sql.Conn, sku string) error {
 	wait := time.Minute
 	if deadline, ok := ctx.Deadline(); ok {
@@ -131,8 +134,8 @@ func getLock(ctx context.Context, conn *sql.Conn, sku string) error {
 	return nil
 }
 
-// unlock frees the locks and returns the connection to the pool. It works with a cancelled ctx, too. If the locks were lost
-// before, another order may have worked at the same time: what was reserved stands, as the guarded UPDATE decided.
+// unlock frees the locks and returns the connection to the pool. It works with a cancelled ctx, too. If the locks were
+// lost before, another order may have worked at the same time: what was reserved stands, as the guarded UPDATE decided.
 func (s *MySQLLock) unlock(ctx context.Context, conn *sql.Conn, r stock.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()

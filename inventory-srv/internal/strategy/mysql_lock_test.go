@@ -18,8 +18,8 @@ const nameOfLock = "SHA2(CONCAT(DATABASE(), '/stock/', ?), 256)"
 
 func realMySQLLock(t *testing.T, i instance) reserver { return named(t, "mysql-lock", i) }
 
-// trustingMySQLLock trusts the named lock: it reads and writes without a guard, as it could if a lock always outlived the
-// transaction that it is for.
+// trustingMySQLLock trusts the named lock: it reads and writes without a guard, as it could if a lock always outlived
+// the transaction that it is for.
 type trustingMySQLLock struct{ instance }
 
 func (s trustingMySQLLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
@@ -67,8 +67,8 @@ func lockedBy(t *testing.T, w *world, sku string) (id int64, held bool) {
 	return found.Int64, found.Valid
 }
 
-// TestMySQLLock_Disconnected: the server frees a named lock when its connection ends, and two holders work at once. An order
-// that trusts the lock loses the other's sale. The strategy loses none: the condition in its UPDATE decides.
+// TestMySQLLock_Disconnected: the server frees a named lock when its connection ends, and two holders work at once. An
+// order that trusts the lock loses the other's sale. The strategy loses none: the condition in its UPDATE decides.
 func TestMySQLLock_Disconnected(t *testing.T) {
 	t.Parallel()
 	t.Run("the strategy", func(t *testing.T) {

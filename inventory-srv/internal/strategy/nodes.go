@@ -16,8 +16,8 @@ type Nodes struct {
 	redlock *lock.Redlock // nil without nodes
 }
 
-// OpenNodes prepares a lock over the servers at addrs, which it does not ask anything yet. No address is no error: the
-// strategy redlock then answers that it has no nodes. An even number of them, or fewer than three, is one. The caller
+// OpenNodes prepares a lock over the servers at addrs, to which it sends nothing yet. No address is no error: the
+// strategy redlock then answers redlock_unavailable. An even number of them, or fewer than three, is one. The caller
 // closes the nodes.
 func OpenNodes(addrs []string, opts ...lock.Option) (*Nodes, error) {
 	n := &Nodes{}
@@ -56,7 +56,7 @@ func (n *Nodes) Probe(ctx context.Context) error {
 	return nil
 }
 
-// Close gives the connections back.
+// Close closes the connections.
 func (n *Nodes) Close() error {
 	var faults []error
 	if n.redlock != nil {

@@ -17,9 +17,9 @@ import (
 // RedisLock takes a lease on all SKUs of the order and works on the stock rows for as long as the lease holds.
 //
 // Idea:        queue the contenders in Redis, outside the database, which then sees one of them at a time.
-// Statements:  the lease; UPDATE … SET fence = ? … AND fence < ? (the claim); SELECT; UPDATE … SET available = ?; COMMIT;
-// only then the end of the lease.
-// Goes wrong:  leases end. Unlocked before commit, the next one reads old stock; without the claim, a holder who slept
+// Statements:  the lease; UPDATE … SET fence = ? … AND fence < ? (the claim); SELECT; UPDATE … SET available = ?;
+// COMMIT; only then the end of the lease.
+// Goes wrong:  leases end. Unlocked before commit, the next one reads old stock; without the claim, a holder that slept
 // past the end overwrites the next one's sale; a fence checked only at the write comes after the read it should guard.
 // Cost:        two round trips to Redis and one statement more than ForUpdate, and no sale at all while Redis is down.
 // Choose it:   contenders must not fill the database's connections. For the stock's sake alone ForUpdate does as much
@@ -92,10 +92,9 @@ func newRedisLock(d Deps) stock.Reserver {
 	}
 }
 
-// Reserve implements stock.Reserver. A holder who came too late is asked to queue again until ctx ends.
+// Reserve implements stock.Reserver. A holder whose lease has ended acquires a new one, until ctx ends.
 func (s *RedisLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
-	// What no lock can change is refused before one is taken: an order for a SKU that does not exist takes no turn from
-	// others.
+	// An order for a SKU that does not exist is refused before it waits for a lock.
 	if err := s.ledger.Refuse(ctx, r); err != nil {
 		return stock.Receipt{}, err
 	}
@@ -117,8 +116,8 @@ func (s *RedisLock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 	})
 }
 
-// claim writes the lease's tokens onto the stock rows before anything is read from them. It refuses a holder whose lease
-// ended and was given to another, and its row lock keeps a later holder waiting until this transaction ends.
+// claim writes the lease's tokens onto the stock rows before anything is read from them. It refuses a holder whose
+// lease ended and was given to another, and its row lock keeps a later holder waiting until this transaction ends.
 func (s *RedisLock) claim(tx *gorm.DB, lease *lock.Lease, lines []stock.Line) error {
 	for _, l := range lines {
 		token := lease.Token(LockKey(l.SKU))
@@ -152,7 +151,7 @@ func (e *staleError) Error() string {
 // Unwrap makes a stale claim both what pkg/lock calls it and the contention that it is to a caller.
 func (e *staleError) Unwrap() []error { return []error{lock.ErrStale, stock.ErrStaleFence} }
 
-// refused finds out why a claim changed no row.
+// refused returns why a claim changed no row.
 func (s *RedisLock) refused(tx *gorm.DB, sku string, token int64) error {
 	var fence []int64
 	if err := tx.Raw("SELECT fence FROM stock WHERE sku = ?", sku).Scan(&fence).Error; err != nil {
@@ -164,9 +163,9 @@ func (s *RedisLock) refused(tx *gorm.DB, sku string, token int64) error {
 	return &staleError{sku: sku, token: token, fence: fence[0]}
 }
 
-// explain makes a stale claim a reason for a new lease, after the counter was raised. Either another holder overtook this
-// one, or Redis has lost its counter; then no token would be new enough for any row. So the counter is raised above all of
-// them at once.
+// explain makes a stale claim a reason for a new lease, after the counter was raised. Either another holder overtook
+// this one, or Redis has lost its counter; then no token would be new enough for any row. So the counter is raised
+// above all of them at once.
 func (s *RedisLock) explain(ctx context.Context, r stock.Request, err error) error {
 	stale, ok := errors.AsType[*staleError](err)
 	if !ok {

@@ -13,8 +13,8 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// TestRedisLock_ManyLines: an order of ten lines is sold within 3 s each time, though two other instances never stop selling
-// single lines of the same hot SKUs.
+// TestRedisLock_ManyLines: an order of ten lines is sold within 3 s each time, though two other instances never stop
+// selling single lines of the same hot SKUs.
 func TestRedisLock_ManyLines(t *testing.T) {
 	t.Parallel()
 	const skus, lines, rivals, rounds, bar = 40, 10, 16, 4, 3 * time.Second

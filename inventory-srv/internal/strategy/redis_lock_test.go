@@ -75,8 +75,8 @@ type stalled struct {
 	tries  int64    // transactions in which the holder came to the statement at which it was stopped
 }
 
-// stallHolder stops a holder before a statement until it has lost its lease and another instance has taken its turn: it has
-// sold, or it waits for the row that the stopped one has claimed. Then the holder goes on, and both must succeed.
+// stallHolder stops a holder before a statement until it has lost its lease and another instance has taken its turn: it
+// has sold, or it waits for the row that the stopped one has claimed. Then the holder goes on, and both must succeed.
 func stallHolder(t *testing.T, l loss, make holder, at string) stalled {
 	t.Helper()
 	const sku = "STALLED"
@@ -123,8 +123,8 @@ func goReserve(ctx context.Context, r reserver, request stock.Request) chan erro
 	return result
 }
 
-// TestRedisLock_Stalled: whenever a holder is stopped, and whether or not it can know that its lease is over, no sale is
-// lost.
+// TestRedisLock_Stalled: whenever a holder is stopped, and whether or not it notices that its lease has ended, no sale
+// is lost.
 func TestRedisLock_Stalled(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -152,8 +152,8 @@ func TestRedisLock_Stalled(t *testing.T) {
 	}
 }
 
-// TestRedisLock_StalledMutants takes the guards out, to see that the test above can fail. Each guard is enough where the
-// other one is blind: the claim where the holder cannot know, the lease's context where nothing was claimed.
+// TestRedisLock_StalledMutants takes the guards out, to see that the test above can fail. Each guard is enough where
+// the other one is blind: the claim where the holder cannot know, the lease's context where nothing was claimed.
 func TestRedisLock_StalledMutants(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -166,7 +166,7 @@ func TestRedisLock_StalledMutants(t *testing.T) {
 		{"overtaken without the claim", overtaken(), false, true, true, false},
 		{"slept with both guards", slept(), true, true, false, true},
 		{"slept without the claim", slept(), false, true, false, true},
-		{"slept without the lease's context", slept(), true, false, false, false}, // it commits although its lease is over
+		{"slept without the lease's context", slept(), true, false, false, false}, // it commits although its lease has ended
 		{"slept without any guard", slept(), false, false, true, false},
 	}
 	for _, c := range cases {
@@ -183,8 +183,8 @@ func TestRedisLock_StalledMutants(t *testing.T) {
 	}
 }
 
-// TestRedisLock_CounterLost has Redis forget its fencing counter. One claim is refused; the counter is raised above every
-// row of the database, so no other row refuses one.
+// TestRedisLock_CounterLost has Redis forget its fencing counter. One claim is refused; the counter is raised above
+// every row of the database, so no other row refuses one.
 func TestRedisLock_CounterLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

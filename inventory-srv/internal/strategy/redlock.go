@@ -11,14 +11,17 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// Redlock takes its lease from a majority of independent Redis nodes, so that the loss of one of them is no loss of the lock.
+// Redlock takes its lease from a majority of independent Redis nodes, so that the loss of one of them is no loss of the
+// lock.
 //
 // Idea:        the queue of RedisLock without its single point of failure.
 // Statements:  the lease, on every node; the guarded UPDATEs of Conditional; COMMIT; only then the end of the lease.
-// Goes wrong:  a majority has no common counter, so there is no fencing token, and the row cannot refuse a holder that overslept. A
-// node that restarts without its data votes twice; a clock that jumps ends a lease early. Hence the database decides.
+// Goes wrong:  a majority has no common counter, so there is no fencing token, and the row cannot refuse a holder that
+// overslept. A node that restarts without its data votes twice; a clock that jumps ends a lease early. Hence the
+// database decides.
 // Cost:        a round trip to every node, the slowest of the majority counting, and a majority must be up.
-// Choose it:   the queue must survive the loss of a node. It makes nothing safe that Conditional has not made safe already.
+// Choose it:   the queue must survive the loss of a node. It makes nothing safe that Conditional has not made safe
+// already.
 //
 // Transcript of redlock, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
@@ -66,7 +69,7 @@ type Acquirer interface {
 	Acquire(ctx context.Context, keys ...string) (*lock.Lease, error)
 }
 
-// errNoNodes is a service that was not told where the nodes are.
+// errNoNodes is the answer of a service without REDLOCK_ADDRS.
 var errNoNodes = fault.New(fault.Unavailable, "redlock_unavailable", "this service has no Redlock nodes (REDLOCK_ADDRS)").NotExecuted()
 
 func newRedlock(d Deps) stock.Reserver {
@@ -81,7 +84,7 @@ func newRedlock(d Deps) stock.Reserver {
 // Probe implements Prober.
 func (s *Redlock) Probe(ctx context.Context) error { return s.servers.Probe(ctx) }
 
-// Reserve implements stock.Reserver. A holder whose lease ended is asked to queue again until ctx ends.
+// Reserve implements stock.Reserver. A holder whose lease has ended acquires a new one, until ctx ends.
 func (s *Redlock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
 	if s.nodes == nil {
 		return stock.Receipt{}, errNoNodes

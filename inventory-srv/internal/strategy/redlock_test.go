@@ -36,9 +36,9 @@ func overtakenOnNodes() loss {
 	}
 }
 
-// TestRedlock_Stalled is what is lost without fencing tokens, and what is not. When the nodes lose a lock, two holders work
-// at once: mutual exclusion is gone, and no token is there by which the row could refuse the first. Whoever trusts the lease
-// loses a sale. The strategy does not trust it, and loses none.
+// TestRedlock_Stalled is what is lost without fencing tokens, and what is not. When the nodes lose a lock, two holders
+// work at once: mutual exclusion is gone, and no token is there by which the row could refuse the first. An order that
+// trusts the lease loses a sale. The strategy does not trust it and loses none.
 func TestRedlock_Stalled(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -63,7 +63,8 @@ func TestRedlock_Stalled(t *testing.T) {
 	}
 }
 
-// TestRedlock_LastUnit: two holders at once, one unit. The database gives it to one of them and tells the other the truth.
+// TestRedlock_LastUnit: two holders at once, one unit. The database gives it to one of them and tells the other the
+// truth.
 func TestRedlock_LastUnit(t *testing.T) {
 	t.Parallel()
 	l := overtakenOnNodes()
@@ -100,7 +101,8 @@ func TestRedlock_Tokens(t *testing.T) {
 	}
 }
 
-// TestRedlock_Nodes loses one of three nodes, which costs nothing, and then another, which costs the sale and nothing else.
+// TestRedlock_Nodes loses one of three nodes, which costs nothing, and then another, which costs the sale and nothing
+// else.
 func TestRedlock_Nodes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -137,7 +139,7 @@ func TestRedlock_Nodes(t *testing.T) {
 	w.wantLedger(t, "A", 9, 1, 0)
 }
 
-// TestRedlock_NoNodes is a service that was not told of any.
+// TestRedlock_NoNodes is a service without nodes.
 func TestRedlock_NoNodes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -1,5 +1,5 @@
-// Package examples holds a Redis lock of about sixty lines, to be read before pkg/lock. Its comments name what it lacks and
-// the file of pkg/lock that adds it. Production code uses pkg/lock.
+// Package examples holds a Redis lock of about sixty lines, to be read before pkg/lock. Its comments name what it lacks
+// and the file of pkg/lock that adds it. Production code uses pkg/lock.
 package examples
 
 import (
@@ -23,12 +23,12 @@ type Lock struct {
 	unlock *redis.Script
 }
 
-// retryPause is how long Acquire pauses between two attempts. A waiter that polls is woken late, and the last one to arrive may
-// win (pkg/lock/queue.go and redis_tickets.go order waiters; redis_names.go subscribes to releases).
+// retryPause is how long Acquire pauses between two attempts. A waiter that polls is woken late, and the last one to
+// arrive may win (pkg/lock/queue.go and redis_tickets.go order waiters; redis_names.go subscribes to releases).
 const retryPause = 20 * time.Millisecond
 
-// Acquire sets the key unless it exists, and retries until ctx ends. There is no fencing token: a resource cannot tell a
-// stopped owner from its successor (pkg/lock/scripts/acquire.lua counts one with each acquisition).
+// Acquire sets the key unless it exists, and retries until ctx ends. There is no fencing token: a resource cannot tell
+// a stopped owner from its successor (pkg/lock/scripts/acquire.lua counts one with each acquisition).
 func Acquire(ctx context.Context, client redis.UniversalClient, key string, ttl time.Duration) (*Lock, error) {
 	l := &Lock{client: client, key: key, value: rand.Text(), unlock: redis.NewScript(compareAndDelete)}
 	for {
@@ -48,12 +48,13 @@ func Acquire(ctx context.Context, client redis.UniversalClient, key string, ttl 
 	}
 }
 
-// compareAndDelete deletes the key only if it still has our value. A plain DEL would delete the key of the next owner after
-// ours has expired; GET and DEL as two commands leave a gap between them.
+// compareAndDelete deletes the key only if it still has our value. A plain DEL would delete the key of the next owner
+// after ours has expired; GET and DEL as two commands leave a gap between them.
 const compareAndDelete = `if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`
 
-// Unlock frees the key. Commit before it: the next owner must find what this one has written. It has a deadline of its own, as
-// a request that was cancelled must free its key, too (pkg/lock/redis_release.go also repeats a release without an answer).
+// Unlock frees the key. Commit before it: the next owner must find what this one has written. It has a deadline of its
+// own, as a request that was cancelled must free its key, too (pkg/lock/redis_release.go also repeats a release without
+// an answer).
 func (l *Lock) Unlock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()

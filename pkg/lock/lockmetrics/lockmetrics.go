@@ -10,13 +10,13 @@
 //	lock_lost_total{cause}        leases that ended before they were released
 //	lock_releases_total{result}   releases; "lost" says that a key was not ours to the end
 //
-// Every series is there from the start with the value 0, as a rate over a series that appears with its first loss misses
-// that loss.
+// Every series is there from the start with the value 0, as a rate over a series that appears with its first loss
+// misses that loss.
 //
 // # What to alert on
 //
-// One lost lease is no accident: the resource's fence refuses what comes too late, and the work is done again. These mean
-// that somebody should look:
+// One lost lease is no accident: the resource's fence refuses what comes too late, and the work is done again. These
+// mean that an operator should look:
 //
 //   - lock_lost_total{cause="key_gone"} grows: Redis loses data. It was flushed, restarted without persistence, failed over
 //     to a replica that was behind, or evicts keys (maxmemory-policy must be noeviction). Its token counters may be
@@ -30,7 +30,7 @@
 //     next slow one costs a lease. Hold for less, or raise the TTL.
 //   - lock_wait_seconds_count{result="gave_up"} is more than a small part of all waits: the key is too hot for the time that
 //     it is held.
-//   - lock_wait_seconds_count{result="unavailable"} grows: nobody gets a lock at all. Page.
+//   - lock_wait_seconds_count{result="unavailable"} grows: no caller gets a lock. Page.
 package lockmetrics
 
 import (
@@ -107,8 +107,9 @@ func (m *Metrics) Released(_ []string, held time.Duration, err error) {
 	m.released.WithLabelValues(result(err)).Inc()
 }
 
-// Cause names why a lease ended before its release, as in the label of lock_lost_total: "max_hold"; "not_renewed", when its
-// time ran out without an answered renewal; else "key_gone", when Redis said that the key is gone or another owner's.
+// Cause names why a lease ended before its release, as in the label of lock_lost_total: "max_hold"; "not_renewed", when
+// its time ran out without an answered renewal; else "key_gone", when Redis said that the key is gone or another
+// owner's.
 func Cause(err error) string {
 	switch {
 	case errors.Is(err, lock.ErrMaxHold):

@@ -64,7 +64,7 @@ func (w world) acquire(t *testing.T) *lock.Lease {
 	return lease
 }
 
-// value is a counter's value, or how often a histogram was told something.
+// value is a counter's value, or the number of a histogram's observations.
 func (w world) value(t *testing.T, name, label, value string) float64 {
 	t.Helper()
 	families, err := w.seen.Gather()
@@ -111,8 +111,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// lost is what lock_lost_total must say: one loss, for this cause and no other. The lease's context ends a moment before
-// the observer is told.
+// lost is what lock_lost_total must say: one loss, for this cause and no other. The lease's context ends a moment
+// before the observer is called.
 func (w world) lost(t *testing.T, cause string) {
 	t.Helper()
 	eventually(t, "the loss is counted", func() bool { return w.value(t, "lock_lost_total", "cause", cause) > 0 })

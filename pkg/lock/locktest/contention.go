@@ -92,8 +92,8 @@ func starvation(t *testing.T, b Backend) {
 		release(t, lease)
 	}
 	t.Logf("leases that went to others while one waited, of six competitors in two processes: %v", overtaken)
-	// Three until it has a ticket, one to each other process with a lower one, one between two tickets, and as many again for
-	// each time that a busy machine lets others pass while the waiter is on its way to its next attempt.
+	// Three until it has a ticket, one to each other process with a lower one, one between two tickets, and as many again
+	// for each time that a busy machine lets others pass while the waiter is on its way to its next attempt.
 	const most = 40
 	if worst := slices.Max(overtaken); b.Can.Tickets && worst > most {
 		t.Errorf("%d leases went to others while one waited, want at most %d", worst, most)
@@ -183,7 +183,8 @@ func contextEndedBefore(t *testing.T, b Backend) {
 	wantFree(t, open(t, b, long()...), key)
 }
 
-// closeEndsWaits: those who wait are told, in the queue as well as at its head, and nobody gets in after that.
+// closeEndsWaits: all waiters return with ErrClosed, in the queue as well as at its head, and no later caller gets a
+// key.
 func closeEndsWaits(t *testing.T, b Backend) {
 	key := newKey()
 	holder, waiter := open(t, b, long()...), open(t, b, long()...)
@@ -195,7 +196,7 @@ func closeEndsWaits(t *testing.T, b Backend) {
 			errs <- err
 		}()
 	}
-	time.Sleep(20 * time.Millisecond) // some wait by now, some may come later; all must be told
+	time.Sleep(20 * time.Millisecond) // some wait by now, some may come later; all must return
 	if err := waiter.Close(); err != nil {
 		t.Error(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// allOrNone: a waiter for two keys holds neither while one is missing. Where there are tickets the free one is kept for it
-// in the end, and it gets both when the other one is free.
+// allOrNone: a waiter for two keys holds neither while one is missing. Where there are tickets the free one is kept for
+// it in the end, and it gets both when the other one is free.
 func allOrNone(t *testing.T, b Backend) {
 	one, two := newKey(), newKey()
 	if one > two {
@@ -43,7 +43,7 @@ func allOrNone(t *testing.T, b Backend) {
 	wantFree(t, first, one, two)
 }
 
-// oppositeOrders: those who name the same keys in different orders do not wait for each other for ever.
+// oppositeOrders: callers that name the same keys in different orders do not deadlock.
 func oppositeOrders(t *testing.T, b Backend) {
 	one, two, three := newKey(), newKey(), newKey()
 	var all sync.WaitGroup
@@ -87,8 +87,8 @@ func notReentrant(t *testing.T, b Backend) {
 	release(t, lease)
 }
 
-// tokens: strictly increasing over all keys where they are promised, 0 where not; one for all keys of a lease, 0 for a key
-// that it does not hold.
+// tokens: strictly increasing over all keys where they are promised, 0 where not; one for all keys of a lease, 0 for a
+// key that it does not hold.
 func tokens(t *testing.T, b Backend) {
 	one, two := newKey(), newKey()
 	lockers := []Locker{open(t, b, long()...), open(t, b, long()...)}

@@ -10,7 +10,8 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// Times of the cases that let a lease run out or be renewed: short enough to wait for, long enough for a loaded machine.
+// Times of the cases that let a lease run out or be renewed: short enough to wait for, long enough for a loaded
+// machine.
 const (
 	shortTTL = 2 * time.Second
 	margin   = 200 * time.Millisecond
@@ -20,7 +21,7 @@ func short(opts ...lock.Option) []lock.Option {
 	return append([]lock.Option{lock.WithTTL(shortTTL), lock.WithMargin(margin)}, opts...)
 }
 
-// releaseTwice: any number of releases, at once or one after the other, give one answer and touch nobody else's lease.
+// releaseTwice: any number of releases, at once or one after the other, give one answer and leave other leases alone.
 func releaseTwice(t *testing.T, b Backend) {
 	key := newKey()
 	first, second := open(t, b, long()...), open(t, b, long()...)
@@ -58,7 +59,7 @@ func releaseAfterCancel(t *testing.T, b Backend) {
 	wantFree(t, second, key)
 }
 
-// onlyOwnerReleases: who has lost the key is told so and does not free it for its new holder.
+// onlyOwnerReleases: a holder that has lost its key gets ErrLost and does not free the new holder's key.
 func onlyOwnerReleases(t *testing.T, b Backend) {
 	key := newKey()
 	first, second := open(t, b, long()...), open(t, b, long()...)
@@ -98,7 +99,7 @@ func lostOneOfTwo(t *testing.T, b Backend) {
 	wantFree(t, open(t, b, long()...), one, two)
 }
 
-// renewal: a lease lives past its TTL, and nobody gets in meanwhile.
+// renewal: a lease lives past its TTL, and no other caller gets the key meanwhile.
 func renewal(t *testing.T, b Backend) {
 	key := newKey()
 	other := open(t, b, long()...)
@@ -130,7 +131,7 @@ func deadHolder(t *testing.T, b Backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	crash() // it is renewed no more, and nobody releases it
+	crash() // it is neither renewed nor released from now on
 	next := acquire(t, other, key)
 	if now := time.Now(); now.Before(lease.Until()) {
 		t.Errorf("the key was given away %v before the lease's end", lease.Until().Sub(now))

@@ -1,5 +1,5 @@
-// Package locktest is the conformance suite of pkg/lock: what every Locker must do, whatever it stands on. It knows no
-// backend itself and uses the public interface only, so that it also fits a Locker of your own.
+// Package locktest is the conformance suite of pkg/lock: what every Locker must do, whatever its backend. It
+// uses the public interface only, so that it also fits a Locker of your own.
 package locktest
 
 import (
@@ -20,8 +20,9 @@ type Locker interface {
 
 // Backend is what the suite runs on.
 type Backend struct {
-	// New returns another Locker with its own connections, as another process would have. All of them share their keys; the
-	// suite chooses keys that no other case uses. The suite closes it; what is beneath it is closed by a clean-up of tb.
+	// New returns another Locker with its own connections, as another process would have. All of them share their keys;
+	// the suite chooses keys that no other case uses. The suite closes it; what is beneath it is closed by a clean-up of
+	// tb.
 	New func(tb testing.TB, opts ...lock.Option) Locker
 
 	// Lose takes the key away behind its holder's back, as a flush, a failover or an administrator would.
@@ -39,7 +40,8 @@ type Backend struct {
 type Capabilities struct {
 	// Tokens: each lease has a greater fencing token than all before, the same for all its keys. Else the token is 0.
 	Tokens bool
-	// Tickets: a waiter that is refused often gets all its keys in its turn, whatever others do; free keys are kept for it.
+	// Tickets: a waiter that is refused often gets all its keys in its turn, whatever others do; free keys are kept for
+	// it.
 	Tickets bool
 }
 
@@ -87,12 +89,13 @@ func Run(t *testing.T, open func(tb testing.TB) Backend) {
 	}
 }
 
-// long makes keys outlive every case, so that what happens did not happen because a key expired, and rules the poll out.
+// long makes keys outlive every case, so that what happens did not happen because a key expired, and rules the poll
+// out.
 func long() []lock.Option {
 	return []lock.Option{lock.WithTTL(3 * patience), lock.WithPoll(time.Hour)}
 }
 
-// newKey returns a key that nobody else uses.
+// newKey returns a key that no other case uses.
 func newKey() string { return "locktest-" + rand.Text() }
 
 // open returns a Locker that the suite closes.
@@ -161,7 +164,7 @@ func release(t *testing.T, lease *lock.Lease) {
 	}
 }
 
-// wantHeld checks that nobody else gets the keys now.
+// wantHeld checks that no other caller gets the keys now.
 func wantHeld(t *testing.T, l Locker, keys ...string) {
 	t.Helper()
 	lease, err := l.Try(within(t), keys...)
@@ -174,7 +177,7 @@ func wantHeld(t *testing.T, l Locker, keys ...string) {
 	}
 }
 
-// wantFree checks that the keys can be had without waiting for anybody's TTL.
+// wantFree checks that the keys can be had without waiting for a TTL.
 func wantFree(t *testing.T, l Locker, keys ...string) {
 	t.Helper()
 	eventually(t, "the keys are free", func() bool {

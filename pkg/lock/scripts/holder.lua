@@ -1,4 +1,4 @@
--- Reads who holds a lock.
+-- Reads the holder of a lock.
 --
 -- KEYS[1]    the lock
 --
