@@ -2,8 +2,8 @@
 //
 //   - [Stock], a resource in MySQL or MariaDB that is guarded by fencing tokens, and [Guards], each of which a test can
 //     disable to show what it prevents;
-//   - [Worker], which deducts from it under leases and writes a [Journal] of the answers, and a holder process around it, for
-//     faults that stop or kill the holder;
+//   - [Worker], which deducts from it under leases and writes a [Journal] of the answers, and a holder process
+//     around it, for faults that stop or kill the holder;
 //   - models of a mutex and of a fenced counter for porcupine, which decide whether a journal is possible;
 //   - [Checks], scripted situations that are run on the real lock and on mutants of it.
 //

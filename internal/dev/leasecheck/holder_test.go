@@ -44,7 +44,8 @@ func stopHolder(t *testing.T, point leasecheck.Point, deaf bool) {
 	leasecheck.Eventually(t, "the holder stands still", func() bool { return holder.Stopped(t.Context()) })
 
 	var text bytes.Buffer
-	other := b.Hold("other", b.Locker(lock.WithTTL(time.Minute)), "k", "", leasecheck.NewJournal(&text)) // waits for the key to expire
+	// It waits for the key to expire.
+	other := b.Hold("other", b.Locker(lock.WithTTL(time.Minute)), "k", "", leasecheck.NewJournal(&text))
 	leasecheck.Eventually(t, "the other has had its turn, or waits for the holder's row", func() bool { return other.Ended() || b.RowAwaited() })
 	if err := holder.GoOn(); err != nil {
 		t.Fatal(err)

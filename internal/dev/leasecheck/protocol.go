@@ -30,7 +30,7 @@ type Guards struct {
 	NoFence      bool // nothing is claimed: a plain read and an absolute write
 	SameToken    bool // a token that the row has seen is claimed again
 	FenceOnWrite bool // the token is compared by the write only, and not claimed before the read
-	Deaf         bool // the transaction does not end with the lease: a holder that does not notice that its time has passed
+	Deaf         bool // the transaction does not end with the lease: a holder that does not notice the end
 }
 
 // Deduction takes a quantity from each of its keys, which are sorted, or nothing from any.
@@ -99,7 +99,7 @@ func commit(work context.Context, tx *sql.Tx) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, sql.ErrTxDone), work.Err() != nil && errors.Is(err, work.Err()): // database/sql looks before it sends
+	case errors.Is(err, sql.ErrTxDone), work.Err() != nil && errors.Is(err, work.Err()): // database/sql has sent nothing
 		return fmt.Errorf("not committed: %w", err)
 	default:
 		return fmt.Errorf("%w: %w", ErrUnknown, err)

@@ -18,18 +18,18 @@
 // One lost lease is no accident: the resource's fence refuses what comes too late, and the work is done again. These
 // mean that an operator should look:
 //
-//   - lock_lost_total{cause="key_gone"} grows: Redis loses data. It was flushed, restarted without persistence, failed over
-//     to a replica that was behind, or evicts keys (maxmemory-policy must be noeviction). Its token counters may be
-//     gone too; then the resource refuses every token until they are raised. Page.
-//   - lock_lost_total{cause="not_renewed"} grows: holders cannot reach Redis for most of a TTL, or their processes stand
-//     still (throttled CPU, long garbage collections, suspended machines). Compare with
+//   - lock_lost_total{cause="key_gone"} grows: Redis loses data. It was flushed, restarted without persistence, failed
+//     over to a replica that was behind, or evicts keys (maxmemory-policy must be noeviction). Its token counters may
+//     be gone too; then the resource refuses every token until they are raised. Page.
+//   - lock_lost_total{cause="not_renewed"} grows: holders cannot reach Redis for most of a TTL, or their processes
+//     stand still (throttled CPU, long garbage collections, suspended machines). Compare with
 //     lock_renewals_total{result="unavailable"}: that grows with it when it is the network or Redis, and not when the
 //     process stood still.
 //   - lock_lost_total{cause="max_hold"} grows: work under the lock hangs or takes longer than it was meant to.
-//   - the 99th percentile of lock_held_seconds comes near the TTL less its margin: leases live on their renewals, and the
-//     next slow one costs a lease. Hold for less, or raise the TTL.
-//   - lock_wait_seconds_count{result="gave_up"} is more than a small part of all waits: the key is too hot for the time that
-//     it is held.
+//   - the 99th percentile of lock_held_seconds comes near the TTL less its margin: leases live on their renewals, and
+//     the next slow one costs a lease. Hold for less, or raise the TTL.
+//   - lock_wait_seconds_count{result="gave_up"} is more than a small part of all waits: the key is too hot for the
+//     time that it is held.
 //   - lock_wait_seconds_count{result="unavailable"} grows: no caller gets a lock. Page.
 package lockmetrics
 
