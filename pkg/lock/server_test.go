@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/lock"
 )
 
@@ -119,11 +120,7 @@ func addrs(servers []*stack.Redis) []string {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still not after %v: %s", deadline, what)
-		}
-	}
+	testkit.EventuallyTrue(t, deadline, what, ok)
 }
 
 func within(t testing.TB) context.Context {

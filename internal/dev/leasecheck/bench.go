@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/lock"
 )
 
@@ -195,9 +196,5 @@ func Within(tb testing.TB) context.Context {
 // Eventually waits for a condition or ends the test.
 func Eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(Patience); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("still not after %v: %s", Patience, what)
-		}
-	}
+	testkit.EventuallyTrue(tb, Patience, what, ok)
 }

@@ -15,6 +15,7 @@ import (
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/lock"
 	"holdfast/pkg/lock/lockmetrics"
 )
@@ -104,11 +105,7 @@ func ended(t *testing.T, lease *lock.Lease) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still not after %v: %s", deadline, what)
-		}
-	}
+	testkit.EventuallyTrue(t, deadline, what, ok)
 }
 
 // lost is what lock_lost_total must say: one loss, for this cause and no other. The lease's context ends a moment
