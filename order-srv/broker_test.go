@@ -21,6 +21,7 @@ import (
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
+	"holdfast/pkg/header"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/mqtest"
 )
@@ -127,7 +128,7 @@ func deadLetters(t *testing.T, dsn, addr string) {
 	url := "http://" + addr + "/v1/dead-letters"
 	listed := func(ids map[string]bool) func() error {
 		return func() error {
-			status, body := call(t, http.MethodGet, url, "", orderapi.HeaderUserRole, orderapi.RoleAdmin)
+			status, body := call(t, http.MethodGet, url, "", header.UserRole, orderapi.RoleAdmin)
 			var found orderapi.DeadLetters
 			if err := json.Unmarshal([]byte(body), &found); err != nil || status != http.StatusOK || len(found.DeadLetters) != 1 {
 				return fmt.Errorf("%d %s", status, body)
@@ -142,7 +143,7 @@ func deadLetters(t *testing.T, dsn, addr string) {
 	}
 	ids := map[string]bool{}
 	patiently(t, "the dead letter is listed", listed(ids))
-	if status, body := call(t, http.MethodPost, url+"/resend", "{}", orderapi.HeaderUserRole, orderapi.RoleAdmin); status != http.StatusOK || body != `{"resent":1}` {
+	if status, body := call(t, http.MethodPost, url+"/resend", "{}", header.UserRole, orderapi.RoleAdmin); status != http.StatusOK || body != `{"resent":1}` {
 		t.Errorf("resend: %d %s", status, body)
 	}
 	patiently(t, "it is given up again", listed(ids))

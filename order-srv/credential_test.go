@@ -12,8 +12,8 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/order-srv/internal/flow/flowtest"
-	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/config"
+	"holdfast/pkg/header"
 	"holdfast/pkg/web"
 )
 
@@ -47,7 +47,7 @@ func TestRun_ServiceCredential(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set(orderapi.HeaderUserID, "ann")
+		req.Header.Set(header.UserID, "ann")
 		req.Header.Set(web.HeaderServiceCredential, credential)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {

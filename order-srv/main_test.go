@@ -17,8 +17,8 @@ import (
 	"holdfast/internal/dev/stack"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow/flowtest"
-	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/config"
+	"holdfast/pkg/header"
 	"holdfast/pkg/web"
 )
 
@@ -181,7 +181,7 @@ func call(t *testing.T, method, url, in string, headers ...string) (status int, 
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(orderapi.HeaderUserID, "ann")
+	req.Header.Set(header.UserID, "ann")
 	for h := range slices.Chunk(headers, 2) {
 		req.Header.Set(h[0], h[1])
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/header"
 	"holdfast/pkg/wait"
 )
 
@@ -56,9 +57,9 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 
 func (o *orderCmd) place(ctx context.Context, buyer shop, stdout io.Writer) (orderapi.Order, error) {
 	var placed orderapi.Order
-	headers := []string{"Idempotency-Key", ulid.Make().String()}
+	headers := []string{header.IdempotencyKey, ulid.Make().String()}
 	if o.Strategy != "" {
-		headers = append(headers, "X-Stock-Strategy", o.Strategy)
+		headers = append(headers, header.Strategy, o.Strategy)
 	}
 	in := map[string]any{"items": []orderapi.PlaceItem{{SKU: o.SKU, Quantity: o.Quantity}}}
 	if err := buyer.do(ctx, http.MethodPost, "/v1/orders", in, &placed, headers...); err != nil {

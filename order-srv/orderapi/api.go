@@ -9,12 +9,10 @@ import (
 	"holdfast/order-srv/internal/order"
 )
 
-// The headers by which the gateway says on whose behalf it asks. order-srv trusts them: it is not a public door.
+// The roles of users.
 const (
-	HeaderUserID   = "X-User-ID"
-	HeaderUserRole = "X-User-Role"
-	RoleBuyer      = "buyer"
-	RoleAdmin      = "admin"
+	RoleBuyer = "buyer"
+	RoleAdmin = "admin"
 )
 
 // The faults that callers decide by.

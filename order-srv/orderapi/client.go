@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"holdfast/pkg/header"
 	"holdfast/pkg/rest"
 )
 
@@ -17,7 +18,7 @@ func NewClient(r *rest.Client) *Client { return &Client{rest: r} }
 
 // As returns the calls that are made on behalf of one user.
 func (c *Client) As(userID, role string) *Session {
-	return &Session{rest: c.rest.With(rest.Header(HeaderUserID, userID), rest.Header(HeaderUserRole, role))}
+	return &Session{rest: c.rest.With(rest.Header(header.UserID, userID), rest.Header(header.UserRole, role))}
 }
 
 // Session is a client with an identity.

@@ -15,13 +15,11 @@ import (
 	"time"
 
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
 )
 
 const (
-	headerRequestID = "X-Request-ID"
-	headerDeadline  = "X-Deadline-Ms"
-
 	leastForAnswer = 50 * time.Millisecond
 	mostForAnswer  = 250 * time.Millisecond
 
@@ -77,10 +75,10 @@ func (c *Client) newRequest(ctx context.Context, a *address, method, path string
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if id := telemetry.RequestID(ctx); id != "" {
-		req.Header.Set(headerRequestID, id)
+		req.Header.Set(header.RequestID, id)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		req.Header.Set(headerDeadline, strconv.FormatInt(max(1, forService(time.Until(deadline)).Milliseconds()), 10))
+		req.Header.Set(header.Deadline, strconv.FormatInt(max(1, forService(time.Until(deadline)).Milliseconds()), 10))
 	}
 	return req, nil
 }

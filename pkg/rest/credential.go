@@ -6,20 +6,18 @@ import (
 
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 )
 
-const (
-	headerCredential = "X-Service-Credential"
-	// codeCredential is the fault of a service that does not accept our credential.
-	codeCredential = "service_credential"
-)
+// codeCredential is the fault of a service that does not accept our credential.
+const codeCredential = "service_credential"
 
 // authorize returns the function that sets the credential. It is a closure, so that printing a client does not show it.
 func authorize(credential config.Secret) func(http.Header) {
 	return func(h http.Header) {
-		h.Del(headerCredential)
+		h.Del(header.Credential)
 		if credential != "" {
-			h.Set(headerCredential, credential.Reveal())
+			h.Set(header.Credential, credential.Reveal())
 		}
 	}
 }

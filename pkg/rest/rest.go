@@ -22,6 +22,7 @@ import (
 
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 )
 
 // Config is what a client needs.
@@ -109,7 +110,7 @@ type CallOption func(*Client)
 // POST again by itself when a connection breaks.
 func Header(name, value string) CallOption {
 	name = textproto.CanonicalMIMEHeaderKey(name)
-	if name == "Idempotency-Key" || name == "X-Idempotency-Key" {
+	if name == header.IdempotencyKey || name == "X-"+header.IdempotencyKey {
 		panic("rest: " + name + " has the transport send a POST twice; put it into the body")
 	}
 	return func(c *Client) { c.header.Set(name, value) }

@@ -3,23 +3,13 @@ package gateway
 import (
 	"context"
 	"net/http"
-	"regexp"
 
 	"github.com/gin-gonic/gin"
 
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/header"
 	"holdfast/pkg/web"
-)
-
-const (
-	headerIdempotencyKey = "Idempotency-Key"
-	headerStrategy       = "X-Stock-Strategy"
-)
-
-var (
-	keyPattern     = regexp.MustCompile(`^[!-~]{1,255}$`) // visible ASCII
-	orderNoPattern = regexp.MustCompile(`^[0-9A-Z]{1,26}$`)
 )
 
 // orderRequest is the public POST /v1/orders.
@@ -68,7 +58,7 @@ func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
 	if err != nil {
 		return orderapi.PlaceRequest{}, err
 	}
-	strategies := c.Request.Header.Values(headerStrategy)
+	strategies := c.Request.Header.Values(header.Strategy)
 	if len(strategies) > 0 && !g.lab {
 		return orderapi.PlaceRequest{}, errStrategyNotAllowed
 	}
@@ -83,19 +73,16 @@ func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
 	if err := inventoryapi.CheckLines(lines); err != nil {
 		return orderapi.PlaceRequest{}, err
 	}
-	return orderapi.PlaceRequest{IdempotencyKey: key, Items: in.Items, Strategy: c.GetHeader(headerStrategy)}, nil
+	return orderapi.PlaceRequest{IdempotencyKey: key, Items: in.Items, Strategy: c.GetHeader(header.Strategy)}, nil
 }
 
 // idempotencyKey requires exactly one: with two the client and we might remember different ones.
 func idempotencyKey(h http.Header) (string, error) {
-	keys := h.Values(headerIdempotencyKey)
-	switch {
-	case len(keys) == 0 || len(keys) == 1 && keys[0] == "":
-		return "", orderapi.ErrMissingKey
-	case len(keys) > 1 || !keyPattern.MatchString(keys[0]):
+	if len(h.Values(header.IdempotencyKey)) > 1 {
 		return "", orderapi.ErrInvalidKey
 	}
-	return keys[0], nil
+	key := h.Get(header.IdempotencyKey)
+	return key, orderapi.CheckKey(key)
 }
 
 func (g *gateway) listOrders(c *gin.Context) (int, any, error) {
@@ -141,8 +128,5 @@ func (g *gateway) cancelOrder(c *gin.Context) (int, any, error) {
 // orderNo returns ErrNotFound for what no order can be called, so that it never becomes part of an internal path.
 func orderNo(c *gin.Context) (string, error) {
 	orderNo := c.Param("order_no")
-	if !orderNoPattern.MatchString(orderNo) {
-		return "", orderapi.ErrNotFound
-	}
-	return orderNo, nil
+	return orderNo, orderapi.CheckOrderNo(orderNo)
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"regexp"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -15,9 +14,6 @@ const (
 	tokenLifetime = 24 * time.Hour
 )
 
-// userPattern keeps names harmless in headers, log lines and index keys.
-var userPattern = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
-
 // Caller is who asks.
 type Caller struct {
 	User string
@@ -25,8 +21,8 @@ type Caller struct {
 }
 
 func (c Caller) validate() error {
-	if !userPattern.MatchString(c.User) {
-		return orderapi.ErrInvalidUser
+	if err := orderapi.CheckUser(c.User); err != nil {
+		return err
 	}
 	if c.Role != orderapi.RoleBuyer && c.Role != orderapi.RoleAdmin {
 		return errInvalidRole

@@ -116,7 +116,7 @@ func (s *Reserver) Release(ctx context.Context, orderNo string) error {
 }
 
 func (s *Reserver) end(ctx context.Context, o *operation[string, struct{}], orderNo string) error {
-	if err := store.CheckOrderNo(orderNo); err != nil {
+	if err := stock.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
 	_, err := o.do(ctx, orderNo, 1)

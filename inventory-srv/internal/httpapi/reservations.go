@@ -122,7 +122,7 @@ func (a *api) states(c *gin.Context) (int, any, error) {
 		return 0, nil, errInvalidOrders.WithText("a call has 1 to %d orders, not %d", inventoryapi.MaxStates, len(in.OrderNos))
 	}
 	for _, no := range in.OrderNos {
-		if err := store.CheckOrderNo(no); err != nil {
+		if err := stock.CheckOrderNo(no); err != nil {
 			return 0, nil, err
 		}
 	}

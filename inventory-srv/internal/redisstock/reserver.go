@@ -236,7 +236,7 @@ func (s *Reserver) fetch(ctx context.Context, orderNo string) (unknown bool, err
 // Confirm implements stock.Reserver. It returns stock.ErrStockLost instead of stock.ErrUnknownOrder when Redis has ever
 // lost an operation, because the order may have been reserved.
 func (s *Reserver) Confirm(ctx context.Context, orderNo string) error {
-	if err := store.CheckOrderNo(orderNo); err != nil {
+	if err := stock.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
@@ -276,7 +276,7 @@ func (s *Reserver) unknown(ctx context.Context) error {
 
 // Release implements stock.Reserver. When it returns, units that become unallocated stock are there.
 func (s *Reserver) Release(ctx context.Context, orderNo string) error {
-	if err := store.CheckOrderNo(orderNo); err != nil {
+	if err := stock.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
 	checked := false

@@ -47,6 +47,25 @@ func ValidSKU(sku string) bool {
 	return len(sku) > 0 && len(sku) <= 64
 }
 
+// CheckOrderNo returns ErrInvalidOrderNo unless no is 1 to 26 visible ASCII characters. The database ignores blanks at the
+// end of a number and Go does not, so a number has none.
+func CheckOrderNo(no string) error {
+	if len(no) > 26 || !Visible(no) {
+		return ErrInvalidOrderNo
+	}
+	return nil
+}
+
+// Visible reports whether s is not empty and has only visible ASCII characters: no blanks, no control characters.
+func Visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // Line is a quantity of one SKU.
 type Line struct {
 	SKU      string
@@ -63,8 +82,8 @@ type Request struct {
 // Validate returns ErrInvalidLines with the line that is wrong and the reason. It merges nothing: an order that names
 // one SKU twice has a bug.
 func (r Request) Validate() error {
-	if r.OrderNo == "" || len(r.OrderNo) > 26 {
-		return ErrInvalidOrderNo
+	if err := CheckOrderNo(r.OrderNo); err != nil {
+		return err
 	}
 	return CheckLines(r.Lines)
 }

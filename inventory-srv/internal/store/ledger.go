@@ -102,7 +102,7 @@ func (l *Ledger) Refuse(ctx context.Context, r stock.Request) error {
 }
 
 func (l *Ledger) check(r stock.Request) error {
-	if err := CheckOrderNo(r.OrderNo); err != nil {
+	if err := stock.CheckOrderNo(r.OrderNo); err != nil {
 		return err
 	}
 	return r.Validate()
@@ -111,7 +111,7 @@ func (l *Ledger) check(r stock.Request) error {
 // StrategyOf returns the strategy that reserved an order and that confirms and releases it. It returns "" when there is
 // no reservation or only a tombstone. stock.ErrInvalidOrderNo.
 func (l *Ledger) StrategyOf(ctx context.Context, orderNo string) (string, error) {
-	if err := CheckOrderNo(orderNo); err != nil {
+	if err := stock.CheckOrderNo(orderNo); err != nil {
 		return "", err
 	}
 	var name []string

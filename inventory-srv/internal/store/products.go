@@ -141,7 +141,7 @@ func checkInbound(in Inbound) error {
 		return stock.UnknownSKU(in.SKU)
 	case in.Quantity < 1 || in.Quantity > MaxInbound:
 		return stock.ErrInvalidInbound.WithText("a quantity is 1 to %d units", MaxInbound)
-	case len(in.Reference) > 128 || !visible(in.Reference):
+	case len(in.Reference) > 128 || !stock.Visible(in.Reference):
 		return stock.ErrInvalidInbound.WithText("a reference has 1 to 128 visible ASCII characters")
 	case !utf8.ValidString(in.Reason) || utf8.RuneCountInString(in.Reason) > 200:
 		return stock.ErrInvalidInbound.WithText("a reason has at most 200 characters")

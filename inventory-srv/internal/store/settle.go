@@ -13,7 +13,7 @@ import (
 // Confirm ends a reservation as sold; sell moves its units from reserved to sold. A repeat changes nothing and
 // succeeds. stock.ErrClosed when the order was released, stock.ErrUnknownOrder when it was never reserved.
 func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell End) error {
-	if err := CheckOrderNo(orderNo); err != nil {
+	if err := stock.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
 	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error {
@@ -40,7 +40,7 @@ func (l *Ledger) Confirm(ctx context.Context, orderNo string, sell End) error {
 // and succeeds. For an order that was never reserved it writes a tombstone, which refuses a later reserve.
 // stock.ErrConfirmed when the order was confirmed.
 func (l *Ledger) Release(ctx context.Context, orderNo string, giveBack End) error {
-	if err := CheckOrderNo(orderNo); err != nil {
+	if err := stock.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
 	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error {

@@ -329,7 +329,7 @@ func TestCheckOrderNo(t *testing.T) {
 		"01J9ZK3V7Y8QW4M2N6P0R5T1XA": true, "A": true, "a-b_c.d:e": true,
 		"": false, " A": false, "A ": false, "A\n": false, "\u00c4": false, "01J9ZK3V7Y8QW4M2N6P0R5T1XAB": false,
 	} {
-		if err := store.CheckOrderNo(no); (err == nil) != ok {
+		if err := stock.CheckOrderNo(no); (err == nil) != ok {
 			t.Errorf("%q: %v", no, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/web"
 )
 
@@ -56,7 +57,7 @@ var errInvalidLimit = fault.New(fault.Invalid, "invalid_parameter", "limit is 1 
 
 // admin returns errForbidden unless the request is an administrator's.
 func admin(c *gin.Context) error {
-	if c.GetHeader(orderapi.HeaderUserRole) != orderapi.RoleAdmin {
+	if c.GetHeader(header.UserRole) != orderapi.RoleAdmin {
 		return errForbidden
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"regexp"
 
 	"github.com/gin-gonic/gin"
 
@@ -15,6 +14,7 @@ import (
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/web"
 )
 
@@ -65,12 +65,6 @@ func New(cfg Config) http.Handler {
 	return e
 }
 
-var (
-	userPattern  = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
-	keyPattern   = regexp.MustCompile(`^[!-~]{1,255}$`)
-	orderPattern = regexp.MustCompile(`^[0-9A-Z]{1,26}$`)
-)
-
 // maxStrategy is the width of the column.
 const maxStrategy = 32
 
@@ -80,11 +74,8 @@ var (
 )
 
 func user(c *gin.Context) (string, error) {
-	id := c.GetHeader(orderapi.HeaderUserID)
-	if !userPattern.MatchString(id) {
-		return "", order.ErrInvalidUser
-	}
-	return id, nil
+	id := c.GetHeader(header.UserID)
+	return id, order.CheckUser(id)
 }
 
 // place renders a stored answer byte by byte, so that a repeat gets what the first request got.
@@ -129,11 +120,8 @@ func (a *api) order(c *gin.Context) (flow.Reply, error) {
 }
 
 func (a *api) check(r orderapi.PlaceRequest) error {
-	if r.IdempotencyKey == "" {
-		return order.ErrMissingKey
-	}
-	if !keyPattern.MatchString(r.IdempotencyKey) {
-		return order.ErrInvalidKey
+	if err := order.CheckKey(r.IdempotencyKey); err != nil {
+		return err
 	}
 	if r.Strategy != "" && !a.Lab {
 		return order.ErrStrategyNotAllowed
@@ -158,7 +146,7 @@ func (a *api) list(c *gin.Context) (int, any, error) {
 		return 0, nil, err
 	}
 	cursor := c.Query("cursor")
-	if cursor != "" && !orderPattern.MatchString(cursor) {
+	if cursor != "" && order.CheckNumber(cursor) != nil {
 		return 0, nil, errInvalidCursor
 	}
 	orders, err := a.Orders.List(c.Request.Context(), id, cursor, limit+1) // one more tells whether there is a next page
@@ -189,8 +177,8 @@ func (a *api) one(c *gin.Context, do func(ctx context.Context, userID, orderNo s
 		return 0, nil, err
 	}
 	orderNo := c.Param("order_no")
-	if !orderPattern.MatchString(orderNo) {
-		return 0, nil, order.ErrNotFound // no order can be called so, and the database might not like the comparison
+	if err := order.CheckNumber(orderNo); err != nil {
+		return 0, nil, err
 	}
 	o, err := do(c.Request.Context(), id, orderNo)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
+	"holdfast/pkg/header"
 	"holdfast/sql"
 )
 
@@ -75,10 +76,10 @@ func (w *world) call(method, path, user, body string) reply {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if user != "" {
-		req.Header.Set(orderapi.HeaderUserID, user)
+		req.Header.Set(header.UserID, user)
 	}
 	if user == "root" {
-		req.Header.Set(orderapi.HeaderUserRole, orderapi.RoleAdmin)
+		req.Header.Set(header.UserRole, orderapi.RoleAdmin)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
