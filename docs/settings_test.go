@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -23,11 +24,15 @@ type setting struct {
 	secret bool
 }
 
-// settings reads the env tags of a service's config.go. Its struct is in package main, so nothing can import it.
+// settings reads the env tags of a service's settings. Nothing here may import the package of their struct.
 func settings(t *testing.T, service string) map[string]setting {
 	t.Helper()
 	found := map[string]setting{}
-	addSettings(t, "../"+service+"/config.go", found)
+	for _, path := range []string{"../" + service + "/config.go", "../" + service + "/internal/app/settings.go"} {
+		if _, err := os.Stat(path); err == nil {
+			addSettings(t, path, found)
+		}
+	}
 	addSettings(t, "../pkg/config/credential.go", found) // embedded in each
 	if len(found) < 5 {
 		t.Fatalf("%s: found only %v", service, found)

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -8,16 +8,16 @@ import (
 	"holdfast/pkg/config"
 )
 
-// demoSecret is in everybody's hands. It is the default so that a first start needs no setting, and it is refused
-// wherever logins are not for demonstration anyway.
+// demoSecret is published with the source. It is the default, so that a first start needs no setting, and works with the
+// demo login only.
 const demoSecret = "holdfast-demo-secret-change-me-0123456789"
 
-// minSecret is HS256's own size, in bytes: a shorter secret is the weakest part of the signature.
+// minSecret is the size of an HS256 signature in bytes. A shorter secret is easier to guess than the signature.
 const minSecret = 32
 
-// settings are this service's environment variables. The defaults are those of a stack that runs on this machine
-// without containers.
-type settings struct {
+// Settings are the gateway's environment variables. The defaults are those of a stack that runs on one machine without
+// containers.
+type Settings struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080"`
 	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9080"`
 
@@ -27,25 +27,25 @@ type settings struct {
 	InventoryURLs []string `env:"INVENTORY_URLS" envDefault:"http://127.0.0.1:8082"`
 
 	JWTSecret config.Secret `env:"JWT_SECRET" envDefault:"holdfast-demo-secret-change-me-0123456789"`
-	DemoLogin bool          `env:"DEMO_LOGIN"` // POST /v1/login gives anybody a token
+	DemoLogin bool          `env:"DEMO_LOGIN"` // POST /v1/login returns a token for any name
 	LabMode   bool          `env:"LAB_MODE"`   // an order may name its own strategy
 
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"5s"` // more than order-srv's
 
-	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
+	// The most requests in flight, by kind. Below these bounds the limits follow the service time.
 	MaxPlacing  int `env:"MAX_PLACING" envDefault:"256"`
 	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
 	MaxReading  int `env:"MAX_READING" envDefault:"128"`
 
-	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
-	// than a load balancer needs to notice.
+	// The time between the request to stop and the end of serving. Meanwhile /readyz fails and answers close their
+	// connections. It is longer than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
 
-var _ config.Validator = (*settings)(nil)
+var _ config.Validator = (*Settings)(nil)
 
-// Validate implements config.Validator. The URLs are checked by the clients made from them.
-func (s *settings) Validate() error {
+// Validate implements config.Validator. The clients check their URLs.
+func (s *Settings) Validate() error {
 	return errors.Join(
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.Check(len(s.OrderURLs) > 0, "ORDER_URLS", "needs at least one http://host:port"),
@@ -62,8 +62,8 @@ func (s *settings) Validate() error {
 
 func inRange(limit int) bool { return limit >= 1 && limit <= 10_000 }
 
-// LogValue implements slog.LogValuer with what one wants to see in the first log line.
-func (s *settings) LogValue() slog.Value {
+// LogValue implements slog.LogValuer with the settings that the first log line shows.
+func (s *Settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Any("order_urls", s.OrderURLs), slog.Any("inventory_urls", s.InventoryURLs),
 		slog.Bool("demo_login", s.DemoLogin), slog.Bool("lab", s.LabMode), slog.Duration("request_timeout", s.RequestTimeout),

@@ -1,0 +1,108 @@
+// Package app builds the gateway's parts and connects them.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/api-gateway/internal/gateway"
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/rest"
+	"holdfast/pkg/server"
+	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
+)
+
+// Service is the service's name in logs and metrics.
+const Service = "api-gateway"
+
+// adminConns are the connections to a service for administrators and readiness checks.
+const adminConns = 16
+
+// App is the gateway's parts. Nothing runs before Run is called.
+type App struct {
+	settings          Settings
+	log               *slog.Logger
+	registry          *prometheus.Registry
+	orders, inventory *rest.Client
+}
+
+// Open builds the parts. It connects to nothing. Close the app also when Run is not called.
+func Open(s Settings, log *slog.Logger) (*App, error) {
+	a := &App{settings: s, log: log, registry: telemetry.NewRegistry()}
+	var ordersErr, inventoryErr error
+	a.orders, ordersErr = rest.New(rest.Config{
+		Name: "order", URLs: s.OrderURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
+		MaxConns: s.MaxPlacing + s.MaxChanging + s.MaxReading + adminConns, // no kind waits for another's connection
+	})
+	a.inventory, inventoryErr = rest.New(rest.Config{
+		Name: "inventory", URLs: s.InventoryURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
+		MaxConns: s.MaxReading + adminConns,
+	})
+	if err := errors.Join(ordersErr, inventoryErr); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// Close closes the connections.
+func (a *App) Close() {
+	for _, c := range []*rest.Client{a.orders, a.inventory} {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// Run serves until ctx ends, then drains.
+func (a *App) Run(ctx context.Context) error {
+	return server.Run(ctx, server.Config{
+		Service: Service, Addr: a.settings.HTTPAddr, OpsAddr: a.settings.OpsAddr, Registry: a.registry, Log: a.log,
+		RequestTimeout: a.settings.RequestTimeout, DrainDelay: a.settings.DrainDelay,
+		Handler: a.handler(), //nolint:contextcheck // its requests bring their own contexts
+		// A gateway that is out of service because a back end is down cannot report the back end's failure.
+		Checks: []server.Check{
+			{Name: "order-srv", Probe: reachable(a.orders), Optional: true},
+			{Name: "inventory-srv", Probe: reachable(a.inventory), Optional: true},
+		},
+	})
+}
+
+func (a *App) handler() http.Handler {
+	s, metrics := a.settings, admit.NewMetrics(a.registry)
+	return gateway.New(gateway.Config{
+		Orders:    orderapi.NewClient(a.orders),
+		Inventory: inventoryapi.NewClient(a.inventory),
+		Tokens:    gateway.NewTokens(s.JWTSecret.Reveal(), time.Now),
+		DemoLogin: s.DemoLogin,
+		Lab:       s.LabMode,
+		// Half of order-srv's target for the same requests: an order that the gateway refuses costs a tenth of one that
+		// order-srv refuses.
+		Placing: admit.New(admit.Config{
+			Kind: "placing", Max: s.MaxPlacing, Timeout: s.RequestTimeout, ServiceTarget: s.RequestTimeout / 12, Metrics: metrics,
+		}),
+		Changing: admit.New(admit.Config{Kind: "changing", Max: s.MaxChanging, Timeout: s.RequestTimeout, Metrics: metrics}),
+		Reading:  admit.New(admit.Config{Kind: "reading", Max: s.MaxReading, Timeout: s.RequestTimeout, Metrics: metrics}),
+		Engine:   web.EngineConfig{Log: a.log, Registry: a.registry, Timeout: s.RequestTimeout, MaxBody: gateway.MaxBody},
+	})
+}
+
+// reachable requests a page that no service has. Its "not found" shows that the service answers, and costs it nothing.
+func reachable(c *rest.Client) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := c.Do(ctx, http.MethodGet, "/", nil, nil)
+		if fault.KindOf(err) == fault.NotFound {
+			return nil
+		}
+		return err
+	}
+}
