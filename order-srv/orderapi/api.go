@@ -25,6 +25,8 @@ var (
 	ErrInvalidKey        = order.ErrInvalidKey
 	ErrInvalidUser       = order.ErrInvalidUser
 	ErrBrokerUnavailable = order.ErrBrokerUnavailable
+
+	ErrStrategyNotAllowed = order.ErrStrategyNotAllowed
 )
 
 // Item is what is ordered; the answer adds title and price.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
-	"holdfast/pkg/fault"
 	"holdfast/pkg/telemetry"
 	"holdfast/pkg/wait"
 )
@@ -79,8 +78,8 @@ func (b *Bus) try(ctx context.Context, topic string, send func(context.Context, 
 }
 
 var (
-	errNotRunning = fault.New(fault.Unavailable, "broker_unavailable", "the message bus is not running").NotExecuted()
-	errNoTime     = fault.New(fault.Timeout, "broker_timeout", "too little time was left to send").NotExecuted()
+	errNotRunning = ErrUnavailable.WithText("the message bus is not running").NotExecuted()
+	errNoTime     = ErrTimeout.WithText("too little time was left to send").NotExecuted()
 )
 
 func (b *Bus) sendOnce(ctx context.Context, send func(context.Context, *connection) error) error {

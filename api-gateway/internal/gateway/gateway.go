@@ -44,8 +44,7 @@ type gateway struct {
 
 // What the gateway itself refuses, beside the faults that orderapi and inventoryapi name.
 var (
-	errUnauthenticated    = fault.New(fault.Unauthenticated, "unauthenticated", "a valid bearer token is required")
-	errForbidden          = fault.New(fault.Forbidden, "forbidden", "your role may not do this")
-	errInvalidRole        = fault.New(fault.Invalid, "invalid_role", "a role is buyer or admin")
-	errStrategyNotAllowed = fault.New(fault.Forbidden, "strategy_not_allowed", "an order may choose its strategy only in lab mode")
+	errUnauthenticated = fault.New(fault.Unauthenticated, "unauthenticated", "a valid bearer token is required")
+	errForbidden       = fault.New(fault.Forbidden, "forbidden", "your role may not do this")
+	errInvalidRole     = fault.New(fault.Invalid, "invalid_role", "a role is buyer or admin")
 )

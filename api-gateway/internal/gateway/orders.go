@@ -60,7 +60,7 @@ func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
 	}
 	strategies := c.Request.Header.Values(header.Strategy)
 	if len(strategies) > 0 && !g.lab {
-		return orderapi.PlaceRequest{}, errStrategyNotAllowed
+		return orderapi.PlaceRequest{}, orderapi.ErrStrategyNotAllowed
 	}
 	var in orderRequest
 	if err := web.Decode(c, &in); err != nil {
