@@ -10,14 +10,14 @@ const Version = "5.4.0"
 // POM is pom.xml, whose runtime dependencies are the jars.
 //
 //go:embed pom.xml
-var POM []byte
+var POM string
 
 // Launcher is Launcher.java.
 //
 //go:embed Launcher.java
-var Launcher []byte
+var Launcher string
 
 // BrokerConf is broker.conf. Append to it: a later line wins.
 //
 //go:embed broker.conf
-var BrokerConf []byte
+var BrokerConf string

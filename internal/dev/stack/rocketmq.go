@@ -105,7 +105,7 @@ func rocketmqPortsFree(names, broker int) error {
 func (r *RocketMQ) configure(names, broker int) error {
 	namesConf := fmt.Sprintf("listenPort=%d\nbindAddress=127.0.0.1\n", names)
 	var b bytes.Buffer
-	b.Write(rocketmq.BrokerConf)
+	b.WriteString(rocketmq.BrokerConf)
 	fmt.Fprintf(&b, "\nlistenPort=%d\nnamesrvAddr=%s\n", broker, r.NamesrvAddr)
 	// What the broker tells its clients to dial; by default the first network card, on which it does not listen.
 	b.WriteString("bindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\n")

@@ -45,7 +45,7 @@ func jarsDir() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find a cache folder for RocketMQ's jars: %w", err)
 	}
-	sum := sha256.Sum256(append(bytes.Clone(rocketmq.POM), rocketmq.Launcher...))
+	sum := sha256.Sum256([]byte(rocketmq.POM + rocketmq.Launcher))
 	return filepath.Join(cache, "holdfast", fmt.Sprintf("rocketmq-%s-%x", rocketmq.Version, sum[:4])), nil
 }
 
@@ -88,8 +88,8 @@ func rocketmqJars(ctx context.Context, o Options) (java, dir string, err error) 
 func fetchJars(ctx context.Context, dir string) error {
 	pom, launcher := filepath.Join(dir, "pom.xml"), filepath.Join(dir, "Launcher.java")
 	if err := errors.Join(
-		os.WriteFile(pom, rocketmq.POM, 0o600),
-		os.WriteFile(launcher, rocketmq.Launcher, 0o600),
+		os.WriteFile(pom, []byte(rocketmq.POM), 0o600),
+		os.WriteFile(launcher, []byte(rocketmq.Launcher), 0o600),
 	); err != nil {
 		return err
 	}

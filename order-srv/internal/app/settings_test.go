@@ -66,7 +66,7 @@ func TestSettings_broker(t *testing.T) {
 		"transactionCheckInterval": {s.BrokerCheckInterval, dev.CheckInterval},
 	} {
 		line := fmt.Sprintf("%s=%d", name, durations[0].Milliseconds())
-		if !slices.Contains(strings.Split(string(rocketmq.BrokerConf), "\n"), line) {
+		if !slices.Contains(strings.Split(rocketmq.BrokerConf, "\n"), line) {
 			t.Errorf("broker.conf does not say %s, which is this service's default", line)
 		}
 		if durations[0] != durations[1] {
