@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"holdfast/internal/dev/testkit"
-	"holdfast/pkg/web"
+	"holdfast/pkg/header"
 )
 
 // TestRun_ServiceCredential has a client send a credential of its own. The services get the gateway's with each call,
@@ -21,7 +21,7 @@ func TestRun_ServiceCredential(t *testing.T) {
 	got := make(chan string, 100)
 	back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/" { // of the readiness check
-			got <- strings.Join(r.Header.Values(web.HeaderServiceCredential), " and ")
+			got <- strings.Join(r.Header.Values(header.Credential), " and ")
 		}
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusUnauthorized)
@@ -52,7 +52,7 @@ func TestRun_ServiceCredential(t *testing.T) {
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Authorization", "Bearer "+token)
 		req.Header.Set("Idempotency-Key", "k")
-		req.Header.Set(web.HeaderServiceCredential, next)
+		req.Header.Set(header.Credential, next)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)

@@ -1,5 +1,5 @@
-// api-gateway is the only public service. It identifies callers, limits the requests in flight and serves the public HTTP
-// contract.
+// api-gateway is the only public service. It identifies callers, limits the requests in flight and serves the public
+// HTTP contract.
 //
 //	api-gateway              serve
 //	api-gateway healthcheck  exit with status 0 if the running gateway is ready

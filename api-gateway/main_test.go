@@ -47,8 +47,8 @@ func serving(tb testing.TB, log *testkit.Buffer) (addr, opsAddr string) {
 	return "", ""
 }
 
-// TestRun starts the gateway as main does, with one back end that answers and one that is down: it is ready, says which
-// is which, and stops when it is told to.
+// TestRun starts the gateway as main does, with one back end that answers and one that is down. The gateway is ready,
+// names the one that is down, and stops when its context ends.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	inventory := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -89,8 +89,8 @@ func call(t *testing.T, method, url, token, body string) result {
 	return result{res.StatusCode, res.Header, string(b)}
 }
 
-// TestRun_overload has more orders arrive than the gateway may have in flight: order-srv receives no more than the limit,
-// the others are refused with 429, and paying and reading go on.
+// TestRun_overload has more orders arrive than the gateway may have in flight: order-srv receives no more than the
+// limit, the others are refused with 429, and paying and reading go on.
 func TestRun_overload(t *testing.T) {
 	t.Parallel()
 	const limit, buyers = 4, 20

@@ -14,7 +14,6 @@ import (
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/pkg/config"
 	"holdfast/pkg/header"
-	"holdfast/pkg/web"
 )
 
 // TestRun_ServiceCredential has a caller that names itself an administrator, and has no credential, read the orders.
@@ -48,7 +47,7 @@ func TestRun_ServiceCredential(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set(header.UserID, "ann")
-		req.Header.Set(web.HeaderServiceCredential, credential)
+		req.Header.Set(header.Credential, credential)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)

@@ -19,7 +19,6 @@ import (
 	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/pkg/config"
 	"holdfast/pkg/header"
-	"holdfast/pkg/web"
 )
 
 func TestRun_unknownCommand(t *testing.T) {
@@ -185,7 +184,7 @@ func call(t *testing.T, method, url, in string, headers ...string) (status int, 
 	for h := range slices.Chunk(headers, 2) {
 		req.Header.Set(h[0], h[1])
 	}
-	req.Header.Set(web.HeaderServiceCredential, config.DemoServiceCredential)
+	req.Header.Set(header.Credential, config.DemoServiceCredential)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

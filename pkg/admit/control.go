@@ -10,8 +10,8 @@ const (
 	smoothing = 0.05 // weight of one request in the mean service time
 )
 
-// control is the arithmetic of a limiter: what was measured in this interval, and what follows for the next. Its methods
-// are called under the limiter's mutex.
+// control is the arithmetic of a limiter: what was measured in this interval, and what follows for the next. Its
+// methods are called under the limiter's mutex.
 type control struct {
 	cfg      Config
 	limit    float64
@@ -41,8 +41,8 @@ func (c *control) maxWait() time.Duration {
 	return c.cfg.MaxWait
 }
 
-// expectedWait is how long the request at this position of the queue waits, counted from 1: slots become free at the rate
-// of limit per service time.
+// expectedWait is how long the request at this position of the queue waits, counted from 1: slots become free at the
+// rate of limit per service time.
 func (c *control) expectedWait(position int) time.Duration {
 	return time.Duration(float64(position) * float64(c.service) / c.limit)
 }
@@ -75,8 +75,8 @@ func (c *control) ended(took time.Duration, o Outcome) {
 	}
 }
 
-// adjust begins a new interval when the running one is over, and reports whether it moved the limit. An interval is at
-// least as long as a request: what is measured earlier is the effect of the limit before.
+// adjust begins a new interval when the current one has ended, and reports whether it moved the limit. An interval is
+// at least as long as a request: an earlier measurement shows the effect of the previous limit.
 func (c *control) adjust(now time.Time, inFlight int) bool {
 	passed := now.Sub(c.begin)
 	if passed < c.cfg.Interval || passed < c.service && inFlight > 0 {

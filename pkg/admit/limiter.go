@@ -9,8 +9,8 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// ErrOverloaded is the refusal of a limiter: nothing was executed. No client of ours repeats it; a client outside retries
-// after a pause.
+// ErrOverloaded is the refusal of a limiter: nothing was executed. No client of ours repeats it; a client outside
+// retries after a pause.
 var ErrOverloaded = fault.New(fault.Limited, "overloaded",
 	"the service is busy and did not execute the request; retry after the time in Retry-After, with the same Idempotency-Key")
 
@@ -51,7 +51,8 @@ type Limiter struct {
 	queue    *list.List // of *waiter, the oldest first
 }
 
-// waiter is a request in the queue. Its fields are guarded by Limiter.mu, but for decided, which is closed once err is set.
+// waiter is a request in the queue. Its fields are guarded by Limiter.mu, but for decided, which is closed once err is
+// set.
 type waiter struct {
 	since    time.Time
 	deadline time.Time // zero: none
@@ -100,8 +101,8 @@ type Slot struct {
 	begin time.Time
 }
 
-// Acquire returns a slot, after a wait of at most Config.MaxWait. Errors: [ErrOverloaded] when there is none in time or the
-// deadline of ctx cannot be met; a fault of kind Timeout, not ambiguous, when ctx ended during the wait.
+// Acquire returns a slot, after a wait of at most Config.MaxWait. Errors: [ErrOverloaded] when no slot becomes free in
+// time or the deadline of ctx cannot be met; a fault of kind Timeout, not ambiguous, when ctx ended during the wait.
 func (l *Limiter) Acquire(ctx context.Context) (Slot, error) {
 	if l == nil {
 		return Slot{}, nil
@@ -126,8 +127,8 @@ func (l *Limiter) Acquire(ctx context.Context) (Slot, error) {
 	return l.wait(ctx, w, place)
 }
 
-// Refuses reports whether Acquire would refuse a newcomer at once, and counts that refusal. A server asks before it does
-// anything else for a request, so that a refusal costs as little as possible. After false, Acquire decides.
+// Refuses reports whether Acquire would refuse a newcomer at once, and counts that refusal. A server asks before it
+// does anything else for a request, so that a refusal costs as little as possible. After false, Acquire decides.
 func (l *Limiter) Refuses() bool {
 	if l == nil {
 		return false
@@ -233,8 +234,8 @@ func (l *Limiter) dispatch(now time.Time) {
 	l.metrics.waiting.Set(float64(l.queue.Len()))
 }
 
-// adjust moves the limit when an interval is over. A higher limit lets waiters in, which the next Release does. Called
-// with l.mu.
+// adjust moves the limit at the end of an interval. After a raise the next Release admits waiting requests. Called with
+// l.mu.
 func (l *Limiter) adjust(now time.Time) {
 	if l.control.adjust(now, l.inFlight) {
 		l.metrics.limit.Set(float64(l.control.slots()))

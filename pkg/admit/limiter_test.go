@@ -152,7 +152,7 @@ func TestLimiter_Acquire_callerGone(t *testing.T) {
 }
 
 // A deadline that is nearer than the recent service time is refused at once, while something is in flight; an idle
-// limiter tries, or it would judge by an old measurement for ever.
+// limiter tries, because it has no other way to renew the measurement.
 func TestLimiter_Acquire_deadlineCannotBeMet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -181,8 +181,8 @@ func TestLimiter_Acquire_deadlineCannotBeMet(t *testing.T) {
 	})
 }
 
-// A fixed limiter bounds what is in flight, and nothing else: neither slow requests nor short deadlines are refused while
-// there is a slot.
+// A fixed limiter bounds what is in flight, and nothing else: neither slow requests nor short deadlines are refused
+// while there is a slot.
 func TestLimiter_fixed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

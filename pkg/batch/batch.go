@@ -82,8 +82,8 @@ func (b *Batcher[T, R]) giveUp(ctx context.Context, c *Call[T, R]) (R, error) {
 	return c.final.result, c.final.err
 }
 
-// withdraw takes the call back if it is certain that it was not executed. Otherwise it leaves word that the caller wants
-// to go.
+// withdraw removes a call that was not executed and will not be. Any other call it marks as one whose caller wants to
+// leave.
 func (b *Batcher[T, R]) withdraw(c *Call[T, R]) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -142,9 +142,8 @@ func (b *Batcher[T, R]) run() {
 	failure = nil
 }
 
-// yield lets those call first whom the last flush has just answered, and whoever else is ready to run, for as long as that
-// brings somebody. Without it a batch of all callers would be followed by one of the first caller alone, while all the
-// others wait for that.
+// yield lets other goroutines run, for as long as they bring new calls: the callers that the last flush has just
+// answered call again. Without it the first of them gets a batch of its own, and all others wait for that batch.
 func (b *Batcher[T, R]) yield() {
 	for queued := 0; queued < b.Queued() && queued < b.s.maxWeight; {
 		queued = b.Queued()
@@ -152,7 +151,7 @@ func (b *Batcher[T, R]) yield() {
 	}
 }
 
-// next starts the next flush if anybody waits for one.
+// next starts the next flush if a call waits for one.
 func (b *Batcher[T, R]) next() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -183,7 +182,7 @@ func (b *Batcher[T, R]) take(cancel context.CancelFunc) *Batch[T, R] {
 	return batch
 }
 
-// deliver gives everybody who is still there the answer, or failure if the flush had one.
+// deliver gives each caller that still waits its answer, or failure if the flush failed.
 func (b *Batch[T, R]) deliver(failure error) {
 	here := b.calls[:0:0]
 	b.owner.mu.Lock()

@@ -98,8 +98,8 @@ func TestBatcher_Do_MaxWeight(t *testing.T) {
 	})
 }
 
-// TestBatcher_Do_Everybody has many callers come and go on real time: each gets its own answer, no two flushes run at the
-// same time, and the calls of one caller are executed in its order.
+// TestBatcher_Do_Everybody has many callers come and go on real time: each gets its own answer, no two flushes run at
+// the same time, and the calls of one caller are executed in its order.
 func TestBatcher_Do_Everybody(t *testing.T) {
 	t.Parallel()
 	const callers, each = 64, 200

@@ -56,8 +56,8 @@ type Batch[T, R any] struct {
 func (b *Batch[T, R]) Calls() []*Call[T, R] { return b.calls }
 
 // Open says that none of these calls has been executed, or that all of it was undone, and returns those whose callers
-// are still there. From now on they may leave and be certain, until [Batch.Seal]. When all callers of the batch have
-// left, the flush's context ends: there is nobody to work for.
+// still wait. Until [Batch.Seal] a caller may leave and get [ErrWithdrawn]. When all callers of the batch have left,
+// the flush's context ends.
 //
 // A flush that never calls it is right too. Its callers are only less often certain.
 func (b *Batch[T, R]) Open(calls []*Call[T, R]) []*Call[T, R] {
@@ -84,8 +84,8 @@ func (b *Batch[T, R]) Open(calls []*Call[T, R]) []*Call[T, R] {
 }
 
 // Seal must be called before the flush does what it cannot undo, if it called [Batch.Open]. It returns the calls whose
-// callers are still there; the others were told that they are not executed and must not be. Nobody can leave with
-// certainty any more.
+// callers still wait. The others got [ErrWithdrawn] and must not be executed. After Seal a caller that leaves gets
+// [ErrUnanswered].
 func (b *Batch[T, R]) Seal(calls []*Call[T, R]) []*Call[T, R] {
 	here := make([]*Call[T, R], 0, len(calls))
 	b.owner.mu.Lock()

@@ -1,6 +1,6 @@
 // Package batch turns calls that arrive at the same time into one piece of work, so that what costs the same for one as
-// for a thousand (a round trip, a lock, a durable commit) is paid once for all of them. Each caller still makes one call
-// and gets one answer.
+// for a thousand (a round trip, a lock, a durable commit) is paid once for all of them. Each caller still makes one
+// call and gets one answer.
 //
 //	b := batch.New(func(ctx context.Context, calls *batch.Batch[Order, Receipt]) {
 //		for _, c := range calls.Calls() {
@@ -21,14 +21,14 @@
 // DeWitt, Katz, Olken, Shapiro, Stonebraker and Wood, "Implementation Techniques for Main Memory Database Systems",
 // SIGMOD 1984.
 //
-// # Who gives up
+// # Callers that give up
 //
-// A caller whose context ends leaves without disturbing the others and is told one of two things. [ErrWithdrawn]: its
-// call was still in the queue, or its flush had done nothing yet; it is certainly not executed. [ErrUnanswered]: it may
-// have been. A flush that can say when it has done nothing makes the first answer more frequent, see [Batch.Open].
+// A caller whose context ends leaves without disturbing the others. It gets [ErrWithdrawn] if its call was still in the
+// queue or its flush had done nothing yet: the call was not executed. Else it gets [ErrUnanswered]: the call may have
+// been executed. A flush that reports when it has done nothing makes the first answer more frequent, see [Batch.Open].
 //
 // # What a flush may do
 //
-// It has a context of its own, with a deadline, for no single caller's end may end the work of the others. If it panics,
-// all its callers get a [PanicError], and the next batch is served as if nothing had been.
+// It has a context of its own, with a deadline, for no single caller's end may end the work of the others. If it
+// panics, all its callers get a [PanicError], and the next batch is served as if nothing had been.
 package batch

@@ -65,7 +65,7 @@ func TestBatcher_Do_HasLeftBefore(t *testing.T) {
 }
 
 // TestBatcher_Do_GivesUp has callers give up in a flush that never opened its batch: they wait for as long as their
-// patience lasts, and what they are told is true.
+// patience lasts, and the outcome that they get is true.
 func TestBatcher_Do_GivesUp(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -100,8 +100,8 @@ func unanswered(t *testing.T, item int) func(int, error) {
 	}
 }
 
-// TestBatch_Open has three callers in a flush that waits a second for a lock, then works for a second. Who gives up during
-// the wait is certainly not executed and is no trouble to the others.
+// TestBatch_Open has three callers in a flush that waits a second for a lock, then works for a second. A call whose
+// caller gives up during the wait is not executed, and the others are not disturbed.
 func TestBatch_Open(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,8 +138,9 @@ func TestBatch_Open(t *testing.T) {
 	})
 }
 
-// TestBatch_OpenAgain has a flush undo its first attempt. Who left before that attempt did anything is not called back,
-// and who gave up during it is told that nothing was executed, whatever answer had been staged.
+// TestBatch_OpenAgain has a flush undo its first attempt. A caller that left before that
+// attempt did anything is not executed by the second one. A caller that gave up during it gets "not executed", whatever
+// answer had been staged.
 func TestBatch_OpenAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -177,7 +178,7 @@ func TestBatch_OpenAgain(t *testing.T) {
 	})
 }
 
-// TestBatch_AllLeft has everybody leave: the flush's context ends, and whoever comes next does not wait for nobody.
+// TestBatch_AllLeft has all callers leave: the flush's context ends, and the next caller does not wait for that flush.
 func TestBatch_AllLeft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -221,8 +222,8 @@ func TestBatcher_Timeout(t *testing.T) {
 	})
 }
 
-// TestBatcher_Leaving has many callers give up at any moment, in flushes that open, seal and undo. Each call is executed
-// exactly if its caller was told so, or was told that nobody knows.
+// TestBatcher_Leaving has many callers give up at any moment, in flushes that open, seal and undo. Each call is
+// executed exactly if its caller was answered, or got ErrUnanswered.
 func TestBatcher_Leaving(t *testing.T) {
 	t.Parallel()
 	const callers, each = 32, 100

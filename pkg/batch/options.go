@@ -15,15 +15,15 @@ func WithMaxWeight(n int) Option { return func(s *settings) { s.maxWeight = n } 
 // WithTimeout sets how long a flush may take: its context's deadline. Default 10 s.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
-// WithPatience sets how long a caller whose context has ended waits for an answer that is on its way, so that an outcome
-// that comes a moment later is not an unknown one. Default 0.
+// WithPatience sets how long a caller whose context has ended waits for an answer that is on its way, so that an
+// outcome that comes a moment later is not an unknown one. Default 0.
 func WithPatience(d time.Duration) Option { return func(s *settings) { s.patience = d } }
 
-// WithObserver sets who is told of each flush. Default: nobody.
+// WithObserver sets the observer of the flushes. Default: none.
 func WithObserver(o Observer) Option { return func(s *settings) { s.observer = o } }
 
-// Observer is told what happens, for metrics. Its method is called from the flush's goroutine, before the answers go
-// out: it must be quick.
+// Observer is notified of each flush, for metrics. The flush's goroutine calls it before the answers go out, so it must
+// be quick.
 type Observer interface {
 	Flushed(f Flush)
 }

@@ -1,8 +1,8 @@
 // Package config reads a service's settings from environment variables into a struct, once, in main.
 //
-// Names and defaults stand in struct tags (`env:"HTTP_ADDR" envDefault:":8081"`), durations carry their unit ("1500ms"),
-// lists are separated by commas. Every fault is reported at once: a learner who has three variables wrong should not
-// need three starts to find out.
+// Names and defaults are in struct tags (`env:"HTTP_ADDR" envDefault:":8081"`), durations carry their unit ("1500ms"),
+// lists are separated by commas. All faults are reported at
+// once: with three wrong variables, one start shows all three.
 package config
 
 import (
@@ -85,7 +85,8 @@ func describe(params []env.FieldParams, err error) []error {
 	return out
 }
 
-// keyOf finds the variable whose name, without underscores, is the field's name. Fields are named after their variables.
+// keyOf finds the variable whose name, without underscores, is the field's name. Fields are named after their
+// variables.
 func keyOf(params []env.FieldParams, field string) string {
 	for _, p := range params {
 		if strings.EqualFold(strings.ReplaceAll(p.Key, "_", ""), field) {

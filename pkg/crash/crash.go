@@ -2,8 +2,8 @@
 // everybody can see what becomes of an order then.
 //
 // They exist under the build tag crashpoint alone. Without it [At] is an empty function that the compiler removes, and
-// an ordinary binary does not even know the variables' names. With it a process that comes to the point which CRASH_AT
-// names dies as SIGKILL kills: nothing deferred runs, nothing is flushed, nobody is told.
+// an ordinary binary does not contain the variables' names. With it a process that reaches the point in CRASH_AT ends
+// as after SIGKILL: no deferred call runs, no buffer is flushed, no connection is closed properly.
 //
 // "holdfast up --crash order-srv@reserved" builds and arms; docs/crash-points.md has the list to try by hand, and
 // TestCrashPoints in e2e runs all of it.
@@ -43,7 +43,7 @@ type Info struct {
 	Point  Point
 	Dies   string // when the process dies
 	Ends   string // what must have become of the order when everything has come to rest
-	Healer string // who sees to it
+	Healer string // the component that repairs it
 	Try    string // the options of "holdfast order" that lead there
 
 	Also Point             // armed as well: without it no order comes to this point

@@ -27,8 +27,8 @@ func At(p Point) {
 	select {} // the signal is on its way: nothing more must happen
 }
 
-// stop returns when somebody has let the process go on. Its threads stop one after another, and this one might otherwise
-// get on a little first.
+// stop stops the process and returns after SIGCONT. The threads stop one after another; stop keeps this one from
+// running on until it is stopped too.
 func stop(p Point) {
 	goOn := make(chan os.Signal, 1)
 	signal.Notify(goOn, syscall.SIGCONT)
@@ -44,7 +44,7 @@ func send(p Point, s syscall.Signal) {
 	}
 }
 
-// mark uses p up: of all that come to it, in this process and after a restart, one is told so.
+// mark uses p up. It returns true once, in this process and after restarts.
 func mark(p Point) bool {
 	f, err := os.OpenFile(Mark(os.Getenv(EnvMarks), p), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if os.IsExist(err) {

@@ -51,5 +51,5 @@ func orderPoints() []Info {
 	}
 }
 
-// shortPatience lets an order expire while somebody watches.
+// shortPatience lets an order expire within the time of a demonstration.
 func shortPatience() map[string]string { return map[string]string{"PAYMENT_TIMEOUT": "10s"} }

@@ -13,8 +13,8 @@ import (
 
 var row = regexp.MustCompile(`(?m)^\| ((?:order|inventory)-srv@.*) \|$`)
 
-// TestPage compares both pages with the list: every point is there, in order, and how to get there; in English, the rest
-// as well.
+// TestPage compares both pages with the list: every point is there, in order, and how to get there; in English, the
+// rest as well.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	var list [][]string

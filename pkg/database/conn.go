@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// commitGrace is added to the caller's deadline for COMMIT: a caller who gives up at that very moment would
-	// otherwise turn an outcome that arrives a millisecond later into an unknown one.
+	// commitGrace is added to the caller's deadline for COMMIT. Without it a deadline that passes during COMMIT makes the
+	// outcome unknown, although the answer arrives a millisecond later.
 	commitGrace = time.Second
 	// commitTimeout bounds COMMIT for a caller without a deadline.
 	commitTimeout = 10 * time.Second

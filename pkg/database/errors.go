@@ -37,7 +37,7 @@ var (
 	ErrUnavailable = fault.New(fault.Unavailable, "database_unavailable", "the database cannot be reached")
 	// ErrContended is a transaction that lost too many races for locks; it was rolled back each time.
 	ErrContended = fault.New(fault.Contended, "contended", "too many others wanted the same rows; nothing was done")
-	// ErrCommitUnknown is a transaction of which we cannot know whether it was committed.
+	// ErrCommitUnknown is a transaction with an unknown outcome: the answer to COMMIT was lost.
 	ErrCommitUnknown = fault.New(fault.Unavailable, "commit_unknown", "the answer to COMMIT was lost and could not be looked up")
 )
 
@@ -55,8 +55,9 @@ func IsDuplicate(err error) bool { return isNumber(err, duplicateKey) }
 // IsCheckViolated reports a violated CHECK constraint, such as a counter that would have gone below zero.
 func IsCheckViolated(err error) bool { return isNumber(err, checkMySQL, checkMariaDB) }
 
-// IsRetryable reports an error after which the whole transaction may be run again as if it had never been: a deadlock, a
-// lock wait timeout, a row that changed under a snapshot. The transaction must have been rolled back; [InTx] does both.
+// IsRetryable reports an error after which the whole transaction may be run again as if it had never been: a deadlock,
+// a lock wait timeout, a row that changed under a snapshot. The transaction must have been rolled back; [InTx] does
+// both.
 func IsRetryable(err error) bool { return isNumber(err, checkread, lockWaitTimeout, deadlock) }
 
 // IsLockWait reports a wait for a row lock that ran out.

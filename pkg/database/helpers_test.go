@@ -113,8 +113,8 @@ func lock(tb testing.TB, dsn, id string) (release func()) {
 // blocked waits until some session of this test's database waits for a row lock with a statement that contains text.
 func blocked(tb testing.TB, db *sql.DB, text string) {
 	tb.Helper()
-	// InnoDB answers from a copy that it renews only when nobody has read it for 100 ms: asking more often shows the
-	// same old copy for ever.
+	// InnoDB answers from a copy that it renews only after 100 ms without a read. More frequent reads return the same old
+	// copy each time.
 	every(tb, 150*time.Millisecond, "a session waits for a lock with "+text, func() bool {
 		var n int
 		err := db.QueryRowContext(tb.Context(), `SELECT COUNT(*) FROM information_schema.innodb_trx t

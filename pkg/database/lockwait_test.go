@@ -49,7 +49,7 @@ func TestInTx_readUncommitted(t *testing.T) {
 	}
 }
 
-// Faults in a row's data are told from faults of the server or the schema.
+// IsData separates faults in a row's data from faults of the server or the schema.
 func TestIsData(t *testing.T) {
 	t.Parallel()
 	db, _ := fresh(t)

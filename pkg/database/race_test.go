@@ -251,7 +251,7 @@ func TestInTx_deadlineWhileWaiting(t *testing.T) {
 	}
 }
 
-// When an earlier try lost a race, the deadline of a later one is the race's doing: contended says "ask again".
+// When an earlier attempt lost a race and the deadline ends a later one, InTx returns contended: the caller can retry.
 func TestInTx_deadlineAfterRace(t *testing.T) {
 	t.Parallel()
 	db, dsn := fresh(t)

@@ -14,13 +14,13 @@ import (
 // still be committing.
 const settleTimeout = 5 * time.Second
 
-// settle finds out what became of a COMMIT whose answer was lost. nil: committed. errRolledBack: it was not.
-// ErrCommitUnknown: we could not find out.
+// settle finds out the outcome of a COMMIT whose answer was lost. It returns nil for a committed transaction,
+// errRolledBack for one that was not, and ErrCommitUnknown when it cannot find out.
 func settle(ctx context.Context, pool *sql.DB, o txOptions, cause error) error {
 	if o.settle == "" {
 		return ErrCommitUnknown.Wrap(cause)
 	}
-	// The caller's time may be up, yet the answer matters as much as before: it has a time of its own.
+	// The caller's deadline may have passed, and the outcome still matters: the search has a deadline of its own.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	backoff := wait.Backoff{First: firstBackoff, Max: lastBackoff}
@@ -38,7 +38,7 @@ func settle(ctx context.Context, pool *sql.DB, o txOptions, cause error) error {
 	return nil
 }
 
-// exists runs the query outside of a transaction: what it locks is free again when it returns.
+// exists runs the query outside of a transaction: the row is unlocked when exists returns.
 func exists(ctx context.Context, pool *sql.DB, query string, args []any) (there bool, err error) {
 	rows, err := pool.QueryContext(ctx, query, args...)
 	if err != nil {

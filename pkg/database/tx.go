@@ -16,7 +16,7 @@ import (
 const (
 	firstBackoff = 8 * time.Millisecond
 	lastBackoff  = 250 * time.Millisecond
-	// triesWithoutDeadline bounds the repetitions for a caller who set no deadline.
+	// triesWithoutDeadline bounds the attempts when ctx has no deadline.
 	triesWithoutDeadline = 10
 )
 
@@ -31,9 +31,9 @@ type txOptions struct {
 	returnLockWait bool
 }
 
-// SettleBy tells [InTx] how to find out whether a transaction was committed when the answer to its COMMIT was lost.
-// query is a SELECT … FOR UPDATE by key of a row that the transaction wrote and nobody else can have: as long as the old
-// session lives the query waits for it, and then the row is there or it is not. Default: the outcome stays unknown.
+// SettleBy is how [InTx] finds out whether a transaction was committed when the answer to its COMMIT was lost. query is
+// a SELECT … FOR UPDATE by key of a row that only this transaction can have written. While the old session exists, the
+// query waits for its lock; then the row exists or it does not. Default: the outcome stays unknown.
 func SettleBy(query string, args ...any) TxOption {
 	return func(o *txOptions) { o.settle, o.args = query, args }
 }
@@ -57,15 +57,16 @@ func ReturnLockWait() TxOption {
 }
 
 // InTx runs fn in a transaction and commits it when fn returns nil. fn may run several times, each time in a new
-// transaction and after everything it did before was rolled back: it must not change anything outside that cannot be
-// changed twice. It must use only the tx it is given, in its own goroutine, and no longer than it runs.
+// transaction after the previous one was rolled back: outside the transaction it must change only what can be changed
+// twice. It must use only the tx that it gets, in its own goroutine, and not after it returns.
 //
-// Any error, of fn or of a statement even if fn ignores it, leads to ROLLBACK and to nothing else. Deadlocks, lock wait
-// timeouts and lost connections repeat the whole until ctx's deadline, or 10 times when it has none. A panic of fn rolls
-// back and goes on.
+// Any error, of fn or of a statement even if fn ignores it, leads to ROLLBACK. InTx repeats the transaction after a
+// deadlock, a lock wait timeout or a lost connection, until ctx's deadline, or 10 times when ctx has none. A panic of
+// fn rolls back and continues.
 //
-// Errors: fn's own; [ErrContended] when the races never ended well; [ErrUnavailable]; fault.ErrTimeout or
-// fault.ErrCanceled when ctx ended. All of these mean that nothing was executed. Only [ErrCommitUnknown] means that it may have been.
+// Errors: fn's own; [ErrContended] when the transaction lost every race; [ErrUnavailable]; fault.ErrTimeout or
+// fault.ErrCanceled when ctx ended. After all of these nothing was executed. Only after [ErrCommitUnknown] the
+// transaction may have been committed.
 func InTx(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...TxOption) error {
 	var o txOptions
 	for _, opt := range opts {
@@ -76,9 +77,9 @@ func InTx(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...
 		return fmt.Errorf("begin: %w (is this a transaction already?)", err)
 	}
 	backoff := wait.Backoff{First: firstBackoff, Max: lastBackoff}
-	var lost error // the last race, so that a deadline in the next try still says why
+	var lost error // the last lost race; it explains a deadline that ends the next attempt
 	for try := 1; ; try++ {
-		err := once(ctx, db, pool, fn, o)
+		err := runOnce(ctx, db, pool, fn, o)
 		if err == nil || errors.Is(err, ErrCommitUnknown) {
 			return err
 		}
@@ -101,12 +102,13 @@ func InTx(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...
 	}
 }
 
-// repeatable: nothing was committed, and another try may go better. A server that cannot be reached is not one of these.
+// repeatable reports an error after which nothing was committed and another attempt may succeed. A server that cannot
+// be reached is not one of these.
 func repeatable(err error) bool {
 	return IsRetryable(err) || errors.Is(err, errRolledBack) || isLost(err) && !isRefused(err)
 }
 
-// givenUp is the end of the repetitions: a lost race, or a connection that breaks again and again.
+// givenUp is the error after the last attempt: a lost race, or a connection that breaks each time.
 func givenUp(err error) error {
 	if !IsRetryable(err) && !errors.Is(err, errRolledBack) {
 		return notExecuted(ErrUnavailable.Wrap(err))
@@ -114,8 +116,8 @@ func givenUp(err error) error {
 	return ErrContended.Wrap(err)
 }
 
-// once runs one transaction. Whatever error it returns, except ErrCommitUnknown, nothing was committed.
-func once(ctx context.Context, db *gorm.DB, pool *sql.DB, fn func(tx *gorm.DB) error, o txOptions) error {
+// runOnce runs one transaction. After any error except ErrCommitUnknown nothing was committed.
+func runOnce(ctx context.Context, db *gorm.DB, pool *sql.DB, fn func(tx *gorm.DB) error, o txOptions) error {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return err

@@ -17,15 +17,15 @@ type Kind string
 // The kinds, from the caller's fault to ours.
 const (
 	Invalid         Kind = "invalid"         // the request is malformed; sending it again cannot help
-	TooLarge        Kind = "too_large"       // the request body is over the limit
-	Unauthenticated Kind = "unauthenticated" // who are you?
-	Forbidden       Kind = "forbidden"       // you may not
-	NotFound        Kind = "not_found"       // no such thing, or not yours
-	Conflict        Kind = "conflict"        // the state of the thing forbids it, sold out included
+	TooLarge        Kind = "too_large"       // the request body is larger than allowed
+	Unauthenticated Kind = "unauthenticated" // the caller is not identified
+	Forbidden       Kind = "forbidden"       // the caller may not do this
+	NotFound        Kind = "not_found"       // the object does not exist, or belongs to another user
+	Conflict        Kind = "conflict"        // the state of the object forbids it, sold out included
 	Mismatch        Kind = "mismatch"        // the same key was used before with another payload
 	Closed          Kind = "closed"          // the order was released; it can never be reserved again
 	Limited         Kind = "limited"         // too many requests
-	Contended       Kind = "contended"       // lost a race too often; not executed, ask again
+	Contended       Kind = "contended"       // lost too many races; not executed, retry
 	Unavailable     Kind = "unavailable"     // a dependency is down
 	Timeout         Kind = "timeout"         // a deadline passed
 	Internal        Kind = "internal"        // a bug or an unknown error; opaque to callers

@@ -11,11 +11,10 @@ const closeTime = 10 * time.Second
 // startPatience is how long StartInBackground waits: a start takes a tenth of it when the broker is there.
 const startPatience = 2 * time.Second
 
-// StartInBackground starts the bus and waits a moment for it: a service that serves before it can send has to refuse. It
-// goes on trying until the broker is there, so that the service can serve meanwhile, unready, as Probe says. The returned
-// function ends both, waits for handlers for up to 10 s, and
-// returns when nothing of the bus runs any more. ctx lends its values; that it ends does not stop the bus, as the last
-// requests may still have something to send.
+// StartInBackground starts the bus and waits a moment for it: a service that serves before it can send has to refuse.
+// It goes on trying until the broker is there, so that the service can serve meanwhile, unready, as Probe says. The
+// returned function ends both, waits for handlers for up to 10 s, and returns when nothing of the bus runs any more.
+// ctx lends its values; that it ends does not stop the bus, as the last requests may still have something to send.
 func (b *Bus) StartInBackground(ctx context.Context) (stop func() error) {
 	ended := ctx.Done()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))

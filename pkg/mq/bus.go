@@ -25,11 +25,12 @@ const (
 // Bus is a process's connection to the broker: one producer, at most one transactional producer, and its consumers.
 // Build it with [Open], declare what is wanted, then Start it once.
 //
-// Identities and the order in which they come up matter. The client library hands check-backs to whichever of its clients
-// was created first under an identity, and makes a transactional producer known to the broker at once only together with
-// a consumer's heartbeat; otherwise transactions that a crash left open are not asked about. So the producers share the
-// identity Config.Instance with a consumer of nothing, the beacon, and are created before it. The real consumers have an
-// identity each, because the library lets the broker disturb a consumer that starts under an identity with another one.
+// Identities and the order in which they come up matter. The client library hands check-backs to whichever of its
+// clients was created first under an identity, and makes a transactional producer known to the broker at once only
+// together with a consumer's heartbeat; otherwise transactions that a crash left open are not asked about. So the
+// producers share the identity Config.Instance with a consumer of nothing, the beacon, and are created before it. The
+// real consumers have an identity each, because the library lets the broker disturb a consumer that starts under an
+// identity with another one.
 type Bus struct {
 	cfg      Config
 	names    names
@@ -128,10 +129,10 @@ func (b *Bus) mustDeclare(what, group string) {
 	}
 }
 
-// Start connects: it looks up the name servers, creates missing topics, waits for every route, and starts first the
-// transactional producer, then the producer, then the consumers. Whatever fails is logged and tried again, from the
-// beginning and with growing pauses, until ctx is done; then the error is [ErrUnavailable] with the last cause. ctx
-// bounds the start only. A bus starts once: a second Start, and one after Close, is an error.
+// Start connects: it looks up the name servers, creates missing topics, waits for every route, and starts the
+// transactional producer, then the producer, then the consumers. It logs a failure and retries from the beginning, with
+// growing pauses, until ctx ends; then it returns [ErrUnavailable] with the last cause. ctx bounds the start only. A
+// second Start, and a Start after Close, is an error.
 func (b *Bus) Start(ctx context.Context) error {
 	b.mu.Lock()
 	if b.begun || b.closing {
@@ -179,9 +180,10 @@ func (b *Bus) declareRest() {
 	}
 }
 
-// Close stops: no handler begins any more, those running are waited for, then offsets are stored and connections closed.
-// Handlers can send until they are done. When ctx is done first, their contexts are cancelled and the error says so;
-// their messages will be delivered again. A second Close waits for the first. Close before or during Start is fine.
+// Close stops: no handler begins any more, those running are waited for, then offsets are stored and connections
+// closed. Handlers can send until they are done. When ctx is done first, their contexts are cancelled and the error
+// says so; their messages will be delivered again. A second Close waits for the first. Close before or during Start is
+// fine.
 func (b *Bus) Close(ctx context.Context) error {
 	b.mu.Lock()
 	first := !b.closing

@@ -34,8 +34,8 @@ func setupLibrary(log *slog.Logger) {
 	})
 }
 
-// claimInstance reserves an instance name in this process. Two buses under one name would share a client of the library,
-// and check-backs would reach only the one that was there first.
+// claimInstance reserves an instance name in this process. Two buses under one name would share a client of the
+// library, and check-backs would reach only the one that was there first.
 func claimInstance(name string) error {
 	library.mu.Lock()
 	defer library.mu.Unlock()

@@ -29,7 +29,7 @@ type Config struct {
 	Topics []Topic
 
 	Log        *slog.Logger          // default slog.Default()
-	Registerer prometheus.Registerer // default a registry of its own, which nobody reads
+	Registerer prometheus.Registerer // default a registry that is not exported
 }
 
 // Limits and defaults of the broker's and the client library's formats.
@@ -123,8 +123,8 @@ func (c Config) names() names {
 // check-back does not know, so it is not used.
 type names struct{ prefix string }
 
-// full returns the broker's name of a topic or group, without a store's identity. A group's own topics keep the broker's
-// prefix in front.
+// full returns the broker's name of a topic or group, without a store's identity. A group's own topics keep the
+// broker's prefix in front.
 func (n names) full(name string) string {
 	for _, p := range []string{retryPrefix, deadLetterPrefix} {
 		if rest, ok := strings.CutPrefix(name, p); ok {
@@ -147,8 +147,8 @@ func (n names) plain(name string) string {
 	return strings.TrimPrefix(name, n.prefix)
 }
 
-// check reports what is wrong with a topic's or group's name. A group must fit between the longest prefix and the longest
-// identity of a store as well.
+// check reports what is wrong with a topic's or group's name. A group must fit between the longest prefix and the
+// longest identity of a store as well.
 func (n names) check(name string) error {
 	if !namePattern.MatchString(name) {
 		return fmt.Errorf("name %q is empty or has other characters than A-Z a-z 0-9 _ -", name)

@@ -16,9 +16,9 @@ type connection struct {
 	consumers *consumers            // replaced when the broker has a new store, by watch; nil while there are none
 }
 
-// connect makes one attempt to start everything. Topics come first: a consumer on a missing topic fails, and cannot be
-// started again. What an attempt has started it shuts down when it fails, because the library keeps the first client of
-// an instance, with the check-back channel of its producer, until all who share it have gone.
+// connect makes one attempt to start everything. Topics come first: a consumer on a missing topic fails and cannot be
+// started again. An attempt that fails shuts down what it has started: the library keeps the first client of an
+// instance, with the check-back channel of its producer, until all its producers and consumers are shut down.
 func (b *Bus) connect(ctx context.Context) (*connection, error) {
 	store, err := b.identify(ctx)
 	if err != nil {

@@ -75,7 +75,7 @@ func (s *subscriber) deadLetters() bool { return strings.HasPrefix(s.Topic, dead
 // maxReconsumeTimes is the library's and the broker's idea of MaxAttempts. We give a message up ourselves, at exactly
 // MaxAttempts; this is the limit for those whose giving up got lost on the way.
 func (s *subscriber) maxReconsumeTimes() int32 {
-	return int32(s.MaxAttempts) //nolint:gosec // nobody tries two billion times.
+	return int32(s.MaxAttempts) //nolint:gosec // the number of attempts is small.
 }
 
 // concurrently is the library's callback of an unordered subscription.
@@ -104,8 +104,8 @@ func (s *subscriber) concurrently(ctx context.Context, g *gate, msgs ...*primiti
 	return consumer.ConsumeSuccess, nil
 }
 
-// orderly is the library's callback of an ordered subscription. Its only way to fail is to suspend the queue: "later"
-// would lose the message. And the library suspends for no time at all unless told for how long, millions of times.
+// orderly is the library's callback of an ordered subscription. It reports a failure by suspending the queue: "later"
+// would lose the message. It always sets the time: without one the library retries at once, millions of times.
 func (s *subscriber) orderly(
 	ctx context.Context, g *gate, queues *handover, msgs ...*primitive.MessageExt,
 ) (consumer.ConsumeResult, error) {
@@ -153,7 +153,8 @@ func suspension(attempt int) time.Duration {
 	return d
 }
 
-// handle runs the handler and judges. It reports let as false when the consumer is closing and the handler was not called.
+// handle runs the handler and judges. It reports let as false when the consumer is closing and the handler was not
+// called.
 func (s *subscriber) handle(g *gate, msg *primitive.MessageExt) (v verdict, let bool) {
 	if !g.enter() {
 		g.turnedAway()
@@ -177,8 +178,8 @@ func messageContext(parent context.Context, m Message) context.Context {
 	return parent
 }
 
-// call runs the handler. A panic becomes an error: the library would keep the message, unacknowledged, for 15 minutes,
-// and an ordered queue for ever.
+// call runs the handler. A panic becomes an error. Otherwise the library would keep the message unacknowledged for 15
+// minutes, and would stop an ordered queue until the process restarts.
 func (s *subscriber) call(ctx context.Context, m Message) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

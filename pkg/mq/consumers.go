@@ -67,8 +67,8 @@ func (c *consumers) start(s *subscriber, store int64) error {
 	return err
 }
 
-// startBeacon starts the consumer of nothing under the identity of the producers. It outlives a store: it has no offsets
-// that could be wrong, and the producers need it.
+// startBeacon starts the consumer of nothing under the identity of the producers. It outlives a store: it has no
+// offsets that could be wrong, and the producers need it.
 func (b *Bus) startBeacon() (rocketmq.PushConsumer, error) {
 	name := b.names.full(b.beacon.Name)
 	handle := func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error) {

@@ -8,7 +8,7 @@ type gate struct {
 	mu      sync.Mutex
 	closed  bool
 	inside  int
-	empty   chan struct{} // closed when shut and nobody is inside
+	empty   chan struct{} // closed when the gate is shut and no handler runs
 	release chan struct{} // closed when those turned away may go
 }
 
@@ -48,12 +48,12 @@ func (g *gate) shut() {
 	}
 }
 
-// idle is closed when the gate is shut and nobody is inside.
+// idle is closed when the gate is shut and no handler runs.
 func (g *gate) idle() <-chan struct{} { return g.empty }
 
 // open lets those go that wait in turnedAway.
 func (g *gate) open() { close(g.release) }
 
-// turnedAway blocks a handler that was not let in until the consumer is shut down: what it returns then is not looked
-// at, and the message is delivered again, to somebody else, without having cost an attempt.
+// turnedAway blocks a callback that may not run its handler until the consumer is shut down. The library then ignores
+// the result, and the broker delivers the message to another consumer without counting an attempt.
 func (g *gate) turnedAway() { <-g.release }

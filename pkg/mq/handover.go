@@ -16,8 +16,8 @@ import (
 )
 
 // A queue of an ordered subscription belongs to the consumer that holds the broker's lock on it. When another consumer
-// joins the group, the client library stops reading the queues that are no longer its own, and leaves them locked: their
-// messages would wait a minute for the lock to run out. So this file gives the lock back.
+// joins the group, the client library stops reading the queues that are no longer its own, and leaves them locked:
+// their messages would wait a minute for the lock to run out. So this file gives the lock back.
 //
 // The library asks the allocation strategy each time that queues are shared anew, which is how we learn what we have
 // lost. A lost queue is given back when its handler has returned; none begins any more.
@@ -93,7 +93,8 @@ func (h *handover) leave(held *heldQueue) {
 	}
 }
 
-// giveBack unlocks lost queues for their new owner and has it look for them. Failing is no harm but the minute's wait.
+// giveBack unlocks lost queues for their new owner and makes it look for them. After a failure the new owner waits up
+// to a minute for the locks to expire.
 func (h *handover) giveBack(group, client string, lost []primitive.MessageQueue, idle []<-chan struct{}) {
 	for _, c := range idle {
 		select {
@@ -108,7 +109,8 @@ func (h *handover) giveBack(group, client string, lost []primitive.MessageQueue,
 	defer h.bus.gate.leave()
 	ctx, cancel := context.WithTimeout(h.bus.work, giveBackTime)
 	defer cancel()
-	// The library lets go of the queue and stores its offset after it has asked us. The new owner starts at that offset.
+	// The library stores the offset and releases the queue after its callback returns. The new owner starts at that
+	// offset.
 	if wait.Sleep(ctx, settleTime) != nil {
 		return
 	}
@@ -159,8 +161,8 @@ func unlockOn(ctx context.Context, addr, group, client string, queues []primitiv
 	return broker.unlock(ctx, group, client, queues)
 }
 
-// unlock gives a client's queues back and has the broker tell the group's members to share the queues anew, which it does
-// whenever a member goes: so we take leave of the group on this connection, by which nobody knows us.
+// unlock releases a client's queues and makes the broker notify the group's members to share the queues anew. The
+// broker does so whenever a member leaves, so unlock unregisters a member that does not exist.
 func (w *wire) unlock(ctx context.Context, group, client string, queues []primitive.MessageQueue) error {
 	body, err := json.Marshal(map[string]any{"consumerGroup": group, "clientId": client, "mqSet": queues})
 	if err != nil {

@@ -38,18 +38,18 @@ type Handler func(ctx context.Context, m Message) error
 // TxState is what became of the local transaction that a half message announces.
 type TxState int
 
-// The states. Unknown has the broker ask again, through the [Checker].
+// The states. After Unknown the broker asks the [Checker].
 const (
 	TxUnknown TxState = iota
 	TxCommit
 	TxRollback
 )
 
-// Checker answers the broker's question what became of the transaction behind m, which [Message].ID identifies through all
-// questions about it. It must not block: it answers at once, from memory. The library calls it for all questions of a process
-// on one goroutine and starts another goroutine for each question that waits, and an answer that comes after the next
-// question delivers the message without ending its transaction. A checker that does not have the answer returns
-// [TxUnknown] and gets it for the next question. A panic answers TxUnknown.
+// Checker answers the broker's question what became of the transaction behind m, which [Message].ID identifies through
+// all questions about it. It must not block: it answers at once, from memory. The library calls it for all questions of
+// a process on one goroutine and starts another goroutine for each question that waits, and an answer that comes after
+// the next question delivers the message without ending its transaction. A checker that does not have the answer
+// returns [TxUnknown] and gets it for the next question. A panic answers TxUnknown.
 //
 // It may rely on nothing but the database: the process that sent m is probably dead.
 type Checker func(m Message) TxState
@@ -63,9 +63,9 @@ type Producer interface {
 
 // TxProducer sends half messages.
 type TxProducer interface {
-	// SendInTx sends m as a half message, which nobody sees yet, runs local in the caller's goroutine, and then ends the
-	// transaction with the state that local returned. When the half message cannot be stored, local is not called and
-	// the error says so. Ending is one-way: if it is lost, the broker asks the Checker.
+	// SendInTx sends m as a half message, which no consumer receives yet. It runs local in the caller's goroutine and ends
+	// the transaction with the state that local returned. When the half message cannot be stored, it returns an error
+	// without calling local. The end of a transaction has no answer: if it is lost, the broker asks the Checker.
 	SendInTx(ctx context.Context, m Message, local func(ctx context.Context) TxState) error
 }
 
@@ -84,7 +84,7 @@ type Subscription struct {
 // Topic is a topic to create before anything starts.
 type Topic struct {
 	Name   string
-	Queues int // default 4; fixed for ever where shard keys matter, because the queue is chosen by hash modulo queues
+	Queues int // default 4; must not change where shard keys matter: the queue is the hash modulo this number
 }
 
 type discard struct{ error }

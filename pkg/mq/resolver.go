@@ -13,8 +13,8 @@ import (
 // lookupTimeout bounds one look-up of the name servers' addresses.
 const lookupTimeout = 3 * time.Second
 
-// resolver turns the name servers' names into addresses: the client library refuses anything but IP addresses. The
-// library asks again every two minutes, so a name server may move.
+// resolver turns the name servers' names into addresses: the client library accepts only IP addresses. The library
+// calls it every two minutes, so a name server may move.
 type resolver struct{ addrs []string }
 
 var _ primitive.NsResolver = resolver{}

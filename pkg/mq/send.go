@@ -33,9 +33,9 @@ type busProducer struct{ bus *Bus }
 
 var _ Producer = busProducer{}
 
-// Send implements [Producer]. It makes up to three tries of at most 3 s within ctx's deadline, so a message may be stored
-// twice even if Send succeeds. Failures are [ErrUnavailable] and [ErrTimeout], ambiguous unless no try can have stored
-// the message, and [ErrInvalidMessage].
+// Send implements [Producer]. It makes up to three tries of at most 3 s within ctx's deadline, so a message may be
+// stored twice even if Send succeeds. Failures are [ErrUnavailable] and [ErrTimeout], ambiguous unless no try can have
+// stored the message, and [ErrInvalidMessage].
 func (p busProducer) Send(ctx context.Context, m Message) error {
 	msg, err := p.bus.encode(ctx, m)
 	if err != nil {

@@ -11,16 +11,19 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// A broker that lost its disk comes back with an empty store at the old address. Consumers that survived it hold offsets of
-// the old store. They would skip as many messages of the new one, and store these offsets in it for their successors.
+// A broker that lost its disk comes back with an empty store at the old address. Consumers that survived it hold
+// offsets of the old store. They would skip as many messages of the new one, and store these offsets in it for their
+// successors.
 //
-// So a consumer group's name at the broker ends with the identity of the store: inventory-release-1732835447123. A store that
-// is new has a new identity, its groups have new names, and a new group begins with the first message. What late consumers of
-// the old store still write goes to names that nobody reads. No process has to wait for another one. See docs/adr/016.
+// So a consumer group's name at the broker ends with the identity of the store: inventory-release-1732835447123. A
+// store that is new has a new identity, its groups have new names, and a new group begins with the first message. What
+// late consumers of the old store still write goes to names without readers. No process has to wait for another one.
+// See docs/adr/016.
 //
-// The identity is the time, in milliseconds, at which the store's first message on the topic mq-store was stored. It is decided
-// by the broker and thus the same for all processes, however many of them send such a message at the same time. Because
-// the broker deletes messages after some days, the identity is also kept as the offset of a group that nobody consumes with.
+// The identity is the time, in milliseconds, at which the store's first message on the topic mq-store was stored. It is
+// decided by the broker and thus the same for all processes, however many of them send such a message at the same time.
+// Because the broker deletes messages after some days, the identity is also kept as the offset of a group without
+// consumers.
 
 const (
 	storeTopic = "mq-store"
@@ -35,8 +38,8 @@ const (
 // storeSuffix ends the names of what belongs to one store.
 func storeSuffix(store int64) string { return "-" + strconv.FormatInt(store, 10) }
 
-// identify returns the identity of the brokers' store: with several brokers that of the youngest. A broker that has just
-// started is unknown to its name server for up to ten seconds; the error then says that there is no broker.
+// identify returns the identity of the brokers' store: with several brokers that of the youngest. A broker that has
+// just started is unknown to its name server for up to ten seconds; the error then says that there is no broker.
 func (b *Bus) identify(ctx context.Context) (int64, error) {
 	var store int64
 	err := b.eachMaster(ctx, func(w *wire) error {
@@ -77,8 +80,8 @@ func onBroker(ctx context.Context, addr string, f func(w *wire) error) error {
 	return f(w)
 }
 
-// storeIdentity returns the identity of the store of the broker at the other end, which it gives one if it has none. All of
-// it happens on one connection, so in one life of the broker, so in one store.
+// storeIdentity returns the identity of the store of the broker at the other end, which it gives one if it has none.
+// All of it happens on one connection, so in one life of the broker, so in one store.
 func (w *wire) storeIdentity(ctx context.Context, topic, group string) (int64, error) {
 	queues, err := w.queues(ctx, topic)
 	if err != nil {
@@ -107,7 +110,7 @@ func (w *wire) storeIdentity(ctx context.Context, topic, group string) (int64, e
 	return id, w.keepOffset(ctx, topic, group, id)
 }
 
-// firstStored returns when the first message of topic was stored, in milliseconds. If there is none, it sends one.
+// firstStored returns when the first message of topic was stored, in milliseconds. It sends one to an empty topic.
 func (w *wire) firstStored(ctx context.Context, topic string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, storedWait)
 	defer cancel()

@@ -16,8 +16,8 @@ const (
 )
 
 // groupTopics returns the topics that belong to a consumer group. Without its retry topic the first failed message of a
-// new group would wait 40 s, because the client library looks for it only now and then; and without its dead-letter
-// topic nobody could subscribe to that before the first dead letter.
+// new group would wait 40 s, because the client library looks for it rarely. Without its dead-letter topic a
+// subscription to that topic would fail before the first dead letter.
 func groupTopics(group string) []neededTopic {
 	return []neededTopic{
 		{Topic{Name: retryPrefix + group, Queues: 1}, true},
@@ -90,8 +90,8 @@ func (b *Bus) ensureTopics(ctx context.Context, store int64) (created int, err e
 	return created, err
 }
 
-// warnQueues reports a topic that has another number of queues than we were told. It is left as it is: with another
-// number the messages of a shard key would change their queue and lose their order.
+// warnQueues reports a topic with another number of queues than its declaration. It does not change the topic: with
+// another number the messages of a shard key would change their queue and lose their order.
 func (b *Bus) warnQueues(ctx context.Context, t neededTopic, r route) {
 	for _, queues := range r.queues {
 		if _, ours := b.known[t.Name]; ours && queues != t.Queues {
@@ -142,9 +142,10 @@ func waitRoute(ctx context.Context, ns *wire, masters map[string]string, topic s
 	}
 }
 
-// Probe asks, over new connections, a name server for the route of every topic and each broker on these routes whether it
-// has the topic. It is quick (milliseconds, 1.5 s at most), tells a stopped broker from a running one, and recovers by
-// itself. Its error is [ErrUnavailable], also before Start has succeeded, while consumers are replaced and after Close.
+// Probe asks, over new connections, a name server for the route of every topic and each broker on these routes whether
+// it has the topic. It is quick (milliseconds, 1.5 s at most), tells a stopped broker from a running one, and recovers
+// by itself. Its error is [ErrUnavailable], also before Start has succeeded, while consumers are replaced and after
+// Close.
 func (b *Bus) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()

@@ -29,7 +29,8 @@ func commitAlways(mq.Message) mq.TxState { return mq.TxCommit }
 
 func unknown(context.Context) mq.TxState { return mq.TxUnknown }
 
-// The library gives check-backs to the first client of an identity, so a normal producer taken first would swallow them.
+// The library gives check-backs to the first client of an identity, so a normal producer taken first would swallow
+// them.
 func TestTrapNormalProducerFirst(t *testing.T) {
 	t.Parallel()
 	b, reg := mqtest.NewBus(t, brokerAddr(t), mqtest.Namespace(), topicT)
@@ -160,8 +161,8 @@ func TestTrapBrokerComesLater(t *testing.T) {
 	in.WaitFor(t, "k", 1)
 }
 
-// The library keeps the first client of an identity, with its check-back channel, until all who share it have gone: what
-// a failed attempt to start leaves behind would swallow the check-backs of the next.
+// The library keeps the first client of an identity, with its check-back channel, until all its producers and consumers
+// are shut down. What a failed attempt to start leaves behind would swallow the check-backs of the next.
 func TestTrapFailedAttempt(t *testing.T) {
 	t.Parallel()
 	addr, ns := brokerAddr(t), mqtest.Namespace()

@@ -13,8 +13,8 @@ const (
 	discardTime = 10 * time.Second // for the handlers of consumers that are discarded
 )
 
-// watch looks at the broker's store each second until Close. When the store is a new one, or lacks topics, they are created,
-// and the consumers are replaced. Nothing happens while the broker is away.
+// watch looks at the broker's store each second until Close. When the store is a new one, or lacks topics, they are
+// created, and the consumers are replaced. Nothing happens while the broker is away.
 func (b *Bus) watch(c *connection) {
 	ctx, stop := context.WithCancel(b.work)
 	b.stopWatch = stop
@@ -51,8 +51,8 @@ func (b *Bus) look(ctx context.Context, c *connection) {
 	b.cfg.Log.WarnContext(ctx, "consumers replaced, for a new store of the broker or for new topics", "store", store)
 }
 
-// replaceConsumers discards the consumers and starts others for a store. After an error there are none, and the next look
-// tries again. The consumers that are discarded store their offsets, under the names of their own store.
+// replaceConsumers discards the consumers and starts others for a store. After an error there are none, and the next
+// look tries again. The consumers that are discarded store their offsets, under the names of their own store.
 func (b *Bus) replaceConsumers(ctx context.Context, c *connection, store int64) error {
 	b.store.Store(0)
 	if c.consumers != nil {

@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// The client library cannot say who the broker is, and it takes a refused topic for a created one. For these few
-// questions this file speaks RocketMQ's remoting protocol itself: a frame is a length, a header length, a JSON header
-// and a body.
+// The client library cannot identify the broker, and it takes a refused topic for a created one. For these few requests
+// this file speaks RocketMQ's remoting protocol itself: a frame is a length, a header length, a JSON header and a body.
 
 // Request codes.
 const (
@@ -137,7 +136,7 @@ func (w *wire) exchange(ctx context.Context, code int, fields map[string]string,
 			return h, nil, fmt.Errorf("receive the answer to request %d: %w", code, err)
 		}
 		if header.Opaque != w.opaque || header.Flag&1 == 0 {
-			continue // the broker may ask us something; we are nobody it knows
+			continue // a request of the broker, which expects no answer from this connection
 		}
 		if header.Code != 0 {
 			return header, nil, &wireError{header.Code, header.Remark}

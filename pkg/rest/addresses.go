@@ -97,7 +97,8 @@ func (h *host) address(ip netip.Addr) *address {
 	}
 }
 
-// next returns all addresses, beginning with the one whose turn it is; those to be avoided come last. The error, with no addresses at all, is the resolver's.
+// next returns all addresses, beginning with the one whose turn it is; those to be avoided come last. The error, with
+// no addresses at all, is the resolver's.
 func (a *addresses) next(ctx context.Context) ([]*address, error) {
 	var failed error
 	for _, h := range a.hosts {
@@ -139,8 +140,8 @@ func (a *addresses) avoid(ctx context.Context, bad *address, why error) {
 	a.log.DebugContext(ctx, "address avoided", "service", a.name, "address", bad.base, "err", why)
 }
 
-// refresh resolves h again when its addresses are old. One caller does it, and unless nothing is known yet the others go
-// on with the old ones. A resolver that fails leaves them in use as well: a replica outlives a name server's hiccup.
+// refresh resolves h again when its addresses are old. One caller does it, and unless nothing is known yet the others
+// go on with the old ones. A resolver that fails leaves them in use as well: a replica outlives a name server's hiccup.
 func (a *addresses) refresh(ctx context.Context, h *host) error {
 	a.mu.Lock()
 	fresh := h.fixed || time.Now().Before(h.expires) || (h.resolving && len(h.known) > 0)

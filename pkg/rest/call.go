@@ -31,7 +31,8 @@ var (
 	errTooLarge = errors.New("the answer is too large")
 
 	// errStopping is what Connection: close says when it comes with an answer. Our other connections to that address are
-	// about to be closed, and a request that meets the closing would have an unknown outcome; so the next ones go elsewhere.
+	// about to be closed, and a request that meets the closing would have an unknown outcome; so the next ones go
+	// elsewhere.
 	errStopping = errors.New("the service asks to close the connection")
 )
 
@@ -112,8 +113,8 @@ func readAnswer(res *http.Response, out any) error {
 	return nil
 }
 
-// readProblem rebuilds the service's fault. A 5xx problem without the ambiguous member is ambiguous: who wrote it did not
-// know that somebody decides by it.
+// readProblem rebuilds the service's fault. A 5xx problem without the member ambiguous is ambiguous: it comes from a
+// proxy or another program, which does not know the member.
 func readProblem(res *http.Response, body []byte) error {
 	mediaType, _, err := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/problem+json" {

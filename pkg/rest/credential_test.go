@@ -12,6 +12,7 @@ import (
 
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/rest"
 	"holdfast/pkg/web"
 )
@@ -31,7 +32,7 @@ func TestDo_credential(t *testing.T) {
 	credential := strings.Repeat("k", 32)
 	var executed atomic.Int64
 	c := client(t, rest.Config{URLs: []string{replica(t, credential, &executed)}, Credential: config.Secret(credential)})
-	for _, c := range []*rest.Client{c, c.With(rest.Header("X-User-ID", "ann")), c.With(rest.Header(web.HeaderServiceCredential, "theirs"))} {
+	for _, c := range []*rest.Client{c, c.With(rest.Header("X-User-ID", "ann")), c.With(rest.Header(header.Credential, "theirs"))} {
 		if err := c.Do(t.Context(), http.MethodPost, "/stock", struct{}{}, nil); err != nil {
 			t.Error(err)
 		}

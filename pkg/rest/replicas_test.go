@@ -92,8 +92,8 @@ func TestClient_Do_goesRoundTheAddressesOfAName(t *testing.T) {
 	}
 }
 
-// TestClient_Do_avoidsABadReplica: what a replica does to one call, the next calls are spared. The one that met it is told
-// the truth, and nothing is sent twice.
+// TestClient_Do_avoidsABadReplica: after a replica has failed one call, the next calls avoid it. The failed call
+// returns the true outcome, and nothing is sent twice.
 func TestClient_Do_avoidsABadReplica(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -160,7 +160,7 @@ func unavailable(w http.ResponseWriter, ambiguous bool) {
 	_, _ = fmt.Fprintf(w, `{"code":"broker_unavailable","kind":"unavailable","ambiguous":%t}`, ambiguous)
 }
 
-// TestClient_Do_allReplicasUnavailable: there is nobody left to ask, so the answer is the last one's.
+// TestClient_Do_allReplicasUnavailable: when all replicas refuse, the caller gets the answer of the last one.
 func TestClient_Do_allReplicasUnavailable(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32

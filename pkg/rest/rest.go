@@ -1,10 +1,10 @@
 // Package rest is the HTTP client between services. It carries request id and deadline, goes round all replicas of a
 // service, and turns whatever happens into a fault that says whether the operation may have been executed.
 //
-// That last point is its reason to exist. A refused connection was certainly not executed; an answer that never came may
-// have been. So the client goes on to the next address only while the request was certainly not executed: nothing was
-// sent, or a replica says that it cannot serve and has done nothing. The caller, who knows whether repeating is safe,
-// decides about everything else.
+// That last point is its reason to exist. A request on a refused connection was not executed; a request without an
+// answer may have been. The client tries the next address only if the request was not executed: it was not sent, or the
+// replica answers that it cannot serve and has done nothing. In all other cases the caller decides, because it knows
+// whether the request may be repeated.
 package rest
 
 import (
@@ -60,8 +60,8 @@ const (
 	defaultMaxConns = 256
 	dialTimeout     = time.Second
 
-	// idleTimeout is shorter than pkg/server's, so that it is we who close an idle connection. Where the server closes it
-	// at the moment we send on it, the outcome is ambiguous for nothing.
+	// idleTimeout is shorter than pkg/server's: the client closes idle connections. If the server closed one while the
+	// client sends on it, the request's outcome would be unknown.
 	idleTimeout = 30 * time.Second
 )
 

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/rest"
 	"holdfast/pkg/telemetry"
 	"holdfast/pkg/web"
@@ -53,7 +54,7 @@ func client(tb testing.TB, cfg rest.Config) *rest.Client {
 	return c
 }
 
-// refusing returns the URL of a port on which nobody listens.
+// refusing returns the URL of a port without a listener.
 func refusing(tb testing.TB) string {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,15 +92,15 @@ func TestClient_Do_sendsAndDecodes(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		ms, err := strconv.Atoi(r.Header.Get(web.HeaderDeadline))
+		ms, err := strconv.Atoi(r.Header.Get(header.Deadline))
 		if err != nil || ms < 1 || ms > 2000 {
-			t.Errorf("%s = %q, want at most the timeout's 2000", web.HeaderDeadline, r.Header.Get(web.HeaderDeadline))
+			t.Errorf("%s = %q, want at most the timeout's 2000", header.Deadline, r.Header.Get(header.Deadline))
 		}
 		if r.Header.Get("Idempotency-Key") != "" {
 			t.Error("an Idempotency-Key was sent")
 		}
 		_, _ = fmt.Fprintf(w, `{"text":%q}`, strings.Join([]string{
-			r.Method, r.URL.String(), string(body), r.Header.Get("Content-Type"), r.Header.Get(web.HeaderRequestID), r.Header.Get("X-User-ID"),
+			r.Method, r.URL.String(), string(body), r.Header.Get("Content-Type"), r.Header.Get(header.RequestID), r.Header.Get("X-User-ID"),
 		}, " "))
 	})
 	c := client(t, rest.Config{URLs: []string{s.URL + "/base"}, Timeout: 2 * time.Second})
@@ -122,7 +123,7 @@ func TestClient_Do_sendsAndDecodes(t *testing.T) {
 func TestClient_Do_sendsWhatRemains(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprintf(w, `{"text":%q}`, r.Header.Get(web.HeaderDeadline))
+		_, _ = fmt.Fprintf(w, `{"text":%q}`, r.Header.Get(header.Deadline))
 	})
 	c := client(t, rest.Config{URLs: []string{s.URL}, Timeout: time.Minute})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -166,8 +167,8 @@ func TestClient_Do_problemsRoundTrip(t *testing.T) {
 	}
 }
 
-// TestClient_Do_noClearAnswer lists what a broken service, or a proxy in between, may say. Whatever it is, the operation
-// may have been executed.
+// TestClient_Do_noClearAnswer lists what a broken service, or a proxy in between, may say. Whatever it is, the
+// operation may have been executed.
 func TestClient_Do_noClearAnswer(t *testing.T) {
 	t.Parallel()
 	write := func(status int, contentType, body string) http.HandlerFunc {
@@ -273,7 +274,7 @@ func TestClient_Do_answerAtTheDeadline(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		ms, err := strconv.Atoi(r.Header.Get(web.HeaderDeadline))
+		ms, err := strconv.Atoi(r.Header.Get(header.Deadline))
 		if err != nil {
 			t.Error(err)
 		}
@@ -334,8 +335,8 @@ func TestClient_Do_nameWithoutAddress(t *testing.T) {
 	}
 }
 
-// TestClient_Do_neverSendsTwice closes a kept-alive connection after it has read the second request on it: the very case
-// in which Go's transport repeats a request that it believes repeatable.
+// TestClient_Do_neverSendsTwice closes a kept-alive connection after it has read the second request on it: the very
+// case in which Go's transport repeats a request that it believes repeatable.
 func TestClient_Do_neverSendsTwice(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32

@@ -85,7 +85,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// refuse answers the first request. Its errors are the client's, who is gone then.
+// refuse answers the first request. It ignores errors: the client has closed the connection.
 func (l *boundedListener) refuse(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(refuseTime))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/server"
 	"holdfast/pkg/telemetry"
 )
@@ -90,14 +91,10 @@ func TestRun_connectionsAreBounded(t *testing.T) {
 		t.Errorf("a connection that was there before: %d", res.StatusCode)
 	}
 	_ = second.Close()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if res, _ := connect(t, r.url).get(); res.StatusCode == 200 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("a connection was closed, and its place stays taken")
-		}
-	}
+	testkit.EventuallyTrue(t, 10*time.Second, "the place of a closed connection is free", func() bool {
+		res, _ := connect(t, r.url).get()
+		return res.StatusCode == http.StatusOK
+	})
 }
 
 // A client that is refused and sends nothing does not keep the service from stopping.

@@ -9,8 +9,8 @@ import (
 // CommandServe is what a program does when no command is given.
 const CommandServe = "serve"
 
-// Command returns which of a program's commands args ask for: [CommandServe] when there is none. The error lists the
-// commands when there is no such one, or when more is given than one.
+// Command returns the command in args, and [CommandServe] for no arguments. For an unknown command or several arguments
+// it returns an error that lists the commands.
 func Command(args []string, others ...string) (string, error) {
 	if len(args) == 0 {
 		return CommandServe, nil

@@ -19,8 +19,8 @@ import (
 // flight are some 65 MB alive; without a limit the garbage collector lets the heap grow to twice of it.
 const memoryLimit = 80 << 20
 
-// Main is a service's main: it bounds the memory, runs run with a context that ends at SIGINT or SIGTERM, prints its error
-// to stderr behind the program's name, and exits with 1 then. A second signal kills at once.
+// Main is a service's main: it bounds the memory, runs run with a context that ends at SIGINT or SIGTERM, prints its
+// error to stderr behind the program's name, and exits with 1 then. A second signal kills at once.
 func Main(run func(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
@@ -36,8 +36,8 @@ func Main(run func(ctx context.Context, args []string, getenv func(string) strin
 }
 
 // Healthcheck asks /readyz at opsAddr, the address the service was given: without a host it is this machine. It returns
-// an error that holds the answer unless the service is ready and these optional checks are ok, too: a container is healthy
-// when the shop can be used. It is what a container's health check runs, in an image that has no curl.
+// an error that holds the answer unless the service is ready and these optional checks are ok, too: a container is
+// healthy when the shop can be used. It is what a container's health check runs, in an image that has no curl.
 func Healthcheck(ctx context.Context, opsAddr string, checks ...string) error {
 	host, port, err := net.SplitHostPort(opsAddr)
 	if err != nil {

@@ -20,7 +20,7 @@ type Check struct {
 	Optional bool                            // reported by /readyz, but its failure does not make the service unready
 }
 
-// probeTimeout is short enough for whoever asks /readyz to get an answer that names the culprit, not a timeout.
+// probeTimeout is shorter than the timeouts of those that call /readyz: the answer names the slow dependency.
 const probeTimeout = time.Second
 
 // Readiness is the answer of /readyz, with status 200 when Status is "ok" and 503 otherwise.
@@ -43,7 +43,7 @@ func opsHandler(cfg Config, draining *atomic.Bool) http.Handler {
 		if ready.Status != "ok" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_ = json.NewEncoder(w).Encode(ready) // whoever asked is gone, then
+		_ = json.NewEncoder(w).Encode(ready) // the client has closed the connection
 	})
 	if cfg.Registry != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Registry, promhttp.HandlerOpts{}))
@@ -78,8 +78,8 @@ func readiness(ctx context.Context, checks []Check) Readiness {
 	return ready
 }
 
-// probe bounds a check. One that ignores its context is left behind rather than waited for: a dependency that hangs must
-// not make /readyz hang, which is how one would find out.
+// probe bounds a check. One that ignores its context is left behind rather than waited for: a dependency that hangs
+// must not make /readyz hang, which is how one would find out.
 func probe(ctx context.Context, check Check) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package server is a process's life: it serves until it is told to stop, then goes without losing a request, and all the
-// while says on a port of its own how it is.
+// Package server runs a process: it serves until its context ends, then stops without losing a request. It reports
+// health, readiness and metrics on a port of its own.
 package server
 
 import (
@@ -41,8 +41,8 @@ const (
 	transferTime          = 5 * time.Second // for a body to come and an answer to go, beside the handler's time
 	maxHeader             = 64 << 10        // bytes
 
-	// idleTimeout is longer than pkg/rest's, so that it is the client who closes an idle connection: a request that meets
-	// our closing it would be lost with an ambiguous outcome.
+	// idleTimeout is longer than pkg/rest's: the client closes idle connections. If the server closed one while the client
+	// sends on it, the request's outcome would be unknown.
 	idleTimeout = 2 * time.Minute
 )
 
@@ -135,7 +135,7 @@ func newServers(ctx context.Context, cfg Config) servers {
 			BaseContext:       baseContext,
 			ErrorLog:          errorLog,
 			ReadHeaderTimeout: headerTimeout,
-			// Not less than the handler may take: when the reading time is over, net/http ends the request's context.
+			// At least the time that the handler may take: net/http ends the request's context after ReadTimeout.
 			ReadTimeout:    cfg.RequestTimeout + transferTime,
 			WriteTimeout:   cfg.RequestTimeout + 2*transferTime,
 			IdleTimeout:    idleTimeout,
@@ -151,8 +151,8 @@ func newServers(ctx context.Context, cfg Config) servers {
 	}
 }
 
-// closeWhileDraining asks clients to give up their connections with the next answer. A connection that is merely cut when
-// idle may be cut while a request is on its way.
+// closeWhileDraining asks clients to give up their connections with the next answer. A connection that is merely cut
+// when idle may be cut while a request is on its way.
 func closeWhileDraining(next http.Handler, draining *atomic.Bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if draining.Load() {
@@ -176,7 +176,7 @@ func (s servers) stop(ctx context.Context, cfg Config) error {
 		s.abort()
 		_ = s.main.Close()
 	}
-	_ = s.ops.Close() // nobody waits for its answers
+	_ = s.ops.Close() // its answers may be lost
 	cfg.Log.InfoContext(ctx, "stopped")
 	return err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/server"
 	"holdfast/pkg/telemetry"
 )
@@ -271,9 +272,7 @@ func TestRun_stopUnderLoadLosesNothing(t *testing.T) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(10 * time.Second); answered.Load() < 500 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.EventuallyTrue(t, 10*time.Second, "500 answers", func() bool { return answered.Load() >= 500 })
 	r.stop()
 	if err := <-r.done; err != nil {
 		t.Errorf("Run: %v", err)
@@ -308,11 +307,7 @@ func TestRun_breaksOffWhatTakesTooLong(t *testing.T) {
 		t.Errorf("Run: got %v, want an error that says requests were still running", err)
 	}
 	<-failed
-	for deadline := time.Now().Add(5 * time.Second); !ended.Load(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the handler's context never ended")
-		}
-	}
+	testkit.EventuallyTrue(t, 5*time.Second, "the end of the handler's context", ended.Load)
 }
 
 func TestRun_logsItsAddresses(t *testing.T) {

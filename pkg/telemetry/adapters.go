@@ -25,8 +25,9 @@ type gormAdapter struct{ log *slog.Logger }
 
 var _ gormlogger.Interface = gormAdapter{}
 
-// GormLogger adapts log for gorm. Statements slower than 200 ms are warnings; failed ones are debug lines, because their
-// error is returned and whoever handles it logs it. Texts within statements are not shown: they are users, keys, payloads.
+// GormLogger adapts log for gorm. Statements slower than 200 ms are warnings; failed ones are debug lines, because
+// their error is returned and its handler logs it. Texts within statements are not shown: they are users, keys and
+// payloads.
 func GormLogger(log *slog.Logger) gormlogger.Interface { return gormAdapter{log} }
 
 // LogMode implements gorm's logger. Levels are the slog handler's business, so it changes nothing.

@@ -18,7 +18,7 @@ func NewLogger(w io.Writer, service string) *slog.Logger {
 	return slog.New(requestIDHandler{h}).With("service", service)
 }
 
-// durationsWithUnits writes "1.5ms" where JSON would have a number of nanoseconds that nobody recognizes.
+// durationsWithUnits writes "1.5ms" instead of a number of nanoseconds.
 func durationsWithUnits(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())
@@ -50,7 +50,8 @@ func (h requestIDHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// WithAttrs implements slog.Handler. Without it the embedded handler's method would return a handler that has lost ours.
+// WithAttrs implements slog.Handler. Without it the embedded handler's method would return a handler that has lost
+// ours.
 func (h requestIDHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return requestIDHandler{h.Handler.WithAttrs(attrs)}
 }

@@ -34,8 +34,8 @@ func (b Backoff) Sleep(ctx context.Context, failures int) error {
 	return Sleep(ctx, pause)
 }
 
-// Retry calls attempt until it succeeds, until again is false, or until ctx leaves no time for another attempt. It returns
-// the error of the last attempt.
+// Retry calls attempt until it succeeds, until again is false, or until ctx leaves no time for another attempt. It
+// returns the error of the last attempt.
 func (b Backoff) Retry(ctx context.Context, attempt func(context.Context) (again bool, err error)) error {
 	for failures := 1; ; failures++ {
 		again, err := attempt(ctx)

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
 )
 
@@ -23,11 +24,11 @@ const (
 
 // Admit returns a handler that lets a request pass when l has a slot for it. The slot is held until the handlers behind
 // it have returned, also when the client has gone. A refused request is answered with admit.ErrOverloaded: 429 and
-// Retry-After. Admit belongs behind the engine's own handlers, which set the deadline, and before whatever costs more than
-// a refusal.
+// Retry-After. Admit belongs behind the engine's own handlers, which set the deadline, and before whatever costs more
+// than a refusal.
 //
-// The body is read before the slot is taken: a client that sends slowly holds a connection, not a slot. The memory for it
-// is bounded by smallBody for a connection and by largeBodies for all.
+// The body is read before the slot is taken: a client that sends slowly holds a connection, not a slot. The memory for
+// it is bounded by smallBody for a connection and by largeBodies for all.
 func Admit(l *admit.Limiter) gin.HandlerFunc {
 	var large atomic.Int64
 	return func(c *gin.Context) {
@@ -47,9 +48,9 @@ func Admit(l *admit.Limiter) gin.HandlerFunc {
 	}
 }
 
-// refuseWhileFull is the first handler of an engine. A refusal by it costs neither a body, a timer, a context nor a copy of
-// the request: at ten times the capacity nine of ten requests end here, and what they cost the others do not get. The
-// metrics and the access line of a refusal are those of any request.
+// refuseWhileFull is the first handler of an engine. A refusal by it costs neither a body, a timer, a context nor a
+// copy of the request: at ten times the capacity nine of ten requests end here, and what they cost the others do not
+// get. The metrics and the access line of a refusal are those of any request.
 func refuseWhileFull(full map[Route]*admit.Limiter, m metrics, access accessLog) gin.HandlerFunc {
 	overloaded := fault.From(admit.ErrOverloaded)
 	status := Status(overloaded.Kind)
@@ -65,7 +66,7 @@ func refuseWhileFull(full map[Route]*admit.Limiter, m metrics, access accessLog)
 		}
 		c.Abort()
 		id := requestID(c)
-		c.Header(HeaderRequestID, id)
+		c.Header(header.RequestID, id)
 		writeProblem(c, overloaded, id)
 		refused[route].observe(begin)
 		access.write(telemetry.WithRequestID(c.Request.Context(), id), c, begin, overloaded)

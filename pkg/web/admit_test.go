@@ -16,8 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
 	"holdfast/pkg/web"
 )
@@ -43,7 +45,7 @@ func (w *work) handle(c *gin.Context) {
 // one admits one request at a time and lets none wait for long.
 func one() *admit.Limiter { return admit.New(admit.Config{Max: 1, MaxWait: time.Millisecond}) }
 
-// start sends a request that nobody waits for; its context ends it.
+// start sends a request that ends with its context.
 func start(ctx context.Context, tb testing.TB, url string) <-chan int {
 	tb.Helper()
 	status := make(chan int, 1)
@@ -99,20 +101,10 @@ func TestAdmit_slotIsHeldUntilTheHandlerReturns(t *testing.T) {
 		t.Errorf("the client has gone, its decision has not ended, and the next was answered %d", res.StatusCode)
 	}
 	close(w.end)
-	eventually(t, "the slot is free again", func() bool {
+	testkit.EventuallyTrue(t, 10*time.Second, "the slot is free again", func() bool {
 		res, _ := do(t, "POST", url, `{}`)
 		return res.StatusCode == 200
 	})
-}
-
-func eventually(tb testing.TB, what string, condition func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if condition() {
-			return
-		}
-	}
-	tb.Errorf("never: %s", what)
 }
 
 func TestAdmit_panicReturnsTheSlot(t *testing.T) {
@@ -164,7 +156,7 @@ func dialAndSend(tb testing.TB, url, text string) net.Conn {
 	return c
 }
 
-func header(length int) string {
+func requestHead(length int) string {
 	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", length)
 }
 
@@ -187,7 +179,7 @@ func TestAdmit_slowBodyHoldsNoSlot(t *testing.T) {
 			return 200, &in, web.Decode(c, &in)
 		}))
 	})
-	slow := dialAndSend(t, url, header(14)+`{"note"`)
+	slow := dialAndSend(t, url, requestHead(14)+`{"note"`)
 	for range 3 {
 		if res, body := do(t, "POST", url, `{"note":"b"}`, "Content-Type", "application/json"); res.StatusCode != 200 {
 			t.Fatalf("a body that does not come blocks others: %d %s", res.StatusCode, body)
@@ -211,7 +203,7 @@ func TestAdmit_largeBodiesAreBounded(t *testing.T) {
 	var held []net.Conn
 	answered := make(chan int, 17) // statuses; 0: closed without an answer
 	for range 17 {
-		c := dialAndSend(t, url, header(large))
+		c := dialAndSend(t, url, requestHead(large))
 		held = append(held, c)
 		go func() {
 			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -238,7 +230,7 @@ func TestAdmit_largeBodiesAreBounded(t *testing.T) {
 			t.Errorf("one without its body was answered %d", status)
 		}
 	}
-	eventually(t, "a large one is taken again", func() bool {
+	testkit.EventuallyTrue(t, 10*time.Second, "a large one is taken again", func() bool {
 		res, _ := do(t, "POST", url, strings.Repeat(" ", large))
 		return res.StatusCode == 200
 	})
@@ -271,13 +263,13 @@ func TestEngine_Full(t *testing.T) {
 	if res.StatusCode != 429 || p.Code != "overloaded" || p.Ambiguous || res.Header.Get("Retry-After") != "1" {
 		t.Errorf("got %+v, Retry-After %q", p, res.Header.Get("Retry-After"))
 	}
-	if p.RequestID == "" || p.RequestID != res.Header.Get(web.HeaderRequestID) {
-		t.Errorf("the problem has the request id %q, the header %q", p.RequestID, res.Header.Get(web.HeaderRequestID))
+	if p.RequestID == "" || p.RequestID != res.Header.Get(header.RequestID) {
+		t.Errorf("the problem has the request id %q, the header %q", p.RequestID, res.Header.Get(header.RequestID))
 	}
 	if res, _ := do(t, "GET", url+"/orders/1", ""); res.StatusCode != 200 {
 		t.Errorf("another method of that path was answered %d", res.StatusCode)
 	}
-	eventually(t, "the refusal has an access line with its request id", func() bool {
+	testkit.EventuallyTrue(t, 10*time.Second, "the refusal has an access line with its request id", func() bool {
 		return log.count("overloaded: ") == 1 && log.count(p.RequestID) == 1
 	})
 	slot.Release(admit.Malformed)
@@ -305,18 +297,14 @@ func TestEngine_refusalsOfOverloadAreSampledInTheLog(t *testing.T) {
 		do(t, "GET", url+"/busy", "")
 		do(t, "GET", url+"/other", "")
 	}
-	eventually(t, "all of the others are logged", func() bool { return log.count(`"code":"c"`) == n })
+	testkit.EventuallyTrue(t, 10*time.Second, "all of the others are logged", func() bool { return log.count(`"code":"c"`) == n })
 	if got := log.count("overloaded: "); got < 1 || got > 10 {
 		t.Errorf("%d refusals have %d lines", n, got)
 	}
-	eventually(t, "a later line counts the others", func() bool {
+	testkit.EventuallyTrue(t, 10*time.Second, "a later line counts the others", func() bool {
 		do(t, "GET", url+"/busy", "")
 		return log.count(`"not_logged":`) > log.count(`"not_logged":0`)
 	})
 }
 
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
+func (l *logBuffer) count(text string) int { return strings.Count(l.String(), text) }

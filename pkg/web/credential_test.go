@@ -12,6 +12,7 @@ import (
 
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/web"
 )
 
@@ -25,11 +26,11 @@ func TestCredential(t *testing.T) {
 	})
 	for _, request := range [][2]string{{"POST", "/stock"}, {"GET", "/stock"}, {"GET", "/nothing"}, {"POST", "/"}} {
 		for _, credential := range []string{"", one[1:], one + "1", one + "," + two, "Bearer " + one} {
-			header := []string{}
+			headers := []string{}
 			if credential != "" {
-				header = append(header, web.HeaderServiceCredential, credential)
+				headers = append(headers, header.Credential, credential)
 			}
-			res, body := do(t, request[0], url+request[1], "{}", header...)
+			res, body := do(t, request[0], url+request[1], "{}", headers...)
 			p := problemOf(t, res, body)
 			if res.StatusCode != http.StatusUnauthorized || p.Code != "service_credential" || p.Kind != fault.Unauthenticated || p.Ambiguous {
 				t.Errorf("%v with %q: got %d %s, want 401 service_credential, not executed", request, credential, res.StatusCode, body)
@@ -43,10 +44,10 @@ func TestCredential(t *testing.T) {
 		t.Errorf("%d refused requests were served", n)
 	}
 	for _, credential := range []string{one, two} {
-		if res, body := do(t, "POST", url+"/stock", "{}", web.HeaderServiceCredential, credential); res.StatusCode != http.StatusNoContent {
+		if res, body := do(t, "POST", url+"/stock", "{}", header.Credential, credential); res.StatusCode != http.StatusNoContent {
 			t.Errorf("with an accepted value: %d %s", res.StatusCode, body)
 		}
-		if res, _ := do(t, "GET", url+"/nothing", "", web.HeaderServiceCredential, credential); res.StatusCode != http.StatusNotFound {
+		if res, _ := do(t, "GET", url+"/nothing", "", header.Credential, credential); res.StatusCode != http.StatusNotFound {
 			t.Errorf("an unknown route with an accepted value: %d, want 404", res.StatusCode)
 		}
 	}

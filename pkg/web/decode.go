@@ -85,9 +85,9 @@ func decodeJSON(body []byte, dst any) error {
 	return nil
 }
 
-// checkNames reads one JSON value and refuses objects that have a field twice, in whatever case. encoding/json would mix
-// the two: of {"sku":"A","quantity":1,"SKU":"B"} it makes one unit of B, and a proxy that looked at it saw A. The value
-// must have been decoded before, which bounds how deep it is.
+// checkNames reads one JSON value and refuses objects that have a field twice, in whatever case. encoding/json would
+// mix the two: of {"sku":"A","quantity":1,"SKU":"B"} it makes one unit of B, and a proxy that looked at it saw A. The
+// value must have been decoded before, which bounds how deep it is.
 func checkNames(d *json.Decoder) error {
 	token, err := d.Token()
 	if err != nil {

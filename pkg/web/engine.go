@@ -1,8 +1,8 @@
 // Package web is everything HTTP on a service's server side: the engine with its middleware, strict decoding of bodies,
 // and the one place where a fault becomes an HTTP status.
 //
-// A handler decodes, calls one method of its service and returns what to render; it passes on c.Request.Context(), never
-// the gin context, whose cancellation gin loses.
+// A handler decodes, calls one method of its service and returns what to render; it passes on c.Request.Context(),
+// never the gin context, whose cancellation gin loses.
 package web
 
 import (
@@ -15,12 +15,7 @@ import (
 	"holdfast/pkg/admit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
-)
-
-// The headers between services.
-const (
-	HeaderRequestID = "X-Request-ID"  // leads through the log lines of all services
-	HeaderDeadline  = "X-Deadline-Ms" // what remains of the caller's patience, in milliseconds; not a clock time
+	"holdfast/pkg/header"
 )
 
 // defaultMaxBody is room for an order of 100 lines, or for 1,000 reservations of a few lines each.
@@ -43,8 +38,8 @@ type EngineConfig struct {
 // Route is a method and a pattern, as they are registered.
 type Route struct{ Method, Pattern string }
 
-// NewEngine returns an engine whose requests have a request id, one access line, a deadline, a bounded body and metrics,
-// and whose every failure, an unknown route and a panic included, is answered with problem details.
+// NewEngine returns an engine whose requests have a request id, one access line, a deadline, a bounded body and
+// metrics, and whose every failure, an unknown route and a panic included, is answered with problem details.
 func NewEngine(cfg EngineConfig) *gin.Engine {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = defaultMaxBody
@@ -101,5 +96,5 @@ var (
 	errNotFound         = fault.New(fault.NotFound, "not_found", "there is nothing at this address")
 	errMethodNotAllowed = fault.New(fault.Invalid, "method_not_allowed", "this method is not allowed here")
 	errInvalidParameter = fault.New(fault.Invalid, "invalid_parameter", "a query parameter is not valid")
-	errInvalidDeadline  = fault.New(fault.Invalid, "invalid_deadline", HeaderDeadline+" is a number of milliseconds")
+	errInvalidDeadline  = fault.New(fault.Invalid, "invalid_deadline", header.Deadline+" is a number of milliseconds")
 )

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
 )
 
@@ -27,12 +28,12 @@ var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 func identify(c *gin.Context) {
 	id := requestID(c)
 	c.Request = c.Request.WithContext(telemetry.WithRequestID(c.Request.Context(), id))
-	c.Header(HeaderRequestID, id)
+	c.Header(header.RequestID, id)
 	c.Next()
 }
 
 func requestID(c *gin.Context) string {
-	if id := c.GetHeader(HeaderRequestID); saneRequestID.MatchString(id) {
+	if id := c.GetHeader(header.RequestID); saneRequestID.MatchString(id) {
 		return id
 	}
 	return telemetry.NewRequestID()
@@ -86,9 +87,10 @@ func (r requestMetrics) observe(begin time.Time) {
 	r.seconds.Observe(time.Since(begin).Seconds())
 }
 
-// accessLog writes one line for each request, when it has been answered. The line of a failed request has its fault with
-// its cause, so nothing else logs it. Of the requests that are refused because there are too many, one in limitedEvery has
-// a line, which counts the others: a log that grows with the load fills the disk when the load is highest.
+// accessLog writes one line for each request, when it has been answered. The line of a failed request has its fault
+// with its cause, so nothing else logs it. Of the requests that are refused because there are too many, one in
+// limitedEvery has a line, which counts the others: a log that grows with the load fills the disk when the load is
+// highest.
 type accessLog struct {
 	logger  *slog.Logger
 	limited *sampler
@@ -171,8 +173,8 @@ func faultLevel(k fault.Kind) slog.Level {
 	}
 }
 
-// recoverPanic answers a panic with an internal problem and logs it with its stack. When the answer has begun already it
-// breaks the connection: a caller must not take half an answer for a whole one.
+// recoverPanic answers a panic with an internal problem and logs it with its stack. When the answer has begun already
+// it breaks the connection: a caller must not take half an answer for a whole one.
 func recoverPanic(log *slog.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer func() {
@@ -202,12 +204,12 @@ func limitBody(maximum int64) gin.HandlerFunc {
 	}
 }
 
-// limitTime gives the request's context the shorter of our timeout and what remains to the caller. Work that goes on
-// after the caller has given up is not only wasted: its outcome surprises whoever asks again.
+// limitTime gives the request's context the shorter of the timeout and the time that the caller has left. Work that
+// continues after the caller has given up is wasted, and a repeat of the request can meet it half done.
 func limitTime(timeout time.Duration) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		limit := timeout
-		if text := c.GetHeader(HeaderDeadline); text != "" {
+		if text := c.GetHeader(header.Deadline); text != "" {
 			ms, err := strconv.ParseInt(text, 10, 64)
 			if err != nil || ms < 0 || ms > math.MaxInt64/int64(time.Millisecond) {
 				Problem(c, errInvalidDeadline)

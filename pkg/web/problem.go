@@ -7,6 +7,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
 )
 
@@ -58,7 +59,7 @@ func writeProblem(c *gin.Context, f *fault.Error, requestID string) {
 	p.RequestID = requestID
 	switch f.Kind {
 	case fault.Limited, fault.Contended:
-		c.Header("Retry-After", "1")
+		c.Header(header.RetryAfter, "1")
 	case fault.Unauthenticated:
 		if f.Code != ErrServiceCredential.Code { // which is no scheme of HTTP
 			c.Header("WWW-Authenticate", "Bearer")

@@ -1,50 +1,43 @@
 package web_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
 	"holdfast/pkg/web"
 )
 
-// logBuffer is a writer that tests may read while a server writes.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
+// logBuffer is the log of a server.
+type logBuffer struct{ testkit.Buffer }
 
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// lines waits until n lines are there: an access line is written after its answer.
+// lines waits until there are n lines: a server writes an access line after its answer.
 func (l *logBuffer) lines(tb testing.TB, n int) []map[string]any {
 	tb.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		l.mu.Lock()
-		text := strings.TrimSpace(l.b.String())
-		l.mu.Unlock()
-		if found := strings.Split(text, "\n"); len(found) >= n && text != "" || time.Now().After(deadline) {
-			return parse(tb, found, n)
+	var found []string
+	testkit.Eventually(tb, 5*time.Second, "access lines", func() error {
+		found = strings.Split(strings.TrimSpace(l.String()), "\n")
+		if found[0] == "" || len(found) < n {
+			return fmt.Errorf("%d of %d lines:\n%s", len(found), n, l)
 		}
-	}
+		return nil
+	})
+	return parse(tb, found, n)
 }
 
 func parse(tb testing.TB, lines []string, n int) []map[string]any {
@@ -74,14 +67,14 @@ func serve(tb testing.TB, cfg web.EngineConfig, add func(*gin.Engine)) string {
 	return s.URL
 }
 
-func do(tb testing.TB, method, url, body string, header ...string) (*http.Response, string) {
+func do(tb testing.TB, method, url, body string, headers ...string) (*http.Response, string) {
 	tb.Helper()
 	req, err := http.NewRequestWithContext(tb.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -107,7 +100,7 @@ func problemOf(tb testing.TB, res *http.Response, body string) fault.Problem {
 	if p.Status != res.StatusCode {
 		tb.Errorf("the problem says status %d, HTTP says %d", p.Status, res.StatusCode)
 	}
-	if want := res.Header.Get(web.HeaderRequestID); p.RequestID == "" || p.RequestID != want {
+	if want := res.Header.Get(header.RequestID); p.RequestID == "" || p.RequestID != want {
 		tb.Errorf("the problem's request id is %q, the header's %q", p.RequestID, want)
 	}
 	return p
@@ -191,14 +184,14 @@ func TestEngine_requestID(t *testing.T) {
 	url := serve(t, web.EngineConfig{}, func(e *gin.Engine) {
 		e.GET("/", func(c *gin.Context) { c.String(200, telemetry.RequestID(c.Request.Context())) })
 	})
-	res, body := do(t, "GET", url, "", web.HeaderRequestID, "abc-1.2_3")
-	if body != "abc-1.2_3" || res.Header.Get(web.HeaderRequestID) != "abc-1.2_3" {
-		t.Errorf("a sane id was not kept: context %q, header %q", body, res.Header.Get(web.HeaderRequestID))
+	res, body := do(t, "GET", url, "", header.RequestID, "abc-1.2_3")
+	if body != "abc-1.2_3" || res.Header.Get(header.RequestID) != "abc-1.2_3" {
+		t.Errorf("a sane id was not kept: context %q, header %q", body, res.Header.Get(header.RequestID))
 	}
 	for _, bad := range []string{"", "a b", `a"b`, strings.Repeat("x", 65)} {
-		res, body := do(t, "GET", url, "", web.HeaderRequestID, bad)
-		if body == bad || len(body) != 26 || res.Header.Get(web.HeaderRequestID) != body {
-			t.Errorf("id %q: got context %q, header %q", bad, body, res.Header.Get(web.HeaderRequestID))
+		res, body := do(t, "GET", url, "", header.RequestID, bad)
+		if body == bad || len(body) != 26 || res.Header.Get(header.RequestID) != body {
+			t.Errorf("id %q: got context %q, header %q", bad, body, res.Header.Get(header.RequestID))
 		}
 	}
 }
@@ -211,7 +204,7 @@ func TestEngine_oneAccessLinePerRequest(t *testing.T) {
 			return 0, nil, fault.New(fault.Unavailable, "db_unavailable", "no database").Wrap(errors.New("refused"))
 		}))
 	})
-	do(t, "GET", url+"/down?token=hush", "", web.HeaderRequestID, "r1")
+	do(t, "GET", url+"/down?token=hush", "", header.RequestID, "r1")
 	line := log.lines(t, 1)[0]
 	for key, want := range map[string]any{
 		"msg": "request", "level": "WARN", "service": "test", "request_id": "r1", "method": "GET", "path": "/down",
@@ -229,7 +222,7 @@ func TestEngine_panicIsAProblemLoggedOnce(t *testing.T) {
 	url := serve(t, web.EngineConfig{Log: telemetry.NewLogger(&log, "test")}, func(e *gin.Engine) {
 		e.GET("/", func(*gin.Context) { panic("kaboom") })
 	})
-	res, body := do(t, "GET", url, "", web.HeaderRequestID, "r1")
+	res, body := do(t, "GET", url, "", header.RequestID, "r1")
 	if p := problemOf(t, res, body); res.StatusCode != 500 || p.Code != "internal" || !p.Ambiguous || strings.Contains(body, "kaboom") {
 		t.Errorf("got %d %s", res.StatusCode, body)
 	}
@@ -240,9 +233,7 @@ func TestEngine_panicIsAProblemLoggedOnce(t *testing.T) {
 	if lines[1]["msg"] != "request" || lines[1]["status"] != 500.0 {
 		t.Errorf("the access line: %v", lines[1])
 	}
-	log.mu.Lock()
-	defer log.mu.Unlock()
-	if n := strings.Count(log.b.String(), `"kaboom"`); n != 1 {
+	if n := log.count(`"kaboom"`); n != 1 {
 		t.Errorf("the panic was logged %d times", n)
 	}
 }
@@ -296,11 +287,11 @@ func TestEngine_deadline(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			url := serve(t, web.EngineConfig{Timeout: tt.timeout}, func(e *gin.Engine) { e.GET("/", remaining) })
-			header := []string{web.HeaderDeadline, tt.header}
+			headers := []string{header.Deadline, tt.header}
 			if tt.header == "" {
-				header = nil
+				headers = nil
 			}
-			_, body := do(t, "GET", url, "", header...)
+			_, body := do(t, "GET", url, "", headers...)
 			got, err := time.ParseDuration(body)
 			if err != nil || got > tt.atMost || got < tt.atLeast {
 				t.Errorf("remaining %q, want %s to %s", body, tt.atLeast, tt.atMost)
@@ -317,16 +308,16 @@ func TestEngine_deadlineEndsTheHandler(t *testing.T) {
 			return 0, nil, c.Request.Context().Err()
 		}))
 	})
-	res, body := do(t, "GET", url, "", web.HeaderDeadline, "20")
+	res, body := do(t, "GET", url, "", header.Deadline, "20")
 	if p := problemOf(t, res, body); res.StatusCode != 504 || p.Code != "timeout" || !p.Ambiguous {
 		t.Errorf("got %+v", p)
 	}
-	res, body = do(t, "GET", url, "", web.HeaderDeadline, "0")
+	res, body = do(t, "GET", url, "", header.Deadline, "0")
 	if p := problemOf(t, res, body); res.StatusCode != 504 || p.Ambiguous {
 		t.Errorf("nothing remains: got %+v, want a timeout that was not executed", p)
 	}
 	for _, bad := range []string{"soon", "-1", "9223372036854775807"} {
-		res, body = do(t, "GET", url, "", web.HeaderDeadline, bad)
+		res, body = do(t, "GET", url, "", header.Deadline, bad)
 		if p := problemOf(t, res, body); res.StatusCode != 400 || p.Code != "invalid_deadline" {
 			t.Errorf("%s: got %+v", bad, p)
 		}
@@ -349,15 +340,9 @@ http_requests_total{method="GET",route="/things/:id",status="204"} 2
 http_requests_total{method="any",route="none",status="404"} 1
 `
 	// The counter is raised after the answer was sent.
-	var err error
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if err = testutil.GatherAndCompare(registry, strings.NewReader(want), "http_requests_total"); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		t.Error(err)
-	}
+	testkit.Eventually(t, 5*time.Second, "the counter", func() error {
+		return testutil.GatherAndCompare(registry, strings.NewReader(want), "http_requests_total")
+	})
 	if n, err := testutil.GatherAndCount(registry, "http_request_seconds"); err != nil || n != 2 {
 		t.Errorf("http_request_seconds has %d series (%v), want 2", n, err)
 	}

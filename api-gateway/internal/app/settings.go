@@ -8,8 +8,8 @@ import (
 	"holdfast/pkg/config"
 )
 
-// demoSecret is published with the source. It is the default, so that a first start needs no setting, and works with the
-// demo login only.
+// demoSecret is published with the source. It is the default, so that a first start needs no setting, and works with
+// the demo login only.
 const demoSecret = "holdfast-demo-secret-change-me-0123456789"
 
 // minSecret is the size of an HS256 signature in bytes. A shorter secret is easier to guess than the signature.

@@ -36,7 +36,7 @@ func (g *gateway) requireRole(role string) gin.HandlerFunc {
 	}
 }
 
-// callerOf panics in a handler that does not stand behind authenticate, rather than serve nobody.
+// callerOf returns the caller that authenticate has identified. It panics in a handler without authenticate.
 func callerOf(c *gin.Context) Caller { return c.MustGet(callerKey).(Caller) }
 
 type loginRequest struct {
@@ -48,7 +48,7 @@ type loginResponse struct {
 	Token string `json:"token"`
 }
 
-// login believes whatever it is told. It exists for demonstrations only.
+// login issues a token for any name and role. It exists for demonstrations only.
 func (g *gateway) login(c *gin.Context) (int, any, error) {
 	var in loginRequest
 	if err := web.Decode(c, &in); err != nil {

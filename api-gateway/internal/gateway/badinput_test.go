@@ -10,8 +10,8 @@ import (
 	"holdfast/api-gateway/internal/gateway"
 )
 
-// TestBadInput sends what buggy and hostile clients send. Each gets a 4xx problem whose code names the fault, and no back
-// end hears of it.
+// TestBadInput sends what buggy and hostile clients send. Each request gets a 4xx problem whose code names the fault,
+// and reaches no back end.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	const (

@@ -18,6 +18,7 @@ import (
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/rest"
 	"holdfast/pkg/web"
 )
@@ -192,8 +193,8 @@ func (d *door) problem(a answer) fault.Problem {
 	if err := json.Unmarshal([]byte(a.body), &p); err != nil || a.header.Get("Content-Type") != "application/problem+json" {
 		d.tb.Fatalf("no problem: %d %s %q (%v)", a.status, a.header.Get("Content-Type"), a.body, err)
 	}
-	if p.Status != a.status || p.RequestID == "" || p.RequestID != a.header.Get(web.HeaderRequestID) {
-		d.tb.Errorf("status %d, problem %+v, request id header %q", a.status, p, a.header.Get(web.HeaderRequestID))
+	if p.Status != a.status || p.RequestID == "" || p.RequestID != a.header.Get(header.RequestID) {
+		d.tb.Errorf("status %d, problem %+v, request id header %q", a.status, p, a.header.Get(header.RequestID))
 	}
 	return p
 }

@@ -1,6 +1,6 @@
-// Package gateway is the public door: it finds out who asks, refuses what is malformed before it costs a back end
-// anything, and passes the rest on. It has no database and decides nothing about orders or stock; the services' problems
-// go through to the client with code, details, ambiguity and request id.
+// Package gateway serves the public HTTP contract. It identifies the caller, refuses malformed requests before a back
+// end sees them, limits the requests in flight and passes the rest on. It has no database and decides nothing about
+// orders or stock. It passes the services' problems to the client with code, details, ambiguity and request id.
 package gateway
 
 import (
@@ -16,7 +16,7 @@ type Config struct {
 	Orders    *orderapi.Client
 	Inventory *inventoryapi.Client
 	Tokens    *Tokens
-	DemoLogin bool // POST /v1/login exists and gives anybody any role
+	DemoLogin bool // POST /v1/login exists and issues a token for any name and role
 	Lab       bool // an order may choose its strategy
 	Engine    web.EngineConfig
 

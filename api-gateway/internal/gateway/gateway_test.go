@@ -14,6 +14,7 @@ import (
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/web"
 )
 
@@ -62,8 +63,8 @@ func TestPlaceOrder(t *testing.T) {
 			t.Errorf("header %s is %q inside, want %q", name, got.header.Get(name), want)
 		}
 	}
-	if ms, err := strconv.Atoi(got.header.Get(web.HeaderDeadline)); err != nil || ms < 1 || ms > 5000 {
-		t.Errorf("%s is %q, want what remains of 5 s", web.HeaderDeadline, got.header.Get(web.HeaderDeadline))
+	if ms, err := strconv.Atoi(got.header.Get(header.Deadline)); err != nil || ms < 1 || ms > 5000 {
+		t.Errorf("%s is %q, want what remains of 5 s", header.Deadline, got.header.Get(header.Deadline))
 	}
 }
 

@@ -17,14 +17,14 @@ type orderRequest struct {
 	Items []orderapi.PlaceItem `json:"items"`
 }
 
-// session speaks to order-srv on behalf of the caller.
+// session is a client of order-srv on behalf of the caller.
 func (g *gateway) session(c *gin.Context) *orderapi.Session {
 	caller := callerOf(c)
 	return g.orders.As(caller.User, caller.Role)
 }
 
-// toTheEnd is the request's context without the client's hanging up, but with the deadline. A decision that has begun is
-// waited for, so that its slot counts the work that is done and not the clients that are left.
+// toTheEnd is the request's context without its cancellation, but with its deadline. The gateway waits for a decision
+// that has begun even if the client has gone: the slot is then taken for as long as the work takes.
 func toTheEnd(c *gin.Context) (context.Context, context.CancelFunc) {
 	ctx := context.WithoutCancel(c.Request.Context())
 	if deadline, ok := c.Request.Context().Deadline(); ok {
@@ -33,7 +33,7 @@ func toTheEnd(c *gin.Context) (context.Context, context.CancelFunc) {
 	return context.WithCancel(ctx) // the client of order-srv has a timeout of its own
 }
 
-// placeOrder answers 201 for a placed order and 202 for one that is still being decided; Location says where to look.
+// placeOrder answers 201 for a placed order and 202 for a pending one. Location is the order's address.
 func (g *gateway) placeOrder(c *gin.Context) (int, any, error) {
 	request, err := g.readOrder(c)
 	if err != nil {
@@ -52,7 +52,7 @@ func (g *gateway) placeOrder(c *gin.Context) (int, any, error) {
 	return http.StatusCreated, order, nil
 }
 
-// readOrder checks all that can be checked without asking anybody.
+// readOrder checks all that the gateway can check alone.
 func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
 	key, err := idempotencyKey(c.Request.Header)
 	if err != nil {
@@ -76,7 +76,7 @@ func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
 	return orderapi.PlaceRequest{IdempotencyKey: key, Items: in.Items, Strategy: c.GetHeader(header.Strategy)}, nil
 }
 
-// idempotencyKey requires exactly one: with two the client and we might remember different ones.
+// idempotencyKey requires exactly one key: with two, the client and the services might remember different ones.
 func idempotencyKey(h http.Header) (string, error) {
 	if len(h.Values(header.IdempotencyKey)) > 1 {
 		return "", orderapi.ErrInvalidKey
@@ -125,7 +125,7 @@ func (g *gateway) cancelOrder(c *gin.Context) (int, any, error) {
 	return http.StatusOK, order, err
 }
 
-// orderNo returns ErrNotFound for what no order can be called, so that it never becomes part of an internal path.
+// orderNo returns ErrNotFound for what cannot be an order number: it must not become part of an internal path.
 func orderNo(c *gin.Context) (string, error) {
 	orderNo := c.Param("order_no")
 	return orderNo, orderapi.CheckOrderNo(orderNo)

@@ -40,7 +40,7 @@ func (g *gateway) createProduct(c *gin.Context) (int, any, error) {
 	return http.StatusCreated, product, err
 }
 
-// inboundRequest is the public form of an inventoryapi.InboundRequest: who it was is in the token, not in the body.
+// inboundRequest is the public form of an inventoryapi.InboundRequest. The operator is in the token, not in the body.
 type inboundRequest struct {
 	Quantity  int64  `json:"quantity"`
 	Reference string `json:"reference"`

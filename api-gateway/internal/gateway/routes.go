@@ -19,7 +19,7 @@ func New(cfg Config) *gin.Engine {
 	v1 := e.Group("/v1")
 
 	if cfg.DemoLogin {
-		v1.POST("/login", web.Handle(g.login)) // everybody may be anybody
+		v1.POST("/login", web.Handle(g.login)) // demonstrations only
 	}
 	// Refusing comes before authenticating: it has to cost less than what it prevents.
 	placing, changing, reading := web.Admit(cfg.Placing), web.Admit(cfg.Changing), web.Admit(cfg.Reading)

@@ -14,7 +14,7 @@ const (
 	tokenLifetime = 24 * time.Hour
 )
 
-// Caller is who asks.
+// Caller is the user of a request.
 type Caller struct {
 	User string
 	Role string // orderapi.RoleBuyer or orderapi.RoleAdmin
@@ -73,7 +73,7 @@ func (t *Tokens) Issue(c Caller) (string, error) {
 	}).SignedString(t.secret)
 }
 
-// Verify returns who the token speaks for, or the fault unauthenticated.
+// Verify returns the token's caller, or the fault unauthenticated.
 func (t *Tokens) Verify(token string) (Caller, error) {
 	var found claims
 	_, err := t.parser.ParseWithClaims(token, &found, func(*jwt.Token) (any, error) { return t.secret, nil })
@@ -85,7 +85,7 @@ func (t *Tokens) Verify(token string) (Caller, error) {
 	}
 	c := Caller{User: found.Subject, Role: found.Role}
 	if err := c.validate(); err != nil {
-		return Caller{}, errUnauthenticated.Wrap(err) // signed by us or by somebody who has our secret, and still wrong
+		return Caller{}, errUnauthenticated.Wrap(err) // signed with our secret, and still wrong
 	}
 	return c, nil
 }

@@ -27,6 +27,7 @@ import (
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/header"
 	"holdfast/pkg/lock"
 	"holdfast/pkg/rest"
 	"holdfast/pkg/web"
@@ -375,7 +376,7 @@ func TestAPI_Deadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(web.HeaderDeadline, "0")
+	req.Header.Set(header.Deadline, "0")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ type Broker struct {
 	offset map[cursor]int64            // consumers' progress
 	groups map[string]map[string]*conn // consumer group, client
 	locks  map[lockedQueue]lease
-	asked  map[string]map[*conn]bool // producer group: who can be asked about its transactions
+	asked  map[string]map[*conn]bool // the connections of a producer group, which the broker asks about transactions
 	halves map[int64]*half           // open transactions, by commit-log offset
 	turn   int                       // round robin over the queues
 	later  agenda
@@ -115,7 +115,7 @@ func (b *Broker) Close() error {
 }
 
 // Kill stops listening and cuts all connections, as the death of a broker's process would. Messages, offsets and open
-// transactions stay for [Broker.Restart]; who was connected and held which queue is forgotten.
+// transactions stay for [Broker.Restart]. Connections and queue locks are lost.
 func (b *Broker) Kill(context.Context) error { return b.hangUp() }
 
 func (b *Broker) hangUp() error {

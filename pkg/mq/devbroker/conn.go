@@ -14,7 +14,8 @@ const (
 	outbox       = 256              // frames that wait to be written
 )
 
-// conn is one connection. Frames go out through one goroutine, so that a client that reads slowly delays nobody else.
+// conn is one connection. Frames go out through one goroutine, so that a client that reads slowly delays no other
+// client.
 type conn struct {
 	net  net.Conn
 	out  chan frame

@@ -1,10 +1,10 @@
 // Package devbroker is the development broker: a server in this process, or in one of its own, that speaks enough of
 // RocketMQ's remoting protocol for the real client library to work against it. It starts in milliseconds, keeps
-// everything in memory, and can be told to misbehave: [Broker.Drop], [Broker.Duplicate], [Broker.Delay],
-// [Broker.Reorder], [Broker.Disconnect] and their neighbours.
+// everything in memory, and injects faults: [Broker.Drop], [Broker.Duplicate], [Broker.Delay], [Broker.Reorder],
+// [Broker.Disconnect] and others.
 //
-// It is for development and tests, where there is no Java or no time for it. [Differences] lists in what it differs from
-// what it stands in for; what has been acknowledged is lost with the process.
+// It is for development and tests without Java. [Differences] lists how it differs from RocketMQ. Acknowledged messages
+// are lost with the process.
 //
 // One mutex guards all state, and nothing is written to a connection or waited for under it. Three kinds of goroutines
 // exist: the two of a connection (read and write), one for each pull that is held open, and the clock, which delivers

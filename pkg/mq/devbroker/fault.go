@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// faults are what the broker was told to do wrong. Each is used up by the messages or requests that it applies to.
+// faults are the faults to inject. A fault ends with the last message or request that it applies to.
 type faults struct {
 	onPlace  []*placeFault
 	onSend   []*sendFault
@@ -149,7 +149,7 @@ func (b *Broker) place(m *message) {
 func (f *faults) refuses(topic string) error {
 	for _, s := range f.onSend {
 		if s.topic == topic && take(&s.left) {
-			return refuse(s.code, "the development broker was told to refuse this")
+			return refuse(s.code, "the development broker refuses this request")
 		}
 	}
 	return nil

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// heartbeat registers the groups of a connection. It names all of them: one that is missing has gone. A group that got
-// or lost a member is told, so that its members share the queues anew at once.
+// heartbeat registers the groups of a connection. It lists all of them: a connection leaves a group that is missing.
+// The broker notifies a group that got or lost a member, so that its members share the queues anew at once.
 func (b *Broker) heartbeat(c *conn, body []byte) (reply, error) {
 	type group struct {
 		Name string `json:"groupName"`
@@ -81,8 +81,8 @@ func (b *Broker) tellGroup(group string) {
 	}
 }
 
-// unregister is how Java clients say good-bye. The group is told even when it was no member of this connection that went:
-// RocketMQ does so, and pkg/mq makes use of it.
+// unregister removes a member, as Java clients do when they stop. It notifies the group even when the connection has no
+// such member: RocketMQ does so, and pkg/mq depends on it.
 func (b *Broker) unregister(c *conn, in *fields) (reply, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

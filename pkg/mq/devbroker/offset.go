@@ -69,7 +69,8 @@ func (b *Broker) queueOffset(code int16, in *fields) (reply, error) {
 	}
 }
 
-// earliestTime answers with the time at which a queue's first message was stored, in milliseconds, -1 without a message.
+// earliestTime answers with the time at which a queue's first message was stored, in milliseconds, -1 without a
+// message.
 func (b *Broker) earliestTime(in *fields) (reply, error) {
 	name, id := in.text("topic"), in.small("queueId", -1)
 	if in.err != nil {

@@ -309,7 +309,8 @@ func TestBroker_Restart(t *testing.T) {
 	}
 }
 
-// What pkg/mq tells one store from another by: a topic's first message, and an offset that a group without members keeps.
+// What pkg/mq tells one store from another by: a topic's first message, and an offset that a group without members
+// keeps.
 func TestBroker_storeIdentity(t *testing.T) {
 	t.Parallel()
 	c := dial(t, start(t, devbroker.Options{}))

@@ -92,8 +92,8 @@ func (b *Broker) leave(p pullRequest, wake chan struct{}) {
 	}
 }
 
-// tryPull answers, or returns a channel to wait for when there is nothing new and wait is set. All answers tell where to
-// go on: without that the client library starts at 0 again.
+// tryPull answers, or returns a channel to wait for when there is nothing new and wait is set. All answers tell where
+// to go on: without that the client library starts at 0 again.
 func (b *Broker) tryPull(p pullRequest, wait bool) (reply, chan struct{}, error) {
 	found, r, wake, err := b.look(p, wait)
 	for _, m := range found { // not under the lock: stored messages do not change

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// parkedTopic is where the messages of transactions lie about which nobody gave an answer.
+// parkedTopic has the half messages of transactions that no producer has decided.
 const parkedTopic = "TRANS_CHECK_MAX_TIME_TOPIC"
 
 // half is an open transaction: a message that no consumer sees yet.
@@ -52,7 +52,7 @@ func (b *Broker) endTransaction(in *fields) (reply, error) {
 	}
 	checked := in.text("fromTransactionCheck") == "true"
 	if h.immunity > 0 && !checked && time.Since(h.since) > h.immunity {
-		return reply{}, refuse(endRefused, "the transaction's immunity is over, the check decides")
+		return reply{}, refuse(endRefused, "the transaction's immunity has ended, the check decides")
 	}
 	switch verdict {
 	case 0:
@@ -76,7 +76,8 @@ func (b *Broker) commit(h *half) error {
 	return b.deliver(m)
 }
 
-// askAll asks about the transactions that are open for too long. A question to nobody counts as well.
+// askAll asks about the transactions that have been open for too long. A question without a connected producer counts
+// too.
 func (b *Broker) askAll(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package mqtest is the conformance suite of pkg/mq: what a broker, the client library and the adapter must do together.
-// It knows no broker itself, so the same cases run on RocketMQ and on the development broker.
+// Package mqtest is the conformance suite of pkg/mq: what a broker, the client library and the adapter must do
+// together. It knows no broker itself, so the same cases run on RocketMQ and on the development broker.
 package mqtest
 
 import (
@@ -28,8 +28,8 @@ type Env struct {
 	Kill    func(ctx context.Context) error
 	Restart func(ctx context.Context) error
 
-	// LoseStore ends the broker as SIGKILL does, deletes all that it stored, topics included, and starts it again at the same
-	// address. Needed only where private was asked for.
+	// LoseStore ends the broker as SIGKILL does, deletes all that it stored, topics included, and starts it again at the
+	// same address. Needed only where private was asked for.
 	LoseStore func(ctx context.Context) error
 }
 
@@ -87,8 +87,8 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 
 // SkipIfRace skips a test that uses a broker under the race detector: the client library races with itself. It reads an
 // ordered queue without its lock, closes the channel of a queue without waiting for the goroutine that fills it, and
-// marks a client as closed without a lock while the broker's notice to it may be on its way. Any of them fails whichever
-// test is running. `make test` runs these tests a second time, without -race.
+// marks a client as closed without a lock while the broker's notice to it may be on its way. Any of them fails
+// whichever test is running. `make test` runs these tests a second time, without -race.
 func SkipIfRace(tb testing.TB) {
 	tb.Helper()
 	if raceEnabled {

@@ -12,12 +12,12 @@ import (
 	"holdfast/pkg/mq"
 )
 
-// heldUp is how long a message of an ordered queue may wait while its queue changes hands. It is a good deal less than the
-// minute after which a broker takes a queue away from an owner who did not give it up.
+// heldUp is how long a message of an ordered queue may wait while its queue changes hands. It is a good deal less than
+// the minute after which a broker takes a queue away from an owner that did not release it.
 const heldUp = 30 * time.Second
 
-// orderedReplicas has a second consumer join an ordered group and leave it again, under load. Both share the queues, each
-// key's messages stay in order across the changes, and no message waits for the first owner's lock to run out.
+// orderedReplicas has a second consumer join an ordered group and leave it again, under load. Both share the queues,
+// each key's messages stay in order across the changes, and no message waits for the first owner's lock to run out.
 func orderedReplicas(t *testing.T, env Env) {
 	ns := Namespace()
 	l := &orderedLoad{sent: make(map[string]time.Time), by: make(map[string]int), last: make(map[string]int)}
@@ -47,7 +47,7 @@ func orderedReplicas(t *testing.T, env Env) {
 	}
 }
 
-// orderedLoad sends numbered messages for several keys and notes who handles which.
+// orderedLoad sends numbered messages for several keys and records which consumer handles each.
 type orderedLoad struct {
 	mu      sync.Mutex
 	sent    map[string]time.Time // those not handled yet

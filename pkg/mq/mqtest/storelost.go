@@ -10,13 +10,14 @@ import (
 	"holdfast/pkg/mq"
 )
 
-// storeLostTime is how long consumers may take, after the broker has returned without its store, to handle what is sent to it.
+// storeLostTime is how long consumers may take, after the broker has returned without its store, to handle what is sent
+// to it.
 const storeLostTime = 30 * time.Second
 
-// storeLost has the broker lose its store three times under two replicas that stay connected. The new store then gets fewer
-// messages than the old one had, more, and as many: offsets of the old store lie beyond the end of the new one, inside it,
-// and exactly at its end. Every message must be handled all the same, by an unordered and by an ordered group. The second
-// time a third process creates the topics before the replicas can find them missing.
+// storeLost has the broker lose its store three times under two replicas that stay connected. The new store then gets
+// fewer messages than the old one had, more, and as many: offsets of the old store lie beyond the end of the new one,
+// inside it, and exactly at its end. Every message must be handled all the same, by an unordered and by an ordered
+// group. The second time a third process creates the topics before the replicas can find them missing.
 func storeLost(t *testing.T, env Env) {
 	if env.LoseStore == nil {
 		t.Skip("this broker cannot lose its store")

@@ -15,7 +15,7 @@ import (
 
 const groupTx = "tellers"
 
-// answers is a checker that says what it was told for a key, and counts the questions.
+// answers is a checker with a fixed answer for each key. It counts the questions.
 type answers struct {
 	mu    sync.Mutex
 	say   map[string]mq.TxState
