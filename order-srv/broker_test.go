@@ -18,7 +18,7 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/events"
-	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
 	"holdfast/pkg/header"
@@ -63,7 +63,7 @@ func TestRun_broker(t *testing.T) {
 	mqtest.SkipIfRace(t)
 	dsn, namesrv := dbtest.NewDSN(t, nil), stacktest.RocketMQ(t)
 	// The first order is placed. The second is reserved, again and again, and no answer arrives.
-	inventory := flowtest.NewInventory(t, flowtest.OK, flowtest.Lost)
+	inventory := ordertest.NewInventory(t, ordertest.OK, ordertest.Lost)
 	ports, err := stack.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
-	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/pkg/config"
 	"holdfast/pkg/header"
 )
@@ -38,7 +38,7 @@ func TestRun_ServiceCredential(t *testing.T) {
 	})
 	defer running.Wait()
 	defer stop()
-	flowtest.Eventually(t, "the operations port answers without a credential", func() error { return ready(addr(1), "mysql") })
+	ordertest.Eventually(t, "the operations port answers without a credential", func() error { return ready(addr(1), "mysql") })
 	for credential, want := range map[string]int{
 		"": http.StatusUnauthorized, config.DemoServiceCredential: http.StatusUnauthorized, current: http.StatusOK, next: http.StatusOK,
 	} {

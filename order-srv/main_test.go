@@ -16,7 +16,7 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/pkg/config"
 	"holdfast/pkg/header"
 )
@@ -74,7 +74,7 @@ func TestRun_brokerDown(t *testing.T) {
 		})
 	}
 	for i := range 2 {
-		flowtest.Eventually(t, "readiness names what is missing, and only that", func() error { return ready(addr(2*i+1), "mysql") })
+		ordertest.Eventually(t, "readiness names what is missing, and only that", func() error { return ready(addr(2*i+1), "mysql") })
 	}
 	if status, body := call(t, http.MethodGet, "http://"+addr(0)+"/v1/orders", ""); status != http.StatusOK {
 		t.Errorf("the list of orders: %d %s", status, body)
@@ -101,7 +101,7 @@ func TestRun_releasesUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	inventory := flowtest.NewInventory(t)
+	inventory := ordertest.NewInventory(t)
 	inventory.Set("NOORDER", inventoryapi.StateReserved)
 	inventory.SetAge("NOORDER", time.Hour)
 	env := map[string]string{
@@ -117,7 +117,7 @@ func TestRun_releasesUnknown(t *testing.T) {
 	})
 	defer running.Wait()
 	defer stop()
-	flowtest.Eventually(t, "the units are released", func() error {
+	ordertest.Eventually(t, "the units are released", func() error {
 		if got := inventory.State("NOORDER"); got != inventoryapi.StateReleased {
 			return fmt.Errorf("the reservation is %s", got)
 		}

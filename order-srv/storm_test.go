@@ -20,7 +20,7 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/order-srv/internal/app"
-	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
@@ -171,7 +171,7 @@ func (s storm) replica(t *testing.T, dsn, namesrv string, got *deliveries) mq.Tx
 	t.Helper()
 	bus := stormBus(t, namesrv)
 	var tx mq.TxProducer
-	a := flowtest.Open(t, dsn, flowtest.NewInventory(t), nil, func(cfg *app.Config) {
+	a := ordertest.Open(t, dsn, ordertest.NewInventory(t), nil, func(cfg *app.Config) {
 		cfg.BrokerCheckInterval, cfg.CheckMemory = s.interval, s.halves/6
 		cfg.TxProducer = func(group string, check mq.Checker) mq.TxProducer {
 			tx = bus.TxProducer(group, got.watched(check))
@@ -232,7 +232,7 @@ func insertUndecided(t *testing.T, db *gorm.DB, n int) (pending, rejected []stri
 			} else {
 				pending = append(pending, no)
 			}
-			values = append(values, "(?, ?, 'ann', ?, 'h', ?, 'test', '', UTC_TIMESTAMP(6) - INTERVAL 1 HOUR, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR)")
+			values = append(values, "(?, ?, 'ann', ?, 'h', ?, 'tx-message', '', UTC_TIMESTAMP(6) - INTERVAL 1 HOUR, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR)")
 			args = append(args, no, no, no, status)
 		}
 		err := db.Exec(`INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, strategy, created_at, updated_at)

@@ -15,8 +15,10 @@ import (
 	"holdfast/order-srv/internal/deadletter"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/flow"
-	"holdfast/order-srv/internal/heal"
 	"holdfast/order-srv/internal/httpapi"
+	"holdfast/order-srv/internal/intake"
+	"holdfast/order-srv/internal/intake/shortage"
+	"holdfast/order-srv/internal/recovery"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
@@ -39,30 +41,33 @@ type Config struct {
 	// The rest is for tests.
 
 	TxProducer  func(group string, check mq.Checker) mq.TxProducer // default the bus's
-	CheckMemory int                                                // of the check-back; default flow.DefaultCheckMemory
+	CheckMemory int                                                // of the check-back; default recovery.DefaultCheckMemory
+	Flows       []flow.Kind                                        // default flow.List
 }
 
 // App is the service's parts. Nothing runs before Run is called.
 type App struct {
 	Config
 	Orders    *store.Store // on the connections of buyers' requests
-	Desk      *flow.Desk
-	CheckBack *flow.CheckBack
-	Healer    *heal.Healer
+	Intake    *intake.Intake
+	CheckBack *recovery.CheckBack
+	Healer    *recovery.Healer
 	HTTP      httpapi.Config
 	Metrics   Metrics
 
-	db     *gorm.DB
-	client *rest.Client
-	upkeep *upkeep
-	bus    *mq.Bus
-	relay  *events.Relay
-	outbox *events.OutboxMetrics
+	db      *gorm.DB
+	client  *rest.Client
+	upkeep  *upkeep
+	bus     *mq.Bus
+	workers []func(context.Context)
 }
 
 // Open connects to the database and builds the parts. It waits neither for the broker nor for inventory-srv, and does not
 // change the schema. Close the app also when Run is not called.
 func Open(ctx context.Context, cfg Config) (app *App, err error) {
+	if cfg.Flows == nil {
+		cfg.Flows = flow.List()
+	}
 	a := &App{Config: cfg, Metrics: newMetrics(telemetry.NewRegistry())}
 	defer func() {
 		if err != nil {
@@ -92,38 +97,63 @@ func Open(ctx context.Context, cfg Config) (app *App, err error) {
 
 // openBus builds what places, ends and announces orders.
 func (a *App) openBus() (err error) {
-	cfg, orders := a.Config, a.upkeep.orders
+	topics := events.Topics()
+	for _, k := range a.Flows {
+		topics = append(topics, k.Topics...)
+	}
 	a.bus, err = mq.Open(mq.Config{
-		Namesrv: cfg.NamesrvAddrs, Namespace: cfg.MQNamespace, Instance: cfg.InstanceID, Log: cfg.Log, Registerer: a.Metrics.Registry,
-		Topics: events.Topics(),
+		Namesrv: a.NamesrvAddrs, Namespace: a.MQNamespace, Instance: a.InstanceID, Log: a.Log, Registerer: a.Metrics.Registry, Topics: topics,
 	})
 	if err != nil {
 		return err
 	}
-	if cfg.TxProducer == nil {
-		cfg.TxProducer = a.bus.TxProducer
+	if a.TxProducer == nil {
+		a.TxProducer = a.bus.TxProducer
 	}
-	a.CheckBack = flow.NewCheckBack(flow.CheckBackConfig{
-		Store: orders, Grace: cfg.PendingGrace, Interval: cfg.BrokerCheckInterval, Log: cfg.Log, Memory: cfg.CheckMemory,
+	a.CheckBack = recovery.NewCheckBack(recovery.CheckBackConfig{
+		Store: a.upkeep.orders, Grace: a.PendingGrace, Interval: a.BrokerCheckInterval, Log: a.Log, Memory: a.CheckMemory,
 		Healed: a.Metrics.Healed.WithLabelValues(string(store.CheckBack)), Registerer: a.Metrics.Registry,
 	})
-	a.Desk, err = flow.NewDesk(cfg.OrderFlow, flow.Deps{
-		Store: a.Orders, Inventory: inventoryapi.NewClient(a.client), Tx: cfg.TxProducer("order-tx", a.CheckBack.Check), Log: cfg.Log,
-		Patience: cfg.PaymentTimeout, Timeout: cfg.RequestTimeout, Remembered: a.Metrics.remembered,
+	if err := a.openFlows(); err != nil {
+		return err
+	}
+	orders := a.upkeep.orders
+	a.bus.Subscribe(mq.Subscription{
+		Group: events.GroupTimeout, Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, a.bus.Producer(), a.Log),
+	})
+	relay := events.NewRelay(events.RelayConfig{Store: orders, Send: a.bus.Producer(), Log: a.Log, Parked: a.Metrics.parked})
+	outbox := events.NewOutboxMetrics(orders, a.Metrics.Registry, a.Log)
+	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, outbox.Run)
+	return nil
+}
+
+// openFlows builds the flows, and what uses them.
+func (a *App) openFlows() error {
+	shortages := shortage.New()
+	flows, err := flow.NewSet(a.Flows, a.OrderFlow, flow.Deps{
+		Resolver: &flow.Resolver{
+			Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), PaymentWindow: a.PaymentTimeout, Log: a.Log,
+		},
+		Upkeep: a.upkeep.orders, Tx: a.TxProducer("order-tx", a.CheckBack.Check), SweepAfter: a.SweepAfter,
 	})
 	if err != nil {
 		return err
 	}
-	a.bus.Subscribe(mq.Subscription{
-		Group: events.GroupTimeout, Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, a.bus.Producer(), cfg.Log),
+	for _, f := range flows.All() {
+		for _, s := range f.Subscriptions() {
+			a.bus.Subscribe(s)
+		}
+		a.workers = append(a.workers, f.Workers()...)
+	}
+	a.Orders, a.upkeep.orders = a.Orders.WithFlows(flows), a.upkeep.orders.WithFlows(flows)
+	a.Intake = intake.New(intake.Config{
+		Store: a.Orders, Flows: flows, Shortages: shortages, Remembered: a.Metrics.remembered, Timeout: a.RequestTimeout,
 	})
-	a.relay = events.NewRelay(events.RelayConfig{Store: orders, Send: a.bus.Producer(), Log: cfg.Log, Parked: a.Metrics.parked})
-	a.outbox = events.NewOutboxMetrics(orders, a.Metrics.Registry, cfg.Log)
-	a.Healer = heal.New(heal.Config{
-		Store: orders, Inventory: a.upkeep.inventory, Log: cfg.Log, Healed: a.Metrics.Healed, Alarms: a.Metrics.Alarms,
-		Timers: heal.Timers{
-			SweepAfter: cfg.SweepAfter, SettleAfter: cfg.SettleAfter, ReconcileAfter: cfg.ReconcileAfter,
-			UnknownAfter: cfg.PaymentTimeout + cfg.ReconcileAfter, // the longest that a reservation may wait for its payment, and some
+	a.Healer = recovery.New(recovery.Config{
+		Store: a.upkeep.orders, Flows: flows, Inventory: a.upkeep.inventory, Log: a.Log, Healed: a.Metrics.Healed, Alarms: a.Metrics.Alarms,
+		Timers: recovery.Timers{
+			SweepAfter: a.SweepAfter, SettleAfter: a.SettleAfter, ReconcileAfter: a.ReconcileAfter,
+			UnknownAfter: a.PaymentTimeout + a.ReconcileAfter, // the longest that a reservation may wait for its payment, and some
 		},
 	})
 	return nil
@@ -137,7 +167,7 @@ func (a *App) http() httpapi.Config {
 	}
 	return httpapi.Config{
 		Engine: web.EngineConfig{Log: a.Log, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Credentials: a.AcceptedCredentials},
-		Desk:   a.Desk, Orders: a.Orders, Lab: a.LabMode, DeadLetters: letters,
+		Intake: a.Intake, Orders: a.Orders, Lab: a.LabMode, DeadLetters: letters,
 		Placing: limit("placing", a.MaxPlacing), Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
 		Audit: func(ctx context.Context) (orderapi.Audit, error) {
 			return audit.Run(ctx, a.upkeep.orders, a.upkeep.inventory, audit.HalfMessages{

@@ -16,7 +16,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	stopBus := a.bus.StartInBackground(ctx)
 	defer func() { err = errors.Join(err, stopBus()) }()
 	// Stopped before the bus, which the workers use.
-	defer background(ctx, a.relay.Run, a.Healer.Run, a.CheckBack.Run, a.outbox.Run)()
+	defer background(ctx, a.workers...)()
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: a.HTTPAddr, OpsAddr: a.OpsAddr, Registry: a.Metrics.Registry, Log: a.Log,
 		RequestTimeout: a.RequestTimeout, DrainDelay: a.DrainDelay,

@@ -70,9 +70,8 @@ func TestRun(t *testing.T) {
 			t.Fatalf("inserted %v, error %v", inserted, err)
 		}
 		_, err := s.Place(t.Context(), no, store.Placement{
-			Items:    []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-			Patience: time.Hour,
-			Answer:   func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil },
+			Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
+			PaymentWindow: time.Hour,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/events"
-	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
@@ -115,7 +115,7 @@ func parkedAre(t *testing.T, s *store.Store, want int) error {
 // wait, and once sent again all are sent in order.
 func TestRelay_unsendable(t *testing.T) {
 	t.Parallel()
-	for name, refusal := range map[string]error{"invalid": mq.ErrInvalidMessage, "failing": flowtest.ErrBroker} {
+	for name, refusal := range map[string]error{"invalid": mq.ErrInvalidMessage, "failing": ordertest.ErrBroker} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, db := newStore(t)
@@ -129,12 +129,12 @@ func TestRelay_unsendable(t *testing.T) {
 				return nil
 			})
 			parked := relayed(t, s, p)
-			flowtest.Eventually(t, "the other orders' messages are sent", func() error { return p.hasSent(good) })
-			flowtest.Eventually(t, "the refused messages are parked", func() error {
+			ordertest.Eventually(t, "the other orders' messages are sent", func() error { return p.hasSent(good) })
+			ordertest.Eventually(t, "the refused messages are parked", func() error {
 				paidOrders(t, s, db, 1) // other keys go on
 				return parkedAre(t, s, 4)
 			})
-			flowtest.Eventually(t, "they are counted", func() error {
+			ordertest.Eventually(t, "they are counted", func() error {
 				if got := testutil.ToFloat64(parked); got != 4 {
 					return fmt.Errorf("the counter is %v, want 4", got)
 				}
@@ -184,12 +184,12 @@ func TestRelay_outage(t *testing.T) {
 			p := &picky{refused: map[string]int{}}
 			p.refuseIf(func(m mq.Message) error {
 				if down(m) {
-					return flowtest.ErrBroker
+					return ordertest.ErrBroker
 				}
 				return nil
 			})
 			relayed(t, s, p)
-			flowtest.Eventually(t, "messages have failed more often than has one parked", func() error {
+			ordertest.Eventually(t, "messages have failed more often than has one parked", func() error {
 				if err := db.Exec("UPDATE outbox SET sent_at = NULL WHERE topic = ?", orderapi.TopicOrderEvents).Error; err != nil {
 					return err
 				}
@@ -226,8 +226,8 @@ func TestStore_Claim_parked(t *testing.T) {
 	p := &picky{refused: map[string]int{}}
 	p.refuseIf(func(mq.Message) error { return mq.ErrInvalidMessage })
 	relayed(t, s, p)
-	flowtest.Eventually(t, "the message is parked", func() error { return parkedAre(t, s, 1) })
-	flowtest.Eventually(t, "the shard is given up", func() error {
+	ordertest.Eventually(t, "the message is parked", func() error { return parkedAre(t, s, 1) })
+	ordertest.Eventually(t, "the shard is given up", func() error {
 		var held int
 		err := db.Raw("SELECT COUNT(*) FROM outbox_shards WHERE owner <> ''").Row().Scan(&held)
 		if err == nil && held > 0 {

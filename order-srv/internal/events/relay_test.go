@@ -16,8 +16,8 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/events"
-	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
@@ -41,9 +41,8 @@ func placed(t *testing.T, s *store.Store, patience time.Duration) string {
 	}
 	ctx := telemetry.WithRequestID(t.Context(), "request-"+no)
 	_, err := s.Place(ctx, no, store.Placement{
-		Items:    []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-		Patience: patience,
-		Answer:   func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil },
+		Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
+		PaymentWindow: patience,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +78,7 @@ func run(t *testing.T, s *store.Store, send mq.Producer) (stop func()) {
 // recorder notes who sent what.
 type recorder struct {
 	name string
-	flowtest.Broker
+	ordertest.Broker
 	order *journal
 	meet  *sync.WaitGroup // unless nil: its first send waits for everybody else's
 	first sync.Once
@@ -113,7 +112,7 @@ func (j *journal) entries() []entry {
 
 func allSent(t *testing.T, s *store.Store) {
 	t.Helper()
-	flowtest.Eventually(t, "the outbox is empty", func() error {
+	ordertest.Eventually(t, "the outbox is empty", func() error {
 		n, _, err := s.OutboxState(t.Context())
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d messages are unsent", n)
@@ -177,7 +176,7 @@ func TestRelay_lateReplica(t *testing.T) {
 	allSent(t, s)
 	late := store.New(db, nil)
 	run(t, late, &recorder{name: "late", order: j})
-	flowtest.Eventually(t, "the late replica sends something", func() error {
+	ordertest.Eventually(t, "the late replica sends something", func() error {
 		placed(t, late, time.Hour)
 		for _, e := range j.entries() {
 			if e.relay == "late" {
@@ -207,7 +206,7 @@ func TestRelay_failingProducer(t *testing.T) {
 	two.FailIf(fails)
 	run(t, s, one)
 	run(t, store.New(db, nil), two)
-	flowtest.Eventually(t, "only the bad order's messages are left", func() error {
+	ordertest.Eventually(t, "only the bad order's messages are left", func() error {
 		var left []string
 		err := db.Raw("SELECT shard_key FROM outbox WHERE sent_at IS NULL AND attempts > 0 OR sent_at IS NULL AND topic = ?", orderapi.TopicOrderEvents).Scan(&left).Error
 		if err == nil && (len(left) != 2 || left[0] != bad || left[1] != bad) {
@@ -225,7 +224,7 @@ func TestRelay_failingProducer(t *testing.T) {
 func TestRelay_message(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
-	b := &flowtest.Broker{}
+	b := &ordertest.Broker{}
 	run(t, s, b)
 	no := placed(t, s, 100*time.Hour)
 	pay(t, s, no)
@@ -255,7 +254,7 @@ func TestRelay_crash(t *testing.T) {
 	if _, ok, err := s.Claim(t.Context(), "dead", time.Second); err != nil || !ok {
 		t.Fatalf("claimed %v, error %v", ok, err)
 	}
-	b := &flowtest.Broker{}
+	b := &ordertest.Broker{}
 	stop := run(t, s, b)
 	allSent(t, s)
 	stop()

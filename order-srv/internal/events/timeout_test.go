@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"holdfast/order-srv/internal/events"
-	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
@@ -38,7 +38,7 @@ func status(t *testing.T, s *store.Store, orderNo string) order.Status {
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
-	b := &flowtest.Broker{}
+	b := &ordertest.Broker{}
 	handle := events.Timeout(s, b, slog.New(slog.DiscardHandler))
 	due, paid, early := placed(t, s, time.Hour), placed(t, s, time.Hour), placed(t, s, time.Hour)
 	pay(t, s, paid)
@@ -71,7 +71,7 @@ func TestTimeout(t *testing.T) {
 		t.Errorf("sent again: %+v, in %v", sent[0], ahead)
 	}
 	b.SetDown(true, false)
-	if err := handle(t.Context(), message(early)); !errors.Is(err, flowtest.ErrBroker) || mq.IsDiscard(err) {
+	if err := handle(t.Context(), message(early)); !errors.Is(err, ordertest.ErrBroker) || mq.IsDiscard(err) {
 		t.Errorf("early and the broker is down: %v, want a retry", err)
 	}
 	for _, bad := range []string{"", "[]", `{"orders":[]}`} {
@@ -86,7 +86,7 @@ func TestTimeout(t *testing.T) {
 func TestTimeout_brokerAhead(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
-	b := &flowtest.Broker{}
+	b := &ordertest.Broker{}
 	handle := events.Timeout(s, b, slog.New(slog.DiscardHandler))
 	no := placed(t, s, time.Hour)
 	next := message(no)

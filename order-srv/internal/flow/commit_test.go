@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/dev/dbtest"
-	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/sql"
@@ -124,33 +124,33 @@ func TestTxMessage_Place_commitLost(t *testing.T) {
 			dsn := dbtest.NewDSN(t, sql.Orders())
 			proxy, through := newCommits(t, dsn)
 			proxy.deliver, proxy.staysOff = tt.deliver, tt.off
-			w := newWorldOn(t, through, 4*time.Second,
-				flowtest.Then(func(string) { proxy.armed.Store(true) }, flowtest.OK))
-			reply, err := w.place("k")
+			arm := ordertest.Then(func(string) { proxy.armed.Store(true) }, ordertest.OK)
+			w := ordertest.NewWorldOn(t, through, []ordertest.Answer{arm}, ordertest.Timeout(4*time.Second))
+			reply, err := w.Place("k")
 			if err != nil || reply.Status != tt.status {
 				t.Errorf("reply %d, error %v; want %d", reply.Status, err, tt.status)
 			}
-			if got := w.half(); got != tt.half {
+			if got := w.Half(); got != tt.half {
 				t.Errorf("half message: %s, want %s", got, tt.half)
 			}
 			proxy.off.Store(false)
-			w.age(reply.OrderNo, time.Minute)
-			if got := w.check(grace, reply.OrderNo); got != tt.then {
+			w.Age(reply.OrderNo, time.Minute)
+			if got := w.CheckHalf(reply.OrderNo); got != tt.then {
 				t.Errorf("check-back: %s, want %s", got, tt.then)
 			}
-			if got := w.only().Status; got != tt.order {
+			if got := w.Only().Status; got != tt.order {
 				t.Errorf("order is %s, want %s", got, tt.order)
 			}
-			if diff := cmp.Diff(tt.events, w.events()); diff != "" {
+			if diff := cmp.Diff(tt.events, w.Events()); diff != "" {
 				t.Errorf("outbox (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// TestDesk_Place_callerGoneInCommit has the caller give up while the COMMIT of the order's insert is on its way, which may
+// TestIntake_Place_callerGoneInCommit has the caller give up while the COMMIT of the order's insert is on its way, which may
 // succeed or be lost. The order exists in both cases where it was committed, and is then decided.
-func TestDesk_Place_callerGoneInCommit(t *testing.T) {
+func TestIntake_Place_callerGoneInCommit(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		lose, deliver bool
@@ -168,12 +168,12 @@ func TestDesk_Place_callerGoneInCommit(t *testing.T) {
 			proxy.deliver = tt.deliver
 			proxy.armed.Store(tt.lose)
 			proxy.onCommit = cancel
-			w := newWorldOn(t, through, 4*time.Second)
-			reply, err := w.desk.Place(ctx, "ann", request("k"))
+			w := ordertest.NewWorldOn(t, through, nil, ordertest.Timeout(4*time.Second))
+			reply, err := w.Intake.Place(ctx, "ann", ordertest.Request("k"))
 			if fault.Ambiguous(err) || (err == nil) != (tt.want != nil) {
 				t.Errorf("reply %d, error %v", reply.Status, err)
 			}
-			all, err := w.store.After(t.Context(), "", 10)
+			all, err := w.Orders.After(t.Context(), "", 10)
 			if err != nil {
 				t.Fatal(err)
 			}

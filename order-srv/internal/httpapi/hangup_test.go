@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 )
 
 // TestPlace_clientHangsUp has clients close their connections at a random moment after the request was sent. From the
@@ -18,7 +18,7 @@ import (
 func TestPlace_clientHangsUp(t *testing.T) {
 	t.Parallel()
 	const clients, enough, slow = 8, 24, 20 * time.Millisecond
-	w := newWorld(t, flowtest.Then(func(string) { time.Sleep(slow) }, flowtest.OK)) // the inventory's time is the subject
+	w := newWorld(t, ordertest.Then(func(string) { time.Sleep(slow) }, ordertest.OK)) // the inventory's time is the subject
 	addr := strings.TrimPrefix(w.url, "http://")
 	orders := func() []order.Order {
 		all, err := w.store.After(t.Context(), "", 1000)

@@ -9,7 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
@@ -26,15 +26,15 @@ type Orders interface {
 	Cancel(ctx context.Context, userID, orderNo string) (order.Order, error)
 }
 
-// Desk places orders.
-type Desk interface {
-	Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (flow.Reply, error)
+// Intake takes requests for orders.
+type Intake interface {
+	Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (answer.Reply, error)
 }
 
 // Config is what the handler is made of.
 type Config struct {
 	Engine web.EngineConfig
-	Desk   Desk
+	Intake Intake
 	Orders Orders
 	Audit  func(ctx context.Context) (orderapi.Audit, error)
 
@@ -104,19 +104,19 @@ func note(c *gin.Context, body []byte) {
 	}
 }
 
-func (a *api) order(c *gin.Context) (flow.Reply, error) {
+func (a *api) order(c *gin.Context) (answer.Reply, error) {
 	id, err := user(c)
 	if err != nil {
-		return flow.Reply{}, err
+		return answer.Reply{}, err
 	}
 	var r orderapi.PlaceRequest
 	if err := web.Decode(c, &r); err != nil {
-		return flow.Reply{}, err
+		return answer.Reply{}, err
 	}
 	if err := a.check(r); err != nil {
-		return flow.Reply{}, err
+		return answer.Reply{}, err
 	}
-	return a.Desk.Place(c.Request.Context(), id, r)
+	return a.Intake.Place(c.Request.Context(), id, r)
 }
 
 func (a *api) check(r orderapi.PlaceRequest) error {

@@ -12,8 +12,8 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/httpapi"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
@@ -29,15 +29,15 @@ type world struct {
 	shutdown func() // returns when no request is served any more
 }
 
-func newWorld(t *testing.T, answers ...flowtest.Answer) *world {
+func newWorld(t *testing.T, answers ...ordertest.Answer) *world {
 	t.Helper()
 	return newLimitedWorld(t, nil, nil, nil, answers...)
 }
 
 // newLimitedWorld is a world with limiters.
-func newLimitedWorld(t *testing.T, placing, changing, reading *admit.Limiter, answers ...flowtest.Answer) *world {
+func newLimitedWorld(t *testing.T, placing, changing, reading *admit.Limiter, answers ...ordertest.Answer) *world {
 	t.Helper()
-	a := flowtest.Open(t, dbtest.NewDSN(t, sql.Orders()), flowtest.NewInventory(t, answers...), &flowtest.Broker{}, flowtest.Timeout(time.Second))
+	a := ordertest.Open(t, dbtest.NewDSN(t, sql.Orders()), ordertest.NewInventory(t, answers...), &ordertest.Broker{}, ordertest.Timeout(time.Second))
 	cfg := a.HTTP
 	cfg.Engine.Credentials, cfg.Lab = nil, false
 	cfg.Placing, cfg.Changing, cfg.Reading = placing, changing, reading
@@ -99,15 +99,15 @@ const one = `{"idempotency_key":"k","items":[{"sku":"A","quantity":2}]}`
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		answer      flowtest.Answer
+		answer      ordertest.Answer
 		status      int
 		code        string
 		contentType string
 		location    bool
 	}{
-		"placed":   {flowtest.OK, 201, "", "application/json", false},
-		"sold out": {flowtest.Refuse(inventoryapi.ErrOutOfStock.With("short", []any{map[string]any{"sku": "A", "requested": 2}})), 409, "out_of_stock", "application/problem+json", false},
-		"pending":  {flowtest.Dropped, 202, "", "application/json", true},
+		"placed":   {ordertest.OK, 201, "", "application/json", false},
+		"sold out": {ordertest.Refuse(inventoryapi.ErrOutOfStock.With("short", []any{map[string]any{"sku": "A", "requested": 2}})), 409, "out_of_stock", "application/problem+json", false},
+		"pending":  {ordertest.Dropped, 202, "", "application/json", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

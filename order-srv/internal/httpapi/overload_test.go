@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/pkg/admit"
 )
 
@@ -15,13 +15,13 @@ import (
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	begun, end := make(chan struct{}, 1), make(chan struct{})
-	slow := flowtest.Then(func(string) {
+	slow := ordertest.Then(func(string) {
 		select {
 		case begun <- struct{}{}:
 			<-end
 		default: // only the first is slow
 		}
-	}, flowtest.OK)
+	}, ordertest.OK)
 	few := func() *admit.Limiter { return admit.New(admit.Config{Max: 1, MaxWait: time.Millisecond}) }
 	w := newLimitedWorld(t, few(), few(), few(), slow)
 	first := make(chan reply, 1)

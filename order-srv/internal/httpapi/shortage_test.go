@@ -10,14 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow/flowtest"
+	"holdfast/order-srv/internal/ordertest"
 )
 
 // TestPlace_shortage compares a refusal by inventory with one by what order-srv remembers of it: the client gets the same
 // answer, but for the number of an order that there is not.
 func TestPlace_shortage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, flowtest.Refuse(inventoryapi.OutOfStock([]inventoryapi.ShortLine{{SKU: "A", Requested: 2, Available: 1}})))
+	w := newWorld(t, ordertest.Refuse(inventoryapi.OutOfStock([]inventoryapi.ShortLine{{SKU: "A", Requested: 2, Available: 1}})))
 	var asked, remembered reply
 	for i, end := 0, time.Now().Add(10*time.Second); remembered.status == 0 && time.Now().Before(end); i++ {
 		r := w.call(http.MethodPost, "/v1/orders", "ann", fmt.Sprintf(`{"idempotency_key":"%d","items":[{"sku":"A","quantity":2}]}`, i))

@@ -69,10 +69,7 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 		if err != nil || len(old) == 0 {
 			return err
 		}
-		// The assignments are executed from left to right: freed_key gets the key before the key is NULL.
-		err = tx.Exec(`UPDATE orders FORCE INDEX (PRIMARY) SET status = 'ABANDONED', freed_key = idempotency_key, idempotency_key = NULL,
-			updated_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = 'PENDING'`, old).Error
-		if err != nil {
+		if _, err := (change{from: order.Pending, to: order.Abandoned, set: freeKey}).apply(tx, old...); err != nil {
 			return err
 		}
 		if giveBack {
@@ -93,10 +90,10 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 	return len(old), nil
 }
 
-// Stale returns PENDING orders that are older than age.
-func (s *Store) Stale(ctx context.Context, age time.Duration, limit int) ([]string, error) {
-	return s.numbers(ctx, `SELECT order_no FROM orders WHERE status = 'PENDING'
-		AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY created_at LIMIT ?`, -age.Microseconds(), limit)
+// Stale returns PENDING orders of a flow that are older than age.
+func (s *Store) Stale(ctx context.Context, flow string, age time.Duration, limit int) ([]string, error) {
+	return s.numbers(ctx, `SELECT order_no FROM orders WHERE status = 'PENDING' AND flow = ?
+		AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY created_at LIMIT ?`, flow, -age.Microseconds(), limit)
 }
 
 // Overdue returns PLACED orders whose time to pay has been over for longer than age.
@@ -147,9 +144,9 @@ func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []stri
 	return s.settle(ctx, status, orderNos, Nobody, "")
 }
 
-// Told is Settle for an order with which inventory agrees because the reconciler told it to. n is 1 for the first replica
+// MarkReconciled is Settle for an order with which inventory agrees because the reconciler told it to. n is 1 for the first replica
 // that says so, also where another one found them agreeing in between.
-func (s *Store) Told(ctx context.Context, status order.Status, orderNo string) (n int64, err error) {
+func (s *Store) MarkReconciled(ctx context.Context, status order.Status, orderNo string) (n int64, err error) {
 	deed := deedReleased
 	if status == order.Paid {
 		deed = deedConfirmed
@@ -178,12 +175,18 @@ func (s *Store) settle(ctx context.Context, status order.Status, orderNos []stri
 // reports whether it was this call that did.
 func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) (won bool, err error) {
 	err = s.inTx(ctx, orderNo, order.RefundDue, func(tx *gorm.DB) error {
-		won, err = step(tx, orderNo, order.Paid, order.RefundDue, ", reason = ?", reason)
-		if err != nil || !won {
+		n, err := change{from: order.Paid, to: order.RefundDue, set: ", reason = ?", setArgs: []any{reason}}.apply(tx, orderNo)
+		if won = n == 1; err != nil || !won {
 			return err
 		}
-		_, err := heal(tx, Reconciler, deedRefund, orderNo)
-		return err
+		if _, err := heal(tx, Reconciler, deedRefund, orderNo); err != nil || s.flows == nil {
+			return err
+		}
+		o, err := one(tx, "order_no = ?", orderNo)
+		if err != nil {
+			return err
+		}
+		return s.flows.Ended(&Tx{tx}, o)
 	})
 	if err != nil || !won {
 		return false, err

@@ -16,7 +16,7 @@ func TestStore_Abandon_onlyOld(t *testing.T) {
 	young, old, placed := insert(t, s, newOrder()), insert(t, s, newOrder()), place(t, s, time.Hour)
 	age(t, db, old.OrderNo, time.Minute)
 	age(t, db, placed.OrderNo, time.Minute)
-	stale, err := s.Stale(t.Context(), 30*time.Second, 10)
+	stale, err := s.Stale(t.Context(), "test", 30*time.Second, 10)
 	if diff := cmp.Diff([]string{old.OrderNo}, stale); err != nil || diff != "" {
 		t.Errorf("stale, error %v (-want +got):\n%s", err, diff)
 	}

@@ -35,8 +35,8 @@ func TestStore_Healings(t *testing.T) {
 	}
 	agreed, told, paid, refund := place(t, s, time.Hour), place(t, s, time.Hour), place(t, s, time.Hour), place(t, s, time.Hour)
 	must(t, second(s.Settle(t.Context(), order.Placed, []string{agreed.OrderNo})))
-	must(t, second(s.Told(t.Context(), order.Cancelled, told.OrderNo)))
-	must(t, second(s.Told(t.Context(), order.Paid, paid.OrderNo)))
+	must(t, second(s.MarkReconciled(t.Context(), order.Cancelled, told.OrderNo)))
+	must(t, second(s.MarkReconciled(t.Context(), order.Paid, paid.OrderNo)))
 	if _, err := s.Pay(t.Context(), "ann", refund.OrderNo); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/fault"
 	"holdfast/sql"
 )
 
@@ -37,14 +38,12 @@ func receipt() []order.Item {
 }
 
 func placement(patience time.Duration) store.Placement {
-	return store.Placement{Items: receipt(), Strategy: "for-update", Patience: patience, Answer: answer(201)}
+	return store.Placement{Items: receipt(), Strategy: "for-update", PaymentWindow: patience}
 }
 
-// body has blanks, an order of keys and characters that a database might want to improve.
-const body = `{"z": 1,  "a":"\u003c\u00e4\u003e", "n":1.50}`
-
-func answer(status int) store.Answer {
-	return func(order.Order) (int, []byte, error) { return status, []byte(body), nil }
+// soldOut has characters that a database might want to improve, and its details have an order.
+func soldOut() error {
+	return fault.New(fault.Conflict, "out_of_stock", "sold <\u00e4> out").With("short", []any{map[string]any{"z": 1.5, "a": "<\u00e4>"}})
 }
 
 func insert(t *testing.T, s *store.Store, o order.Order) order.Order {

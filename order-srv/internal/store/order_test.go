@@ -10,8 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/database"
+	"holdfast/pkg/fault"
 )
 
 func TestStore_Insert(t *testing.T) {
@@ -80,8 +83,9 @@ func TestStore_Place(t *testing.T) {
 	if left := o.ExpiresAt.Sub(o.UpdatedAt); left != time.Hour {
 		t.Errorf("expires %v after it was placed, want 1h", left)
 	}
-	if string(o.ResponseBody) != body {
-		t.Errorf("stored answer %s, want %s byte by byte", o.ResponseBody, body)
+	want, err := answer.Placed(o)
+	if err != nil || string(o.ResponseBody) != string(want.Body) {
+		t.Errorf("stored answer %s, error %v, want %s byte by byte", o.ResponseBody, err, want.Body)
 	}
 	if diff := cmp.Diff(receipt(), o.Items); diff != "" {
 		t.Errorf("items (-want +got):\n%s", diff)
@@ -125,18 +129,24 @@ func TestStore_Reject(t *testing.T) {
 		settled   bool
 		events    []string
 	}{
-		{"nothing taken", store.Rejection{Reason: "out_of_stock", Answer: answer(409)}, true, nil},
-		{"an attempt may have been executed", store.Rejection{Reason: "out_of_stock", Answer: answer(409), GiveBack: true}, false, []string{"release-rejected"}},
-		{"the key is freed", store.Rejection{Reason: "contended", FreeKey: true}, true, nil},
+		{"nothing taken", store.Rejection{Refusal: soldOut()}, true, nil},
+		{"an attempt may have been executed", store.Rejection{Refusal: soldOut(), GiveBack: true}, false, []string{"release-rejected"}},
+		{"the key is freed", store.Rejection{Refusal: database.ErrContended, FreeKey: true}, true, nil},
 	}
 	for _, tt := range tests {
 		o := insert(t, s, newOrder())
-		must(t, s.Reject(t.Context(), o.OrderNo, tt.rejection))
+		rejected, err := s.Reject(t.Context(), o.OrderNo, tt.rejection)
+		must(t, err)
 		got := get(t, s, o.OrderNo)
-		if got.Status != order.Rejected || got.Reason != tt.rejection.Reason || got.SettledAt.IsZero() == tt.settled {
+		if got.Status != order.Rejected || got.Reason != fault.From(tt.rejection.Refusal).Code || got.Reason != rejected.Reason || got.SettledAt.IsZero() == tt.settled {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
-		if tt.rejection.Answer != nil && (got.ResponseStatus != 409 || string(got.ResponseBody) != body) {
+		want, err := answer.Refused(t.Context(), o.OrderNo, tt.rejection.Refusal)
+		must(t, err)
+		if tt.rejection.FreeKey {
+			want.Status, want.Body = 0, nil
+		}
+		if got.ResponseStatus != want.Status || string(got.ResponseBody) != string(want.Body) || string(rejected.ResponseBody) != string(want.Body) {
 			t.Errorf("%s: stored answer %d %s", tt.name, got.ResponseStatus, got.ResponseBody)
 		}
 		if diff := cmp.Diff(tt.events, events(t, db, o.OrderNo)); diff != "" {
@@ -147,7 +157,8 @@ func TestStore_Reject(t *testing.T) {
 		if _, inserted, err := s.Insert(t.Context(), next); err != nil || inserted != tt.rejection.FreeKey {
 			t.Errorf("%s: the key is free: %v, error %v", tt.name, inserted, err)
 		}
-		wantErr(t, tt.name+", again", s.Reject(t.Context(), o.OrderNo, tt.rejection), order.ErrNotPending)
+		_, err = s.Reject(t.Context(), o.OrderNo, tt.rejection)
+		wantErr(t, tt.name+", again", err, order.ErrNotPending)
 	}
 }
 
@@ -321,7 +332,8 @@ func TestStore_machine(t *testing.T) {
 		}{
 			{order.Placed, func() error { _, err := s.Place(t.Context(), no, placement(time.Hour)); return err }},
 			{order.Rejected, func() error {
-				return s.Reject(t.Context(), no, store.Rejection{Reason: "x", Answer: answer(409), GiveBack: true})
+				_, err := s.Reject(t.Context(), no, store.Rejection{Refusal: soldOut(), GiveBack: true})
+				return err
 			}},
 			{order.Abandoned, func() error { _, err := s.Abandon(t.Context(), []string{no}, 0, true, store.Sweeper); return err }},
 			{order.Paid, func() error { _, err := s.Pay(t.Context(), "ann", no); return err }},

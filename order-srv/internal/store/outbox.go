@@ -22,35 +22,41 @@ const Shards = 16
 // keptOfShard is how many orders are noted when a dead relay's shard is taken over: for people, not for the books.
 const keptOfShard = 20
 
-// event is a message to be sent once its transaction has committed.
-type event struct {
-	id        string // order number + event: written twice it is there once
-	topic     string
-	key       string // shard key: the messages of one key are sent in the order in which they were written
-	body      any
-	deliverAt time.Time // zero: at once
+// Event is a message that is sent once its transaction has committed.
+type Event struct {
+	ID        string // order number + event: written twice it is there once
+	Topic     string
+	Key       string // shard key: the messages of one key are sent in the order in which they were written
+	Body      any
+	DeliverAt time.Time // zero: at once
 }
+
+// Tx is a transaction of the store.
+type Tx struct{ db *gorm.DB }
+
+// Send puts events into the outbox.
+func (tx *Tx) Send(events ...Event) error { return write(tx.db, events...) }
 
 // write puts events into the outbox, in one statement. Call it after the UPDATE that they announce: the row's lock then
 // makes the ids of one order follow the order of commits.
-func write(tx *gorm.DB, events ...event) error {
+func write(tx *gorm.DB, events ...Event) error {
 	values, args := make([]string, len(events)), make([]any, 0, 7*len(events))
 	for i, e := range events {
-		payload, err := json.Marshal(e.body)
+		payload, err := json.Marshal(e.Body)
 		if err != nil {
-			return fmt.Errorf("encode event %s: %w", e.id, err)
+			return fmt.Errorf("encode event %s: %w", e.ID, err)
 		}
 		var deliverAt any
-		if !e.deliverAt.IsZero() {
-			deliverAt = e.deliverAt
+		if !e.DeliverAt.IsZero() {
+			deliverAt = e.DeliverAt
 		}
 		values[i] = "(?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))"
-		args = append(args, e.id, e.topic, shard(e.key), e.key, string(payload), telemetry.RequestID(tx.Statement.Context), deliverAt)
+		args = append(args, e.ID, e.Topic, shard(e.Key), e.Key, string(payload), telemetry.RequestID(tx.Statement.Context), deliverAt)
 	}
 	err := tx.Exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, request_id, deliver_at, created_at)
 		VALUES `+strings.Join(values, ", ")+" ON DUPLICATE KEY UPDATE event_id = event_id", args...).Error
 	if err != nil {
-		return fmt.Errorf("write event %s: %w", events[0].id, err)
+		return fmt.Errorf("write event %s: %w", events[0].ID, err)
 	}
 	return nil
 }

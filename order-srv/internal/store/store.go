@@ -23,6 +23,15 @@ type Store struct {
 	db     *gorm.DB
 	notify chan struct{} // holds one value when the outbox has something new
 	total  *prometheus.CounterVec
+	flows  Flows // nil: none
+}
+
+// Flows take part in the store's transactions.
+type Flows interface {
+	// Begin is called in the transaction that inserts the orders, which are of one flow, as PENDING.
+	Begin(tx *Tx, orders []order.Order) error
+	// Ended is called in the transaction that makes the order PAID, CANCELLED, EXPIRED or REFUND_DUE.
+	Ended(tx *Tx, o order.Order) error
 }
 
 // New returns a store on db. total, unless nil, counts the orders that reach a status through this store, by status.
@@ -39,6 +48,13 @@ func New(db *gorm.DB, total *prometheus.CounterVec) *Store {
 func (s *Store) On(db *gorm.DB) *Store {
 	c := *s
 	c.db = db
+	return &c
+}
+
+// WithFlows returns a store that calls flows in its transactions and shares everything else with s.
+func (s *Store) WithFlows(flows Flows) *Store {
+	c := *s
+	c.flows = flows
 	return &c
 }
 
@@ -99,7 +115,10 @@ func (s *Store) insert(ctx context.Context, o order.Order) (known order.Order, i
 			known, err = one(tx, "user_id = ? AND idempotency_key = ?", o.UserID, o.IdempotencyKey)
 			return err
 		}
-		return insertItems(tx, o.OrderNo, o.Items)
+		if err := insertItems(tx, o.OrderNo, o.Items); err != nil || s.flows == nil {
+			return err
+		}
+		return s.flows.Begin(&Tx{tx}, []order.Order{o})
 	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE", o.OrderNo))
 	return known, inserted, err
 }

@@ -1,4 +1,4 @@
-package heal_test
+package recovery_test
 
 import (
 	"context"
@@ -12,14 +12,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow/flowtest"
-	"holdfast/order-srv/internal/heal"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
+	"holdfast/order-srv/internal/recovery"
 )
 
 // slowInventory does not answer releases of some orders, nor questions about some, until the caller gives up.
 type slowInventory struct {
-	*flowtest.Inventory
+	*ordertest.Inventory
 
 	mu        sync.Mutex
 	slow      map[string]bool // by order number
@@ -30,9 +30,9 @@ type slowInventory struct {
 	most      int // releases that ran at the same time
 }
 
-var _ heal.Inventory = (*slowInventory)(nil)
+var _ recovery.Inventory = (*slowInventory)(nil)
 
-// States implements heal.Inventory.
+// States implements recovery.Inventory.
 func (i *slowInventory) States(ctx context.Context, orderNos []string) (map[string]string, error) {
 	i.mu.Lock()
 	i.questions++
@@ -45,7 +45,7 @@ func (i *slowInventory) States(ctx context.Context, orderNos []string) (map[stri
 	return i.Inventory.States(ctx, orderNos)
 }
 
-// Release implements heal.Inventory.
+// Release implements recovery.Inventory.
 func (i *slowInventory) Release(ctx context.Context, orderNo string) error {
 	i.mu.Lock()
 	hangs := i.slow[orderNo]
@@ -72,11 +72,11 @@ func (i *slowInventory) count(orderNo string) int {
 }
 
 // slowed is a healer on an inventory that can be slow.
-func (w *world) slowed() (*heal.Healer, *slowInventory) {
-	inventory := &slowInventory{Inventory: w.inventory, slow: map[string]bool{}, releases: map[string]int{}}
-	cfg := w.Config
+func (w *world) slowed() (*recovery.Healer, *slowInventory) {
+	inventory := &slowInventory{Inventory: w.Inventory, slow: map[string]bool{}, releases: map[string]int{}}
+	cfg := w.Healer.Config
 	cfg.Inventory = inventory
-	return heal.New(cfg), inventory
+	return recovery.New(cfg), inventory
 }
 
 // TestHealer_Reconcile_slowOrders: orders whose release is not answered delay neither those with which inventory agrees
@@ -87,14 +87,14 @@ func TestHealer_Reconcile_slowOrders(t *testing.T) {
 	w := newWorld(t)
 	h, inventory := w.slowed()
 	for i := range slow {
-		no := w.rename(w.age(w.ended(order.Cancelled), 2*time.Minute), fmt.Sprintf("0000000000000000000000000%X", i))
-		w.inventory.Set(no, inventoryapi.StateReserved)
+		no := w.rename(w.Age(w.ended(order.Cancelled), 2*time.Minute), fmt.Sprintf("0000000000000000000000000%X", i))
+		w.Inventory.Set(no, inventoryapi.StateReserved)
 		inventory.slow[no] = true
 	}
-	lost := w.rename(w.age(w.ended(order.Cancelled), 2*time.Minute), "YYYYYYYYYYYYYYYYYYYYYYYYYY")
-	w.inventory.Set(lost, inventoryapi.StateReserved)
-	agreeing := w.rename(w.age(w.ended(order.Cancelled), 10*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
-	w.inventory.Set(agreeing, inventoryapi.StateReleased)
+	lost := w.rename(w.Age(w.ended(order.Cancelled), 2*time.Minute), "YYYYYYYYYYYYYYYYYYYYYYYYYY")
+	w.Inventory.Set(lost, inventoryapi.StateReserved)
+	agreeing := w.rename(w.Age(w.ended(order.Cancelled), 10*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
+	w.Inventory.Set(agreeing, inventoryapi.StateReleased)
 	w.crowd(700)
 
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
@@ -102,10 +102,10 @@ func TestHealer_Reconcile_slowOrders(t *testing.T) {
 	if err := h.Reconcile(ctx); err == nil {
 		t.Error("the pass reports no failure")
 	}
-	if w.get(agreeing).SettledAt.IsZero() {
+	if w.Get(agreeing).SettledAt.IsZero() {
 		t.Error("the agreeing order is not settled")
 	}
-	if w.get(lost).SettledAt.IsZero() {
+	if w.Get(lost).SettledAt.IsZero() {
 		t.Error("the order whose message was lost is not settled")
 	}
 	first := "00000000000000000000000000"
@@ -129,9 +129,9 @@ func TestHealer_Reconcile_slowQuestion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	h, inventory := w.slowed()
-	inventory.states = w.rename(w.age(w.ended(order.Cancelled), 2*time.Minute), "00000000000000000000000000")
-	agreeing := w.rename(w.age(w.ended(order.Cancelled), 10*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
-	w.inventory.Set(agreeing, inventoryapi.StateReleased)
+	inventory.states = w.rename(w.Age(w.ended(order.Cancelled), 2*time.Minute), "00000000000000000000000000")
+	agreeing := w.rename(w.Age(w.ended(order.Cancelled), 10*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
+	w.Inventory.Set(agreeing, inventoryapi.StateReleased)
 	w.crowd(700)
 	for range 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
@@ -140,7 +140,7 @@ func TestHealer_Reconcile_slowQuestion(t *testing.T) {
 		}
 		cancel()
 	}
-	if w.get(agreeing).SettledAt.IsZero() {
+	if w.Get(agreeing).SettledAt.IsZero() {
 		t.Error("the agreeing order of a later batch is not settled")
 	}
 }
@@ -150,8 +150,8 @@ func TestHealer_Reconcile_slowQuestion(t *testing.T) {
 func TestHealer_Reconcile_alarmOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	no := w.age(w.ended(order.Cancelled), 2*time.Minute)
-	w.inventory.Set(no, inventoryapi.StateConfirmed)
+	no := w.Age(w.ended(order.Cancelled), 2*time.Minute)
+	w.Inventory.Set(no, inventoryapi.StateConfirmed)
 	for range 2 {
 		w.must(w.Reconcile)
 		w.must(w.replica().Reconcile)
@@ -159,7 +159,7 @@ func TestHealer_Reconcile_alarmOnce(t *testing.T) {
 	if got := testutil.ToFloat64(w.alarms); got != 1 {
 		t.Errorf("%v alarms, want 1", got)
 	}
-	if !w.get(no).SettledAt.IsZero() {
+	if !w.Get(no).SettledAt.IsZero() {
 		t.Error("the order is settled, though its units count as sold")
 	}
 }
@@ -168,9 +168,9 @@ func TestHealer_Reconcile_alarmOnce(t *testing.T) {
 func TestHealer_Sweep_lockedOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	locked, old := w.age(w.pending(), 2*time.Hour), w.age(w.pending(), time.Hour)
-	lockedToo, overdue := w.age(w.placed(), 3*time.Hour), w.age(w.placed(), 2*time.Hour)
-	tx := w.db.Begin()
+	locked, old := w.Age(w.pending(), 2*time.Hour), w.Age(w.pending(), time.Hour)
+	lockedToo, overdue := w.Age(w.placed(), 3*time.Hour), w.Age(w.placed(), 2*time.Hour)
+	tx := w.DB.Begin()
 	defer tx.Rollback()
 	if err := tx.Exec("SET SESSION wait_timeout = 300").Error; err != nil { // else the server ends the idle transaction
 		t.Fatal(err)
@@ -185,10 +185,10 @@ func TestHealer_Sweep_lockedOrder(t *testing.T) {
 	if err := w.Sweep(ctx); err == nil {
 		t.Error("the pass reports no failure")
 	}
-	if got := w.get(old).Status; got != order.Abandoned {
+	if got := w.Get(old).Status; got != order.Abandoned {
 		t.Errorf("the order that can be abandoned is %s", got)
 	}
-	if got := w.get(overdue).Status; got != order.Expired {
+	if got := w.Get(overdue).Status; got != order.Expired {
 		t.Errorf("the order that can expire is %s", got)
 	}
 }
@@ -199,13 +199,13 @@ func TestHealer_Run_sweepsMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	h, inventory := w.slowed()
 	inventory.states = "all"
-	w.age(w.ended(order.Cancelled), 2*time.Minute)
+	w.Age(w.ended(order.Cancelled), 2*time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { h.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	flowtest.Eventually(t, "inventory is asked", func() error {
+	ordertest.Eventually(t, "inventory is asked", func() error {
 		inventory.mu.Lock()
 		defer inventory.mu.Unlock()
 		if inventory.questions == 0 {
@@ -213,9 +213,9 @@ func TestHealer_Run_sweepsMeanwhile(t *testing.T) {
 		}
 		return nil
 	})
-	no := w.age(w.pending(), time.Minute)
-	flowtest.Eventually(t, "the old order is abandoned", func() error {
-		if got := w.get(no).Status; got != order.Abandoned {
+	no := w.Age(w.pending(), time.Minute)
+	ordertest.Eventually(t, "the old order is abandoned", func() error {
+		if got := w.Get(no).Status; got != order.Abandoned {
 			return fmt.Errorf("it is %s", got)
 		}
 		return nil

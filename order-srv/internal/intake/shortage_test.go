@@ -1,4 +1,4 @@
-package flow_test
+package intake_test
 
 import (
 	"errors"
@@ -11,19 +11,19 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/flow/flowtest"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
 )
 
 // few refuses every order of more than three units of A.
-func few(lab bool) flowtest.Answer {
-	return func(i *flowtest.Inventory, o inventoryapi.ReserveOrder) (inventoryapi.ReserveResult, bool) {
+func few(lab bool) ordertest.Answer {
+	return func(i *ordertest.Inventory, o inventoryapi.ReserveOrder) (inventoryapi.ReserveResult, bool) {
 		if n := o.Lines[0].Quantity; n > 3 {
-			return flowtest.Refuse(inventoryapi.OutOfStock([]inventoryapi.ShortLine{{SKU: "A", Requested: n, Available: 3, Lab: lab}}))(i, o)
+			return ordertest.Refuse(inventoryapi.OutOfStock([]inventoryapi.ShortLine{{SKU: "A", Requested: n, Available: 3, Lab: lab}}))(i, o)
 		}
-		return flowtest.OK(i, o)
+		return ordertest.OK(i, o)
 	}
 }
 
@@ -44,8 +44,8 @@ func (w *world) order(r orderapi.PlaceRequest) outcome {
 	w.t.Helper()
 	var out outcome
 	rows, halves, attempts := w.left()
-	reply, err := w.desk.Place(w.t.Context(), "ann", r)
-	out.code = code(err) + problem(reply)
+	reply, err := w.Intake.Place(w.t.Context(), "ann", r)
+	out.code = ordertest.Code(err) + ordertest.Problem(reply)
 	out.short = inventoryapi.ShortLines(err)
 	out.named, out.ambiguous = reply.OrderNo != "", fault.Ambiguous(err)
 	out.rows, out.halves, out.attempts = w.left()
@@ -55,11 +55,11 @@ func (w *world) order(r orderapi.PlaceRequest) outcome {
 
 func (w *world) left() (rows, halves, attempts int) {
 	w.t.Helper()
-	if err := w.db.Raw("SELECT COUNT(*) FROM orders").Row().Scan(&rows); err != nil {
+	if err := w.DB.Raw("SELECT COUNT(*) FROM orders").Row().Scan(&rows); err != nil {
 		w.t.Fatal(err)
 	}
-	sent, _ := w.broker.Halves()
-	return rows, len(sent), w.inventory.Attempts()
+	sent, _ := w.Broker.Halves()
+	return rows, len(sent), w.Inventory.Attempts()
 }
 
 // remembered places orders of five until one is refused without inventory.
@@ -76,9 +76,9 @@ func (w *world) remembered() outcome {
 	return outcome{}
 }
 
-// TestDesk_Place_shortage refuses an order by what inventory said to the one before: as inventory would, and nothing is left
+// TestIntake_Place_shortage refuses an order by what inventory said to the one before: as inventory would, and nothing is left
 // behind. An order that may fit still asks.
-func TestDesk_Place_shortage(t *testing.T) {
+func TestIntake_Place_shortage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, few(false))
 	want := outcome{code: "out_of_stock", short: []inventoryapi.ShortLine{{SKU: "A", Requested: 5, Available: 3}}}
@@ -91,33 +91,33 @@ func TestDesk_Place_shortage(t *testing.T) {
 	}
 }
 
-// TestDesk_Place_shortageKeepsAnswers repeats requests whose keys have answers, while their SKU is known to be short.
-func TestDesk_Place_shortageKeepsAnswers(t *testing.T) {
+// TestIntake_Place_shortageKeepsAnswers repeats requests whose keys have answers, while their SKU is known to be short.
+func TestIntake_Place_shortageKeepsAnswers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, flowtest.OK)
-	first, err := w.desk.Place(t.Context(), "ann", requestOf("k", 9))
+	w := newWorld(t, ordertest.OK)
+	first, err := w.Intake.Place(t.Context(), "ann", requestOf("k", 9))
 	if err != nil || first.Status != http.StatusCreated {
 		t.Fatalf("reply %d, error %v", first.Status, err)
 	}
-	w.inventory.Answer(few(false))
+	w.Inventory.Answer(few(false))
 	w.remembered()
-	again, err := w.desk.Place(t.Context(), "ann", requestOf("k", 9))
+	again, err := w.Intake.Place(t.Context(), "ann", requestOf("k", 9))
 	if err != nil || again.Status != http.StatusCreated || string(again.Body) != string(first.Body) {
 		t.Errorf("repeat: %d %s, error %v; want\n%s", again.Status, again.Body, err, first.Body)
 	}
 	w.remembered()
-	if _, err := w.desk.Place(t.Context(), "ann", requestOf("k", 8)); !errors.Is(err, order.ErrIdempotency) {
+	if _, err := w.Intake.Place(t.Context(), "ann", requestOf("k", 8)); !errors.Is(err, order.ErrIdempotency) {
 		t.Errorf("another payload: %v", err)
 	}
 }
 
-// TestDesk_Place_shortageEnds: the key of an order that was refused by memory is unused, and new stock is noticed.
-func TestDesk_Place_shortageEnds(t *testing.T) {
+// TestIntake_Place_shortageEnds: the key of an order that was refused by memory is unused, and new stock is noticed.
+func TestIntake_Place_shortageEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, few(false))
 	w.remembered()
-	w.inventory.Answer(flowtest.OK)
-	flowtest.Eventually(t, "new stock", func() error {
+	w.Inventory.Answer(ordertest.OK)
+	ordertest.Eventually(t, "new stock", func() error {
 		if got := w.order(requestOf("late", 5)); got.code != "" {
 			return fmt.Errorf("refused: %+v", got)
 		}
@@ -128,8 +128,8 @@ func TestDesk_Place_shortageEnds(t *testing.T) {
 	}
 }
 
-// TestDesk_Place_shortageAsks: products for the lab, orders that name a strategy and other replicas ask inventory each time.
-func TestDesk_Place_shortageAsks(t *testing.T) {
+// TestIntake_Place_shortageAsks: products for the lab, orders that name a strategy and other replicas ask inventory each time.
+func TestIntake_Place_shortageAsks(t *testing.T) {
 	t.Parallel()
 	const orders = 20
 	for name, tt := range map[string]struct {
@@ -144,7 +144,7 @@ func TestDesk_Place_shortageAsks(t *testing.T) {
 				r.Strategy = tt.strategy
 				w.order(r)
 			}
-			if got := w.inventory.Attempts(); got != orders {
+			if got := w.Inventory.Attempts(); got != orders {
 				t.Errorf("inventory was asked about %d of %d orders", got, orders)
 			}
 			if tt.strategy == "" {
@@ -162,7 +162,7 @@ func TestDesk_Place_shortageAsks(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, few(false))
 		w.remembered()
-		w.desk = w.replica().Desk
+		w.Intake = w.Replica().Intake
 		if got := w.order(requestOf("other", 5)); got.attempts != 1 {
 			t.Errorf("the other replica's first order: %+v", got)
 		}

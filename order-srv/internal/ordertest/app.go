@@ -1,4 +1,4 @@
-package flowtest
+package ordertest
 
 import (
 	"log/slog"

@@ -4,6 +4,7 @@ package shortage
 
 import (
 	"container/list"
+	"context"
 	"sync"
 	"time"
 
@@ -128,4 +129,36 @@ func (m *Memory) oldest() *entry {
 func (m *Memory) forget(e *entry) {
 	m.byAge.Remove(m.bySKU[e.sku])
 	delete(m.bySKU, e.sku)
+}
+
+// Inventory is what the memory observes of inventory-srv.
+type Inventory interface {
+	Reserve(ctx context.Context, orders []inventoryapi.ReserveOrder) ([]inventoryapi.ReserveResult, error)
+}
+
+// Observe returns an inventory whose answers are remembered, except those to orders that name a strategy.
+func (m *Memory) Observe(i Inventory) Inventory { return observed{i, m} }
+
+type observed struct {
+	Inventory
+	memory *Memory
+}
+
+// Reserve implements Inventory.
+func (o observed) Reserve(ctx context.Context, orders []inventoryapi.ReserveOrder) ([]inventoryapi.ReserveResult, error) {
+	called := time.Now()
+	results, err := o.Inventory.Reserve(ctx, orders)
+	if err != nil || len(results) != len(orders) {
+		return results, err
+	}
+	for i, r := range results {
+		switch {
+		case orders[i].Strategy != "":
+		case r.Problem != nil:
+			o.memory.Refused(inventoryapi.ShortLines(r.Problem.Fault()), called)
+		case r.Receipt != nil:
+			o.memory.Served(orders[i].Lines)
+		}
+	}
+	return results, nil
 }

@@ -1,6 +1,6 @@
-// Package heal holds the backstops: the sweeper and the reconciler. Messages end and settle an order quickly but may be
+// Package recovery holds the backstops: the sweeper and the reconciler. Messages end and settle an order quickly but may be
 // lost; the backstops find from the rows what is left.
-package heal
+package recovery
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/fault"
@@ -44,6 +45,7 @@ type Inventory interface {
 // Config is what a [Healer] needs.
 type Config struct {
 	Store     *store.Store
+	Flows     *flow.Set
 	Inventory Inventory
 	Timers    Timers
 	Log       *slog.Logger
@@ -172,7 +174,7 @@ func (h *Healer) tell(ctx context.Context, o store.Unsettled) error {
 // told settles an order that inventory has just been told of. Another replica may have told it at the same time, which
 // did no harm; only one of them counts it.
 func (h *Healer) told(ctx context.Context, o store.Unsettled) error {
-	n, err := h.Store.Told(ctx, o.Status, o.OrderNo)
+	n, err := h.Store.MarkReconciled(ctx, o.Status, o.OrderNo)
 	h.reconcile.Add(float64(n))
 	return err
 }

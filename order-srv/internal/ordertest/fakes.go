@@ -1,6 +1,6 @@
-// Package flowtest has the fakes that tests of order-srv share: an inventory behind real HTTP, and a broker. Production
+// Package ordertest has the fakes that tests of order-srv share: an inventory behind real HTTP, and a broker. Production
 // code does not import it.
-package flowtest
+package ordertest
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package heal_test
+package recovery_test
 
 import (
 	"sync"
@@ -9,14 +9,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/heal"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/recovery"
 )
 
 // everyPage runs one round over all of inventory's reservations.
-func (w *world) everyPage(h *heal.Healer) {
+func (w *world) everyPage(h *recovery.Healer) {
 	w.t.Helper()
-	w.inventory.Set("ZZZZZZZZZZZZZZZZZZZZZZZZZZ", inventoryapi.StateVoid) // the last page is never empty
+	w.Inventory.Set("ZZZZZZZZZZZZZZZZZZZZZZZZZZ", inventoryapi.StateVoid) // the last page is never empty
 	for range 20 {
 		w.must(h.ReleaseUnknown)
 	}
@@ -27,24 +27,24 @@ func TestHealer_ReleaseUnknown(t *testing.T) {
 	w := newWorld(t)
 	unknown := func(state string, age time.Duration) string {
 		no := ulid.Make().String()
-		w.inventory.Set(no, state)
-		w.inventory.SetAge(no, age)
+		w.Inventory.Set(no, state)
+		w.Inventory.SetAge(no, age)
 		return no
 	}
 	ofOrder := func(no, state string) string {
-		w.inventory.Set(no, state)
-		w.inventory.SetAge(no, 2*time.Hour)
+		w.Inventory.Set(no, state)
+		w.Inventory.SetAge(no, 2*time.Hour)
 		return no
 	}
 	settled := w.ended(order.Cancelled)
-	if _, err := w.store.Settle(t.Context(), order.Cancelled, []string{settled}); err != nil {
+	if _, err := w.Orders.Settle(t.Context(), order.Cancelled, []string{settled}); err != nil {
 		t.Fatal(err)
 	}
 	slowClock := "00000000000000000000000001" // by its number it is old
-	w.inventory.Set(slowClock, inventoryapi.StateReserved)
+	w.Inventory.Set(slowClock, inventoryapi.StateReserved)
 	fastClock := "7ZZZZZZZZZ0000000000000000" // by its number it is from the future
-	w.inventory.Set(fastClock, inventoryapi.StateReserved)
-	w.inventory.SetAge(fastClock, 2*time.Hour)
+	w.Inventory.Set(fastClock, inventoryapi.StateReserved)
+	w.Inventory.SetAge(fastClock, 2*time.Hour)
 	want := map[string]string{
 		slowClock: inventoryapi.StateReserved,
 		fastClock: inventoryapi.StateReleased,
@@ -59,12 +59,12 @@ func TestHealer_ReleaseUnknown(t *testing.T) {
 	}
 	other := w.replica()
 	var both sync.WaitGroup
-	for _, h := range []*heal.Healer{w.Healer, other} {
+	for _, h := range []*recovery.Healer{w.Healer, other} {
 		both.Go(func() { w.everyPage(h) })
 	}
 	both.Wait()
 	for no, state := range want {
-		if got := w.inventory.State(no); got != state {
+		if got := w.Inventory.State(no); got != state {
 			t.Errorf("the reservation of %s is %s, want %s", no, got, state)
 		}
 	}
@@ -74,7 +74,7 @@ func TestHealer_ReleaseUnknown(t *testing.T) {
 	if got := testutil.ToFloat64(w.alarms); got != 1 {
 		t.Errorf("%v alarms for the confirmed reservation without an order, want 1", got)
 	}
-	healings, err := w.store.Healings(t.Context(), 10)
+	healings, err := w.Orders.Healings(t.Context(), 10)
 	if err != nil || len(healings) != 4 {
 		t.Errorf("healings %+v, error %v; want 3 releases and 1 report", healings, err)
 	}
@@ -85,15 +85,15 @@ func TestHealer_ReleaseUnknown_inventoryDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	no := ulid.Make().String()
-	w.inventory.Set(no, inventoryapi.StateReserved)
-	w.inventory.SetAge(no, 2*time.Hour)
-	w.inventory.SetDown(true)
+	w.Inventory.Set(no, inventoryapi.StateReserved)
+	w.Inventory.SetAge(no, 2*time.Hour)
+	w.Inventory.SetDown(true)
 	if err := w.ReleaseUnknown(t.Context()); err == nil {
 		t.Error("no error though inventory is down")
 	}
-	w.inventory.SetDown(false)
+	w.Inventory.SetDown(false)
 	w.must(w.ReleaseUnknown)
-	if got := w.inventory.State(no); got != inventoryapi.StateReleased {
+	if got := w.Inventory.State(no); got != inventoryapi.StateReleased {
 		t.Errorf("the reservation is %s", got)
 	}
 }

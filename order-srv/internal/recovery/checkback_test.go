@@ -1,51 +1,30 @@
-package flow_test
+package recovery_test
 
 import (
 	stdcmp "cmp"
 	"context"
-	"encoding/json"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
+	"holdfast/order-srv/internal/recovery"
 	"holdfast/order-srv/internal/store"
-	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
 )
 
 const grace = 10 * time.Second
 
-// begun inserts an order that nobody places.
+// begun inserts an order that no request places.
 func (w *world) begun(old bool) string {
 	w.t.Helper()
-	no := ulid.Make().String()
-	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
-	if _, inserted, err := w.store.Insert(w.t.Context(), o); err != nil || !inserted {
-		w.t.Fatalf("inserted %v, error %v", inserted, err)
-	}
+	no := w.pending()
 	if old {
-		w.age(no, time.Minute)
-	}
-	return no
-}
-
-func (w *world) placed() string {
-	w.t.Helper()
-	no := w.begun(false)
-	_, err := w.store.Place(w.t.Context(), no, store.Placement{
-		Items:    []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-		Patience: time.Hour,
-		Answer:   func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil },
-	})
-	if err != nil {
-		w.t.Fatal(err)
+		w.Age(no, time.Minute)
 	}
 	return no
 }
@@ -53,7 +32,7 @@ func (w *world) placed() string {
 func (w *world) rejected() string {
 	w.t.Helper()
 	no := w.begun(false)
-	if err := w.store.Reject(w.t.Context(), no, store.Rejection{Reason: "x"}); err != nil {
+	if _, err := w.Orders.Reject(w.t.Context(), no, store.Rejection{Refusal: order.ErrBrokerUnavailable, FreeKey: true}); err != nil {
 		w.t.Fatal(err)
 	}
 	return no
@@ -62,7 +41,7 @@ func (w *world) rejected() string {
 func (w *world) abandoned() string {
 	w.t.Helper()
 	no := w.begun(true)
-	if n, err := w.store.Abandon(w.t.Context(), []string{no}, 0, false, store.Sweeper); err != nil || n != 1 {
+	if n, err := w.Orders.Abandon(w.t.Context(), []string{no}, 0, false, store.Sweeper); err != nil || n != 1 {
 		w.t.Fatalf("abandoned %d, error %v", n, err)
 	}
 	return no
@@ -106,13 +85,13 @@ func TestCheckBack(t *testing.T) {
 		for _, make := range tt.orders {
 			orderNos = append(orderNos, make())
 		}
-		before := testutil.ToFloat64(w.healed)
+		before := w.count("check-back")
 		for range 2 { // the broker may ask twice
 			if got := w.check(grace, orderNos...); got != tt.want {
 				t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 			}
 		}
-		if got := testutil.ToFloat64(w.healed) - before; got != tt.healed {
+		if got := w.count("check-back") - before; got != tt.healed {
 			t.Errorf("%s: healed %v, want %v", tt.name, got, tt.healed)
 		}
 	}
@@ -124,7 +103,7 @@ func TestCheckBack_group(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.check(grace, w.rejected(), w.begun(true))
-	if diff := cmp.Diff([]string{"release-abandoned"}, w.events()); diff != "" {
+	if diff := cmp.Diff([]string{"release-abandoned"}, w.Events()); diff != "" {
 		t.Errorf("outbox (-want +got):\n%s", diff)
 	}
 }
@@ -133,7 +112,7 @@ func TestCheckBack_group(t *testing.T) {
 func TestCheckBack_unreadable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.newCheckBack(flow.CheckBackConfig{})
+	c := w.newCheckBack(recovery.CheckBackConfig{})
 	bodies := []string{"", "{", `{"orders":[]}`, `{"orders":["` + w.rejected() + `"]}`}
 	for _, body := range bodies {
 		c.Check(mq.Message{ID: body, Body: []byte(body)})
@@ -155,13 +134,13 @@ func TestCheckBack_unreadable(t *testing.T) {
 func TestCheckBack_memory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.newCheckBack(flow.CheckBackConfig{Memory: 2})
+	c := w.newCheckBack(recovery.CheckBackConfig{Memory: 2})
 	orders := []string{w.rejected(), w.rejected(), w.rejected()}
 	scan := func(want ...mq.TxState) {
 		t.Helper()
 		var got []mq.TxState
 		for _, no := range orders {
-			got = append(got, c.Check(half(no)))
+			got = append(got, c.Check(ordertest.HalfOf(no)))
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("answers (-want +got):\n%s", diff)
@@ -179,8 +158,8 @@ func TestCheckBack_otherReplica(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	const interval = 5 * time.Second
-	c := w.newCheckBack(flow.CheckBackConfig{Memory: 1, Interval: interval})
-	given, waits := half(w.rejected()), half(w.rejected())
+	c := w.newCheckBack(recovery.CheckBackConfig{Memory: 1, Interval: interval})
+	given, waits := ordertest.HalfOf(w.rejected()), ordertest.HalfOf(w.rejected())
 	now := time.Now()
 	c.CheckAt(given, now)
 	w.read(c)
@@ -202,8 +181,8 @@ func TestCheckBack_otherReplica(t *testing.T) {
 func TestCheckBack_Undecided(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.newCheckBack(flow.CheckBackConfig{Interval: time.Hour})
-	decided, open := half(w.rejected()), half(w.begun(false))
+	c := w.newCheckBack(recovery.CheckBackConfig{Interval: time.Hour})
+	decided, open := ordertest.HalfOf(w.rejected()), ordertest.HalfOf(w.begun(false))
 	open.SentAt = time.Now().Add(-time.Minute)
 	want := func(n int, atLeast time.Duration) {
 		t.Helper()
@@ -227,8 +206,8 @@ func TestCheckBack_Undecided(t *testing.T) {
 func TestCheckBack_databaseGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.newCheckBack(flow.CheckBackConfig{Memory: 1})
-	m := half(w.rejected())
+	c := w.newCheckBack(recovery.CheckBackConfig{Memory: 1})
+	m := ordertest.HalfOf(w.rejected())
 	c.Check(m)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -242,25 +221,16 @@ func TestCheckBack_databaseGone(t *testing.T) {
 	}
 }
 
-// half is the question about the half message of these orders.
-func half(orderNos ...string) mq.Message {
-	body, err := json.Marshal(orderapi.StockRelease{Orders: orderNos})
-	if err != nil {
-		panic(err)
-	}
-	return mq.Message{ID: strings.Join(orderNos, " "), Key: orderNos[0], Body: body}
-}
-
 // newCheckBack returns a check-back on the world's database, with defaults for what c leaves open. It reads when
 // [world.read] is called.
-func (w *world) newCheckBack(c flow.CheckBackConfig) *flow.CheckBack {
-	c.Store, c.Healed, c.Log = w.store, w.healed, slog.New(slog.DiscardHandler)
+func (w *world) newCheckBack(c recovery.CheckBackConfig) *recovery.CheckBack {
+	c.Store, c.Healed, c.Log = w.Orders, w.healed.WithLabelValues(string(store.CheckBack)), slog.New(slog.DiscardHandler)
 	c.Grace = stdcmp.Or(c.Grace, grace)
 	c.Interval = stdcmp.Or(c.Interval, time.Hour)
-	return flow.NewCheckBack(c)
+	return recovery.NewCheckBack(c)
 }
 
-func (w *world) read(c *flow.CheckBack) {
+func (w *world) read(c *recovery.CheckBack) {
 	w.t.Helper()
 	for c.ReadNext(w.t.Context()) {
 	}
@@ -269,10 +239,10 @@ func (w *world) read(c *flow.CheckBack) {
 // check asks about a half message, lets the check-back read it, and asks again.
 func (w *world) check(grace time.Duration, orderNos ...string) mq.TxState {
 	w.t.Helper()
-	c := w.newCheckBack(flow.CheckBackConfig{Grace: grace})
-	if got := c.Check(half(orderNos...)); got != mq.TxUnknown {
+	c := w.newCheckBack(recovery.CheckBackConfig{Grace: grace})
+	if got := c.Check(ordertest.HalfOf(orderNos...)); got != mq.TxUnknown {
 		w.t.Errorf("answered %s before it has read anything", got)
 	}
 	w.read(c)
-	return c.Check(half(orderNos...))
+	return c.Check(ordertest.HalfOf(orderNos...))
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/intake/shortage"
 	"holdfast/order-srv/internal/order"
-	"holdfast/order-srv/internal/shortage"
 )
 
 func items(sku string, quantity int64) []order.Item {

@@ -1,4 +1,4 @@
-package heal_test
+package recovery_test
 
 import (
 	"context"
@@ -10,48 +10,42 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/app"
-	"holdfast/order-srv/internal/flow/flowtest"
-	"holdfast/order-srv/internal/heal"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
+	"holdfast/order-srv/internal/recovery"
 	"holdfast/order-srv/internal/store"
-	"holdfast/pkg/database"
 	"holdfast/sql"
 )
 
 type world struct {
-	*heal.Healer
-	t         *testing.T
-	db        *gorm.DB
-	store     *store.Store
-	inventory *flowtest.Inventory
-	healed    *prometheus.CounterVec
-	alarms    prometheus.Counter
+	*ordertest.World
+	*recovery.Healer
+	t      *testing.T
+	healed *prometheus.CounterVec
+	alarms prometheus.Counter
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	dsn := dbtest.NewDSN(t, sql.Orders())
-	w := &world{t: t, db: dbtest.Open(t, dsn, database.Options{}), inventory: flowtest.NewInventory(t)}
-	a := flowtest.Open(t, dsn, w.inventory, &flowtest.Broker{}, func(cfg *app.Config) { cfg.PaymentTimeout = 59 * time.Minute })
-	w.store, w.Healer, w.healed, w.alarms = a.Orders, a.Healer, a.Metrics.Healed, a.Metrics.Alarms
-	return w
+	window := func(cfg *app.Config) { cfg.PaymentTimeout = 59 * time.Minute } // and a minute more until a reservation is unknown
+	w := ordertest.NewWorldOn(t, dbtest.NewDSN(t, sql.Orders()), nil, window)
+	return &world{w, w.Healer, t, w.Metrics.Healed, w.Metrics.Alarms}
 }
 
 // replica is another healer on the same database, with the same counters.
-func (w *world) replica() *heal.Healer { return heal.New(w.Config) }
+func (w *world) replica() *recovery.Healer { return recovery.New(w.Healer.Config) }
 
 func (w *world) count(by string) float64 { return testutil.ToFloat64(w.healed.WithLabelValues(by)) }
 
 func (w *world) pending() string {
 	w.t.Helper()
 	no := ulid.Make().String()
-	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
-	if _, inserted, err := w.store.Insert(w.t.Context(), o); err != nil || !inserted {
+	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "tx-message", Items: []order.Item{{SKU: "A", Quantity: 1}}}
+	if _, inserted, err := w.Orders.Insert(w.t.Context(), o); err != nil || !inserted {
 		w.t.Fatalf("inserted %v, error %v", inserted, err)
 	}
 	return no
@@ -60,10 +54,9 @@ func (w *world) pending() string {
 func (w *world) placed() string {
 	w.t.Helper()
 	no := w.pending()
-	_, err := w.store.Place(w.t.Context(), no, store.Placement{
-		Items:    []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-		Patience: time.Hour,
-		Answer:   func(order.Order) (int, []byte, error) { return 201, []byte("{}"), nil },
+	_, err := w.Orders.Place(w.t.Context(), no, store.Placement{
+		Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
+		PaymentWindow: time.Hour,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -74,34 +67,14 @@ func (w *world) placed() string {
 func (w *world) ended(to order.Status) string {
 	w.t.Helper()
 	no := w.placed()
-	end := w.store.Pay
+	end := w.Orders.Pay
 	if to == order.Cancelled {
-		end = w.store.Cancel
+		end = w.Orders.Cancel
 	}
 	if _, err := end(w.t.Context(), "ann", no); err != nil {
 		w.t.Fatal(err)
 	}
 	return no
-}
-
-func (w *world) age(orderNo string, by time.Duration) string {
-	w.t.Helper()
-	us := by.Microseconds()
-	err := w.db.Exec(`UPDATE orders SET created_at = created_at - INTERVAL ? MICROSECOND, updated_at = updated_at - INTERVAL ? MICROSECOND,
-		expires_at = expires_at - INTERVAL ? MICROSECOND WHERE order_no = ?`, us, us, us, orderNo).Error
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return orderNo
-}
-
-func (w *world) get(orderNo string) order.Order {
-	w.t.Helper()
-	o, err := w.store.Get(w.t.Context(), "ann", orderNo)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return o
 }
 
 func (w *world) must(pass func(context.Context) error) {
@@ -114,9 +87,9 @@ func (w *world) must(pass func(context.Context) error) {
 func TestHealer_Sweep(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	young, old := w.pending(), w.age(w.pending(), 31*time.Second)
-	placed, due := w.placed(), w.age(w.placed(), time.Hour+10*time.Second) // its message may still come
-	overdue := w.age(w.placed(), time.Hour+31*time.Second)
+	young, old := w.pending(), w.Age(w.pending(), 31*time.Second)
+	placed, due := w.placed(), w.Age(w.placed(), time.Hour+10*time.Second) // its message may still come
+	overdue := w.Age(w.placed(), time.Hour+31*time.Second)
 	other := w.replica()
 	for range 2 { // again, and by another replica: nothing is healed twice
 		w.must(w.Sweep)
@@ -125,7 +98,7 @@ func TestHealer_Sweep(t *testing.T) {
 	for no, want := range map[string]order.Status{
 		young: order.Pending, old: order.Abandoned, placed: order.Placed, due: order.Placed, overdue: order.Expired,
 	} {
-		if got := w.get(no).Status; got != want {
+		if got := w.Get(no).Status; got != want {
 			t.Errorf("order is %s, want %s", got, want)
 		}
 	}
@@ -133,7 +106,7 @@ func TestHealer_Sweep(t *testing.T) {
 		t.Errorf("the sweeper healed %v, want 2", got)
 	}
 	var ids []string
-	if err := w.db.Raw("SELECT SUBSTRING(event_id, 28) FROM outbox WHERE shard_key IN ? AND topic <> 'order-timeout' ORDER BY id", []string{old, overdue}).Scan(&ids).Error; err != nil {
+	if err := w.DB.Raw("SELECT SUBSTRING(event_id, 28) FROM outbox WHERE shard_key IN ? AND topic <> 'order-timeout' ORDER BY id", []string{old, overdue}).Scan(&ids).Error; err != nil {
 		t.Fatal(err)
 	}
 	if len(ids) != 2 || ids[0] != "release-abandoned" || ids[1] != "EXPIRED" {
@@ -172,14 +145,14 @@ func TestHealer_Reconcile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			no := w.age(w.ended(tt.status), tt.age)
+			no := w.Age(w.ended(tt.status), tt.age)
 			if tt.state != "" {
-				w.inventory.Set(no, tt.state)
+				w.Inventory.Set(no, tt.state)
 			}
 			w.must(w.Reconcile)
-			o := w.get(no)
-			if o.Status != tt.order || o.SettledAt.IsZero() == tt.settled || w.inventory.State(no) != tt.after {
-				t.Errorf("order %s, settled %v, inventory %q; want %s, %v, %q", o.Status, !o.SettledAt.IsZero(), w.inventory.State(no), tt.order, tt.settled, tt.after)
+			o := w.Get(no)
+			if o.Status != tt.order || o.SettledAt.IsZero() == tt.settled || w.Inventory.State(no) != tt.after {
+				t.Errorf("order %s, settled %v, inventory %q; want %s, %v, %q", o.Status, !o.SettledAt.IsZero(), w.Inventory.State(no), tt.order, tt.settled, tt.after)
 			}
 			if got := w.count("reconciler"); got != tt.healed {
 				t.Errorf("the reconciler healed %v, want %v", got, tt.healed)
@@ -188,9 +161,9 @@ func TestHealer_Reconcile(t *testing.T) {
 				t.Errorf("%v alarms, want %v", got, tt.alarms)
 			}
 			if tt.order == order.RefundDue { // it holds nothing, so inventory has to agree to that in turn
-				w.age(no, 2*time.Minute)
+				w.Age(no, 2*time.Minute)
 				w.must(w.Reconcile)
-				if w.get(no).SettledAt.IsZero() {
+				if w.Get(no).SettledAt.IsZero() {
 					t.Error("a REFUND_DUE order that holds nothing is not settled")
 				}
 			}
@@ -203,19 +176,19 @@ func TestHealer_Reconcile(t *testing.T) {
 func TestHealer_Reconcile_oneBad(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	bad := w.rename(w.age(w.ended(order.Cancelled), 2*time.Minute), "00000000000000000000000000")
-	w.inventory.Set(bad, inventoryapi.StateReserved)
-	w.inventory.RefuseEnd(bad, inventoryapi.ErrContended)
-	good := w.rename(w.age(w.ended(order.Paid), 2*time.Minute), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
-	w.inventory.Set(good, inventoryapi.StateReserved)
+	bad := w.rename(w.Age(w.ended(order.Cancelled), 2*time.Minute), "00000000000000000000000000")
+	w.Inventory.Set(bad, inventoryapi.StateReserved)
+	w.Inventory.RefuseEnd(bad, inventoryapi.ErrContended)
+	good := w.rename(w.Age(w.ended(order.Paid), 2*time.Minute), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
+	w.Inventory.Set(good, inventoryapi.StateReserved)
 	w.crowd(700)
 	if err := w.Reconcile(t.Context()); err == nil {
 		t.Error("the pass says that all is well")
 	}
-	if o := w.get(good); o.SettledAt.IsZero() || w.inventory.State(good) != inventoryapi.StateConfirmed {
-		t.Errorf("the good order is settled: %v, inventory says %q", !o.SettledAt.IsZero(), w.inventory.State(good))
+	if o := w.Get(good); o.SettledAt.IsZero() || w.Inventory.State(good) != inventoryapi.StateConfirmed {
+		t.Errorf("the good order is settled: %v, inventory says %q", !o.SettledAt.IsZero(), w.Inventory.State(good))
 	}
-	if o := w.get(bad); !o.SettledAt.IsZero() {
+	if o := w.Get(bad); !o.SettledAt.IsZero() {
 		t.Error("the bad order is settled")
 	}
 }
@@ -226,10 +199,10 @@ func TestHealer_Reconcile_twoReplicas(t *testing.T) {
 	const orders = 40
 	w := newWorld(t)
 	for range orders {
-		w.inventory.Set(w.age(w.ended(order.Cancelled), 2*time.Minute), inventoryapi.StateReserved)
+		w.Inventory.Set(w.Age(w.ended(order.Cancelled), 2*time.Minute), inventoryapi.StateReserved)
 	}
 	var both sync.WaitGroup
-	for _, h := range []*heal.Healer{w.Healer, w.replica()} {
+	for _, h := range []*recovery.Healer{w.Healer, w.replica()} {
 		both.Go(func() {
 			if err := h.Reconcile(t.Context()); err != nil {
 				t.Error(err)
@@ -237,7 +210,7 @@ func TestHealer_Reconcile_twoReplicas(t *testing.T) {
 		})
 	}
 	both.Wait()
-	if left, err := w.store.Unsettled(t.Context(), 0, "", orders); err != nil || len(left) != 0 {
+	if left, err := w.Orders.Unsettled(t.Context(), 0, "", orders); err != nil || len(left) != 0 {
 		t.Errorf("%d orders are not settled, error %v", len(left), err)
 	}
 	if got := w.count("reconciler"); got != orders {
@@ -249,7 +222,7 @@ func TestHealer_Reconcile_twoReplicas(t *testing.T) {
 func (w *world) rename(from, to string) string {
 	w.t.Helper()
 	for _, table := range []string{"orders", "order_items"} {
-		if err := w.db.Exec("UPDATE "+table+" SET order_no = ? WHERE order_no = ?", to, from).Error; err != nil {
+		if err := w.DB.Exec("UPDATE "+table+" SET order_no = ? WHERE order_no = ?", to, from).Error; err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -268,7 +241,7 @@ func (w *world) crowd(n int) {
 		query += "(?, 'g', 'crowd', 'h', 'CANCELLED', 'test', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) - INTERVAL 10 SECOND)"
 		values = append(values, fmt.Sprintf("10000000000000000000000%03d", i))
 	}
-	if err := w.db.Exec(query, values...).Error; err != nil {
+	if err := w.DB.Exec(query, values...).Error; err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -277,15 +250,15 @@ func (w *world) crowd(n int) {
 func TestHealer_Reconcile_inventoryDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	no := w.age(w.ended(order.Paid), 2*time.Minute)
-	w.inventory.Set(no, inventoryapi.StateReserved)
-	w.inventory.SetDown(true)
-	if err := w.Reconcile(t.Context()); err == nil || w.get(no).Status != order.Paid || !w.get(no).SettledAt.IsZero() {
-		t.Errorf("error %v, order %+v", err, w.get(no))
+	no := w.Age(w.ended(order.Paid), 2*time.Minute)
+	w.Inventory.Set(no, inventoryapi.StateReserved)
+	w.Inventory.SetDown(true)
+	if err := w.Reconcile(t.Context()); err == nil || w.Get(no).Status != order.Paid || !w.Get(no).SettledAt.IsZero() {
+		t.Errorf("error %v, order %+v", err, w.Get(no))
 	}
-	w.inventory.SetDown(false)
+	w.Inventory.SetDown(false)
 	w.must(w.Reconcile)
-	if w.get(no).SettledAt.IsZero() {
+	if w.Get(no).SettledAt.IsZero() {
 		t.Error("not settled after inventory is back")
 	}
 }
@@ -294,22 +267,22 @@ func TestHealer_Reconcile_inventoryDown(t *testing.T) {
 func TestHealer_Run(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	no := w.age(w.pending(), time.Minute)
-	w.inventory.Set(no, inventoryapi.StateReserved) // its release was lost
+	no := w.Age(w.pending(), time.Minute)
+	w.Inventory.Set(no, inventoryapi.StateReserved) // its release was lost
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { w.Run(ctx) })
 	running.Go(func() { w.replica().Run(ctx) })
-	flowtest.Eventually(t, "the order is abandoned", func() error {
-		if got := w.get(no).Status; got != order.Abandoned {
+	ordertest.Eventually(t, "the order is abandoned", func() error {
+		if got := w.Get(no).Status; got != order.Abandoned {
 			return fmt.Errorf("it is %s", got)
 		}
 		return nil
 	})
-	w.age(no, time.Hour)
-	flowtest.Eventually(t, "its units are given back", func() error {
-		if o := w.get(no); o.SettledAt.IsZero() || w.inventory.State(no) != inventoryapi.StateReleased {
-			return fmt.Errorf("settled %v, inventory says %s", o.SettledAt, w.inventory.State(no))
+	w.Age(no, time.Hour)
+	ordertest.Eventually(t, "its units are given back", func() error {
+		if o := w.Get(no); o.SettledAt.IsZero() || w.Inventory.State(no) != inventoryapi.StateReleased {
+			return fmt.Errorf("settled %v, inventory says %s", o.SettledAt, w.Inventory.State(no))
 		}
 		return nil
 	})

@@ -1,0 +1,73 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/store"
+)
+
+// recoverTime bounds the recovery of a batch. It takes longer only when the server is slow or when another transaction holds
+// one of the rows.
+const recoverTime = 5 * time.Second
+
+// Sweep ends orders that nothing else ended: it has old PENDING ones recovered by their flows and expires overdue PLACED
+// ones. The error joins what went wrong; an order that fails is set aside and does not delay the others. Sweep must not run
+// twice at the same time on one healer.
+func (h *Healer) Sweep(ctx context.Context) error {
+	var errs []error
+	for name, f := range h.Flows.All() {
+		errs = append(errs, h.recover(ctx, name, f))
+	}
+	return errors.Join(append(errs, h.expire(ctx))...)
+}
+
+// recover has a flow end its old PENDING orders together, or one by one when that fails: one row that another transaction
+// holds would otherwise keep the whole batch PENDING.
+func (h *Healer) recover(ctx context.Context, name string, f flow.Flow) error {
+	stale, err := h.Store.Stale(ctx, name, f.StalePending(), batch+h.sweepLater.size())
+	if err != nil {
+		return err
+	}
+	stale = slices.DeleteFunc(stale, func(no string) bool { return !h.sweepLater.due(no) })
+	if len(stale) == 0 {
+		return nil
+	}
+	together, cancel := context.WithTimeout(ctx, recoverTime)
+	n, err := f.Recover(together, stale)
+	cancel()
+	h.sweeper.Add(float64(n))
+	if err == nil {
+		return nil
+	}
+	h.Log.WarnContext(ctx, "sweeper could not recover a batch, recovers its orders one by one", "flow", name, "orders", len(stale), "err", err)
+	return each(ctx, time.Now().Add(actTime), h.sweepLater, stale, func(ctx context.Context, orderNo string) error {
+		n, err := f.Recover(ctx, []string{orderNo})
+		h.sweeper.Add(float64(n))
+		if err != nil {
+			return fmt.Errorf("recover %s: %w", orderNo, err)
+		}
+		return nil
+	})
+}
+
+func (h *Healer) expire(ctx context.Context) error {
+	overdue, err := h.Store.Overdue(ctx, h.Timers.SweepAfter, batch+h.sweepLater.size())
+	if err != nil {
+		return err
+	}
+	return each(ctx, time.Now().Add(actTime), h.sweepLater, overdue, func(ctx context.Context, orderNo string) error {
+		outcome, err := h.Store.Expire(ctx, orderNo, h.Timers.SweepAfter, store.Sweeper)
+		if err != nil {
+			return fmt.Errorf("expire %s: %w", orderNo, err)
+		}
+		if outcome == store.Expired {
+			h.sweeper.Inc()
+		}
+		return nil
+	})
+}
