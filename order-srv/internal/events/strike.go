@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"holdfast/order-srv/internal/store"
@@ -31,38 +30,4 @@ func (r *Relay) judge(ctx context.Context, m store.Outgoing, err error, d *drain
 		log.WarnContext(ctx, "relay could not send a message, retries it later", "pause", f.Pause)
 	}
 	return f
-}
-
-// successes remembers when messages were sent to a topic last. It has an entry for each topic to which one was sent.
-type successes struct {
-	mu     sync.Mutex
-	newest map[string][2]success // by topic: the newest, and the newest of another key
-}
-
-type success struct {
-	key string
-	at  time.Time
-}
-
-func (s *successes) note(topic, key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	newest := s.newest[topic]
-	if newest[0].key != key {
-		newest[1] = newest[0]
-	}
-	newest[0] = success{key, time.Now()}
-	s.newest[topic] = newest
-}
-
-// byOther reports whether a message of another key was sent to the topic within the last d.
-func (s *successes) byOther(topic, key string, d time.Duration) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, n := range s.newest[topic] {
-		if n.key != key && !n.at.IsZero() && time.Since(n.at) < d {
-			return true
-		}
-	}
-	return false
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 )
@@ -94,7 +94,7 @@ func TestTxMessage_Place(t *testing.T) {
 
 // mustRepeat sends the request again: a stored answer comes back byte by byte, an undecided order is still undecided, a
 // freed key makes a new order.
-func (w *world) mustRepeat(first answer.Reply, firstErr error) {
+func (w *world) mustRepeat(first orderapi.Reply, firstErr error) {
 	w.t.Helper()
 	before := w.Inventory.Attempts()
 	again, err := w.Place("k")

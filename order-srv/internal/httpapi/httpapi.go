@@ -9,7 +9,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"holdfast/inventory-srv/inventoryapi"
-	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
@@ -28,7 +27,7 @@ type Orders interface {
 
 // Intake takes requests for orders.
 type Intake interface {
-	Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (answer.Reply, error)
+	Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (orderapi.Reply, error)
 }
 
 // Config is what the handler is made of.
@@ -104,17 +103,17 @@ func note(c *gin.Context, body []byte) {
 	}
 }
 
-func (a *api) order(c *gin.Context) (answer.Reply, error) {
+func (a *api) order(c *gin.Context) (orderapi.Reply, error) {
 	id, err := user(c)
 	if err != nil {
-		return answer.Reply{}, err
+		return orderapi.Reply{}, err
 	}
 	var r orderapi.PlaceRequest
 	if err := web.Decode(c, &r); err != nil {
-		return answer.Reply{}, err
+		return orderapi.Reply{}, err
 	}
 	if err := a.check(r); err != nil {
-		return answer.Reply{}, err
+		return orderapi.Reply{}, err
 	}
 	return a.Intake.Place(c.Request.Context(), id, r)
 }

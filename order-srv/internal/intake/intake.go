@@ -14,7 +14,6 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/intake/shortage"
 	"holdfast/order-srv/internal/order"
@@ -46,7 +45,7 @@ func New(c Config) *Intake { return &Intake{c} }
 //
 // Once the order's row is inserted, the cancellation of ctx has no effect, only its deadline: the order is decided although
 // the caller has hung up, and Place returns when it is.
-func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (answer.Reply, error) {
+func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (orderapi.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.Timeout)
 	defer cancel()
 	name, f := i.Flows.Current()
@@ -56,7 +55,7 @@ func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceReque
 	}
 	known, inserted, err := i.Store.Insert(ctx, o)
 	if err != nil {
-		return answer.Reply{}, fmt.Errorf("insert the order: %w", err)
+		return orderapi.Reply{}, fmt.Errorf("insert the order: %w", err)
 	}
 	if !inserted {
 		return repeat(known, o)
@@ -65,7 +64,7 @@ func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceReque
 	defer cancel()
 	result := f.Place(ctx, []order.Order{o})[0]
 	if result.Err != nil {
-		return answer.Reply{}, result.Err
+		return orderapi.Reply{}, result.Err
 	}
 	return reply(result.Order)
 }
@@ -80,36 +79,36 @@ func (i *Intake) shortage(o order.Order) error {
 }
 
 // refuse answers an order that is short, without inserting it: a key that was used before gets its own answer.
-func (i *Intake) refuse(ctx context.Context, o order.Order, refusal error) (answer.Reply, error) {
+func (i *Intake) refuse(ctx context.Context, o order.Order, refusal error) (orderapi.Reply, error) {
 	known, err := i.Store.ByKey(ctx, o.UserID, o.IdempotencyKey)
 	switch {
 	case errors.Is(err, order.ErrNotFound) || err == nil && known.Status == order.Abandoned:
 		i.Remembered.Inc()
-		return answer.Reply{}, refusal
+		return orderapi.Reply{}, refusal
 	case err != nil:
-		return answer.Reply{}, fmt.Errorf("look for an earlier order with the key: %w", err)
+		return orderapi.Reply{}, fmt.Errorf("look for an earlier order with the key: %w", err)
 	}
 	return repeat(known, o)
 }
 
 // repeat answers a request whose key belongs to a known order.
-func repeat(known, o order.Order) (answer.Reply, error) {
+func repeat(known, o order.Order) (orderapi.Reply, error) {
 	if known.RequestHash != o.RequestHash {
-		return answer.Reply{}, order.ErrIdempotency
+		return orderapi.Reply{}, order.ErrIdempotency
 	}
 	return reply(known)
 }
 
 // reply is the answer about an order: the stored one, or that it is PENDING.
-func reply(o order.Order) (answer.Reply, error) {
+func reply(o order.Order) (orderapi.Reply, error) {
 	switch {
 	case o.ResponseStatus != 0:
-		return answer.Reply{OrderNo: o.OrderNo, Status: o.ResponseStatus, Body: o.ResponseBody}, nil
+		return orderapi.Reply{OrderNo: o.OrderNo, Status: o.ResponseStatus, Body: o.ResponseBody}, nil
 	case o.Status == order.Pending:
-		return answer.Pending(o)
+		return orderapi.Pending(o)
 	}
 	// An order that has ended has a stored answer or has freed its key. A 2xx would promise an order that holds nothing.
-	return answer.Reply{}, order.ErrNotPending.With("order_no", o.OrderNo)
+	return orderapi.Reply{}, order.ErrNotPending.With("order_no", o.OrderNo)
 }
 
 // untilDecided keeps ctx's deadline and drops its cancellation. The order's row exists: a caller that hangs up does not

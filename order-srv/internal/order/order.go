@@ -48,9 +48,6 @@ func (s Status) HoldsNothing() bool {
 	return slices.Contains([]Status{Rejected, Abandoned, Cancelled, Expired, RefundDue}, s)
 }
 
-// Final reports whether inventory has to settle the order: confirm it when Paid, else hold nothing.
-func (s Status) Final() bool { return s == Paid || s.HoldsNothing() }
-
 // Item is a line of an order. Title and price come with inventory's receipt, when the order is placed.
 type Item struct {
 	SKU            string

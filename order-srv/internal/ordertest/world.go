@@ -13,7 +13,6 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
-	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
@@ -68,13 +67,13 @@ func Request(key string) orderapi.PlaceRequest {
 }
 
 // Place places [Request] for ann.
-func (w *World) Place(key string) (answer.Reply, error) {
+func (w *World) Place(key string) (orderapi.Reply, error) {
 	w.t.Helper()
 	return w.Intake.Place(w.t.Context(), "ann", Request(key))
 }
 
 // MustPlace places an order and fails the test unless the answer has the status.
-func (w *World) MustPlace(key string, status int) answer.Reply {
+func (w *World) MustPlace(key string, status int) orderapi.Reply {
 	w.t.Helper()
 	reply, err := w.Place(key)
 	if err != nil || reply.Status != status {
@@ -178,7 +177,7 @@ func Code(err error) string {
 }
 
 // Problem is the code of an answer that is a problem; "" for any other answer.
-func Problem(r answer.Reply) string {
+func Problem(r orderapi.Reply) string {
 	var p fault.Problem
 	if r.Status >= http.StatusBadRequest {
 		_ = json.Unmarshal(r.Body, &p)

@@ -10,9 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 )
@@ -83,7 +83,7 @@ func TestStore_Place(t *testing.T) {
 	if left := o.ExpiresAt.Sub(o.UpdatedAt); left != time.Hour {
 		t.Errorf("expires %v after it was placed, want 1h", left)
 	}
-	want, err := answer.Placed(o)
+	want, err := orderapi.Placed(o)
 	if err != nil || string(o.ResponseBody) != string(want.Body) {
 		t.Errorf("stored answer %s, error %v, want %s byte by byte", o.ResponseBody, err, want.Body)
 	}
@@ -141,7 +141,7 @@ func TestStore_Reject(t *testing.T) {
 		if got.Status != order.Rejected || got.Reason != fault.From(tt.rejection.Refusal).Code || got.Reason != rejected.Reason || got.SettledAt.IsZero() == tt.settled {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
-		want, err := answer.Refused(t.Context(), o.OrderNo, tt.rejection.Refusal)
+		want, err := orderapi.Refused(t.Context(), o.OrderNo, tt.rejection.Refusal)
 		must(t, err)
 		if tt.rejection.FreeKey {
 			want.Status, want.Body = 0, nil

@@ -48,12 +48,6 @@ func (s *Store) Parked(ctx context.Context, limit int) ([]Parked, error) {
 	return found, nil
 }
 
-// ParkedCount is the number of parked messages.
-func (s *Store) ParkedCount(ctx context.Context) (n int, err error) {
-	err = s.db.WithContext(ctx).Raw("SELECT COUNT(*) FROM outbox WHERE " + isParked).Row().Scan(&n)
-	return n, database.Fault(err)
-}
-
 // ResendParked hands the oldest parked messages, up to limit, back to the relay and returns how many. The younger
 // messages of their keys follow them.
 func (s *Store) ResendParked(ctx context.Context, limit int) (n int, err error) {

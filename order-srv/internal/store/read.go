@@ -1,64 +1,44 @@
 package store
 
 import (
-	"fmt"
-
-	"gorm.io/gorm"
+	"context"
+	"time"
 
 	"holdfast/order-srv/internal/order"
+	"holdfast/pkg/database"
 )
 
-func one(db *gorm.DB, where string, args ...any) (order.Order, error) {
-	found, err := many(db, where, args...)
-	if err != nil {
-		return order.Order{}, err
-	}
-	if len(found) == 0 {
-		return order.Order{}, order.ErrNotFound
-	}
-	return found[0], nil
+// Get returns a user's own order, or order.ErrNotFound.
+func (s *Store) Get(ctx context.Context, userID, orderNo string) (order.Order, error) {
+	o, err := one(s.db.WithContext(ctx), "order_no = ? AND user_id = ?", orderNo, userID)
+	return o, database.Fault(err)
 }
 
-// many reads orders with their items.
-func many(db *gorm.DB, where string, args ...any) ([]order.Order, error) {
-	var records []record
-	if err := db.Raw("SELECT "+columns+" FROM orders WHERE "+where, args...).Scan(&records).Error; err != nil {
-		return nil, fmt.Errorf("read orders: %w", err)
-	}
-	if len(records) == 0 {
-		return nil, nil
-	}
-	numbers := make([]string, len(records))
-	for i, r := range records {
-		numbers[i] = r.OrderNo
-	}
-	items, err := itemsOf(db, numbers)
-	if err != nil {
-		return nil, err
-	}
-	orders := make([]order.Order, len(records))
-	for i, r := range records {
-		if orders[i], err = r.order(); err != nil {
-			return nil, err
-		}
-		orders[i].Items = items[r.OrderNo]
-	}
-	return orders, nil
+// ByKey returns the user's order with the idempotency key, or order.ErrNotFound.
+func (s *Store) ByKey(ctx context.Context, userID, key string) (order.Order, error) {
+	o, err := one(s.db.WithContext(ctx), "user_id = ? AND idempotency_key = ?", userID, key)
+	return o, database.Fault(err)
 }
 
-func itemsOf(db *gorm.DB, numbers []string) (map[string][]order.Item, error) {
-	var rows []struct {
-		OrderNo, SKU, Title      string
-		Quantity, UnitPriceCents int64
+// List returns up to limit orders of a user below the order number before ("" for the newest), newest first.
+func (s *Store) List(ctx context.Context, userID, before string, limit int) ([]order.Order, error) {
+	where, args := "user_id = ?", []any{userID}
+	if before != "" {
+		where, args = where+" AND order_no < ?", append(args, before)
 	}
-	err := db.Raw(`SELECT order_no, sku, COALESCE(title, '') AS title, quantity, COALESCE(unit_price_cents, 0) AS unit_price_cents
-		FROM order_items WHERE order_no IN ? ORDER BY order_no, sku`, numbers).Scan(&rows).Error
-	if err != nil {
-		return nil, fmt.Errorf("read items: %w", err)
-	}
-	items := make(map[string][]order.Item, len(numbers))
-	for _, r := range rows {
-		items[r.OrderNo] = append(items[r.OrderNo], order.Item{SKU: r.SKU, Title: r.Title, Quantity: r.Quantity, UnitPriceCents: r.UnitPriceCents})
-	}
-	return items, nil
+	orders, err := many(s.db.WithContext(ctx), where+" ORDER BY order_no DESC LIMIT ?", append(args, limit)...)
+	return orders, database.Fault(err)
+}
+
+// After returns up to limit orders after an order number, in order, for the audit.
+func (s *Store) After(ctx context.Context, orderNo string, limit int) ([]order.Order, error) {
+	orders, err := many(s.db.WithContext(ctx), "order_no > ? ORDER BY order_no LIMIT ?", orderNo, limit)
+	return orders, database.Fault(err)
+}
+
+// Now is the database's clock, by which everything is judged.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	var now time.Time
+	err := s.db.WithContext(ctx).Raw("SELECT UTC_TIMESTAMP(6)").Row().Scan(&now)
+	return now, database.Fault(err)
 }

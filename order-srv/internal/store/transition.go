@@ -7,7 +7,6 @@ import (
 
 	"gorm.io/gorm"
 
-	"holdfast/order-srv/internal/answer"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
@@ -62,7 +61,7 @@ func (s *Store) Place(ctx context.Context, orderNo string, p Placement) (placed 
 		if placed, err = one(tx, "order_no = ?", orderNo); err != nil {
 			return err
 		}
-		reply, err := answer.Placed(placed)
+		reply, err := orderapi.Placed(placed)
 		if err != nil {
 			return err
 		}
@@ -197,7 +196,7 @@ func (r Rejection) answer(ctx context.Context, tx *gorm.DB, o *order.Order, free
 	if r.FreeKey {
 		return nil
 	}
-	reply, err := answer.Refused(ctx, o.OrderNo, r.Refusal)
+	reply, err := orderapi.Refused(ctx, o.OrderNo, r.Refusal)
 	if err != nil {
 		return err
 	}
@@ -208,7 +207,7 @@ func (r Rejection) answer(ctx context.Context, tx *gorm.DB, o *order.Order, free
 	return storeAnswer(tx, o, reply)
 }
 
-func storeAnswer(tx *gorm.DB, o *order.Order, reply answer.Reply) error {
+func storeAnswer(tx *gorm.DB, o *order.Order, reply orderapi.Reply) error {
 	column, err := encodeBody(reply.Body)
 	if err != nil {
 		return err
