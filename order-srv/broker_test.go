@@ -111,8 +111,8 @@ func TestRun_broker(t *testing.T) {
 	}
 }
 
-// deadLetters has the outbox send a message that its consumer gives up, sees it listed, and sends it again: it is given up
-// again, as a new dead letter.
+// deadLetters has the outbox send a message that its consumer gives up, sees it listed, and sends it again: it is given
+// up again, as a new dead letter.
 func deadLetters(t *testing.T, dsn, addr string) {
 	t.Helper()
 	db, err := database.Open(t.Context(), dsn, database.Options{Log: slog.New(slog.DiscardHandler)})

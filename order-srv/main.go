@@ -1,4 +1,5 @@
-// order-srv owns orders and their status machine: it places them through one of several flows, sends and receives events.
+// order-srv owns orders and their status machine: it places them through one of several flows, sends and receives
+// events.
 //
 //	order-srv              serve, after bringing the schema up to date
 //	order-srv migrate      bring the schema up to date

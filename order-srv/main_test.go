@@ -49,7 +49,7 @@ func (s *safeBuffer) String() string {
 }
 
 // TestRun_brokerDown starts the service where no broker is: it serves, says what is missing, refuses orders in time and
-// without keeping their keys, and stops when told to. Two replicas start on the same empty database at once.
+// without keeping their keys, and stops on a signal. Two replicas start on the same empty database at once.
 func TestRun_brokerDown(t *testing.T) {
 	t.Parallel()
 	dsn := dbtest.NewDSN(t, nil)
@@ -86,7 +86,7 @@ func TestRun_brokerDown(t *testing.T) {
 	if took := time.Since(begin); took > 4*time.Second {
 		t.Errorf("the answer took %v", took)
 	}
-	if status, body := place(t, addr(2)); status != http.StatusServiceUnavailable { // the key is free: a new order, not a stored answer
+	if status, body := place(t, addr(2)); status != http.StatusServiceUnavailable {
 		t.Errorf("the same order at the other replica: %d %s", status, body)
 	}
 	stop()

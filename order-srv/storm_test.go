@@ -89,8 +89,8 @@ func (d *deliveries) snapshot() (orders, total, asked int, last time.Time) {
 }
 
 // TestCheckBackStorm leaves many half messages undecided at once, three times what the memories of two replicas hold.
-// Each is ended, and all but a few only once; then the questions stop. Goroutines do not pile up from one scan of the broker to the next, and in
-// the end they and the memory are what they were before.
+// Each is ended, and all but a few only once; then the questions stop. Goroutines do not pile up from one scan of the
+// broker to the next, and in the end they and the memory are what they were before.
 func TestCheckBackStorm(t *testing.T) {
 	mqtest.SkipIfRace(t)
 	s := edition(t)

@@ -1,5 +1,5 @@
-// Package check is the checker: it decides from exported ledgers alone whether stock was oversold, undersold or lost. It
-// asks no service and knows no database, so that it can be tested by planting each violation.
+// Package check is the checker: it decides from exported ledgers alone whether stock was oversold, undersold or lost.
+// It asks no service and knows no database, so that it can be tested by planting each violation.
 //
 // The invariants, by number:
 //
@@ -8,10 +8,11 @@
 //     different statements, so this is what catches a lost update.
 //  3. No oversell: Σ lines reserved or confirmed ≤ inbound, and Σ items of PLACED and PAID orders ≤ inbound.
 //  5. Orders and reservations agree: PLACED has a reserved reservation with the same lines, PAID a confirmed one, an
-//     order that ended holds nothing, and no reservation is without its order. An order without a reservation is reported as lost
-//     if a loss of Redis names it. Of the orders with one user's idempotency key at most one is neither ABANDONED nor REJECTED.
-//  7. At rest: no pending order, no PLACED order past its expiry, no final order that inventory has not settled, no unsent
-//     message, and none that was given up: parked in the outbox, or a dead letter.
+//     order that ended holds nothing, and no reservation is without its order. An order without a reservation is
+//     reported as lost if a loss of Redis names it. Of the orders with one user's idempotency key at most one is
+//     neither ABANDONED nor REJECTED.
+//  7. At rest: no pending order, no PLACED order past its expiry, no final order that inventory has not settled, no
+//     unsent message, and none that was given up: parked in the outbox, or a dead letter.
 //
 // Invariants 4 and 6 need the clients' own history of answers: package history checks them.
 //
@@ -73,8 +74,8 @@ type Reservation struct {
 	Lines     map[string]int64
 }
 
-// Input is both sides. Orders and reservations come in order-number order; orders are to be read before reservations, so
-// that an order which is seen has its reservation seen too.
+// Input is both sides. Orders and reservations come in order-number order; orders are to be read before reservations,
+// so that an order which is seen has its reservation seen too.
 type Input struct {
 	Started      time.Time // by the services' clock, before the first order was read
 	Orders       iter.Seq2[Order, error]
@@ -88,10 +89,10 @@ type Input struct {
 // Messages is what has not been delivered yet.
 type Messages struct {
 	Unsent          int           `json:"unsent"`    // messages that the outbox has to send
-	Undecided       int           `json:"undecided"` // half messages that the broker asks about, of the replica that was asked for the audit
+	Undecided       int           `json:"undecided"` // half messages, of the replica that runs the audit
 	OldestUnsent    time.Duration `json:"oldest_unsent_ns"`
 	OldestUndecided time.Duration `json:"oldest_undecided_ns"`
-	LateAfter       time.Duration `json:"late_after_ns"` // an older undecided one is a finding: the broker has asked about it twice
+	LateAfter       time.Duration `json:"late_after_ns"` // an older undecided one is a finding
 }
 
 // Ledger is inventory's side of the stock.
@@ -100,13 +101,14 @@ type Ledger struct {
 	Losses []Loss // what Redis has lost, ever
 }
 
-// Loss is Redis having lost what it had promised for the strategy redis-lua: the one way in which this shop may lose an order.
+// Loss is Redis having lost what it had promised for the strategy redis-lua: the one way in which this shop may lose an
+// order.
 type Loss struct {
 	Reason     string    `json:"reason"`
 	Operations int64     `json:"operations"` // answered by Redis and never heard of by MySQL
 	Units      int64     `json:"units"`      // that those had taken, less what they had given back
 	NoticedAt  time.Time `json:"noticed_at"`
-	Orders     []string  `json:"-"` // whose reservations are lost: the only ones that the loss excuses. They may be ten thousand
+	Orders     []string  `json:"-"` // whose reservations are lost; may be ten thousand
 }
 
 // Report is the outcome of an audit.
@@ -115,15 +117,15 @@ type Report struct {
 	Orders     map[string]int `json:"orders"`     // number of orders by status
 	Violations []Violation    `json:"violations"` // something is wrong, and waiting will not mend it
 	Unsettled  []Violation    `json:"unsettled"`  // work in flight explains it; a fault if it stays
-	Lost       []Violation    `json:"lost"`       // orders without a reservation that a loss of Redis names: refunded when they are paid
+	Lost       []Violation    `json:"lost"`       // named by a loss of Redis: refunded when paid
 	Losses     []Loss         `json:"losses"`     // those accidents
 	Unsent     int            `json:"unsent"`
 	Messages   Messages       `json:"messages"`
 	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
 }
 
-// graceForReports is for how long after a loss its record may not name all orders yet: each replica of inventory-srv reports those
-// that it had answered, within seconds.
+// graceForReports is for how long after a loss its record may not name all orders yet: each replica of inventory-srv
+// reports those that it had answered, within seconds.
 const graceForReports = 10 * time.Second
 
 // graceForOrphans is how much younger than the audit's start a reservation without an order must be to be a fault: its
@@ -184,7 +186,7 @@ func Run(in Input) (Report, error) {
 	return r, nil
 }
 
-// stock checks the SKUs, of which orders promise so many units.
+// stock checks the SKUs against the units that orders promise.
 func (r *Report) stock(promised map[string]int64) {
 	for i, s := range r.SKUs {
 		lines := s.LinesReserved + s.LinesConfirmed
@@ -224,7 +226,8 @@ func (r *Report) ledger(s SKU) {
 }
 
 // messages checks invariant 7 for what is on its way. The broker asks about a half message once it is as old as the
-// broker's time-out, and again in every interval: one that two questions have not decided is stuck, or one of very many.
+// broker's time-out, and again in every interval: one that two questions have not decided is stuck, or one of very
+// many.
 func (r *Report) messages(m Messages) {
 	if m.Unsent > 0 {
 		r.unsettled(7, ofShop("outbox"), "%d messages are not sent, the oldest for %v", m.Unsent, m.OldestUnsent.Round(time.Millisecond))
@@ -246,7 +249,7 @@ func (r *Report) atRest(o Order, started time.Time) {
 	}
 }
 
-// oneForEachKey checks invariant 5 for the orders of one key, of which byKey holds those that were read before. An order that
+// oneForEachKey checks invariant 5 for the orders of one key. byKey holds those that were read before. An order that
 // was PENDING when it was read may have been abandoned since, which freed its key for the other one.
 func (r *Report) oneForEachKey(o Order, byKey map[name]Order) {
 	if o.Key == "" || o.Status == rejected || o.Status == abandoned {
@@ -325,8 +328,8 @@ func newLostOrders(losses []Loss, started time.Time) lostOrders {
 	return l
 }
 
-// withoutReservation judges an order that inventory does not know. It returns true when the order is lost: a loss of Redis names it,
-// which the strategy redis-lua does not promise to prevent, and it holds nothing.
+// withoutReservation judges an order that inventory does not know. It returns true when the order is lost: a loss of
+// Redis names it, which the strategy redis-lua does not promise to prevent, and it holds nothing.
 func (r *Report) withoutReservation(o Order, lost lostOrders) bool {
 	switch {
 	case o.Status != placed && o.Status != paid:

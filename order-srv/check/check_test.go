@@ -13,8 +13,8 @@ import (
 
 var started = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// shop is a clean shop at rest: ten units of A came in, one is reserved by a placed order, two are sold, one order ended,
-// and one was rejected. The key of the first belonged to an order that was abandoned before.
+// shop is a clean shop at rest: ten units of A came in, one is reserved by a placed order, two are sold, one order
+// ended, and one was rejected. The key of the first belonged to an order that was abandoned before.
 func shop() (ledger []check.SKU, orders []check.Order, reservations []check.Reservation) {
 	early := started.Add(-time.Hour)
 	ledger = []check.SKU{{SKU: "A", Inbound: 10, Available: 7, Reserved: 1, Sold: 2, LinesReserved: 1, LinesConfirmed: 2}}
@@ -180,8 +180,8 @@ func found(r check.Report) string {
 	return strings.Join(names, ",")
 }
 
-// TestRun_lost: an order without a reservation is lost when a loss of Redis names it, and its units are promised to nobody. Any other
-// one is a violation, although there was a loss, as soon as the replicas have had the time to report.
+// TestRun_lost: an order without a reservation is lost when a loss of Redis names it, and no order promises its units.
+// Any other one is a violation, although there was a loss, as soon as the replicas have had the time to report.
 func TestRun_lost(t *testing.T) {
 	t.Parallel()
 	ledger := []check.SKU{{SKU: "A", Inbound: 3, Reserved: 3, LinesReserved: 3}}

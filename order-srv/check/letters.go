@@ -8,7 +8,7 @@ type Letters struct {
 
 // Letter is a message that was given up.
 type Letter struct {
-	Source string // outbox, where it is parked, or the consumer group of which it is a dead letter
+	Source string // outbox, where it is parked, or the consumer group that gave it up
 	Topic  string
 	Key    string // an order number as a rule
 	Reason string

@@ -1,5 +1,5 @@
-// Package orderapi is the typed contract of order-srv: the JSON that crosses HTTP, the events that cross the broker, and a
-// client. Both sides compile against it, so they cannot drift apart.
+// Package orderapi is the typed contract of order-srv: the JSON that crosses HTTP, the events that cross the broker,
+// and a client. Both sides compile against it, so they cannot drift apart.
 package orderapi
 
 import (

@@ -41,7 +41,7 @@ type Config struct {
 	// The rest is for tests.
 
 	TxProducer  func(group string, check mq.Checker) mq.TxProducer // default the bus's
-	CheckMemory int                                                // of the check-back; default recovery.DefaultCheckMemory
+	CheckMemory int                                                // default recovery.DefaultCheckMemory
 	Flows       []flow.Kind                                        // default flow.List
 }
 
@@ -62,8 +62,8 @@ type App struct {
 	workers []func(context.Context)
 }
 
-// Open connects to the database and builds the parts. It waits neither for the broker nor for inventory-srv, and does not
-// change the schema. Close the app also when Run is not called.
+// Open connects to the database and builds the parts. It waits neither for the broker nor for inventory-srv, and does
+// not change the schema. Close the app also when Run is not called.
 func Open(ctx context.Context, cfg Config) (app *App, err error) {
 	if cfg.Flows == nil {
 		cfg.Flows = flow.List()
@@ -84,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (app *App, err error) {
 		return nil, err
 	}
 	a.Orders = store.New(a.db, a.Metrics.total)
-	// What ends orders, and reads them all, has connections of its own: a rush of new orders cannot keep it from them.
+	// The background work has connections of its own: a rush of new orders cannot take them.
 	if a.upkeep, err = openUpkeep(ctx, cfg.Settings, a.Orders, calls, cfg.Log); err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (a *App) openFlows() error {
 		Store: a.upkeep.orders, Flows: flows, Inventory: a.upkeep.inventory, Log: a.Log, Healed: a.Metrics.Healed, Alarms: a.Metrics.Alarms,
 		Timers: recovery.Timers{
 			SweepAfter: a.SweepAfter, SettleAfter: a.SettleAfter, ReconcileAfter: a.ReconcileAfter,
-			UnknownAfter: a.PaymentTimeout + a.ReconcileAfter, // the longest that a reservation may wait for its payment, and some
+			UnknownAfter: a.PaymentTimeout + a.ReconcileAfter, // longer than any reservation waits for its payment
 		},
 	})
 	return nil

@@ -20,20 +20,20 @@ func newMetrics(registry *prometheus.Registry) Metrics {
 	return Metrics{
 		Registry: registry,
 		Healed: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "orders_healed_total", Help: "Orders that a backstop ended or settled, by which.",
+			Name: "orders_healed_total", Help: "Orders that a healer ended or settled, by healer.",
 		}, []string{"by"}),
 		Alarms: with.NewCounter(prometheus.CounterOpts{
-			Name: "order_alarms_total", Help: "Releases that inventory refused because the order's units count as sold; somebody must look.",
+			Name: "order_alarms_total", Help: "Releases that inventory refused because the order's units count as sold. An operator has to correct them.",
 		}),
 		total: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "orders_total", Help: "Orders that reached a status through this process.",
 		}, []string{"status"}),
 		parked: with.NewCounter(prometheus.CounterOpts{
-			Name: "outbox_parked_total", Help: "Messages of the outbox that this process has given up sending; holdfast dlq lists them.",
+			Name: "outbox_parked_total", Help: "Messages of the outbox that this process has parked. holdfast dlq lists them.",
 		}),
 		remembered: with.NewCounter(prometheus.CounterOpts{
 			Name: "orders_refused_by_memory_total",
-			Help: "Orders refused without a row and a call, by the availability that inventory named in a refusal at most 200 ms ago.",
+			Help: "Orders refused from memory, without a row and a call: inventory reported the shortage at most 200 ms before.",
 		}),
 	}
 }

@@ -29,8 +29,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 	})
 }
 
-// background runs the workers. They outlive ctx, which only ends the taking of requests: the last answers' messages are
-// still to be sent. The returned function stops them and waits.
+// background runs the workers. They outlive ctx, which ends only the serving of requests: the messages of the last
+// requests are still to be sent. The returned function stops the workers and waits.
 func background(ctx context.Context, workers ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup

@@ -9,8 +9,8 @@ import (
 	"holdfast/pkg/config"
 )
 
-// maxPatience is how far ahead the broker delivers a delayed message.
-const maxPatience = 72 * time.Hour
+// maxPaymentWindow is how far ahead the broker delivers a delayed message.
+const maxPaymentWindow = 72 * time.Hour
 
 // Settings are this service's environment variables. The defaults are those of a stack that runs on this machine
 // without containers.
@@ -33,8 +33,8 @@ type Settings struct {
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"4s"`
 	PendingGrace   time.Duration `env:"PENDING_GRACE" envDefault:"10s"`   // a younger PENDING order is being placed
 	SweepAfter     time.Duration `env:"SWEEP_AFTER" envDefault:"30s"`     // the sweeper abandons and expires
-	SettleAfter    time.Duration `env:"SETTLE_AFTER" envDefault:"2s"`     // inventory is asked about an order that ended
-	ReconcileAfter time.Duration `env:"RECONCILE_AFTER" envDefault:"60s"` // inventory is told
+	SettleAfter    time.Duration `env:"SETTLE_AFTER" envDefault:"2s"`     // the reconciler asks inventory
+	ReconcileAfter time.Duration `env:"RECONCILE_AFTER" envDefault:"60s"` // the reconciler confirms or releases
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
 
 	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
@@ -42,22 +42,22 @@ type Settings struct {
 	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
 	MaxReading  int `env:"MAX_READING" envDefault:"128"`
 
-	// What deploy/rocketmq/broker.conf says of transactions, for this service to agree with; the broker is not set by it. The
-	// first question about a half message comes when it is as old as the time-out, so its order must be old enough by then to
-	// be decided. The reader of the check-back decides some thousand orders a second: in an interval it is done with all that
-	// its memory holds (flow.DefaultCheckMemory), and the next questions are answered.
+	// The broker's settings for transactions, as deploy/rocketmq/broker.conf has them. They do not configure the broker.
+	// The broker asks about a half message for the first time when it is as old as the time-out. Its order must be old
+	// enough by then to be decided. The check-back decides some thousand orders a second: within an interval it decides
+	// all that its memory holds (recovery.DefaultCheckMemory).
 	BrokerTransactionTimeout time.Duration `env:"BROKER_TRANSACTION_TIMEOUT" envDefault:"12s"` // transactionTimeOut
 	BrokerCheckInterval      time.Duration `env:"BROKER_CHECK_INTERVAL" envDefault:"5s"`       // transactionCheckInterval
 
-	// How long to go on after a stop was asked for: /readyz fails and answers ask to close their connections meanwhile. More
-	// than a load balancer needs to notice.
+	// How long the service serves after a stop signal. /readyz fails meanwhile, and answers close their connections. It is
+	// more than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
 
 var _ config.Validator = (*Settings)(nil)
 
-// Validate implements config.Validator. The relations between the timers are what keeps the healers from working on
-// orders that somebody is still working on.
+// Validate implements config.Validator. The relations between the timers keep the healers from orders that are still
+// being placed.
 func (s *Settings) Validate() error {
 	return errors.Join(
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
@@ -72,7 +72,7 @@ func (s *Settings) Validate() error {
 		config.Check(s.SweepAfter > s.PendingGrace, "SWEEP_AFTER", "is more than PENDING_GRACE: the check-back comes first"),
 		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
-		config.Check(s.PaymentTimeout > 0 && s.PaymentTimeout <= maxPatience, "PAYMENT_TIMEOUT", "is more than 0 and at most 72h, the broker's limit"),
+		config.Check(s.PaymentTimeout > 0 && s.PaymentTimeout <= maxPaymentWindow, "PAYMENT_TIMEOUT", "is more than 0 and at most 72h, the broker's limit"),
 		config.Check(inRange(s.MaxPlacing), "MAX_PLACING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxChanging), "MAX_CHANGING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxReading), "MAX_READING", "is 1 to 10000"),
@@ -82,7 +82,7 @@ func (s *Settings) Validate() error {
 
 func inRange(limit int) bool { return limit >= 1 && limit <= 10_000 }
 
-// LogValue implements slog.LogValuer with what one wants to see in the first log line.
+// LogValue implements slog.LogValuer, without secrets.
 func (s *Settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("flow", s.OrderFlow), slog.Bool("lab", s.LabMode),

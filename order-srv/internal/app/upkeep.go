@@ -12,7 +12,7 @@ import (
 	"holdfast/pkg/rest"
 )
 
-// upkeepConns are the connections, to MySQL and to each inventory-srv, of what is not a buyer's request: relay, check-back,
+// upkeepConns is how many connections to MySQL, and to each inventory-srv, the background work has: relay, check-back,
 // healers, expiry, audit and readiness.
 const upkeepConns = 16
 

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	workers   = 4                      // shards that are sent at the same time
-	lease     = 10 * time.Second       // how long a shard stands still when its relay dies
-	idlePause = 500 * time.Millisecond // between looks when nothing tells us
-	rest      = 500 * time.Millisecond // of a shard that was left because the broker seems to be down
-	readAhead = 512                    // messages of one read of the outbox
-	batch     = 64                     // messages between two marks; a crash sends at most so many again
-	markTime  = 2 * time.Second        // for marking, which must not be cut short by a stop
-	maxDelay  = 71 * time.Hour         // an hour less than the broker's limit, so that clocks may differ
+	workers        = 4                      // shards that are sent at the same time
+	lease          = 10 * time.Second       // how long a shard stands still when its relay dies
+	pollInterval   = 500 * time.Millisecond // between looks for a shard without a notification
+	failureBackoff = 500 * time.Millisecond // of a shard that the relay left because the broker seems to be down
+	readAhead      = 512                    // messages of one read of the outbox
+	batch          = 64                     // messages between two marks; a crash sends at most so many again
+	markTime       = 2 * time.Second        // for marking, which must not be cut short by a stop
+	maxDelay       = 71 * time.Hour         // an hour less than the broker's limit, so that clocks may differ
 
 	// outage is how many messages in a row fail before the relay takes the broker for down and leaves the shard.
 	outage = 3
@@ -36,18 +36,18 @@ const (
 	parkAfter  = 10
 	firstPause = 500 * time.Millisecond // of a message after its first failure, doubling
 	longest    = 128                    // pauses: the longest after strikes
-	longestOut = 4                      // pauses: the longest while the broker seems to be down, so that it is not felt long after
+	longestOut = 4                      // pauses: the longest while the broker seems to be down
 )
 
 // Relay sends what the outbox holds. Each worker leases a shard, sends its messages in the order in which they were
-// written, marks them, and gives the shard up, so that any number of replicas share the work and one order's messages
-// never overtake each other. A message is sent again when we die between sending and marking: at least once, never not
-// at all.
+// written, marks them, and releases the shard. Any number of replicas share the work, and one order's messages never
+// overtake each other. Delivery is at least once: a process that dies between sending and marking sends a message
+// twice.
 //
-// A message that the broker does not take is set aside for a while, and the younger ones of its key with it; other
-// keys go on. A failure is a strike against the message when the message is invalid, or when messages of other keys
-// were sent to its topic since its last attempt: then the broker is not at fault. A message with parkAfter strikes is
-// parked until an operator has it sent again.
+// A message that the broker refuses is retried after a pause, and the younger ones of its key wait for it; other keys
+// are sent. A failure is a strike against the message when the message is invalid, or when messages of other keys were
+// sent to its topic since its last attempt: then the broker is not at fault. A message with parkAfter strikes is parked
+// until an operator has it sent again.
 type Relay struct {
 	RelayConfig
 	sent successes
@@ -79,9 +79,9 @@ func (r *Relay) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// work waits for a commit, or for a while, and then sends until there is no shard left to lease.
+// work waits for a commit or the poll interval, and then sends until there is no shard left to lease.
 func (r *Relay) work(ctx context.Context) {
-	tick := time.NewTicker(idlePause)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -94,14 +94,14 @@ func (r *Relay) work(ctx context.Context) {
 			var err error
 			worked, err = r.shard(ctx)
 			if err != nil && ctx.Err() == nil {
-				r.Log.WarnContext(ctx, "relay pass failed, the next one goes on", "err", err)
+				r.Log.WarnContext(ctx, "relay pass failed", "err", err)
 				worked = false
 			}
 		}
 	}
 }
 
-// hold is a leased shard. until is our own clock's idea of the lease's end, never later than the database's.
+// hold is a leased shard. until is the end of the lease by this process's clock, never later than by the database's.
 type hold struct {
 	owner string
 	shard int
@@ -117,14 +117,14 @@ func (r *Relay) shard(ctx context.Context) (worked bool, err error) {
 	}
 	r.Store.Kick() // other shards may have work for another worker
 	clean, err := r.drain(ctx, &h)
-	pause := rest
+	pause := failureBackoff
 	if clean {
 		pause = 0
 	}
-	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTime)
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTime)
 	defer cancel()
-	if leaveErr := r.Store.GiveUp(bye, h.owner, h.shard, pause); err == nil {
-		err = leaveErr
+	if releaseErr := r.Store.GiveUp(release, h.owner, h.shard, pause); err == nil {
+		err = releaseErr
 	}
 	return true, err
 }
@@ -155,7 +155,7 @@ func (r *Relay) drain(ctx context.Context, h *hold) (clean bool, err error) {
 	}
 }
 
-// drain is what a relay knows of the messages of one read.
+// drain is the state of one read of the outbox.
 type drain struct {
 	read  time.Time
 	stuck map[string]bool // shard keys with a message that failed: the younger ones wait for it
@@ -196,7 +196,7 @@ func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, d
 			sent = append(sent, m.ID)
 			continue
 		}
-		if ctx.Err() != nil { // we are stopping, which says nothing about the message
+		if ctx.Err() != nil { // the relay stops, which says nothing about the message
 			break
 		}
 		d.stuck[m.ShardKey] = true
@@ -218,8 +218,8 @@ func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, d
 	return nil
 }
 
-// publish sends one message. What is to be delivered later than the broker can keep it comes early; its consumer finds
-// that out.
+// publish sends one message. A delivery time beyond the broker's limit is brought forward: the message is delivered
+// early, and its consumer delays it again.
 func (r *Relay) publish(ctx context.Context, m store.Outgoing) error {
 	if latest := time.Now().Add(maxDelay); m.DeliverAt.After(latest) {
 		m.DeliverAt = latest

@@ -32,7 +32,7 @@ func newStore(t *testing.T) (*store.Store, *gorm.DB) {
 }
 
 // placed inserts and places an order, which writes its timeout into the outbox.
-func placed(t *testing.T, s *store.Store, patience time.Duration) string {
+func placed(t *testing.T, s *store.Store, window time.Duration) string {
 	t.Helper()
 	no := ulid.Make().String()
 	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
@@ -42,7 +42,7 @@ func placed(t *testing.T, s *store.Store, patience time.Duration) string {
 	ctx := telemetry.WithRequestID(t.Context(), "request-"+no)
 	_, err := s.Place(ctx, no, store.Placement{
 		Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-		PaymentWindow: patience,
+		PaymentWindow: window,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func run(t *testing.T, s *store.Store, send mq.Producer) (stop func()) {
 	return stop
 }
 
-// recorder notes who sent what.
+// recorder records which relay sent which message.
 type recorder struct {
 	name string
 	ordertest.Broker

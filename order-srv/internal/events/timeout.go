@@ -43,7 +43,7 @@ func Timeout(s *store.Store, send mq.Producer, log *slog.Logger) mq.Handler {
 		if len(body.Orders) == 0 {
 			return mq.Discard(errors.New("decode order-timeout: it names no order"))
 		}
-		rounds, _ := strconv.Atoi(m.Headers[headerEarly]) // 0 when there is none
+		rounds, _ := strconv.Atoi(m.Headers[headerEarly]) // 0 without the header
 		var failed error
 		for _, orderNo := range body.Orders {
 			failed = errors.Join(failed, t.expire(ctx, orderNo, rounds))
@@ -59,7 +59,7 @@ type timeouts struct {
 }
 
 func (t *timeouts) expire(ctx context.Context, orderNo string, rounds int) error {
-	outcome, err := t.store.Expire(ctx, orderNo, 0, store.Nobody)
+	outcome, err := t.store.Expire(ctx, orderNo, 0, store.NoHealer)
 	if err != nil {
 		return fmt.Errorf("expire %s: %w", orderNo, err)
 	}

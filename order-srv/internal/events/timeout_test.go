@@ -82,7 +82,7 @@ func TestTimeout(t *testing.T) {
 }
 
 // TestTimeout_brokerAhead: the broker's clock is so far ahead that a delayed message comes at once. The handler does
-// not send it for ever: the sweeper expires the order.
+// not send it without end: the sweeper expires the order.
 func TestTimeout_brokerAhead(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)

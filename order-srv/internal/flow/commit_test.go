@@ -27,7 +27,7 @@ type commits struct {
 	armed    atomic.Bool // the next COMMIT is lost
 	onCommit func()      // unless nil, called when a COMMIT is on its way
 	deliver  bool        // the server gets it, only the answer is lost
-	staysOff bool        // nobody can connect from then on
+	staysOff bool        // no client can connect from then on
 	off      atomic.Bool
 }
 
@@ -103,8 +103,8 @@ func (c *commits) serve(client net.Conn) {
 	}
 }
 
-// TestTxMessage_Place_commitLost loses the COMMIT of PLACED in each way. The row says what is true, and the client is told
-// that or that nobody knows yet.
+// TestTxMessage_Place_commitLost loses the COMMIT of PLACED in each way. The client receives what the row says, or 202
+// while the outcome is unknown.
 func TestTxMessage_Place_commitLost(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -148,8 +148,8 @@ func TestTxMessage_Place_commitLost(t *testing.T) {
 	}
 }
 
-// TestIntake_Place_callerGoneInCommit has the caller give up while the COMMIT of the order's insert is on its way, which may
-// succeed or be lost. The order exists in both cases where it was committed, and is then decided.
+// TestIntake_Place_callerGoneInCommit has the caller give up while the COMMIT of the order's insert is on its way,
+// which may succeed or be lost. The order exists in both cases where it was committed, and is then decided.
 func TestIntake_Place_callerGoneInCommit(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

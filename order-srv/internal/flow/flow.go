@@ -1,5 +1,5 @@
-// Package flow holds the flows: the ways in which an order gets its stock. Each is a file and a line in the list. A flow
-// knows neither HTTP nor stored answers: it returns orders and faults.
+// Package flow holds the flows: the ways in which an order gets its stock. Each is a file and a line in the list. A
+// flow knows neither HTTP nor stored answers: it returns orders and faults.
 package flow
 
 import (

@@ -37,8 +37,8 @@ type Resolver struct {
 	Log           *slog.Logger
 }
 
-// Resolve reserves the order's stock, with retries until the deadline of ctx is near, and writes the outcome: PLACED, or
-// REJECTED after a refusal or when nothing was executed. It leaves the order PENDING when an attempt may have been
+// Resolve reserves the order's stock, with retries until the deadline of ctx is near, and writes the outcome: PLACED,
+// or REJECTED after a refusal or when nothing was executed. It leaves the order PENDING when an attempt may have been
 // executed and no answer says so, or when the outcome cannot be written: the order's flow recovers it later.
 func (r *Resolver) Resolve(ctx context.Context, o order.Order) Result {
 	receipt, maybe, err := r.reserve(ctx, o)
@@ -117,8 +117,8 @@ func pause(ctx context.Context, try int) bool {
 	}
 }
 
-// resolving gives the last step the time until resolveReserve after the order's deadline, but at least 2*resolveReserve. The
-// units may be taken by now, and an outcome that is not written leaves the order PENDING.
+// resolving gives the last step the time until resolveReserve after the order's deadline, but at least
+// 2*resolveReserve. The units may be taken by now, and an outcome that is not written leaves the order PENDING.
 func resolving(ctx context.Context) (context.Context, context.CancelFunc) {
 	end := time.Now().Add(2 * resolveReserve)
 	if t, ok := ctx.Deadline(); ok && t.Add(resolveReserve).After(end) {
@@ -154,8 +154,8 @@ func (r *Resolver) reject(ctx context.Context, o order.Order, rejection store.Re
 	return Result{Order: rejected, Err: failure}
 }
 
-// unresolved is an outcome that could not be written. Either the order was ended before, which is definite; or the row is
-// PENDING, or its status is unknown.
+// unresolved is an outcome that could not be written. Either the order was ended before, which is definite; or the row
+// is PENDING, or its status is unknown.
 func (r *Resolver) unresolved(ctx context.Context, o order.Order, err error) Result {
 	if errors.Is(err, order.ErrNotPending) {
 		return Result{Err: order.ErrNotPending.With("order_no", o.OrderNo)}
@@ -179,7 +179,8 @@ func definite(err error) bool {
 	return fault.KindOf(err) == fault.Invalid
 }
 
-// passing reports whether a retry may be answered otherwise. A refusal for overload is not retried: a retry adds to the load.
+// passing reports whether a retry may be answered otherwise. A refusal for overload is not retried: a retry adds to the
+// load.
 func passing(err error) bool {
 	switch fault.KindOf(err) {
 	case fault.Contended, fault.Unavailable, fault.Timeout, fault.Internal:
@@ -188,8 +189,8 @@ func passing(err error) bool {
 	return fault.Ambiguous(err)
 }
 
-// notExecuted is the fault of an order of which nothing was executed. A deadline that passed in a queue becomes contended,
-// because a timeout would not say that nothing was executed and that a retry may succeed.
+// notExecuted is the fault of an order whose reserve was not executed. A deadline that passed in a queue becomes
+// contended: contended says that a retry may succeed, and a timeout would not.
 func notExecuted(err error) error {
 	switch f := fault.From(err); f.Kind {
 	case fault.Timeout, fault.Contended:

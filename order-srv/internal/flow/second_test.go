@@ -24,8 +24,8 @@ import (
 	"holdfast/sql"
 )
 
-// later is a second flow: a message that is written with the order has a worker decide it after the answer. It is what a
-// flow has to write: this type, and the line in [withLater].
+// later is a second flow: a message that is written with the order has a worker decide it after the answer. It is what
+// a flow has to write: this type, and the line in [withLater].
 type later struct {
 	flow.Base
 	flow.Deps
@@ -195,12 +195,14 @@ func TestFlow_changed(t *testing.T) {
 	}
 	events := w.Events()
 	slices.Sort(events)
-	if diff := cmp.Diff([]string{"later", "later", "release-abandoned"}, events); diff != "" { // the release is tx-message's
+	// The release is tx-message's.
+	if diff := cmp.Diff([]string{"later", "later", "release-abandoned"}, events); diff != "" {
 		t.Errorf("outbox (-want +got):\n%s", diff)
 	}
 }
 
-// TestTxMessage_Place_group places orders together: one half message names them, and it is undecided while one of them is.
+// TestTxMessage_Place_group places orders together: one half message names them, and it is undecided while one of them
+// is.
 func TestTxMessage_Place_group(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -14,12 +14,13 @@ import (
 )
 
 // TxMessage places orders with RocketMQ's transactional message. The message says the opposite of what one expects: not
-// "take the stock" but "give it back". It is sent, half, before inventory is called, and rolled back when the orders are
-// decided. If order-srv dies in between, the broker checks back, and delivers the message if the orders are then abandoned.
+// "take the stock" but "give it back". It is sent, half, before inventory is called, and rolled back when the orders
+// are decided. If order-srv dies in between, the broker checks back, and delivers the message if the orders are then
+// abandoned.
 //
 // Idea:        let the broker remember that something was begun.
 // Steps:       PENDING → half message → reserve → PLACED or REJECTED → rollback of the half message.
-// Goes wrong:  a lost answer that is taken for a refusal loses stock; a check-back that looks at anything but the row guesses.
+// Goes wrong:  a lost answer that is taken for a refusal loses stock; a check-back that does not read the row guesses.
 // Cost:        one message more for each order, and the broker must be up.
 // Choose it:   the caller wants the answer now, and stock must come back by itself after a crash.
 type TxMessage struct {
@@ -68,8 +69,8 @@ func (f *TxMessage) decide(ctx context.Context, orders []order.Order) []Result {
 	return results
 }
 
-// ended is how the half message ends: it is rolled back once each order's row says how the order ended, and unknown while
-// one may be PENDING. The check-back decides then.
+// ended is how the half message ends: it is rolled back once each order's row says how the order ended, and unknown
+// while one may be PENDING. The check-back decides then.
 func ended(results []Result) mq.TxState {
 	for _, r := range results {
 		if r.Err == nil && r.Order.Status == order.Pending {
@@ -79,8 +80,8 @@ func ended(results []Result) mq.TxState {
 	return mq.TxRollback
 }
 
-// unsent rejects orders whose half message could not be sent: no stock was taken. An order that cannot be rejected stays
-// PENDING until the sweeper abandons it.
+// unsent rejects orders whose half message could not be sent: no stock was taken. An order that cannot be rejected
+// stays PENDING until the sweeper abandons it.
 func (f *TxMessage) unsent(ctx context.Context, orders []order.Order, cause error) []Result {
 	refusal := order.ErrBrokerUnavailable.Wrap(cause)
 	ctx, cancel := resolving(ctx)

@@ -19,8 +19,8 @@ import (
 	"holdfast/pkg/mq"
 )
 
-// TestTxMessage_Place is every way in which inventory can answer, and what the order, the client, the outbox and the half
-// message must become.
+// TestTxMessage_Place is every way in which inventory can answer, and what the order, the client, the outbox and the
+// half message must become.
 func TestTxMessage_Place(t *testing.T) {
 	t.Parallel()
 	short := inventoryapi.ErrOutOfStock.With("short", []string{"A"})
@@ -130,12 +130,13 @@ func TestTxMessage_Place_overloaded(t *testing.T) {
 	}
 }
 
-// TestTxMessage_Place_littleTime has too little time for an attempt when it is inventory's turn. A call that is cut would leave
-// the order PENDING for ever; without a call it is rejected, and nothing was taken.
+// TestTxMessage_Place_littleTime has too little time for an attempt when it is inventory's turn. A call that is cut
+// would leave the order PENDING; without a call it is rejected, and no stock was taken.
 func TestTxMessage_Place_littleTime(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, ordertest.Then(func(string) { time.Sleep(300 * time.Millisecond) }, ordertest.OK)) // longer than what is left
-	ctx, cancel := context.WithTimeout(t.Context(), 790*time.Millisecond)                               // of which 700 are for the outcome
+	// The sleep is longer than the time that is left.
+	w := newWorld(t, ordertest.Then(func(string) { time.Sleep(300 * time.Millisecond) }, ordertest.OK))
+	ctx, cancel := context.WithTimeout(t.Context(), 790*time.Millisecond) // 700 for the outcome
 	defer cancel()
 	if _, err := w.Intake.Place(ctx, "ann", ordertest.Request("k")); !errors.Is(err, inventoryapi.ErrContended) {
 		t.Errorf("error %v, want contended", err)
@@ -145,8 +146,8 @@ func TestTxMessage_Place_littleTime(t *testing.T) {
 	}
 }
 
-// TestTxMessage_Place_slowOutcome has the order's row locked for two seconds when its outcome is to be written. As long as the
-// deadline is ahead there is time for that.
+// TestTxMessage_Place_slowOutcome has the order's row locked for two seconds when its outcome is to be written. As long
+// as the deadline is ahead there is time for that.
 func TestTxMessage_Place_slowOutcome(t *testing.T) {
 	t.Parallel()
 	const locked = 2 * time.Second
@@ -200,8 +201,8 @@ func TestTxMessage_Place_brokerDown(t *testing.T) {
 	}
 }
 
-// TestTxMessage_Place_sweptMeanwhile ends the order while its units are being reserved. They must be given back, and the
-// client must not be told that it has an order.
+// TestTxMessage_Place_sweptMeanwhile ends the order while its units are being reserved. They must be given back, and
+// the client must not receive an order.
 func TestTxMessage_Place_sweptMeanwhile(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -18,7 +18,8 @@ import (
 func TestPlace_clientHangsUp(t *testing.T) {
 	t.Parallel()
 	const clients, enough, slow = 8, 24, 20 * time.Millisecond
-	w := newWorld(t, ordertest.Then(func(string) { time.Sleep(slow) }, ordertest.OK)) // the inventory's time is the subject
+	// The inventory's time is the subject.
+	w := newWorld(t, ordertest.Then(func(string) { time.Sleep(slow) }, ordertest.OK))
 	addr := strings.TrimPrefix(w.url, "http://")
 	orders := func() []order.Order {
 		all, err := w.store.After(t.Context(), "", 1000)

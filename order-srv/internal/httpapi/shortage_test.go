@@ -13,8 +13,8 @@ import (
 	"holdfast/order-srv/internal/ordertest"
 )
 
-// TestPlace_shortage compares a refusal by inventory with one by what order-srv remembers of it: the client gets the same
-// answer, but for the number of an order that there is not.
+// TestPlace_shortage compares a refusal by inventory with one by what order-srv remembers of it: the client gets the
+// same answer, but for the number of an order that there is not.
 func TestPlace_shortage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ordertest.Refuse(inventoryapi.OutOfStock([]inventoryapi.ShortLine{{SKU: "A", Requested: 2, Available: 1}})))

@@ -43,8 +43,8 @@ func New(c Config) *Intake { return &Intake{c} }
 // An order of more than inventory has just said to be available is refused with inventoryapi.ErrOutOfStock and is not
 // inserted: its key stays unused, and nothing is stored.
 //
-// Once the order's row is inserted, the cancellation of ctx has no effect, only its deadline: the order is decided although
-// the caller has hung up, and Place returns when it is.
+// Once the order's row is inserted, the cancellation of ctx has no effect, only its deadline: the order is decided
+// although the caller has hung up, and Place returns when it is.
 func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (orderapi.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.Timeout)
 	defer cancel()
@@ -69,8 +69,8 @@ func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceReque
 	return reply(result.Order)
 }
 
-// shortage is the refusal of an order that exceeds what inventory has just said to be available; nil: inventory is called.
-// An order that names a strategy always reaches inventory: its caller wants to see what the strategy does.
+// shortage is the refusal of an order that exceeds what inventory has just said to be available; nil: inventory is
+// called. An order that names a strategy always reaches inventory: its caller wants to see what the strategy does.
 func (i *Intake) shortage(o order.Order) error {
 	if o.Strategy != "" {
 		return nil

@@ -16,8 +16,8 @@ import (
 	"holdfast/sql"
 )
 
-// TestIntake_Place_keyOfAbandoned retries with the key of an order that was abandoned: a new order is placed, and a repeat of
-// the retry gets its answer.
+// TestIntake_Place_keyOfAbandoned retries with the key of an order that was abandoned: a new order is placed, and a
+// repeat of the retry gets its answer.
 func TestIntake_Place_keyOfAbandoned(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ordertest.Dropped)
@@ -49,9 +49,9 @@ func TestIntake_Place_keyKeptByAbandoned(t *testing.T) {
 	}
 }
 
-// TestIntake_Place_refusedForPredecessor has the first order of a key hold the last units, without an answer, until it is
-// abandoned. A retry is refused for those units. As long as inventory has not settled the abandoned order, that answer is
-// not stored, and a later retry may succeed.
+// TestIntake_Place_refusedForPredecessor has the first order of a key hold the last units, without an answer, until it
+// is abandoned. A retry is refused for those units. As long as inventory has not settled the abandoned order, that
+// answer is not stored, and a later retry may succeed.
 func TestIntake_Place_refusedForPredecessor(t *testing.T) {
 	t.Parallel()
 	short := ordertest.Refuse(inventoryapi.ErrOutOfStock.With("short", []string{"A"}))
@@ -92,8 +92,8 @@ func (w *world) settle(orderNo string) {
 	}
 }
 
-// TestIntake_Place_retriesAtOnce retries with the key of an abandoned order at two replicas, many times at once. One order is
-// created; every retry is answered about it.
+// TestIntake_Place_retriesAtOnce retries with the key of an abandoned order at two replicas, many times at once. One
+// order is created; every retry is answered about it.
 func TestIntake_Place_retriesAtOnce(t *testing.T) {
 	t.Parallel()
 	const retries = 12
@@ -124,8 +124,8 @@ func TestIntake_Place_retriesAtOnce(t *testing.T) {
 	}
 }
 
-// TestIntake_Place_refusedForRejected: the retry itself may hold units when it is refused, as its first attempt had no answer.
-// The next retry may be refused for those.
+// TestIntake_Place_refusedForRejected: the retry itself may hold units when it is refused, as its first attempt had no
+// answer. The next retry may be refused for those.
 func TestIntake_Place_refusedForRejected(t *testing.T) {
 	t.Parallel()
 	short := ordertest.Refuse(inventoryapi.ErrOutOfStock.With("short", []string{"A"}))

@@ -76,8 +76,8 @@ func (w *world) remembered() outcome {
 	return outcome{}
 }
 
-// TestIntake_Place_shortage refuses an order by what inventory said to the one before: as inventory would, and nothing is left
-// behind. An order that may fit still asks.
+// TestIntake_Place_shortage refuses an order by what inventory said to the one before: as inventory would, and nothing
+// is left behind. An order that may fit still asks.
 func TestIntake_Place_shortage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, few(false))
@@ -128,7 +128,8 @@ func TestIntake_Place_shortageEnds(t *testing.T) {
 	}
 }
 
-// TestIntake_Place_shortageAsks: products for the lab, orders that name a strategy and other replicas ask inventory each time.
+// TestIntake_Place_shortageAsks: products for the lab, orders that name a strategy and other replicas ask inventory
+// each time.
 func TestIntake_Place_shortageAsks(t *testing.T) {
 	t.Parallel()
 	const orders = 20

@@ -10,8 +10,8 @@ import (
 	"holdfast/pkg/mq"
 )
 
-// Open opens order-srv's parts on a migrated database, with this inventory and broker and an hour to pay. edit may change
-// the settings.
+// Open opens order-srv's parts on a migrated database, with this inventory and broker and an hour to pay. edit may
+// change the settings.
 func Open(tb testing.TB, dsn string, i *Inventory, b *Broker, edit ...func(*app.Config)) *app.App {
 	tb.Helper()
 	cfg := app.Config{

@@ -1,5 +1,5 @@
-// Package ordertest has the fakes that tests of order-srv share: an inventory behind real HTTP, and a broker. Production
-// code does not import it.
+// Package ordertest has the fakes that tests of order-srv share: an inventory behind real HTTP, and a broker.
+// Production code does not import it.
 package ordertest
 
 import (

@@ -21,8 +21,8 @@ import (
 
 const (
 	// DefaultCheckMemory is how many half messages a process reads, or has read and not answered, at one time. The reader
-	// decides several thousand orders a second, so it is done with all of them before the broker asks again, also on a busy
-	// machine, and an interval settles as many. An entry takes less than a kilobyte.
+	// decides several thousand orders a second, so it has decided all of them before the broker's next scan, also on a
+	// busy machine, and an interval settles as many. An entry takes less than a kilobyte.
 	DefaultCheckMemory = 8192
 
 	readBatch = 500             // half messages that are decided together
@@ -31,7 +31,7 @@ const (
 	sweepTime = time.Second     // between two looks for answers that no question fetches
 )
 
-var errNoOrders = errors.New("it names no orders")
+var errNoOrders = errors.New("no orders in the message")
 
 // CheckBack answers the broker's question what became of a half message, from the orders' rows.
 //
@@ -42,11 +42,11 @@ var errNoOrders = errors.New("it names no orders")
 // writes a tombstone only.
 //
 // The client library calls Check for all questions of a process on one goroutine, and the broker asks about every
-// undecided half message in each interval. It stores the message anew when it asks, so an answer that comes after the next
-// question delivers the message and leaves the newly stored one undecided: a checker that reads the database for each
-// question never comes to an end once there are more undecided messages than it can answer in an interval. So Check only
-// looks into memory. What is not there is unknown for the moment, and Run reads it, hundreds together, for the next
-// question. Only ends that cannot change any more are remembered.
+// undecided half message in each interval. It stores the message anew when it asks, so an answer that comes after the
+// next question delivers the message and leaves the newly stored one undecided: a checker that reads the database for
+// each question never comes to an end once there are more undecided messages than it can answer in an interval. So
+// Check only looks into memory. What is not there is unknown for the moment, and Run reads it, hundreds together, for
+// the next question. Only ends that cannot change any more are remembered.
 //
 // Each replica reads for itself: the broker asks any of them.
 type CheckBack struct {
@@ -175,8 +175,8 @@ func (c *CheckBack) sweep(now time.Time) {
 	}
 }
 
-// readNext decides one batch and reports whether there may be another one. What could not be read is forgotten: the broker
-// asks about it again.
+// readNext decides one batch and reports whether there may be another one. What could not be read is forgotten: the
+// broker asks about it again.
 func (c *CheckBack) readNext(ctx context.Context) (more bool) {
 	c.mu.Lock()
 	batch := c.memory.next(readBatch)
@@ -188,7 +188,7 @@ func (c *CheckBack) readNext(ctx context.Context) (more bool) {
 	defer cancel()
 	answers, err := c.decide(deciding, batch)
 	if err != nil && ctx.Err() == nil {
-		c.log.WarnContext(ctx, "check-back failed, the broker will ask again", "half_messages", len(batch), "err", err)
+		c.log.WarnContext(ctx, "check-back failed", "half_messages", len(batch), "err", err)
 	}
 	now := time.Now()
 	c.mu.Lock()
@@ -209,8 +209,9 @@ func pauseFor(ctx context.Context, d time.Duration) {
 	}
 }
 
-// decide abandons the old orders among those of the half messages, and returns the state of each message whose end cannot
-// change any more, by the message's id. A message is committed only after the COMMIT that made its orders ABANDONED.
+// decide abandons the old orders among those of the half messages, and returns the state of each message whose end
+// cannot change any more, by the message's id. A message is committed only after the COMMIT that made its orders
+// ABANDONED.
 func (c *CheckBack) decide(ctx context.Context, batch []*half) (map[string]mq.TxState, error) {
 	orders := c.parse(ctx, batch)
 	if err := c.abandon(ctx, orders); err != nil {

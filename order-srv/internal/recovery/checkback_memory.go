@@ -9,8 +9,8 @@ import (
 
 const (
 	// keepScans is how many scans of the broker an answer is kept in which it is not asked for. With two replicas a half
-	// message that is still open is asked of this one in one of three scans with 7 of 8 chances. An answer that was dropped
-	// too early is read again.
+	// message that is still open is asked of this one in one of three scans with 7 of 8 chances. An answer that was
+	// dropped too early is read again.
 	keepScans = 3
 
 	// keepTime bounds the life of an answer when there are no more scans: other replicas have given it.
@@ -20,9 +20,9 @@ const (
 	undecidedPerMemory = 8
 )
 
-// scans numbers the broker's scans of its half messages. In each it asks about every undecided one, in order; between two
-// it waits for its interval. So a question that comes after half an interval of silence begins a new scan, however long
-// the scan before it took.
+// scans numbers the broker's scans of its half messages. In each it asks about every undecided one, in order; between
+// two it waits for its interval. So a question that comes after half an interval of silence begins a new scan, however
+// long the scan before it took.
 type scans struct {
 	interval time.Duration
 	last     time.Time // of the last question
@@ -52,10 +52,10 @@ type half struct {
 // halfMemory holds the half messages that wait to be read and the answers that wait to be given. It is not safe for
 // concurrent use.
 //
-// An answer is given once and then forgotten, which makes room. Should the end of the transaction be lost on its way, the
-// broker asks again, and the answer is read again. When the memory is full, a newcomer is not admitted: it is asked about
-// again. Making room for it by dropping an answer would settle nothing, because the broker asks in the same order in each
-// scan: each answer would be dropped just before it is asked for.
+// An answer is given once and then forgotten, which makes room. If the end of the transaction is lost on its way, the
+// broker repeats the question, and the answer is read from the rows once more. When the memory is full, a new half
+// message is not admitted until a later scan. Dropping an answer to admit it would settle nothing, because the broker
+// asks in the same order in each scan: each answer would be dropped just before its question.
 type halfMemory struct {
 	limit  int
 	halves map[string]*half

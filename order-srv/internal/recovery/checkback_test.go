@@ -97,8 +97,8 @@ func TestCheckBack(t *testing.T) {
 	}
 }
 
-// TestCheckBack_group: rolled back for another order's sake, the message does not give back what the abandoned one holds;
-// the outbox does.
+// TestCheckBack_group: rolled back for another order's sake, the message does not give back what the abandoned one
+// holds; the outbox does.
 func TestCheckBack_group(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -129,8 +129,8 @@ func TestCheckBack_unreadable(t *testing.T) {
 	}
 }
 
-// TestCheckBack_memory: the memory is bounded, an answer is given once and makes room, and what was not admitted is read
-// after that.
+// TestCheckBack_memory: the memory is bounded, an answer is given once and makes room, and what was not admitted is
+// read after that.
 func TestCheckBack_memory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -153,7 +153,7 @@ func TestCheckBack_memory(t *testing.T) {
 	scan(mq.TxRollback, mq.TxUnknown, mq.TxUnknown)
 }
 
-// TestCheckBack_otherReplica: an answer that another replica gave does not take room for ever.
+// TestCheckBack_otherReplica: an answer that another replica gave does not stay in the memory.
 func TestCheckBack_otherReplica(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -202,7 +202,7 @@ func TestCheckBack_Undecided(t *testing.T) {
 	}
 }
 
-// TestCheckBack_databaseGone: what could not be read is not remembered, and is read when the broker asks again.
+// TestCheckBack_databaseGone: what could not be read is not remembered, and is read at the next question.
 func TestCheckBack_databaseGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -236,7 +236,7 @@ func (w *world) read(c *recovery.CheckBack) {
 	}
 }
 
-// check asks about a half message, lets the check-back read it, and asks again.
+// check asks about a half message twice. The check-back reads it in between.
 func (w *world) check(grace time.Duration, orderNos ...string) mq.TxState {
 	w.t.Helper()
 	c := w.newCheckBack(recovery.CheckBackConfig{Grace: grace})

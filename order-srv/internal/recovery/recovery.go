@@ -1,5 +1,5 @@
-// Package recovery holds the backstops: the sweeper and the reconciler. Messages end and settle an order quickly but may be
-// lost; the backstops find from the rows what is left.
+// Package recovery holds the healers: the check-back, the sweeper and the reconciler. Messages end and settle an order
+// quickly but may be lost; the healers find from the rows what is left.
 package recovery
 
 import (
@@ -53,7 +53,7 @@ type Config struct {
 	Alarms    prometheus.Counter     // counts what cannot be healed
 }
 
-// Healer runs the sweeper and the reconciler. Several replicas may: guards decide who was first.
+// Healer runs the sweeper and the reconciler. Several replicas may run them: the SQL guards let one of them win.
 type Healer struct {
 	Config
 	sweeper   prometheus.Counter
@@ -74,9 +74,9 @@ func New(c Config) *Healer {
 }
 
 // Reconcile asks inventory about orders that have ended. Where inventory agrees, the order is settled; where it does
-// not and messages have had their time, inventory is told. A pass begins where the last one stopped, and a batch that
-// fails comes again only after all others. The error joins what went wrong; an order that fails is set aside and does
-// not delay the others. Reconcile must not run twice at the same time on one healer.
+// not and messages have had their time, the reconciler confirms or releases the reservation. A pass begins where the
+// last one stopped, and a batch that fails comes again only after all others. The error joins what went wrong; an order
+// that fails is set aside and does not delay the others. Reconcile must not run twice at the same time on one healer.
 func (h *Healer) Reconcile(ctx context.Context) error {
 	acting, begin, wrapped := time.Now().Add(actTime), h.after, h.after == ""
 	var errs []error
@@ -114,7 +114,7 @@ func (h *Healer) ask(ctx context.Context, orders []store.Unsettled) (map[string]
 	}
 	states, err := h.Inventory.States(ctx, numbers)
 	if err != nil {
-		return nil, fmt.Errorf("ask inventory: %w", err)
+		return nil, fmt.Errorf("read the states at inventory: %w", err)
 	}
 	return states, nil
 }
@@ -135,7 +135,7 @@ func (h *Healer) settle(ctx context.Context, orders []store.Unsettled, states ma
 	return errors.Join(errs...)
 }
 
-// act tells inventory about the orders with which it does not agree although messages have had their time.
+// act confirms or releases the orders with which inventory does not agree although messages have had their time.
 func (h *Healer) act(ctx context.Context, until time.Time, orders []store.Unsettled, states map[string]string) error {
 	disagreed := map[string]store.Unsettled{}
 	var numbers []string
@@ -145,7 +145,7 @@ func (h *Healer) act(ctx context.Context, until time.Time, orders []store.Unsett
 			numbers = append(numbers, o.OrderNo)
 		}
 	}
-	return each(ctx, until, h.actLater, numbers, func(ctx context.Context, orderNo string) error { return h.tell(ctx, disagreed[orderNo]) })
+	return each(ctx, until, h.actLater, numbers, func(ctx context.Context, orderNo string) error { return h.reconcileOrder(ctx, disagreed[orderNo]) })
 }
 
 // agrees: "absent" is no agreement, as a reserve may still be on its way; the tombstone is.
@@ -156,24 +156,25 @@ func agrees(status order.Status, state string) bool {
 	return state == inventoryapi.StateReleased || state == inventoryapi.StateVoid
 }
 
-func (h *Healer) tell(ctx context.Context, o store.Unsettled) error {
-	h.Log.WarnContext(ctx, "inventory does not agree, telling it", "order_no", o.OrderNo, "status", o.Status)
+// reconcileOrder confirms a PAID order and releases any other.
+func (h *Healer) reconcileOrder(ctx context.Context, o store.Unsettled) error {
+	h.Log.WarnContext(ctx, "inventory does not agree with an ended order", "order_no", o.OrderNo, "status", o.Status)
 	if o.Status == order.Paid {
 		return h.confirm(ctx, o)
 	}
 	err := h.Inventory.Release(ctx, o.OrderNo)
 	switch {
 	case err == nil:
-		return h.told(ctx, o)
-	case errors.Is(err, inventoryapi.ErrConfirmed): // no healer can mend it, and it must not look settled
+		return h.reconciled(ctx, o)
+	case errors.Is(err, inventoryapi.ErrConfirmed): // no healer can correct it, and it must not look settled
 		return h.alarm(ctx, o.OrderNo, o.Status)
 	}
 	return fmt.Errorf("release %s: %w", o.OrderNo, err)
 }
 
-// told settles an order that inventory has just been told of. Another replica may have told it at the same time, which
-// did no harm; only one of them counts it.
-func (h *Healer) told(ctx context.Context, o store.Unsettled) error {
+// reconciled settles an order that this reconciler has confirmed or released. Another replica may do the same at the
+// same time, which changes nothing; only one of them counts the order.
+func (h *Healer) reconciled(ctx context.Context, o store.Unsettled) error {
 	n, err := h.Store.MarkReconciled(ctx, o.Status, o.OrderNo)
 	h.reconcile.Add(float64(n))
 	return err
@@ -183,7 +184,7 @@ func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
 	err := h.Inventory.Confirm(ctx, o.OrderNo)
 	switch {
 	case err == nil:
-		return h.told(ctx, o)
+		return h.reconciled(ctx, o)
 	case errors.Is(err, inventoryapi.ErrClosed), errors.Is(err, inventoryapi.ErrUnknownOrder), errors.Is(err, inventoryapi.ErrStockLost):
 		won, dbErr := h.Store.RefundDue(ctx, o.OrderNo, fault.From(err).Code)
 		if won {
@@ -237,6 +238,6 @@ func (h *Healer) pass(ctx context.Context, what string, pass func(context.Contex
 	once, cancel := context.WithTimeout(ctx, passTime)
 	defer cancel()
 	if err := pass(once); err != nil && ctx.Err() == nil {
-		h.Log.WarnContext(ctx, "backstop failed, the next pass goes on", "pass", what, "err", err)
+		h.Log.WarnContext(ctx, "healer pass failed", "pass", what, "err", err)
 	}
 }

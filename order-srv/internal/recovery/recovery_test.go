@@ -31,7 +31,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	window := func(cfg *app.Config) { cfg.PaymentTimeout = 59 * time.Minute } // and a minute more until a reservation is unknown
+	// With RECONCILE_AFTER it makes a reservation unknown after an hour.
+	window := func(cfg *app.Config) { cfg.PaymentTimeout = 59 * time.Minute }
 	w := ordertest.NewWorldOn(t, dbtest.NewDSN(t, sql.Orders()), nil, window)
 	return &world{w, w.Healer, t, w.Metrics.Healed, w.Metrics.Alarms}
 }

@@ -11,13 +11,13 @@ import (
 	"holdfast/order-srv/internal/store"
 )
 
-// recoverTime bounds the recovery of a batch. It takes longer only when the server is slow or when another transaction holds
-// one of the rows.
+// recoverTime bounds the recovery of a batch. It takes longer only when the server is slow or when another transaction
+// holds one of the rows.
 const recoverTime = 5 * time.Second
 
-// Sweep ends orders that nothing else ended: it has old PENDING ones recovered by their flows and expires overdue PLACED
-// ones. The error joins what went wrong; an order that fails is set aside and does not delay the others. Sweep must not run
-// twice at the same time on one healer.
+// Sweep ends orders that nothing else ended: it has old PENDING ones recovered by their flows and expires overdue
+// PLACED ones. The error joins what went wrong; an order that fails is set aside and does not delay the others. Sweep
+// must not run twice at the same time on one healer.
 func (h *Healer) Sweep(ctx context.Context) error {
 	var errs []error
 	for name, f := range h.Flows.All() {
@@ -26,8 +26,8 @@ func (h *Healer) Sweep(ctx context.Context) error {
 	return errors.Join(append(errs, h.expire(ctx))...)
 }
 
-// recover has a flow end its old PENDING orders together, or one by one when that fails: one row that another transaction
-// holds would otherwise keep the whole batch PENDING.
+// recover has a flow end its old PENDING orders together, or one by one when that fails: one row that another
+// transaction holds would otherwise keep the whole batch PENDING.
 func (h *Healer) recover(ctx context.Context, name string, f flow.Flow) error {
 	stale, err := h.Store.Stale(ctx, name, f.StalePending(), batch+h.sweepLater.size())
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 const firstOrderNo = "0"
 
 // ReleaseUnknown looks at the next page of inventory's reservations, those of all ages and in order-number order, and
-// begins again after the last page. It releases those that are older than UnknownAfter and of which orders has no
+// begins again after the last page. It releases those that are older than UnknownAfter and for which orders has no
 // order, or one that has ended without them and counts as settled. A confirmed one is an alarm, as its units count as
 // sold.
 //

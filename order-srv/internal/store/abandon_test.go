@@ -34,8 +34,8 @@ func count(t *testing.T, db *gorm.DB, query string, args ...any) (n int) {
 	return n
 }
 
-// TestStore_Abandon_batches abandons more orders than one transaction takes, by two replicas at the same time: each order
-// is abandoned once, with one healing and one message.
+// TestStore_Abandon_batches abandons more orders than one transaction takes, by two replicas at the same time: each
+// order is abandoned once, with one healing and one message.
 func TestStore_Abandon_batches(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)

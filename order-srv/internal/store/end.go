@@ -20,8 +20,8 @@ func (s *Store) Pay(ctx context.Context, userID, orderNo string) (order.Order, e
 	})
 }
 
-// Cancel turns a PLACED order of the user into CANCELLED. A cancelled order stays as it is. order.ErrNotCancellable when it
-// ended otherwise, order.ErrNotFound when it is not the user's.
+// Cancel turns a PLACED order of the user into CANCELLED. A cancelled order stays as it is. order.ErrNotCancellable
+// when it ended otherwise, order.ErrNotFound when it is not the user's.
 func (s *Store) Cancel(ctx context.Context, userID, orderNo string) (order.Order, error) {
 	return s.end(ctx, userID, orderNo, order.ErrNotCancellable, change{from: order.Placed, to: order.Cancelled})
 }
@@ -64,8 +64,8 @@ const (
 	Ended                 // it is no longer PLACED, or there is no such order
 )
 
-// Expire turns a PLACED order into EXPIRED if its payment window ended at least grace ago, by the database's clock. by is
-// kept as its healer; it is Nobody for the message that was to come. Errors are those of database.InTx.
+// Expire turns a PLACED order into EXPIRED if its payment window ended at least grace ago, by the database's clock. by
+// is recorded as its healer; it is NoHealer for the order-timeout message. Errors are those of database.InTx.
 func (s *Store) Expire(ctx context.Context, orderNo string, grace time.Duration, by Healer) (outcome Expiry, err error) {
 	err = s.inTx(ctx, orderNo, order.Expired, func(tx *gorm.DB) error {
 		n, err := change{
@@ -82,7 +82,7 @@ func (s *Store) Expire(ctx context.Context, orderNo string, grace time.Duration,
 		switch {
 		case n == 1:
 			outcome = Expired
-			if _, err := heal(tx, by, deedExpired, orderNo); err != nil {
+			if _, err := heal(tx, by, actionExpired, orderNo); err != nil {
 				return err
 			}
 			return s.ended(tx, found[0])

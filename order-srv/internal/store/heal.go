@@ -39,13 +39,13 @@ func (s *Store) Statuses(ctx context.Context, orderNos []string) (map[string]ord
 const abandonBatch = 500
 
 // Abandon ends those of the orders that are still PENDING and older than age as ABANDONED, several hundred in a
-// transaction, and returns how many it ended. An order's idempotency key is freed, so that a retry with the key places a
-// new order. With giveBack it asks inventory by message to release the orders; otherwise the caller does. by is recorded
-// as their healer.
+// transaction, and returns how many it ended. An order's idempotency key is freed, so that a retry with the key places
+// a new order. With giveBack it asks inventory by message to release the orders; otherwise the caller does. by is
+// recorded as their healer.
 //
-// A row that another transaction has locked is skipped: that transaction is ending the order. The caller finds the order's
-// status with [Store.Statuses]. Errors are those of database.InTx and end the call; a transaction that was repeated counts
-// once.
+// A row that another transaction has locked is skipped: that transaction is ending the order. The caller finds the
+// order's status with [Store.Statuses]. Errors are those of database.InTx and end the call; a transaction that was
+// repeated counts once.
 func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duration, giveBack bool, by Healer) (n int, err error) {
 	for batch := range slices.Chunk(slices.Sorted(slices.Values(orderNos)), abandonBatch) {
 		won, err := s.abandon(ctx, batch, age, giveBack, by)
@@ -57,8 +57,8 @@ func (s *Store) Abandon(ctx context.Context, orderNos []string, age time.Duratio
 	return n, nil
 }
 
-// abandon is one transaction. Its row locks are taken in order of the order numbers, as FORCE INDEX keeps the server from
-// reading along another index.
+// abandon is one transaction. Its row locks are taken in order of the order numbers, as FORCE INDEX keeps the server
+// from reading along another index.
 func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duration, giveBack bool, by Healer) (n int, err error) {
 	var old []string
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
@@ -77,7 +77,7 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 				return err
 			}
 		}
-		_, err = heal(tx, by, deedAbandoned, old...)
+		_, err = heal(tx, by, actionAbandoned, old...)
 		return err
 	})
 	if err != nil || len(old) == 0 {
@@ -96,7 +96,7 @@ func (s *Store) Stale(ctx context.Context, flow string, age time.Duration, limit
 		AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY created_at LIMIT ?`, flow, -age.Microseconds(), limit)
 }
 
-// Overdue returns PLACED orders whose time to pay has been over for longer than age.
+// Overdue returns PLACED orders whose payment window ended longer than age ago.
 func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]string, error) {
 	return s.numbers(ctx, `SELECT order_no FROM orders WHERE status = 'PLACED'
 		AND expires_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY expires_at LIMIT ?`, -age.Microseconds(), limit)
@@ -105,12 +105,12 @@ func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]st
 func (s *Store) numbers(ctx context.Context, query string, args ...any) ([]string, error) {
 	var found []string
 	if err := s.db.WithContext(ctx).Raw(query, args...).Scan(&found).Error; err != nil {
-		return nil, fmt.Errorf("look for orders: %w", database.Fault(err))
+		return nil, fmt.Errorf("find orders: %w", database.Fault(err))
 	}
 	return found, nil
 }
 
-// Unsettled is an order that has ended and of which inventory is not known to agree.
+// Unsettled is an order that has ended and whose end inventory has not agreed to yet.
 type Unsettled struct {
 	OrderNo string
 	Status  order.Status
@@ -129,7 +129,7 @@ func (s *Store) Unsettled(ctx context.Context, age time.Duration, after string, 
 		AND updated_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) AND order_no > ? ORDER BY order_no LIMIT ?`,
 		-age.Microseconds(), after, limit).Scan(&rows).Error
 	if err != nil {
-		return nil, fmt.Errorf("look for unsettled orders: %w", database.Fault(err))
+		return nil, fmt.Errorf("find unsettled orders: %w", database.Fault(err))
 	}
 	out := make([]Unsettled, len(rows))
 	for i, r := range rows {
@@ -138,31 +138,31 @@ func (s *Store) Unsettled(ctx context.Context, age time.Duration, after string, 
 	return out, nil
 }
 
-// Settle notes that inventory agrees with the orders in this status. An order that has another one by now is left alone:
-// inventory agreed to the old one. n is how many it was this call that settled.
+// Settle records that inventory agrees with the orders in this status. An order whose status has changed is not
+// settled: inventory agreed to the old one. n is how many orders this call settled.
 func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []string) (n int64, err error) {
-	return s.settle(ctx, status, orderNos, Nobody, "")
+	return s.settle(ctx, status, orderNos, NoHealer, "")
 }
 
-// MarkReconciled is Settle for an order with which inventory agrees because the reconciler told it to. n is 1 for the first replica
-// that says so, also where another one found them agreeing in between.
+// MarkReconciled is Settle for an order that the reconciler has confirmed or released at inventory. n is 1 for the
+// first replica that records it, also if another replica has settled the order in between.
 func (s *Store) MarkReconciled(ctx context.Context, status order.Status, orderNo string) (n int64, err error) {
-	deed := deedReleased
+	action := actionReleased
 	if status == order.Paid {
-		deed = deedConfirmed
+		action = actionConfirmed
 	}
-	return s.settle(ctx, status, []string{orderNo}, Reconciler, deed)
+	return s.settle(ctx, status, []string{orderNo}, Reconciler, action)
 }
 
-func (s *Store) settle(ctx context.Context, status order.Status, orderNos []string, by Healer, deed string) (n int64, err error) {
+func (s *Store) settle(ctx context.Context, status order.Status, orderNos []string, by Healer, action string) (n int64, err error) {
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		res := tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status)
 		n = res.RowsAffected
-		if res.Error != nil || by == Nobody {
+		if res.Error != nil || by == NoHealer {
 			return res.Error
 		}
 		var err error
-		n, err = heal(tx, by, deed, orderNos...)
+		n, err = heal(tx, by, action, orderNos...)
 		return err
 	})
 	if err != nil {
@@ -171,15 +171,15 @@ func (s *Store) settle(ctx context.Context, status order.Status, orderNos []stri
 	return n, nil
 }
 
-// RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back. It
-// reports whether it was this call that did.
+// RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back. won
+// reports whether this call changed the order.
 func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) (won bool, err error) {
 	err = s.inTx(ctx, orderNo, order.RefundDue, func(tx *gorm.DB) error {
 		n, err := change{from: order.Paid, to: order.RefundDue, set: ", reason = ?", setArgs: []any{reason}}.apply(tx, orderNo)
 		if won = n == 1; err != nil || !won {
 			return err
 		}
-		if _, err := heal(tx, Reconciler, deedRefund, orderNo); err != nil || s.flows == nil {
+		if _, err := heal(tx, Reconciler, actionRefund, orderNo); err != nil || s.flows == nil {
 			return err
 		}
 		o, err := one(tx, "order_no = ?", orderNo)

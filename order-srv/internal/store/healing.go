@@ -15,47 +15,47 @@ import (
 // Healer names a backstop, in metrics and in what is kept of its work.
 type Healer string
 
-// The healers. Nobody is everyday work, of which nothing is kept.
+// The healers. NoHealer is regular work, which is not recorded.
 const (
-	Nobody     Healer = ""
+	NoHealer   Healer = ""
 	CheckBack  Healer = "check-back"
 	Sweeper    Healer = "sweeper"
 	Reconciler Healer = "reconciler"
-	Relay      Healer = "relay" // one that takes over the shard of a relay that died
+	Relay      Healer = "relay" // it takes over the shard of a relay that died
 )
 
 // Healing is what a healer did for an order.
 type Healing struct {
 	OrderNo  string
 	Healer   Healer
-	Deed     string
+	Action   string
 	HealedAt time.Time
 }
 
 // What healers do.
 const (
-	deedAbandoned = "abandoned"
-	deedExpired   = "expired"
-	deedReleased  = "told inventory to release"
-	deedConfirmed = "told inventory to confirm"
-	deedRefund    = "found no stock for"
-	deedRollback  = "rolled back the message of"
-	deedSentAgain = "sent the messages of"
+	actionAbandoned = "abandoned"
+	actionExpired   = "expired"
+	actionReleased  = "told inventory to release"
+	actionConfirmed = "told inventory to confirm"
+	actionRefund    = "found no stock for"
+	actionRollback  = "rolled back the message of"
+	actionSentAgain = "sent the messages of"
 )
 
 // healBatch is how many healings one statement inserts.
 const healBatch = 500
 
-// heal records, in the transaction of the work itself, what by did, and returns for how many orders that is new. Recording
-// it twice, also by two replicas, changes nothing.
-func heal(tx *gorm.DB, by Healer, deed string, orderNos ...string) (n int64, err error) {
-	if by == Nobody {
+// heal records, in the transaction of the work itself, what by did, and returns for how many orders the record is new.
+// Recording it twice, also by two replicas, changes nothing.
+func heal(tx *gorm.DB, by Healer, action string, orderNos ...string) (n int64, err error) {
+	if by == NoHealer {
 		return 0, nil
 	}
 	for batch := range slices.Chunk(orderNos, healBatch) {
 		args := make([]any, 0, 3*len(batch))
 		for _, orderNo := range batch {
-			args = append(args, orderNo, by, deed)
+			args = append(args, orderNo, by, action)
 		}
 		values := strings.TrimSuffix(strings.Repeat("(?, ?, ?, UTC_TIMESTAMP(6)), ", len(batch)), ", ")
 		res := tx.Exec("INSERT INTO healings (order_no, healer, deed, healed_at) VALUES "+values+" ON DUPLICATE KEY UPDATE deed = deed", args...)
@@ -75,7 +75,7 @@ func (s *Store) RolledBack(ctx context.Context, orderNos []string) error {
 	}
 	orderNos = slices.Sorted(slices.Values(orderNos)) // the replicas lock the rows in one order
 	return database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		_, err := heal(tx, CheckBack, deedRollback, orderNos...)
+		_, err := heal(tx, CheckBack, actionRollback, orderNos...)
 		return err
 	})
 }
@@ -83,7 +83,7 @@ func (s *Store) RolledBack(ctx context.Context, orderNos []string) error {
 // Healings returns the newest, up to limit.
 func (s *Store) Healings(ctx context.Context, limit int) ([]Healing, error) {
 	var found []Healing
-	err := s.db.WithContext(ctx).Raw("SELECT order_no, healer, deed, healed_at FROM healings ORDER BY healed_at DESC, order_no LIMIT ?", limit).Scan(&found).Error
+	err := s.db.WithContext(ctx).Raw("SELECT order_no, healer, deed AS action, healed_at FROM healings ORDER BY healed_at DESC, order_no LIMIT ?", limit).Scan(&found).Error
 	if err != nil {
 		return nil, fmt.Errorf("read what healed: %w", database.Fault(err))
 	}

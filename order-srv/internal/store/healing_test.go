@@ -12,7 +12,7 @@ import (
 	"holdfast/order-srv/internal/store"
 )
 
-// TestStore_Healings has every healer do its work, and everyday work done beside it, of which nothing must be kept.
+// TestStore_Healings has every healer do its work, and regular work done beside it, which must not be recorded.
 func TestStore_Healings(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
@@ -28,7 +28,7 @@ func TestStore_Healings(t *testing.T) {
 	abandon(store.Sweeper, swept.OrderNo, pending.OrderNo) // the check-back was first
 
 	onTime, overdue := place(t, s, time.Microsecond), place(t, s, time.Microsecond)
-	for no, by := range map[string]store.Healer{onTime.OrderNo: store.Nobody, overdue.OrderNo: store.Sweeper} {
+	for no, by := range map[string]store.Healer{onTime.OrderNo: store.NoHealer, overdue.OrderNo: store.Sweeper} {
 		if got, err := s.Expire(t.Context(), no, 0, by); err != nil || got != store.Expired {
 			t.Fatalf("expire: %v, error %v", got, err)
 		}
@@ -48,13 +48,13 @@ func TestStore_Healings(t *testing.T) {
 	}
 
 	want := []store.Healing{
-		{OrderNo: pending.OrderNo, Healer: store.CheckBack, Deed: "abandoned"},
-		{OrderNo: swept.OrderNo, Healer: store.Sweeper, Deed: "abandoned"},
-		{OrderNo: overdue.OrderNo, Healer: store.Sweeper, Deed: "expired"},
-		{OrderNo: told.OrderNo, Healer: store.Reconciler, Deed: "told inventory to release"},
-		{OrderNo: paid.OrderNo, Healer: store.Reconciler, Deed: "told inventory to confirm"},
-		{OrderNo: refund.OrderNo, Healer: store.Reconciler, Deed: "found no stock for"},
-		{OrderNo: agreed.OrderNo, Healer: store.CheckBack, Deed: "rolled back the message of"},
+		{OrderNo: pending.OrderNo, Healer: store.CheckBack, Action: "abandoned"},
+		{OrderNo: swept.OrderNo, Healer: store.Sweeper, Action: "abandoned"},
+		{OrderNo: overdue.OrderNo, Healer: store.Sweeper, Action: "expired"},
+		{OrderNo: told.OrderNo, Healer: store.Reconciler, Action: "told inventory to release"},
+		{OrderNo: paid.OrderNo, Healer: store.Reconciler, Action: "told inventory to confirm"},
+		{OrderNo: refund.OrderNo, Healer: store.Reconciler, Action: "found no stock for"},
+		{OrderNo: agreed.OrderNo, Healer: store.CheckBack, Action: "rolled back the message of"},
 	}
 	if diff := gocmp.Diff(sorted(want), sorted(healings(t, s, 100))); diff != "" {
 		t.Errorf("healings (-want +got):\n%s", diff)
@@ -80,11 +80,11 @@ func TestStore_Claim_deadRelay(t *testing.T) {
 	must(t, s.GiveUp(t.Context(), "leaves", claim("leaves", time.Minute), 0))
 	claim("dies", time.Minute)
 	if got := healings(t, s, 100); len(got) != 0 {
-		t.Errorf("nobody died, and there is %+v", got)
+		t.Errorf("no relay died, and there is %+v", got)
 	}
 	must(t, db.Exec("UPDATE outbox_shards SET lease_until = UTC_TIMESTAMP(6) WHERE owner = 'dies'").Error)
 	claim("takes over", time.Minute)
-	want := []store.Healing{{OrderNo: o.OrderNo, Healer: store.Relay, Deed: "sent the messages of"}}
+	want := []store.Healing{{OrderNo: o.OrderNo, Healer: store.Relay, Action: "sent the messages of"}}
 	if diff := gocmp.Diff(want, healings(t, s, 100)); diff != "" {
 		t.Errorf("healings (-want +got):\n%s", diff)
 	}

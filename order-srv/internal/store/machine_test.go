@@ -19,8 +19,8 @@ func setStatus(t *testing.T, db *gorm.DB, orderNo string, status order.Status) {
 	must(t, db.Exec("UPDATE orders SET status = ?, expires_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR WHERE order_no = ?", status, orderNo).Error)
 }
 
-// TestStore_guards tries to bring a row of each status to each status, with the method that does it, and compares what the
-// SQL guard lets pass with the status machine.
+// TestStore_guards tries to bring a row of each status to each status, with the method that does it, and compares what
+// the SQL guard lets pass with the status machine.
 func TestStore_guards(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
@@ -31,7 +31,7 @@ func TestStore_guards(t *testing.T) {
 		order.Abandoned: func(no string) { _, _ = s.Abandon(ctx, []string{no}, 0, true, store.Sweeper) },
 		order.Paid:      func(no string) { _, _ = s.Pay(ctx, "ann", no) },
 		order.Cancelled: func(no string) { _, _ = s.Cancel(ctx, "ann", no) },
-		order.Expired:   func(no string) { _, _ = s.Expire(ctx, no, -2*time.Hour, store.Nobody) },
+		order.Expired:   func(no string) { _, _ = s.Expire(ctx, no, -2*time.Hour, store.NoHealer) },
 		order.RefundDue: func(no string) { _, _ = s.RefundDue(ctx, no, "closed") },
 	}
 	for _, to := range order.Statuses() {

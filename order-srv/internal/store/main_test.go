@@ -37,8 +37,8 @@ func receipt() []order.Item {
 	}
 }
 
-func placement(patience time.Duration) store.Placement {
-	return store.Placement{Items: receipt(), Strategy: "for-update", PaymentWindow: patience}
+func placement(window time.Duration) store.Placement {
+	return store.Placement{Items: receipt(), Strategy: "for-update", PaymentWindow: window}
 }
 
 // soldOut has characters that a database might want to improve, and its details have an order.
@@ -55,10 +55,10 @@ func insert(t *testing.T, s *store.Store, o order.Order) order.Order {
 }
 
 // place inserts an order and places it.
-func place(t *testing.T, s *store.Store, patience time.Duration) order.Order {
+func place(t *testing.T, s *store.Store, window time.Duration) order.Order {
 	t.Helper()
 	o := insert(t, s, newOrder())
-	if _, err := s.Place(t.Context(), o.OrderNo, placement(patience)); err != nil {
+	if _, err := s.Place(t.Context(), o.OrderNo, placement(window)); err != nil {
 		t.Fatalf("place: %v", err)
 	}
 	return get(t, s, o.OrderNo)

@@ -216,44 +216,44 @@ func TestStore_Expire(t *testing.T) {
 		want       store.Expiry
 	}{{0, 0, store.Early}, {time.Hour, time.Hour, store.Early}, {0, 0, store.Expired}, {0, 0, store.Ended}} {
 		age(t, db, o.OrderNo, step.age)
-		if got, err := s.Expire(t.Context(), o.OrderNo, step.grace, store.Nobody); err != nil || got != step.want {
+		if got, err := s.Expire(t.Context(), o.OrderNo, step.grace, store.NoHealer); err != nil || got != step.want {
 			t.Fatalf("%+v: outcome %v, error %v", step, got, err)
 		}
 	}
 	if diff := cmp.Diff([]string{"timeout", "EXPIRED"}, events(t, db, o.OrderNo)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if got, err := s.Expire(t.Context(), "NOPE", 0, store.Nobody); err != nil || got != store.Ended {
+	if got, err := s.Expire(t.Context(), "NOPE", 0, store.NoHealer); err != nil || got != store.Ended {
 		t.Errorf("no order: outcome %v, error %v", got, err)
 	}
 }
 
-// TestStore_Pay_racesExpire pays and expires 200 orders at the moment at which their time is over. Each ends in one of
-// the two, with one event, and both sides learn the truth.
+// TestStore_Pay_racesExpire pays and expires 200 orders at the moment when their payment window ends. Each ends in one
+// of the two, with one event, and both sides learn the truth.
 func TestStore_Pay_racesExpire(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
-	const orders, patience = 200, 40 * time.Millisecond
+	const orders, window = 200, 40 * time.Millisecond
 	var mu sync.Mutex
 	paid := 0
 	slots := make(chan struct{}, 20)
 	var wg sync.WaitGroup
 	for range orders {
 		slots <- struct{}{}
-		o := place(t, s, patience)
+		o := place(t, s, window)
 		wg.Go(func() {
 			defer func() { <-slots }()
 			var pair sync.WaitGroup
 			var payErr error
 			expired := false
 			pair.Go(func() {
-				<-time.After(patience/2 + rand.N(patience/2)) // the moment is the subject
+				<-time.After(window/2 + rand.N(window/2)) // the moment is the subject
 				_, payErr = s.Pay(t.Context(), "ann", o.OrderNo)
 			})
 			pair.Go(func() {
 				for got := store.Early; got == store.Early; {
 					var err error
-					if got, err = s.Expire(t.Context(), o.OrderNo, 0, store.Nobody); err != nil {
+					if got, err = s.Expire(t.Context(), o.OrderNo, 0, store.NoHealer); err != nil {
 						t.Error(err)
 						return
 					}
@@ -316,7 +316,8 @@ func TestStore_List(t *testing.T) {
 	}
 }
 
-// TestStore_machine takes random steps on one order and compares the row with the machine after each. The seed is logged.
+// TestStore_machine takes random steps on one order and compares the row with the machine after each. The seed is
+// logged.
 func TestStore_machine(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
@@ -338,7 +339,7 @@ func TestStore_machine(t *testing.T) {
 			{order.Abandoned, func() error { _, err := s.Abandon(t.Context(), []string{no}, 0, true, store.Sweeper); return err }},
 			{order.Paid, func() error { _, err := s.Pay(t.Context(), "ann", no); return err }},
 			{order.Cancelled, func() error { _, err := s.Cancel(t.Context(), "ann", no); return err }},
-			{order.Expired, func() error { _, err := s.Expire(t.Context(), no, -2*time.Hour, store.Nobody); return err }},
+			{order.Expired, func() error { _, err := s.Expire(t.Context(), no, -2*time.Hour, store.NoHealer); return err }},
 			{order.RefundDue, func() error { _, err := s.RefundDue(t.Context(), no, "closed"); return err }},
 		}
 		at := order.Pending
@@ -356,7 +357,7 @@ func TestStore_machine(t *testing.T) {
 				t.Fatalf("%s: the row is %s", path, got)
 			}
 		}
-		if at == order.Paid || at == order.Placed { // who has units must not have them released
+		if at == order.Paid || at == order.Placed { // its units must not be released
 			for _, e := range events(t, db, no) {
 				if e != "timeout" && e != string(order.Paid) {
 					t.Errorf("%s: event %s", path, e)

@@ -78,11 +78,10 @@ type Outgoing struct {
 	Failed   time.Duration // since the last failed attempt; 0 when there was none
 }
 
-// Claim leases a shard that has unsent messages and that nobody holds; ok is false when there is none. Only who holds
-// the lease sends the shard's messages, so replicas share the work and keep each order's messages in order. Shards
-// that another relay is just claiming are skipped, not waited for. owner must be new for each claim. A shard whose
-// lease ran out without being given up belonged to a relay that died; whose messages it had may be sent twice, which
-// is noted.
+// Claim leases a shard that has unsent messages and no lease; ok is false without such a shard. Only the holder of the
+// lease sends the shard's messages, so replicas share the work and keep each order's messages in order. Shards that
+// another relay is just claiming are skipped, not waited for. owner must be new for each claim. A shard whose lease ran
+// out without being given up belonged to a relay that died; whose messages it had may be sent twice, which is noted.
 func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (shard int, ok bool, err error) {
 	busy, err := s.busyShards(ctx)
 	if err != nil || len(busy) == 0 {
@@ -147,7 +146,7 @@ func takenOver(tx *gorm.DB, shard int) error {
 	if err := tx.Raw("SELECT DISTINCT shard_key FROM outbox WHERE sent_at IS NULL AND shard = ? LIMIT ?", shard, keptOfShard).Scan(&keys).Error; err != nil {
 		return fmt.Errorf("look whose messages shard %d holds: %w", shard, err)
 	}
-	_, err := heal(tx, Relay, deedSentAgain, keys...)
+	_, err := heal(tx, Relay, actionSentAgain, keys...)
 	return err
 }
 
@@ -164,7 +163,7 @@ func (s *Store) Renew(ctx context.Context, owner string, shard int, lease time.D
 	return err
 }
 
-// GiveUp ends owner's lease, so that nobody need wait for it to run out; nobody gets the shard before rest is over.
+// GiveUp ends owner's lease before it expires. The shard can be leased again after rest.
 func (s *Store) GiveUp(ctx context.Context, owner string, shard int, rest time.Duration) error {
 	_, err := s.exec(ctx, `UPDATE outbox_shards SET owner = '', lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
 		WHERE shard = ? AND owner = ?`, rest.Microseconds(), shard, owner)

@@ -12,8 +12,8 @@ import (
 
 // What the reconciler notes about orders that inventory knows and orders does not, or no longer.
 const (
-	deedReportedSold = "reported the sold units of"
-	deedUnknown      = "released the unknown units of"
+	actionReportedSold = "reported the sold units of"
+	actionUnknown      = "released the unknown units of"
 )
 
 // Owner is what orders has of an order for which inventory holds units.
@@ -32,7 +32,7 @@ func (s *Store) Owners(ctx context.Context, orderNos []string) (map[string]Owner
 	var rows []Owner
 	err := s.db.WithContext(ctx).Raw("SELECT order_no, status, settled_at IS NOT NULL AS settled FROM orders WHERE order_no IN ?", orderNos).Scan(&rows).Error
 	if err != nil {
-		return nil, fmt.Errorf("look for the orders of reservations: %w", database.Fault(err))
+		return nil, fmt.Errorf("find the orders of reservations: %w", database.Fault(err))
 	}
 	for _, r := range rows {
 		owners[r.OrderNo] = r
@@ -43,18 +43,18 @@ func (s *Store) Owners(ctx context.Context, orderNos []string) (map[string]Owner
 // ReportSold notes that units count as sold for an order that does not have them. first is true for the first report of
 // the order, by any replica.
 func (s *Store) ReportSold(ctx context.Context, orderNo string) (first bool, err error) {
-	return s.note(ctx, orderNo, deedReportedSold)
+	return s.note(ctx, orderNo, actionReportedSold)
 }
 
 // NoteReleased notes that the reconciler released units that no order had. first is true for the first note of the
 // order, by any replica.
 func (s *Store) NoteReleased(ctx context.Context, orderNo string) (first bool, err error) {
-	return s.note(ctx, orderNo, deedUnknown)
+	return s.note(ctx, orderNo, actionUnknown)
 }
 
-func (s *Store) note(ctx context.Context, orderNo, deed string) (first bool, err error) {
+func (s *Store) note(ctx context.Context, orderNo, action string) (first bool, err error) {
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		n, err := heal(tx, Reconciler, deed, orderNo)
+		n, err := heal(tx, Reconciler, action, orderNo)
 		first = n > 0
 		return err
 	})

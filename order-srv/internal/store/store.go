@@ -1,5 +1,5 @@
-// Package store is order-srv's SQL: orders, their items, the outbox. Every step of an order's status machine is one guarded
-// UPDATE here, with its event in the same transaction.
+// Package store is order-srv's SQL: orders, their items, the outbox. Every step of an order's status machine is one
+// guarded UPDATE here, with its event in the same transaction.
 package store
 
 import (
@@ -68,7 +68,7 @@ func (s *Store) count(status order.Status, n int) {
 // Notify delivers a value after a transaction of this process wrote to the outbox.
 func (s *Store) Notify() <-chan struct{} { return s.notify }
 
-// Kick wakes one who waits for Notify.
+// Kick wakes one receiver of Notify.
 func (s *Store) Kick() {
 	select {
 	case s.notify <- struct{}{}:
@@ -82,9 +82,9 @@ const insertTries = 3
 // errKeyFreed is an insert that met an abandoned order which still had its key, and freed it.
 var errKeyFreed = errors.New("the key of an abandoned order was freed")
 
-// Insert writes a new order as PENDING, with its items. When the user has used the key before, nothing is written and the
-// earlier order is returned with inserted false, unless that order freed its key: it was abandoned or rejected. Errors are
-// those of database.InTx; after database.ErrCommitUnknown the order may be there, and the sweeper ends it.
+// Insert writes a new order as PENDING, with its items. When the user has used the key before, nothing is written and
+// the earlier order is returned with inserted false, unless that order freed its key: it was abandoned or rejected.
+// Errors are those of database.InTx; after database.ErrCommitUnknown the order may be there, and the sweeper ends it.
 func (s *Store) Insert(ctx context.Context, o order.Order) (known order.Order, inserted bool, err error) {
 	for range insertTries {
 		known, inserted, err = s.insert(ctx, o)

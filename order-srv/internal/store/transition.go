@@ -44,9 +44,9 @@ type Placement struct {
 	PaymentWindow time.Duration
 }
 
-// Place turns a PENDING order into PLACED with what inventory's receipt says, stores the answer, and writes order-timeout
-// into the outbox. order.ErrNotPending when the order was ended before; then a stock-release went into the outbox, as its
-// units are reserved by now. Other errors are those of database.InTx.
+// Place turns a PENDING order into PLACED with what inventory's receipt says, stores the answer, and writes
+// order-timeout into the outbox. order.ErrNotPending when the order was ended before; then a stock-release went into
+// the outbox, as its units are reserved by now. Other errors are those of database.InTx.
 func (s *Store) Place(ctx context.Context, orderNo string, p Placement) (placed order.Order, err error) {
 	var ended bool
 	err = s.inTx(ctx, orderNo, order.Placed, func(tx *gorm.DB) error {
@@ -107,8 +107,8 @@ func price(tx *gorm.DB, orderNo string, p Placement) (won bool, err error) {
 	return true, nil
 }
 
-// late reads an order whose units were reserved and which is no longer PENDING. If it holds nothing, its units are given
-// back. If it has them, this process placed it, in a transaction whose answer was lost.
+// late reads an order whose units were reserved and which is no longer PENDING. If it holds nothing, its units are
+// given back. If it has them, this process placed it, in a transaction whose answer was lost.
 func late(tx *gorm.DB, orderNo string) (order.Order, error) {
 	o, err := one(tx, "order_no = ? FOR UPDATE", orderNo)
 	if err != nil || !o.Status.HoldsNothing() {
@@ -176,8 +176,8 @@ func (s *Store) Reject(ctx context.Context, orderNo string, r Rejection) (reject
 // freeKey is the assignments that free an order's key.
 const freeKey = ", freed_key = idempotency_key, idempotency_key = NULL"
 
-// freesKey reports whether the key is freed: on demand, or because an earlier order with the key may have held units after
-// this one was inserted. That order has freed the key, and inventory had not settled it by then.
+// freesKey reports whether the key is freed: on demand, or because an earlier order with the key may have held units
+// after this one was inserted. That order has freed the key, and inventory had not settled it by then.
 func (r Rejection) freesKey(tx *gorm.DB, orderNo string) (bool, error) {
 	if r.FreeKey || !r.Shortage {
 		return r.FreeKey, nil

@@ -1,5 +1,5 @@
-// Package shortage remembers for which SKUs inventory has just refused an order, and what it said is available. Under a rush
-// for a SKU that is sold out most orders can be refused by that alone: without a row, a message and a call.
+// Package shortage remembers for which SKUs inventory has just refused an order, and what it said is available. Under a
+// rush for a SKU that is sold out most orders can be refused by that alone: without a row, a message and a call.
 package shortage
 
 import (
@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// MaxAge is how long an availability is used. It is counted from the moment when inventory was called, before inventory
-	// looked. Units that come in meanwhile are not seen.
+	// MaxAge is how long an availability is used. It is counted from the moment when inventory was called, before
+	// inventory looked. Units that come in meanwhile are not seen.
 	MaxAge = 200 * time.Millisecond
 
-	// ProbeInterval is how often, for each SKU, an order that could be refused is passed on to inventory. Its answer renews the
-	// availability before it is too old, and shows the units that have come in.
+	// ProbeInterval is how often, for each SKU, an order that could be refused is passed on to inventory. Its answer
+	// renews the availability before it is too old, and shows the units that have come in.
 	ProbeInterval = 50 * time.Millisecond
 
 	// MaxSKUs bounds the memory, at some 200 bytes each.
@@ -42,8 +42,8 @@ type entry struct {
 // New returns an empty memory.
 func New() *Memory { return &Memory{bySKU: map[string]*list.Element{}, byAge: list.New()} }
 
-// Refuse returns inventoryapi.ErrOutOfStock with the lines that exceed what is available. It returns nil when none is known
-// to exceed it, or when it is time for a probe: the caller must then ask inventory.
+// Refuse returns inventoryapi.ErrOutOfStock with the lines that exceed what is available. It returns nil when none is
+// known to exceed it, or when it is time for a probe: the caller must then ask inventory.
 func (m *Memory) Refuse(items []order.Item) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,8 +72,8 @@ func (m *Memory) Refuse(items []order.Item) error {
 	return inventoryapi.OutOfStock(short)
 }
 
-// Refused takes the short lines of inventory's refusal. called is when inventory was called. SKUs that were created for the
-// lab are not remembered: a lesson shows what inventory does with each order.
+// Refused takes the short lines of inventory's refusal. called is when inventory was called. SKUs that were created for
+// the lab are not remembered: a lesson shows what inventory does with each order.
 func (m *Memory) Refused(short []inventoryapi.ShortLine, called time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
