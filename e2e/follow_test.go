@@ -15,7 +15,7 @@ import (
 
 var block = regexp.MustCompile("(?ms)^(## \\w+)$|^```(\\w+) ?([\\w-]*)\n(.*?)^```$")
 
-// TestFollowAnOrder does what docs/follow-an-order.md tells: it places and pays the order, runs the page's statements,
+// TestFollowAnOrder does what docs/follow-an-order.md says: it places and pays the order, runs the page's statements,
 // and expects the page's results and log lines.
 func TestFollowAnOrder(t *testing.T) {
 	t.Parallel()
@@ -75,6 +75,40 @@ func TestFollowAnOrder(t *testing.T) {
 		if checked[what] < atLeast {
 			t.Errorf("the page has only %d of %q", checked[what], what)
 		}
+	}
+}
+
+// mostFiles bounds an order's way through the services. It may only fall.
+const mostFiles = 24
+
+// TestFollowAnOrder_files: each file of the page's list exists and has the function that the list names.
+func TestFollowAnOrder_files(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/follow-an-order.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, m := range block.FindAllStringSubmatch(string(page), -1) {
+		if m[2] != "files" {
+			continue
+		}
+		for line := range strings.Lines(m[4]) {
+			file, function, _ := strings.Cut(strings.TrimSpace(line), " ")
+			source, err := os.ReadFile("../" + file)
+			if err != nil {
+				t.Error(err)
+			} else if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + function + `\(`).Match(source) {
+				t.Errorf("%s has no function %s", file, function)
+			}
+			if seen[file] {
+				t.Errorf("%s is in the list twice", file)
+			}
+			seen[file] = true
+		}
+	}
+	if len(seen) == 0 || len(seen) > mostFiles {
+		t.Errorf("the list has %d files, want 1 to %d", len(seen), mostFiles)
 	}
 }
 
