@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,23 @@ func TestFollowAnOrder_files(t *testing.T) {
 	}
 	if len(seen) == 0 || len(seen) > mostFiles {
 		t.Errorf("the list has %d files, want 1 to %d", len(seen), mostFiles)
+	}
+}
+
+// TestFollowAnOrder_chinese: the Chinese page has the statements, results, log lines and files of the English one.
+func TestFollowAnOrder_chinese(t *testing.T) {
+	t.Parallel()
+	fences := regexp.MustCompile("(?ms)^```.*?^```$")
+	var blocks [2][]string
+	for i, page := range []string{"../docs/follow-an-order.md", "../docs/follow-an-order.zh.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks[i] = fences.FindAllString(string(text), -1)
+	}
+	if len(blocks[0]) == 0 || !slices.Equal(blocks[0], blocks[1]) {
+		t.Errorf("the English page has %d blocks, the Chinese one %d, or they differ", len(blocks[0]), len(blocks[1]))
 	}
 }
 

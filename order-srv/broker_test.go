@@ -16,6 +16,7 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/ordertest"
@@ -75,7 +76,7 @@ func TestRun_broker(t *testing.T) {
 		"MQ_NAMESPACE": namespace, "INSTANCE_ID": namespace, "PAYMENT_TIMEOUT": "2s", "PENDING_GRACE": "5s", "BROKER_CHECK_INTERVAL": "2s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h",
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	logs := &safeBuffer{}
+	logs := &testkit.Buffer{}
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := run(ctx, nil, func(name string) string { return env[name] }, logs); err != nil {
@@ -90,17 +91,17 @@ func TestRun_broker(t *testing.T) {
 		}
 	}()
 	in := subscribe(t, namesrv, namespace)
-	patiently(t, "the service is ready", func() error { return ready(ops, "mysql", "broker", "inventory") })
+	testkit.Eventually(t, time.Minute, "the service is ready", func() error { return ready(ops, "mysql", "broker", "inventory") })
 
 	placed := placeOn(t, addr, "placed", http.StatusCreated)
 	pending := placeOn(t, addr, "pending", http.StatusAccepted)
 	if got := inventory.State(pending); got != inventoryapi.StateReserved {
 		t.Errorf("inventory holds %q for the pending order", got)
 	}
-	patiently(t, "the unpaid order expires", func() error { return is(t, addr, placed, orderapi.StatusExpired) })
-	patiently(t, "its event arrives", func() error { return in.has(orderapi.TopicOrderEvents, placed, orderapi.StatusExpired) })
-	patiently(t, "the check-back abandons the pending order", func() error { return is(t, addr, pending, orderapi.StatusAbandoned) })
-	patiently(t, "its release arrives", func() error { return in.has(orderapi.TopicStockRelease, pending) })
+	testkit.Eventually(t, time.Minute, "the unpaid order expires", func() error { return is(t, addr, placed, orderapi.StatusExpired) })
+	testkit.Eventually(t, time.Minute, "its event arrives", func() error { return in.has(orderapi.TopicOrderEvents, placed, orderapi.StatusExpired) })
+	testkit.Eventually(t, time.Minute, "the check-back abandons the pending order", func() error { return is(t, addr, pending, orderapi.StatusAbandoned) })
+	testkit.Eventually(t, time.Minute, "its release arrives", func() error { return in.has(orderapi.TopicStockRelease, pending) })
 	deadLetters(t, dsn, addr)
 	if in.has(orderapi.TopicStockRelease, placed) == nil {
 		t.Error("the placed order's half message was delivered")
@@ -142,11 +143,11 @@ func deadLetters(t *testing.T, dsn, addr string) {
 		}
 	}
 	ids := map[string]bool{}
-	patiently(t, "the dead letter is listed", listed(ids))
+	testkit.Eventually(t, time.Minute, "the dead letter is listed", listed(ids))
 	if status, body := call(t, http.MethodPost, url+"/resend", "{}", header.UserRole, orderapi.RoleAdmin); status != http.StatusOK || body != `{"resent":1}` {
 		t.Errorf("resend: %d %s", status, body)
 	}
-	patiently(t, "it is given up again", listed(ids))
+	testkit.Eventually(t, time.Minute, "it is given up again", listed(ids))
 	if status, body := call(t, http.MethodGet, url, ""); status != http.StatusForbidden {
 		t.Errorf("a buyer lists dead letters: %d %s", status, body)
 	}
@@ -173,26 +174,6 @@ func subscribe(t *testing.T, namesrv, namespace string) *inbox {
 		_ = bus.Close(ctx)
 	})
 	return in
-}
-
-// patiently waits up to a minute: the broker asks when it likes.
-func patiently(t *testing.T, what string, f func() error) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline.C:
-			t.Fatalf("%s: %v", what, err)
-		case <-tick.C:
-		}
-	}
 }
 
 func placeOn(t *testing.T, addr, key string, want int) (orderNo string) {

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
-	"holdfast/order-srv/internal/ordertest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/header"
 )
@@ -38,7 +39,7 @@ func TestRun_ServiceCredential(t *testing.T) {
 	})
 	defer running.Wait()
 	defer stop()
-	ordertest.Eventually(t, "the operations port answers without a credential", func() error { return ready(addr(1), "mysql") })
+	testkit.Eventually(t, 20*time.Second, "the operations port answers without a credential", func() error { return ready(addr(1), "mysql") })
 	for credential, want := range map[string]int{
 		"": http.StatusUnauthorized, config.DemoServiceCredential: http.StatusUnauthorized, current: http.StatusOK, next: http.StatusOK,
 	} {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/ordertest"
 	"holdfast/pkg/config"
@@ -27,25 +27,6 @@ func TestRun_unknownCommand(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "dance") {
 		t.Errorf("error %v", err)
 	}
-}
-
-// safeBuffer is the log of a service under test.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // TestRun_brokerDown starts the service where no broker is: it serves, says what is missing, refuses orders in time and
@@ -61,7 +42,7 @@ func TestRun_brokerDown(t *testing.T) {
 	nobody := addr(5) // neither a name server nor an inventory
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	logs := &safeBuffer{}
+	logs := &testkit.Buffer{}
 	for i := range 2 {
 		env := map[string]string{
 			"HTTP_ADDR": addr(2 * i), "OPS_ADDR": addr(2*i + 1), "MYSQL_DSN": dsn, "NAMESRV_ADDRS": nobody, "INVENTORY_URLS": "http://" + nobody,
@@ -74,7 +55,7 @@ func TestRun_brokerDown(t *testing.T) {
 		})
 	}
 	for i := range 2 {
-		ordertest.Eventually(t, "readiness names what is missing, and only that", func() error { return ready(addr(2*i+1), "mysql") })
+		testkit.Eventually(t, 20*time.Second, "readiness names what is missing, and only that", func() error { return ready(addr(2*i+1), "mysql") })
 	}
 	if status, body := call(t, http.MethodGet, "http://"+addr(0)+"/v1/orders", ""); status != http.StatusOK {
 		t.Errorf("the list of orders: %d %s", status, body)
@@ -117,7 +98,7 @@ func TestRun_releasesUnknown(t *testing.T) {
 	})
 	defer running.Wait()
 	defer stop()
-	ordertest.Eventually(t, "the units are released", func() error {
+	testkit.Eventually(t, 20*time.Second, "the units are released", func() error {
 		if got := inventory.State("NOORDER"); got != inventoryapi.StateReleased {
 			return fmt.Errorf("the reservation is %s", got)
 		}

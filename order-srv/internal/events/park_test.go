@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
@@ -129,12 +130,12 @@ func TestRelay_unsendable(t *testing.T) {
 				return nil
 			})
 			parked := relayed(t, s, p)
-			ordertest.Eventually(t, "the other orders' messages are sent", func() error { return p.hasSent(good) })
-			ordertest.Eventually(t, "the refused messages are parked", func() error {
+			testkit.Eventually(t, 20*time.Second, "the other orders' messages are sent", func() error { return p.hasSent(good) })
+			testkit.Eventually(t, 20*time.Second, "the refused messages are parked", func() error {
 				paidOrders(t, s, db, 1) // other keys go on
 				return parkedAre(t, s, 4)
 			})
-			ordertest.Eventually(t, "they are counted", func() error {
+			testkit.Eventually(t, 20*time.Second, "they are counted", func() error {
 				if got := testutil.ToFloat64(parked); got != 4 {
 					return fmt.Errorf("the counter is %v, want 4", got)
 				}
@@ -189,7 +190,7 @@ func TestRelay_outage(t *testing.T) {
 				return nil
 			})
 			relayed(t, s, p)
-			ordertest.Eventually(t, "messages have failed more often than has one parked", func() error {
+			testkit.Eventually(t, 20*time.Second, "messages have failed more often than has one parked", func() error {
 				if err := db.Exec("UPDATE outbox SET sent_at = NULL WHERE topic = ?", orderapi.TopicOrderEvents).Error; err != nil {
 					return err
 				}
@@ -226,8 +227,8 @@ func TestStore_Claim_parked(t *testing.T) {
 	p := &picky{refused: map[string]int{}}
 	p.refuseIf(func(mq.Message) error { return mq.ErrInvalidMessage })
 	relayed(t, s, p)
-	ordertest.Eventually(t, "the message is parked", func() error { return parkedAre(t, s, 1) })
-	ordertest.Eventually(t, "the shard is given up", func() error {
+	testkit.Eventually(t, 20*time.Second, "the message is parked", func() error { return parkedAre(t, s, 1) })
+	testkit.Eventually(t, 20*time.Second, "the shard is given up", func() error {
 		var held int
 		err := db.Raw("SELECT COUNT(*) FROM outbox_shards WHERE owner <> ''").Row().Scan(&held)
 		if err == nil && held > 0 {

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/ordertest"
@@ -112,7 +113,7 @@ func (j *journal) entries() []entry {
 
 func allSent(t *testing.T, s *store.Store) {
 	t.Helper()
-	ordertest.Eventually(t, "the outbox is empty", func() error {
+	testkit.Eventually(t, 20*time.Second, "the outbox is empty", func() error {
 		n, _, err := s.OutboxState(t.Context())
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d messages are unsent", n)
@@ -176,7 +177,7 @@ func TestRelay_lateReplica(t *testing.T) {
 	allSent(t, s)
 	late := store.New(db, nil)
 	run(t, late, &recorder{name: "late", order: j})
-	ordertest.Eventually(t, "the late replica sends something", func() error {
+	testkit.Eventually(t, 20*time.Second, "the late replica sends something", func() error {
 		placed(t, late, time.Hour)
 		for _, e := range j.entries() {
 			if e.relay == "late" {
@@ -206,7 +207,7 @@ func TestRelay_failingProducer(t *testing.T) {
 	two.FailIf(fails)
 	run(t, s, one)
 	run(t, store.New(db, nil), two)
-	ordertest.Eventually(t, "only the bad order's messages are left", func() error {
+	testkit.Eventually(t, 20*time.Second, "only the bad order's messages are left", func() error {
 		var left []string
 		err := db.Raw("SELECT shard_key FROM outbox WHERE sent_at IS NULL AND attempts > 0 OR sent_at IS NULL AND topic = ?", orderapi.TopicOrderEvents).Scan(&left).Error
 		if err == nil && (len(left) != 2 || left[0] != bad || left[1] != bad) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"holdfast/inventory-srv/inventoryapi"
@@ -12,6 +11,7 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/crash"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/wait"
 )
 
 const (
@@ -20,6 +20,9 @@ const (
 
 	// leastAttempt must be left for an attempt. One that is cut turns "not executed" into an unknown outcome.
 	leastAttempt = 150 * time.Millisecond
+
+	firstPause = 40 * time.Millisecond // the limit of the pause after a failed attempt, doubling
+	lastPause  = 320 * time.Millisecond
 )
 
 // Inventory is what the resolver needs of inventory-srv.
@@ -62,6 +65,7 @@ func (r *Resolver) reserve(ctx context.Context, o order.Order) (receipt *invento
 	end, _ := ctx.Deadline()
 	ctx, cancel := context.WithDeadline(ctx, end.Add(-resolveReserve))
 	defer cancel()
+	backoff := wait.Backoff{First: firstPause, Max: lastPause, Attempt: leastAttempt}
 	for try := 1; ; try++ {
 		if end, ok := ctx.Deadline(); ok && time.Until(end) < leastAttempt { // writing and sending took the time
 			return nil, maybe, fault.ErrTimeout.NotExecuted()
@@ -73,7 +77,7 @@ func (r *Resolver) reserve(ctx context.Context, o order.Order) (receipt *invento
 		maybe = maybe || fault.Ambiguous(err)
 		// While an attempt may have been executed only another one can decide the order.
 		retry := passing(err) || maybe && fault.KindOf(err) == fault.Limited
-		if !retry || !pause(ctx, try) {
+		if !retry || backoff.Sleep(ctx, try) != nil {
 			return nil, maybe, err
 		}
 	}
@@ -98,23 +102,6 @@ func (r *Resolver) attempt(ctx context.Context, o order.Order) (*inventoryapi.Re
 		return nil, errors.New("inventory answered with neither a receipt nor a problem")
 	}
 	return results[0].Receipt, nil
-}
-
-// pause waits before the next attempt, longer with each; false when too little time is left for one.
-func pause(ctx context.Context, try int) bool {
-	d := min(time.Duration(try)*20*time.Millisecond, 200*time.Millisecond)
-	d = d/2 + rand.N(d)
-	if end, ok := ctx.Deadline(); ok && time.Until(end) < d+leastAttempt {
-		return false
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // resolving gives the last step the time until resolveReserve after the order's deadline, but at least

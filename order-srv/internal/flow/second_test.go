@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/order"
@@ -146,7 +147,7 @@ func TestFlow_second(t *testing.T) {
 	})
 	run(t, w.App)
 	first := w.MustPlace("k", http.StatusAccepted)
-	ordertest.Eventually(t, "the worker places the order", func() error {
+	testkit.Eventually(t, 20*time.Second, "the worker places the order", func() error {
 		if again, err := w.Place("k"); err != nil || again.Status != http.StatusCreated || again.OrderNo != first.OrderNo {
 			return fmt.Errorf("reply %d %s, error %w", again.Status, again.Body, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/oklog/ulid/v2"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/ordertest"
@@ -117,7 +118,7 @@ func TestIntake_Place_shortageEnds(t *testing.T) {
 	w := newWorld(t, few(false))
 	w.remembered()
 	w.Inventory.Answer(ordertest.OK)
-	ordertest.Eventually(t, "new stock", func() error {
+	testkit.Eventually(t, 20*time.Second, "new stock", func() error {
 		if got := w.order(requestOf("late", 5)); got.code != "" {
 			return fmt.Errorf("refused: %+v", got)
 		}

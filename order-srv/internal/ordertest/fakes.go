@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -339,24 +338,4 @@ func (b *Broker) Halves() ([]mq.Message, []mq.TxState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]mq.Message(nil), b.halves...), append([]mq.TxState(nil), b.states...)
-}
-
-// Eventually waits until f returns nil, and fails the test with f's last error.
-func Eventually(tb testing.TB, what string, f func() error) {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			tb.Fatalf("%s: %v", strings.TrimSpace(what), err)
-		case <-tick.C:
-		}
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
@@ -147,7 +148,7 @@ func (w *World) CheckHalf(orderNos ...string) (state mq.TxState) {
 	running.Go(func() { w.CheckBack.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	Eventually(w.t, "the check-back decides", func() error {
+	testkit.Eventually(w.t, 20*time.Second, "the check-back decides", func() error {
 		if state = w.CheckBack.Check(HalfOf(orderNos...)); state == mq.TxUnknown {
 			return errors.New("it answers unknown")
 		}

@@ -17,6 +17,7 @@ import (
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/crash"
 	"holdfast/pkg/mq"
+	"holdfast/pkg/wait"
 )
 
 const (
@@ -195,18 +196,9 @@ func (c *CheckBack) readNext(ctx context.Context) (more bool) {
 	c.memory.remember(batch, answers, c.scans.number, now)
 	c.mu.Unlock()
 	if err != nil {
-		pauseFor(ctx, readPause)
+		_ = wait.Sleep(ctx, readPause)
 	}
 	return true
-}
-
-func pauseFor(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // decide abandons the old orders among those of the half messages, and returns the state of each message whose end

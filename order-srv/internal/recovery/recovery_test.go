@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/order"
@@ -274,14 +275,14 @@ func TestHealer_Run(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { w.Run(ctx) })
 	running.Go(func() { w.replica().Run(ctx) })
-	ordertest.Eventually(t, "the order is abandoned", func() error {
+	testkit.Eventually(t, 20*time.Second, "the order is abandoned", func() error {
 		if got := w.Get(no).Status; got != order.Abandoned {
 			return fmt.Errorf("it is %s", got)
 		}
 		return nil
 	})
 	w.Age(no, time.Hour)
-	ordertest.Eventually(t, "its units are given back", func() error {
+	testkit.Eventually(t, 20*time.Second, "its units are given back", func() error {
 		if o := w.Get(no); o.SettledAt.IsZero() || w.Inventory.State(no) != inventoryapi.StateReleased {
 			return fmt.Errorf("settled %v, inventory says %s", o.SettledAt, w.Inventory.State(no))
 		}

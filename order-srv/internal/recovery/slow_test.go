@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/ordertest"
@@ -205,7 +206,7 @@ func TestHealer_Run_sweepsMeanwhile(t *testing.T) {
 	running.Go(func() { h.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	ordertest.Eventually(t, "inventory is asked", func() error {
+	testkit.Eventually(t, 20*time.Second, "inventory is asked", func() error {
 		inventory.mu.Lock()
 		defer inventory.mu.Unlock()
 		if inventory.questions == 0 {
@@ -214,7 +215,7 @@ func TestHealer_Run_sweepsMeanwhile(t *testing.T) {
 		return nil
 	})
 	no := w.Age(w.pending(), time.Minute)
-	ordertest.Eventually(t, "the old order is abandoned", func() error {
+	testkit.Eventually(t, 20*time.Second, "the old order is abandoned", func() error {
 		if got := w.Get(no).Status; got != order.Abandoned {
 			return fmt.Errorf("it is %s", got)
 		}
