@@ -48,7 +48,7 @@ func TestStack(t *testing.T) {
 	if out := s.up(2); strings.Contains(out, "stopped") || strings.Count(out, " runs ") != 12 {
 		t.Errorf("the second time there is nothing to do:\n%s", out)
 	}
-	if out := s.up(1); strings.Count(out, "a replica too many") != 3 {
+	if out := s.up(1); strings.Count(out, "surplus replica") != 3 {
 		t.Errorf("three replicas are too many:\n%s", out)
 	}
 	s.wantParts(9)

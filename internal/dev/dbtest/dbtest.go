@@ -1,5 +1,5 @@
-// Package dbtest gives each test a fresh, migrated database on a real server: HOLDFAST_MYSQL, or a private server that
-// is started once for the test process and dies with it. It knows no service: the schema is the caller's.
+// Package dbtest gives each test a fresh, migrated database on a real server: the server of HOLDFAST_MYSQL, or a
+// private server that is started once and dies with the test process. The caller passes the schema.
 package dbtest
 
 import (
@@ -21,13 +21,13 @@ import (
 	"holdfast/pkg/database"
 )
 
-// startTimeout bounds the start of the server on a busy machine, an installation included.
+// startTimeout bounds the start of the server on a busy machine, including its installation.
 const startTimeout = 3 * time.Minute
 
-// server is a running server.
+// server is a running database server.
 type server struct{ dsn, name, version string }
 
-//nolint:gochecknoglobals // one server for each test process is the point; it is written once
+//nolint:gochecknoglobals // the tests of one process share one server; the variable is written once
 var shared = sync.OnceValues(func() (server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -67,8 +67,8 @@ func Server(tb testing.TB) string {
 	return s.dsn
 }
 
-// NewDSN makes a database for this test, migrated to the newest version of fsys, and returns its DSN, so that the test
-// can open several pools. A nil fsys leaves it empty. It is dropped when the test ends.
+// NewDSN creates a database for this test, migrates it to the newest version of fsys and returns its DSN. The test can
+// open several pools with it. A nil fsys leaves the database empty. The database is dropped when the test ends.
 func NewDSN(tb testing.TB, fsys fs.FS) string {
 	tb.Helper()
 	admin := Server(tb)
@@ -88,7 +88,7 @@ func NewDSN(tb testing.TB, fsys fs.FS) string {
 	return dsn
 }
 
-// New is [NewDSN] with an open pool, which is closed before the database is dropped.
+// New calls [NewDSN] and opens a pool, which is closed before the database is dropped.
 func New(tb testing.TB, fsys fs.FS) *gorm.DB {
 	tb.Helper()
 	return Open(tb, NewDSN(tb, fsys), database.Options{})
@@ -123,7 +123,7 @@ func migrate(tb testing.TB, dsn string, fsys fs.FS) {
 	}
 }
 
-// drop runs in Cleanup, when the test's context has ended already.
+// drop runs in Cleanup, after the test's context has ended.
 func drop(tb testing.TB, db *sql.DB, name string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -136,7 +136,7 @@ func drop(tb testing.TB, db *sql.DB, name string) {
 	}
 }
 
-// withDatabase puts the name after the DSN's last slash, before its parameters.
+// withDatabase inserts the name after the DSN's last slash, before its parameters.
 func withDatabase(dsn, name string) string {
 	address, params, found := strings.Cut(dsn, "?")
 	if found {

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// Proxy stands between the driver and the server, understands just enough to see a COMMIT pass, and fails then.
+// Proxy forwards connections between the driver and the server. It recognises a COMMIT and can make it fail.
 type Proxy struct {
-	DSN    string // the server's, by way of the proxy
+	DSN    string // the server's DSN with the proxy's address
 	target string
 	tb     testing.TB
 	l      net.Listener
@@ -20,11 +20,11 @@ type Proxy struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{}
 	refusing bool
-	patience int    // refusing ends after so many refused connections; 0: it does not
-	from, to string // rewritten on the way to the server; of equal length
+	refuseN  int    // accept connections again after this many refusals; 0: refuse until Restore
+	from, to string // text replaced on the way to the server; of equal length
 	onCommit CommitFault
-	after    func()        // called when a COMMIT has failed
-	held     chan struct{} // closed by Release: a held COMMIT goes on
+	after    func()        // called when a COMMIT fails
+	held     chan struct{} // closed by Release, which forwards a held COMMIT
 }
 
 // CommitFault is what happens to the next COMMIT.
@@ -33,10 +33,10 @@ type CommitFault int
 // The faults.
 const (
 	Pass       CommitFault = iota // nothing
-	LoseCommit                    // the connection breaks before the server sees it
+	LoseCommit                    // the connection breaks before the server receives the COMMIT
 	LoseAnswer                    // the server commits; its answer is lost
-	LoseAll                       // as LoseAnswer, and no new connection is let through
-	HoldCommit                    // the client's side breaks; the server gets the COMMIT when Release is called
+	LoseAll                       // as LoseAnswer, and new connections are refused
+	HoldCommit                    // the client's connection breaks; Release forwards the COMMIT to the server
 )
 
 // NewProxy starts a proxy to the server of a DSN that lives until the test ends.
@@ -76,21 +76,21 @@ func (p *Proxy) Fail(how CommitFault) {
 	p.onCommit = how
 }
 
-// RefuseFor makes a refusal end by itself after n connections.
+// RefuseFor makes the proxy accept connections again after n refused ones.
 func (p *Proxy) RefuseFor(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.patience = n
+	p.refuseN = n
 }
 
-// Then sets what is called when a COMMIT fails, before the client sees it.
+// Then sets a function that is called when a COMMIT fails, before the client notices.
 func (p *Proxy) Then(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after = f
 }
 
-// Release lets a held COMMIT go on.
+// Release forwards a held COMMIT.
 func (p *Proxy) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Restore lets new connections through again.
+// Restore makes the proxy accept new connections again.
 func (p *Proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,9 +137,9 @@ func (p *Proxy) serve(client net.Conn) {
 	defer func() { _ = server.Close() }()
 	p.mu.Lock()
 	refusing := p.refusing
-	if refusing && p.patience > 0 {
-		p.patience--
-		p.refusing = p.patience > 0
+	if refusing && p.refuseN > 0 {
+		p.refuseN--
+		p.refusing = p.refuseN > 0
 	}
 	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
 	p.mu.Unlock()
@@ -156,7 +156,7 @@ func (p *Proxy) serve(client net.Conn) {
 	answers.Wait()
 }
 
-// requests forwards what the client says. The driver writes a short statement in one piece.
+// requests forwards the client's packets. The driver writes a short statement in one piece.
 func (p *Proxy) requests(client, server net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
@@ -198,21 +198,21 @@ func (p *Proxy) failCommit(how CommitFault, client, server net.Conn, commit []by
 		_ = client.Close()
 		<-p.held
 	}
-	_ = client.Close() // the answer has nowhere to go
+	_ = client.Close() // the client must not receive the answer
 	if how == LoseCommit {
 		return
 	}
 	if _, err := server.Write(commit); err != nil {
 		p.tb.Errorf("forward COMMIT: %v", err)
 	}
-	// Closing now could overtake the COMMIT. QUIT is answered by closing, after what was sent before it.
+	// Closing now could overtake the COMMIT. The server answers QUIT by closing, after it has processed the COMMIT.
 	if _, err := server.Write([]byte("\x01\x00\x00\x00\x01")); err != nil {
 		p.tb.Errorf("forward QUIT: %v", err)
 	}
 	p.drain(server)
 }
 
-// drain waits until the server has closed: the goroutine that copies answers sees the end and closes.
+// drain waits until the server has closed the connection. Then the goroutine that copies answers ends.
 func (p *Proxy) drain(server net.Conn) {
 	buf := make([]byte, 1024)
 	for {

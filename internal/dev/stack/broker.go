@@ -18,12 +18,12 @@ import (
 
 // The brokers to choose from.
 const (
-	BrokerAuto     = "auto"      // RocketMQ where it can run, else the development broker
-	BrokerRocketMQ = "rocketmq"  // or an error that says what is missing
+	BrokerAuto     = "auto"      // RocketMQ if it can run, else the development broker
+	BrokerRocketMQ = "rocketmq"  // RocketMQ; an error says what is missing
 	BrokerDev      = "devbroker" // the development broker, pkg/mq/devbroker
 )
 
-// devBrokerName is what people are told.
+// devBrokerName is the development broker's name in output.
 const devBrokerName = "development broker"
 
 // DevBrokerOptions are the development broker's settings: those of deploy/rocketmq/broker.conf.
@@ -33,14 +33,14 @@ func DevBrokerOptions(addr string, log *slog.Logger) devbroker.Options {
 	}
 }
 
-// quickDevBroker is what [QuickTransactions] are for RocketMQ.
+// quickDevBroker returns the settings that correspond to [QuickTransactions].
 func quickDevBroker() devbroker.Options {
 	o := DevBrokerOptions("", nil)
 	o.TransactionTimeout, o.CheckInterval = 3*time.Second, 2*time.Second
 	return o
 }
 
-// chooseBroker settles auto; "" is auto too. why is for people: what is missing for RocketMQ.
+// chooseBroker resolves [BrokerAuto] and "". why says why RocketMQ was not chosen.
 func chooseBroker(wish string) (broker, why string, err error) {
 	missing := RocketMQAvailable()
 	switch wish {
@@ -54,12 +54,12 @@ func chooseBroker(wish string) (broker, why string, err error) {
 	case BrokerDev:
 		return BrokerDev, "", nil
 	}
-	return "", "", fmt.Errorf("broker %q is unknown; possible are %s", wish, strings.Join([]string{BrokerAuto, BrokerRocketMQ, BrokerDev}, ", "))
+	return "", "", fmt.Errorf("broker %q is unknown; choose one of %s", wish, strings.Join([]string{BrokerAuto, BrokerRocketMQ, BrokerDev}, ", "))
 }
 
-// broker is the part that carries the messages. A running one is kept: with auto whichever it is, otherwise it must be
-// the one that is wished for.
-func (u *upper) broker(ctx context.Context) (part, error) {
+// broker returns the part that carries the messages. A running broker is kept. It is an error if it is not the
+// requested one.
+func (u *upRun) broker(ctx context.Context) (part, error) {
 	parts := map[string]part{
 		BrokerRocketMQ: {nameRocketMQ, nil, u.startRocketMQ},
 		BrokerDev:      {nameDevBroker, []int{u.Ports.Namesrv}, u.startDevBroker},
@@ -70,7 +70,7 @@ func (u *upper) broker(ctx context.Context) (part, error) {
 			continue
 		}
 		if u.Broker != BrokerAuto && u.Broker != "" && u.Broker != kind {
-			return part{}, fmt.Errorf("%s runs, and %s was asked for: holdfast down stops it", c.What, u.Broker)
+			return part{}, fmt.Errorf("%s runs, but %s was requested; stop the stack with holdfast down first", c.What, u.Broker)
 		}
 		return p, nil
 	}
@@ -81,7 +81,7 @@ func (u *upper) broker(ctx context.Context) (part, error) {
 	if why != "" {
 		fmt.Fprintf(linePrefix{u, nameDevBroker}, "used because RocketMQ cannot run: %s\n", why)
 	}
-	for other, p := range parts { // what is gone and was replaced is no missing part of the stack
+	for other, p := range parts { // the state must not list a broker that another one replaced
 		if other != kind {
 			u.state.remove(p.name)
 		}
@@ -89,7 +89,7 @@ func (u *upper) broker(ctx context.Context) (part, error) {
 	return parts[kind], nil
 }
 
-func (u *upper) startRocketMQ(ctx context.Context) (Component, error) {
+func (u *upRun) startRocketMQ(ctx context.Context) (Component, error) {
 	q, err := StartRocketMQ(ctx, u.options(nameRocketMQ, u.Ports.Namesrv))
 	if err != nil {
 		return Component{}, err
@@ -97,8 +97,8 @@ func (u *upper) startRocketMQ(ctx context.Context) (Component, error) {
 	return component(nameRocketMQ, q.Server), nil
 }
 
-// startDevBroker runs the development broker as a process of its own, so that it outlives this one.
-func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
+// startDevBroker runs the development broker as a separate process, which outlives this one.
+func (u *upRun) startDevBroker(ctx context.Context) (Component, error) {
 	addr, log := loopback(u.Ports.Namesrv), filepath.Join(u.Dir, nameDevBroker+".log")
 	args := []string{nameDevBroker, "--addr", addr}
 	p, err := Start(Command{Name: devBrokerName, Args: append([]string{filepath.Join(u.Bin, "holdfast")}, args...), Log: log, Tie: u.Tie})
@@ -115,8 +115,8 @@ func (u *upper) startDevBroker(ctx context.Context) (Component, error) {
 	}, nil
 }
 
-// stopServices ends all replicas of services for this Up to start them again.
-func (u *upper) stopServices(ctx context.Context, programs ...string) error {
+// stopServices ends all replicas of the programs, so that this Up starts them again.
+func (u *upRun) stopServices(ctx context.Context, programs ...string) error {
 	for _, c := range u.components() {
 		if !slices.Contains(programs, programOf(c.Name)) {
 			continue
@@ -128,7 +128,7 @@ func (u *upper) stopServices(ctx context.Context, programs ...string) error {
 	return nil
 }
 
-// answers reports whether something listens at addr.
+// answers returns nil if a server listens at addr.
 func answers(ctx context.Context, addr string) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -138,9 +138,9 @@ func answers(ctx context.Context, addr string) error {
 	return conn.Close()
 }
 
-// StartBroker starts a broker for tests on free ports, tied to this process: wish is [BrokerAuto] (or ""),
-// [BrokerRocketMQ] or [BrokerDev]. It returns the name server's address, what people are told, and how it is stopped.
-// Open transactions are asked about after three to five seconds.
+// StartBroker starts a broker for tests on free ports, tied to this process. wish is [BrokerAuto] (or ""),
+// [BrokerRocketMQ] or [BrokerDev]. It returns the name server's address, the broker's name for output, and a function
+// that stops it. The broker checks open transactions after three to five seconds.
 func StartBroker(ctx context.Context, wish string, o Options) (addr, name string, stop func(context.Context) error, err error) {
 	kind, why, err := chooseBroker(wish)
 	if err != nil {
@@ -165,20 +165,20 @@ func StartBroker(ctx context.Context, wish string, o Options) (addr, name string
 	return b.Addr(), devBrokerName, func(context.Context) error { return b.Close() }, nil
 }
 
-// RunDevBroker runs the development broker until ctx is done, and says on out where it is and in what it differs from
+// RunDevBroker runs the development broker until ctx is done. It first prints its address and its differences from
 // RocketMQ.
 func RunDevBroker(ctx context.Context, addr string, out io.Writer) error {
 	b, err := devbroker.Start(DevBrokerOptions(addr, slog.New(slog.NewTextHandler(os.Stderr, nil))))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s on %s; what it does differently from RocketMQ:\n", devBrokerName, b.Addr())
+	fmt.Fprintf(out, "%s on %s; its differences from RocketMQ:\n", devBrokerName, b.Addr())
 	PrintDifferences(out)
 	<-ctx.Done()
 	return b.Close()
 }
 
-// PrintDifferences lists in what the development broker differs from RocketMQ.
+// PrintDifferences lists the development broker's differences from RocketMQ.
 func PrintDifferences(out io.Writer) {
 	for _, d := range devbroker.Differences() {
 		fmt.Fprintln(out, "  *", d)

@@ -35,7 +35,7 @@ func TestStartBroker_unknown(t *testing.T) {
 	}
 }
 
-// The command's process ends when it is told to, and says first in what it differs.
+// The command prints its differences from RocketMQ first, and ends when its context is done.
 func TestRunDevBroker(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -45,6 +45,6 @@ func TestRunDevBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(out.String(), "development broker on 127.0.0.1:") || strings.Count(out.String(), "\n") < 3 {
-		t.Errorf("it said %q", out.String())
+		t.Errorf("output = %q", out.String())
 	}
 }

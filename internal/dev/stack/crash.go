@@ -15,14 +15,14 @@ import (
 	"holdfast/pkg/crash"
 )
 
-// crashBin is where the services are built that have crash points, apart from the ordinary ones.
+// crashBin is the folder of the services that were built with crash points.
 func crashBin(dir string) string { return filepath.Join(dir, "crash", "bin") }
 
-// crashMarks is where they leave word that they died.
+// crashMarks is the folder in which a service leaves a file before it dies at a crash point.
 func crashMarks(dir string) string { return filepath.Join(dir, "crash", "marks") }
 
-// CrashPoint returns the point that was armed last in the stack of dir and when it was reached, or the first of those that
-// lead to it; zero if it was not. ok is false when no point was armed.
+// CrashPoint returns the crash point that was armed last in the stack of dir. reached is when that point, or the first
+// of the points that lead to it, was reached, or zero. ok is false if no point was armed.
 func (s State) CrashPoint(dir string) (p crash.Info, reached time.Time, ok bool) {
 	p, err := crash.Find(s.Crash)
 	if err != nil {
@@ -38,21 +38,21 @@ func (s State) CrashPoint(dir string) (p crash.Info, reached time.Time, ok bool)
 	return p, reached, true
 }
 
-// crashPoint is the one that this Up is asked to arm; ok is false when there is none.
-func (u *upper) crashPoint() (p crash.Info, ok bool) {
+// crashPoint returns the crash point that this Up arms; ok is false if there is none.
+func (u *upRun) crashPoint() (p crash.Info, ok bool) {
 	p, err := crash.Find(u.Crash)
 	return p, err == nil
 }
 
-// program is what runs a service: an ordinary build, or the one with crash points.
-func (u *upper) program(service string) string {
+// program returns the path of a service's program: the ordinary build, or the one with crash points.
+func (u *upRun) program(service string) string {
 	if p, ok := u.crashPoint(); ok && slices.Contains(p.Services(), service) {
 		return filepath.Join(crashBin(u.Dir), service)
 	}
 	return filepath.Join(u.Bin, service)
 }
 
-func (u *upper) crashEnv(service string) map[string]string {
+func (u *upRun) crashEnv(service string) map[string]string {
 	p, ok := u.crashPoint()
 	if !ok || !slices.Contains(p.Services(), service) {
 		return nil
@@ -60,8 +60,8 @@ func (u *upper) crashEnv(service string) map[string]string {
 	return p.Environ(crashMarks(u.Dir))
 }
 
-// buildCrash compiles the services that the crash point needs. The error says what is missing.
-func (u *upper) buildCrash(ctx context.Context) error {
+// buildCrash compiles the services of the crash point.
+func (u *upRun) buildCrash(ctx context.Context) error {
 	if u.Crash == "" {
 		return nil
 	}
@@ -91,22 +91,22 @@ func (u *upper) buildCrash(ctx context.Context) error {
 	return nil
 }
 
-// sources is where this module's source lies: here, or where the programs were built.
+// sources returns the folder of this module's source: the working directory, or the parent of the programs' folder.
 func sources(bin string) (string, error) {
 	if _, err := exec.LookPath("go"); err != nil {
-		return "", fmt.Errorf("crash points exist only in a build of their own, which needs Go (https://go.dev/dl): %w", err)
+		return "", fmt.Errorf("crash points need a build with Go (https://go.dev/dl): %w", err)
 	}
 	for _, dir := range []string{".", filepath.Dir(bin)} {
 		if _, err := os.Stat(filepath.Join(dir, nameOrder, "main.go")); err == nil {
 			return dir, nil
 		}
 	}
-	return "", errors.New("crash points exist only in a build of their own, which needs the source: run this in the repository's folder")
+	return "", errors.New("crash points need a build from source: run this in the repository's folder")
 }
 
-// arm stops the services that are to run with crash points, for this Up to start them with the wanted one. Asked for
-// none, it stops those that still have them: what a learner starts next must not die.
-func (u *upper) arm(ctx context.Context) error {
+// arm stops the services of the crash point, so that this Up starts them with the point armed. Without a crash point
+// it stops the services that still have one: the learner's next command must not kill them.
+func (u *upRun) arm(ctx context.Context) error {
 	p, ok := u.crashPoint()
 	if !ok {
 		return u.disarm(ctx)
@@ -124,7 +124,7 @@ func (u *upper) arm(ctx context.Context) error {
 	return u.state.save(u.Dir)
 }
 
-func (u *upper) disarm(ctx context.Context) error {
+func (u *upRun) disarm(ctx context.Context) error {
 	p, _, ok := u.state.CrashPoint(u.Dir)
 	if !ok {
 		return nil
@@ -133,17 +133,17 @@ func (u *upper) disarm(ctx context.Context) error {
 		if !strings.HasPrefix(c.Marker, crashBin(u.Dir)) {
 			continue
 		}
-		service, what := programOf(c.Name), "came to no crash point"
+		service, what := programOf(c.Name), "did not reach its crash point"
 		for _, q := range p.Points() {
 			if q.Service() != service || !crash.Reached(crashMarks(u.Dir), q) {
 				continue
 			}
-			what = "died at " + string(q) + " as it was asked to"
+			what = "died at crash point " + string(q)
 			if Running(ctx, c.PID, c.Marker) {
-				what = "outlived the replica that died at " + string(q)
+				what = "outlived the replica that died at crash point " + string(q)
 			}
 		}
-		u.report(c.Name, what+", starts again", time.Now())
+		u.report(c.Name, what+"; restarts", time.Now())
 		if err := u.stopServices(ctx, service); err != nil {
 			return err
 		}

@@ -1,9 +1,11 @@
-// Package stack starts and stops the servers that Holdfast needs (MySQL or MariaDB, Redis, RocketMQ) as plain processes
-// on loopback, for machines without Docker and for every test. Where RocketMQ cannot run, the development broker does.
+// Package stack starts and stops the servers that Holdfast needs (MySQL or MariaDB, Redis, RocketMQ) as plain
+// processes on loopback, for machines without Docker and for every test. If RocketMQ cannot run, it starts the
+// development broker.
 //
-// A server lives in one of two ways. Tied to this process it dies with it, even when this process is killed with
-// SIGKILL, and its temporary folder goes with it: that is what tests use. Detached it has its own session and outlives
-// us: that is what "holdfast up" uses, and [Terminate] ends it later by its recorded process id.
+// A server is either tied or detached. A tied server dies with this process, even if this process is killed with
+// SIGKILL, and its temporary folder is removed. Tests use tied servers. A detached server has its own session and
+// outlives this process. "holdfast up" uses detached servers, and [Terminate] ends them later by their recorded
+// process ids.
 //
-// Nothing here is for production; production points the services at servers of its own.
+// This package is not for production.
 package stack

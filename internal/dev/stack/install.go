@@ -35,15 +35,15 @@ func find(programs ...string) string {
 	return ""
 }
 
-// requirement is a program that we start, and where it comes from.
+// requirement describes a program that this package starts and the packages that contain it.
 type requirement struct {
-	name     string   // for people
-	programs []string // any of them will do
-	packages []string // of Debian and Ubuntu, tried in this order, several with blanks between; they must not start a daemon
-	hint     string   // what to install elsewhere
+	name     string   // the name in messages
+	programs []string // alternatives; the first that exists is used
+	packages []string // Debian and Ubuntu packages, tried in order; an entry may name several; none may start a daemon
+	hint     string   // what to install on other systems
 }
 
-// require returns the program's path. Where it is missing and this is Debian or Ubuntu and we are root, it is installed.
+// require returns the program's path. As root on Debian or Ubuntu it installs a missing program.
 func require(ctx context.Context, o Options, r requirement) (string, error) {
 	if path := find(r.programs...); path != "" {
 		return path, nil
@@ -67,7 +67,7 @@ func require(ctx context.Context, o Options, r requirement) (string, error) {
 	return "", err
 }
 
-// RequireRaceDetector makes sure that Go's race detector can be linked, which takes a C compiler.
+// RequireRaceDetector makes sure that a C compiler is installed, which Go's race detector needs.
 func RequireRaceDetector(ctx context.Context, progress io.Writer) error {
 	_, err := require(ctx, Options{Log: progress}, requirement{
 		name:     "a C compiler, for the race detector,",
@@ -78,7 +78,7 @@ func RequireRaceDetector(ctx context.Context, progress io.Writer) error {
 	return err
 }
 
-// RequireBrowser returns the path of a Chromium, for tests that open a page as its reader does.
+// RequireBrowser returns the path of a Chromium, for tests that load a page in a browser.
 func RequireBrowser(ctx context.Context, progress io.Writer) (string, error) {
 	return require(ctx, Options{Log: progress}, requirement{
 		name:     "Chromium",
@@ -88,8 +88,8 @@ func RequireBrowser(ctx context.Context, progress io.Writer) (string, error) {
 	})
 }
 
-// aptInstall installs packages, with fresh package lists when the first try fails. apt has locks of its own, but only
-// some of them can be waited for, so all of our installations, of this process and of others, stand in one queue.
+// aptInstall installs packages, and updates the package lists if the first attempt fails. A client can wait for only
+// some of apt's locks, so installations by all Holdfast processes wait for one lock of their own.
 func aptInstall(ctx context.Context, apt, pkg string) error {
 	unlock, err := aptQueue()
 	if err != nil {
@@ -118,7 +118,7 @@ func aptInstall(ctx context.Context, apt, pkg string) error {
 	return nil
 }
 
-// aptQueue waits until nobody else of us installs. The lock goes with the process.
+// aptQueue waits until no other Holdfast process installs packages. The lock ends with the process.
 func aptQueue() (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(os.TempDir(), "holdfast-apt.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// Ports are where a stack listens, on loopback. A zero field means `holdfast up`'s own port; tests choose others, to run
-// a whole stack beside it.
+// Ports are the ports on which a stack listens on loopback. A zero field means the default port of `holdfast up`.
+// Tests choose other ports, to run a stack beside it.
 //
-// Others follow from them: a service's operations are 1000 above its API, replica k is 10·(k-1) above the first, Redlock's
-// three nodes are right above Redis, and the broker is where [StartRocketMQ] puts it for the name server's port.
+// The remaining ports are derived: a service's operations port is 1000 above its API port, replica k is 10·(k-1) above
+// the first replica, Redlock's three nodes follow Redis, and [StartRocketMQ] derives the broker's port from the name
+// server's.
 type Ports struct {
 	Gateway, Order, Inventory int
 	MySQL, Redis, Namesrv     int
@@ -25,13 +26,13 @@ const (
 	portNamesrv   = 19876
 )
 
-// Between ports that belong together.
+// Distances between related ports.
 const (
 	opsOffset     = 1000
 	replicaOffset = 10
 )
 
-// maxReplicas keeps the services' ports apart: more of them would meet the ports of something else.
+// maxReplicas keeps the services' port ranges apart.
 const maxReplicas = 9
 
 func (p Ports) withDefaults() Ports {
@@ -53,25 +54,25 @@ func (p Ports) withDefaults() Ports {
 	return p
 }
 
-// mysqlDSN is how root reaches a database of the stack's own server; none for "".
+// mysqlDSN returns the DSN of a database on the stack's server, as root. "" selects no database.
 func (p Ports) mysqlDSN(database string) string {
 	return "root@tcp(" + loopback(p.MySQL) + ")/" + database
 }
 
-// service describes how one process of ours is started.
+// service describes how one service process is started.
 type service struct {
 	name    string // as `holdfast status` shows it: "order-srv", and "order-srv-2" for the second
 	program string // "order-srv"
 	port    int    // of its API; operations are 1000 above
 	env     map[string]string
 
-	// peers are the variables in which it is told where the other services are. A process that was started with others
-	// than these knows other replicas than there are.
+	// peers are the variables with the addresses of the other services. A running process with different peers must be
+	// restarted.
 	peers map[string]string
 }
 
-// serviceList is in the order in which learners meet them, all first replicas before the second ones; they start side by
-// side.
+// serviceList lists the services in the order in which the documentation presents them: all first replicas, then all
+// second replicas. They start concurrently.
 func serviceList(p Ports, replicas int) []service {
 	orders := map[string]string{"INVENTORY_URLS": urls(p.Inventory, replicas)}
 	gateways := map[string]string{"INVENTORY_URLS": urls(p.Inventory, replicas), "ORDER_URLS": urls(p.Order, replicas)}

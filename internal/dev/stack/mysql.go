@@ -21,21 +21,21 @@ type MySQL struct {
 	Server
 }
 
-// DSN is how root reaches a database of this server.
+// DSN returns the DSN of a database on this server, as root.
 func (m *MySQL) DSN(database string) string { return m.AdminDSN() + database }
 
-// AdminDSN is how root reaches the server without choosing a database.
+// AdminDSN returns the DSN of the server as root, without a database.
 func (m *MySQL) AdminDSN() string { return "root@tcp(" + m.Addr + ")/" }
 
-// mysqlBinary is an installed server of either family.
+// mysqlBinary is an installed MariaDB or MySQL server.
 type mysqlBinary struct {
 	path    string
 	mariadb bool
 }
 
-// StartMySQL starts MariaDB or MySQL, whichever is installed, and returns when it answers. Its settings are those of a
-// durable server (each commit is on disk before it is answered) in little memory. The error names what is missing, the
-// port that is in use, or holds the log's end; nothing is left running then.
+// StartMySQL starts MariaDB or MySQL, whichever is installed, and returns when it answers. The server is durable (each
+// commit is on disk before it is acknowledged) and uses little memory. The error names what is missing or the port in
+// use, or contains the end of the log. No process is left running after an error.
 func StartMySQL(ctx context.Context, o Options) (*MySQL, error) {
 	ctx, cancel := withStartTimeout(ctx)
 	defer cancel()
@@ -85,7 +85,8 @@ func (b mysqlBinary) name() string {
 	return "MySQL"
 }
 
-// args are the options of every start. --no-defaults must come first: the machine's own my.cnf is none of our business.
+// args returns the options of every start. --no-defaults must come first: the server must not read the machine's
+// my.cnf.
 func (b mysqlBinary) args(data string, more ...string) []string {
 	args := []string{b.path, "--no-defaults", "--datadir=" + data, "--loose-innodb-log-file-size=64M", "--loose-innodb-redo-log-capacity=64M"}
 	if os.Geteuid() == 0 {
@@ -94,7 +95,7 @@ func (b mysqlBinary) args(data string, more ...string) []string {
 	return append(args, more...)
 }
 
-// start runs the server on port and waits until it answers as itself: whatever else listens there has another data folder.
+// start runs the server on port and waits until it answers. It recognises its own server by the data folder.
 func (m *MySQL) start(ctx context.Context, bin mysqlBinary, o Options, port int, remove string) error {
 	data := filepath.Join(m.Dir, "data")
 	p, err := Start(Command{Name: m.Name, Args: bin.args(data, serveArgs(m.Dir, port)...), Log: m.LogFile, Tie: o.Tie, Remove: remove})
@@ -106,7 +107,7 @@ func (m *MySQL) start(ctx context.Context, bin mysqlBinary, o Options, port int,
 	if err != nil {
 		return errors.Join(err, p.Kill())
 	}
-	cfg.Logger = &mysql.NopLogger{} // refused connections are what waiting is about
+	cfg.Logger = &mysql.NopLogger{} // refused connections are expected while waiting
 	cfg.Timeout, cfg.ReadTimeout = time.Second, 5*time.Second
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
@@ -131,8 +132,8 @@ func (m *MySQL) probe(ctx context.Context, db *sql.DB, data string) error {
 	return nil
 }
 
-// serveArgs are the settings of a running server. The SQL mode is MySQL's default, on MariaDB too, so that a statement
-// that works here works there.
+// serveArgs returns the settings of a running server. The SQL mode is MySQL's default, also on MariaDB, so that a
+// statement behaves the same on both.
 func serveArgs(dir string, port int) []string {
 	return []string{
 		"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--skip-name-resolve",

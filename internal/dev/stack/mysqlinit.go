@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// mysqlRoot lets root in over TCP: without name resolution 127.0.0.1 is not MySQL's root@localhost.
+// mysqlRoot allows root to connect over TCP: without name resolution 127.0.0.1 does not match MySQL's root@localhost.
 const mysqlRoot = `CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';
 GRANT ALL PRIVILEGES ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;
 `
 
-// initialize makes the system tables under dir/data unless they are there. They are made beside it and moved into place
-// when they are whole, so that an interrupted initialization is not taken for a data folder.
+// initialize creates the system tables under dir/data unless they exist. It creates them in a temporary folder and
+// renames it when they are complete, so that an interrupted initialization leaves no half data folder.
 func (b mysqlBinary) initialize(ctx context.Context, dir, remove string) error {
 	data, fresh := filepath.Join(dir, "data"), filepath.Join(dir, "data.new")
 	if _, err := os.Stat(data); err == nil {
@@ -43,12 +43,12 @@ func (b mysqlBinary) initialize(ctx context.Context, dir, remove string) error {
 	return fmt.Errorf("initialize: %w", failed)
 }
 
-// initTries is more than one because MariaDB 10.11 was seen to crash (SIGSEGV) in its bootstrap on a busy machine. Each
-// try starts from nothing.
+// initTries is more than one because MariaDB 10.11 sometimes crashes (SIGSEGV) in its bootstrap on a busy machine.
+// Each attempt starts from an empty folder.
 const initTries = 3
 
-// bootstrapMariaDB does what the script mariadb-install-db does, without its help tables and its sys schema, which
-// take most of its time, and without the client package that it needs.
+// bootstrapMariaDB does what the script mariadb-install-db does. It skips the help tables and the sys schema, which
+// take most of the time, and does not need the client package.
 func (b mysqlBinary) bootstrapMariaDB(ctx context.Context, data, script, remove string) error {
 	share, err := b.share()
 	if err != nil {
@@ -69,7 +69,7 @@ func (b mysqlBinary) bootstrapMariaDB(ctx context.Context, data, script, remove 
 		"--max-allowed-packet=8M", "--innodb-flush-log-at-trx-commit=0"))
 }
 
-// initializeMySQL uses the server's own initialization.
+// initializeMySQL runs MySQL's own initialization.
 func (b mysqlBinary) initializeMySQL(ctx context.Context, data, script, remove string) error {
 	if err := os.WriteFile(script, []byte(mysqlRoot), 0o600); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (b mysqlBinary) initializeMySQL(ctx context.Context, data, script, remove s
 	return b.runInit(ctx, Command{Log: script + ".log", Remove: remove}, b.args(data, "--initialize-insecure", "--init-file="+script))
 }
 
-// runInit is always tied to us: an initialization that nobody waits for is of no use.
+// runInit ties the initialization to this process: without this process it has no use.
 func (b mysqlBinary) runInit(ctx context.Context, c Command, args []string) error {
 	c.Name, c.Args, c.Tie = b.name(), args, true
 	p, err := Start(c)
@@ -90,7 +90,7 @@ func (b mysqlBinary) runInit(ctx context.Context, c Command, args []string) erro
 	return nil
 }
 
-// share finds the folder with MariaDB's system table scripts, which is beside the program's bin or sbin folder.
+// share finds the folder with MariaDB's system table scripts, next to the program's bin or sbin folder.
 func (b mysqlBinary) share() (string, error) {
 	real, err := filepath.EvalSymlinks(b.path)
 	if err != nil {

@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// Free ports are taken from below the range that operating systems give to outgoing connections (32768 and up on
-// Linux): a port from that range may be somebody's connection by the time that a server wants to listen on it.
+// Free ports are taken from below the range that operating systems use for outgoing connections (32768 and up on
+// Linux). A port from that range may be used by a connection before the server listens on it.
 const (
 	firstPort = 20000
 	lastPort  = 32000
 )
 
-// FreePorts returns n consecutive ports that nobody listened on a moment ago. Blocks are aligned, so two callers get the
-// same ports or disjoint ones. Nothing is reserved: a server that finds its port taken must be started on another one.
+// FreePorts returns n consecutive ports that were free a moment ago. Blocks are aligned, so two callers get the same
+// ports or disjoint ones. The ports are not reserved: a server that finds its port in use must be started on another
+// one.
 func FreePorts(n int) ([]int, error) {
 	if n < 1 || n > 100 {
 		return nil, fmt.Errorf("free ports: cannot give %d", n)
@@ -35,13 +36,13 @@ func FreePorts(n int) ([]int, error) {
 	return nil, fmt.Errorf("free ports: no block of %d between %d and %d", n, firstPort, lastPort)
 }
 
-// portPatience is how long PortFree lets a port become free. A child that is just being started holds our closed listener
-// for a moment more: it inherits every descriptor until it becomes another program.
-const portPatience = 500 * time.Millisecond
+// portTimeout is how long PortFree waits for a port to become free. A child that is being started keeps our closed
+// listener open for a moment: it inherits all descriptors until exec.
+const portTimeout = 500 * time.Millisecond
 
-// PortFree returns an error that names the port when something listens on it.
+// PortFree returns an error that names the port if it is in use.
 func PortFree(port int) error {
-	for end := time.Now().Add(portPatience); ; time.Sleep(readyPoll) {
+	for end := time.Now().Add(portTimeout); ; time.Sleep(readyPoll) {
 		err := probePort(port)
 		if err == nil || time.Now().After(end) {
 			return err
@@ -62,7 +63,7 @@ func probePort(port int) error {
 	return nil
 }
 
-// choosePort returns the wanted port, or a free one for 0.
+// choosePort returns the wanted port, or a free port if want is 0.
 func choosePort(want int) (int, error) {
 	if want != 0 {
 		return want, PortFree(want)
@@ -74,10 +75,10 @@ func choosePort(want int) (int, error) {
 	return ports[0], nil
 }
 
-// startTries is how often a server is started on another free port when somebody was quicker to take the first.
+// startTries is how often a server is started on another free port after its port was taken by another process.
 const startTries = 3
 
-// onFreePort calls start with the wanted port or, for 0, with free ones until it succeeds.
+// onFreePort calls start with the wanted port. If want is 0, it tries free ports until start succeeds.
 func onFreePort(want int, start func(port int) error) error {
 	var failed error
 	for range startTries {
@@ -90,7 +91,7 @@ func onFreePort(want int, start func(port int) error) error {
 			return nil
 		}
 		failed = err
-		if want != 0 || PortFree(port) == nil { // the port was not what went wrong
+		if want != 0 || PortFree(port) == nil { // the port was not the cause
 			return failed
 		}
 	}

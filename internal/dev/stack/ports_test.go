@@ -8,10 +8,10 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// TestPortFree_whileStartingChildren: a child inherits the listener with which a port is tried until it has become
-// another program, so a port that nobody uses looked used while servers were started side by side.
+// TestPortFree_whileStartingChildren: a child inherits the listener that tests a port, and keeps it until exec. A free
+// port must not look used meanwhile.
 func TestPortFree_whileStartingChildren(t *testing.T) {
-	// Not parallel: what it does to ports it would do to those of other tests.
+	// Not parallel: it would disturb the ports of other tests.
 	ports, err := stack.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)

@@ -8,26 +8,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Vars are the addresses by which tests and tools find the servers, as the environment variables HOLDFAST_MYSQL,
-// HOLDFAST_REDIS, HOLDFAST_NAMESRV and HOLDFAST_BROKER carry them.
+// Vars are the addresses of the servers for tests and tools. The environment variables HOLDFAST_MYSQL, HOLDFAST_REDIS,
+// HOLDFAST_NAMESRV and HOLDFAST_BROKER carry them.
 type Vars struct {
 	MySQL   string // an administrator's DSN without a database
 	Redis   string // host:port
 	Namesrv string // host:port
-	Broker  string // what answers there, for people: "RocketMQ 5.4.0", "development broker"
+	Broker  string // name and version of the broker, for output: "RocketMQ 5.4.0", "development broker"
 }
 
-// Environ is the variables as exec.Cmd wants them.
+// Environ returns the variables in the form of exec.Cmd.Env.
 func (v Vars) Environ() []string {
 	return []string{"HOLDFAST_MYSQL=" + v.MySQL, "HOLDFAST_REDIS=" + v.Redis, "HOLDFAST_NAMESRV=" + v.Namesrv, "HOLDFAST_BROKER=" + v.Broker}
 }
 
-// VarsFrom reads the variables that are set.
+// VarsFrom reads the variables from the environment.
 func VarsFrom(getenv func(string) string) Vars {
 	return Vars{MySQL: getenv("HOLDFAST_MYSQL"), Redis: getenv("HOLDFAST_REDIS"), Namesrv: getenv("HOLDFAST_NAMESRV"), Broker: getenv("HOLDFAST_BROKER")}
 }
 
-// UpVars are the servers of the stack that is up, where no variable says otherwise.
+// UpVars returns the addresses of the stack that is up. Variables that are set take precedence.
 func UpVars(getenv func(string) string) Vars {
 	v, ports := VarsFrom(getenv), Ports{}.withDefaults()
 	for _, d := range []struct {
@@ -41,14 +41,14 @@ func UpVars(getenv func(string) string) Vars {
 	return v
 }
 
-// QuickTransactions are settings with which the broker asks about an open transaction after three to five seconds, for
-// tests. An order that is younger than PENDING_GRACE by then is answered with unknown once or twice more.
+// QuickTransactions are broker settings for tests: the broker checks an open transaction after three to five seconds.
+// An order younger than PENDING_GRACE is then answered with unknown once or twice more.
 func QuickTransactions() []string {
 	return []string{"transactionTimeOut=3000", "transactionCheckInterval=2000"}
 }
 
-// StartPrivate starts the servers that no variable points to, side by side, tied to this process. stop ends them. The
-// variable BROKER chooses the broker as [UpOptions] does.
+// StartPrivate concurrently starts the servers that no variable names, tied to this process. stop ends them. The
+// variable BROKER chooses the broker as in [UpOptions].
 func StartPrivate(ctx context.Context, getenv func(string) string, progress io.Writer) (v Vars, stop func(context.Context) error, err error) {
 	v = VarsFrom(getenv)
 	o := Options{Tie: true, Log: progress}

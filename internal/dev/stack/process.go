@@ -15,17 +15,18 @@ import (
 	"time"
 )
 
-// stopGrace is how long a server gets to end by itself after SIGTERM before SIGKILL follows.
+// stopGrace is the time between SIGTERM and SIGKILL.
 const stopGrace = 10 * time.Second
 
 // readyPoll is the pause between two probes of a starting server.
 const readyPoll = 20 * time.Millisecond
 
-// tieScript runs a server whose life is bound to the reader's end of a pipe (descriptor 3) that the parent holds open
-// and never writes to. When the parent ends, however it ends, the pipe closes: the watcher kills the server and the
-// script removes the folder $1. When the server ends first, the watcher is told to go and the folder stays, for its log.
+// tieScript runs a server whose life is bound to a pipe. The script reads the pipe as descriptor 3; the parent holds
+// the other end open and never writes to it. When the parent ends for any reason, the pipe closes: the watcher kills
+// the server, and the script removes the folder $1. When the server ends first, the script stops the watcher and keeps
+// the folder, which contains the log.
 //
-// The watcher ignores SIGTERM before it kills, so that its exit status says without a race which of the two came first.
+// The watcher ignores SIGTERM before it kills the server. Its exit status then shows which of the two ended first.
 const tieScript = `remove=$1; input=$2; shift 2
 "$@" <"$input" 3<&- 4>&- & server=$!
 ( exec 4>&-; read -r _ <&3; trap '' TERM; kill -9 $server; exit 0 ) & watcher=$!
@@ -35,32 +36,33 @@ kill $watcher 2>/dev/null
 if wait $watcher && [ -n "$remove" ]; then rm -rf -- "$remove"; fi
 exit $status`
 
-// Command says what to run. Args must be the server itself and not a script that forks it: signals go to that process.
+// Command describes what to run. Args must start the server itself, not a script that forks it: signals go to that
+// process.
 type Command struct {
 	Name   string   // for messages, "MariaDB"
 	Args   []string // the program's path and its arguments
 	Env    []string // added to this process's environment
 	Dir    string   // working directory; empty: this process's
-	Input  string   // file to read as standard input; empty: nothing
-	Log    string   // file that standard output and error are appended to; empty: discarded
-	Tie    bool     // dies with this process; otherwise detached, in a session of its own
-	Remove string   // with Tie: a folder that is removed when this process ends without having stopped the child
+	Input  string   // file for standard input; empty: none
+	Log    string   // file for standard output and error, appended to; empty: discarded
+	Tie    bool     // ends with this process; otherwise the child is detached, in a session of its own
+	Remove string   // with Tie: a folder that is removed if this process ends without having stopped the child
 }
 
-// Process is one started child. Its methods are safe for concurrent use.
+// Process is a started child process. Its methods are safe for concurrent use.
 type Process struct {
 	Name string
-	PID  int // of the server itself, not of the script that ties it to us
+	PID  int // of the server itself, not of tieScript
 
 	log  string
-	tie  *os.File // the pipe's end whose closing kills a tied child; nil when detached
+	tie  *os.File // closing this end of the pipe kills a tied child; nil if detached
 	done chan struct{}
 
 	stop sync.Mutex
-	err  error // how it ended; read after done is closed
+	err  error // result of the process; read after done is closed
 }
 
-// Start runs c and returns at once; see [Process.Ready]. The error names the program that could not be started.
+// Start runs c and returns immediately; see [Process.Ready]. The error names the program that could not be started.
 func Start(c Command) (*Process, error) {
 	if len(c.Args) == 0 {
 		return nil, fmt.Errorf("start %s: no program given", c.Name)
@@ -72,7 +74,7 @@ func Start(c Command) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
-	defer out.Close() //nolint:errcheck // the child has its own copy; we wrote nothing
+	defer out.Close() //nolint:errcheck // the child has its own copy; nothing was written
 	if c.Tie {
 		return startTied(c, out)
 	}
@@ -86,9 +88,9 @@ func openLog(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }
 
-// build prepares a child that gets no signal meant for our terminal's group: Ctrl-C must reach us first, not the server.
+// build prepares a child in a session of its own, so that Ctrl-C reaches this process and not the server.
 func build(c Command, out *os.File, args ...string) *exec.Cmd {
-	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // the child outlives the context that it is started under
+	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // the child outlives the caller's context
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -110,7 +112,7 @@ func startDetached(c Command, out *os.File) (*Process, error) {
 }
 
 func startTied(c Command, out *os.File) (*Process, error) {
-	if _, err := exec.LookPath(c.Args[0]); err != nil { // the shell would report it in the log only
+	if _, err := exec.LookPath(c.Args[0]); err != nil { // the shell would report it only in the log
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
 	tieRead, tieWrite, err := os.Pipe()
@@ -130,7 +132,7 @@ func startTied(c Command, out *os.File) (*Process, error) {
 	}
 	pid, err := readPID(pidRead)
 	if err != nil {
-		closing := tieWrite.Close() // kills the child, if there is one
+		closing := tieWrite.Close() // kills the child if it was started
 		return nil, errors.Join(fmt.Errorf("start %s: %w", c.Name, err), closing, cmd.Wait())
 	}
 	return watch(c, cmd, pid, tieWrite), nil
@@ -145,7 +147,7 @@ func readPID(r *os.File) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line))
 }
 
-// watch reaps the child when it ends, whoever ended it.
+// watch reaps the child when it ends.
 func watch(c Command, cmd *exec.Cmd, pid int, tie *os.File) *Process {
 	p := &Process{Name: c.Name, PID: pid, log: c.Log, tie: tie, done: make(chan struct{})}
 	go func() {
@@ -158,11 +160,11 @@ func watch(c Command, cmd *exec.Cmd, pid int, tie *os.File) *Process {
 	return p
 }
 
-// Done is closed when the process has ended and was reaped.
+// Done returns a channel that is closed when the process has ended and was reaped.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Ready waits until probe returns nil. It gives up when ctx is done or the process ends; the error then holds the
-// probe's last error and the last lines of the log. It does not stop the process.
+// Ready waits until probe returns nil, ctx is done or the process ends. The error contains the probe's last error and
+// the last lines of the log. Ready does not stop the process.
 func (p *Process) Ready(ctx context.Context, probe func(context.Context) error) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
@@ -185,7 +187,7 @@ func (p *Process) Ready(ctx context.Context, probe func(context.Context) error) 
 	}
 }
 
-// Wait waits for a process that ends by itself. The error holds the last lines of the log unless it left with status 0.
+// Wait waits until the process ends. The error contains the last lines of the log if the exit status is not 0.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
 	case <-p.done:
@@ -198,7 +200,7 @@ func (p *Process) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Signal sends sig to the server, for instance SIGSTOP. It is an error when the server has ended.
+// Signal sends sig to the server, for instance SIGSTOP. It returns an error if the server has ended.
 func (p *Process) Signal(sig syscall.Signal) error {
 	select {
 	case <-p.done:
@@ -208,7 +210,7 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	}
 }
 
-// Kill ends the process with SIGKILL and waits until it is gone. Killing an ended process is no error.
+// Kill ends the process with SIGKILL and waits until it has ended. Killing an ended process is no error.
 func (p *Process) Kill() error {
 	if err := p.Signal(syscall.SIGKILL); err != nil && !gone(err) {
 		return err
@@ -217,8 +219,8 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Stop ends the process with SIGTERM, and with SIGKILL when that took more than 10 seconds or ctx is done, and waits
-// until it is gone. Stopping twice, or an ended process, is no error.
+// Stop ends the process with SIGTERM and waits until it has ended. It sends SIGKILL after 10 seconds or when ctx is
+// done. Stopping an ended process is no error.
 func (p *Process) Stop(ctx context.Context) error {
 	p.stop.Lock()
 	defer p.stop.Unlock()
@@ -240,7 +242,8 @@ func gone(err error) bool {
 	return errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH)
 }
 
-// Tail returns the last n lines of a file, indented, or a note that there is none. It is for error messages.
+// Tail returns the last n lines of a file, indented, for error messages. If the file cannot be read, it returns a
+// note.
 func Tail(path string, n int) string {
 	if path == "" {
 		return "  (no log)"

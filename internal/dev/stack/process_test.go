@@ -53,7 +53,7 @@ func TestProcess_Stop(t *testing.T) {
 	}
 }
 
-// A server that does not heed SIGTERM is ended by SIGKILL when the caller's patience ends.
+// A server that ignores SIGTERM is ended by SIGKILL when ctx is done.
 func TestProcess_Stop_unwilling(t *testing.T) {
 	t.Parallel()
 	log := filepath.Join(t.TempDir(), "log")
@@ -65,7 +65,7 @@ func TestProcess_Stop_unwilling(t *testing.T) {
 	}
 	deaf := func(context.Context) error {
 		if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "deaf") {
-			return errors.Join(err, errors.New("it still listens"))
+			return errors.Join(err, errors.New("the process does not ignore SIGTERM yet"))
 		}
 		return nil
 	}
@@ -133,10 +133,10 @@ func TestTerminate(t *testing.T) {
 	}
 }
 
-// helperEnv makes a run of this test binary the parent in TestStart_parentKilled instead of a test.
+// helperEnv makes this test binary act as the parent in TestStart_parentKilled.
 const helperEnv = "HOLDFAST_STACK_HELPER"
 
-// The parent of a tied child is killed with SIGKILL, which no deferred call survives; a detached child must outlive it.
+// The parent is killed with SIGKILL. Its tied child must end with it, and its detached child must outlive it.
 func TestStart_parentKilled(t *testing.T) {
 	if dir := os.Getenv(helperEnv); dir != "" {
 		parentOfTwo(t, dir)

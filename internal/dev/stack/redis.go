@@ -22,16 +22,17 @@ type Redis struct {
 	remove string
 }
 
-// StartRedis starts Redis and returns when it answers. One in a temporary folder keeps nothing on disk; another keeps an
-// append-only file in its folder. settings are further arguments of the server and have the last word. The error names
-// what is missing, the port that is in use, or holds the log's end; nothing is left running then.
+// StartRedis starts Redis and returns when it answers. A server in a temporary folder does not persist data; in
+// another folder it keeps an append-only file. settings are additional arguments of the server and override the
+// defaults. The error names what is missing or the port in use, or contains the end of the log. No process is left
+// running after an error.
 func StartRedis(ctx context.Context, o Options, settings ...string) (*Redis, error) {
 	return startRedis(ctx, "Redis", o, func(program, dir string, port int) ([]string, error) {
 		return append(redisArgs(program, dir, port, o.Dir == ""), settings...), nil
 	})
 }
 
-// startRedis starts the program as a server of that name, with the command line that the function makes for a port.
+// startRedis starts the program under the given name. args returns the command line for a port.
 func startRedis(
 	ctx context.Context, name string, o Options, args func(program, dir string, port int) ([]string, error),
 ) (*Redis, error) {
@@ -75,9 +76,9 @@ func startRedis(
 	return r, nil
 }
 
-// asServer returns a link in dir to the server, under the server's name. Redis replaces its command line by the path by which
-// it was called, so dir in this path is what [Running] recognises the process by. Debian's redis-tools has the whole server
-// but calls it redis-check-rdb, and the program looks at the name by which it was called.
+// asServer returns a link in dir to the server, named redis-server. Redis replaces its command line by the path of its
+// program, so [Running] recognises the process by dir in this path. Debian's redis-tools contains the whole server as
+// redis-check-rdb, and the program selects its function by its name.
 func asServer(path, dir string) (string, error) {
 	link := filepath.Join(dir, "redis-server")
 	if err := os.Symlink(path, link); err != nil && !errors.Is(err, os.ErrExist) {
@@ -97,8 +98,8 @@ func redisArgs(program, dir string, port int, temporary bool) []string {
 	return append(args, "yes")
 }
 
-// Restart ends the server with SIGKILL and starts it again on the same port. A temporary one comes back empty, unless its
-// settings said otherwise: that is what a Redis without persistence does to the locks and the stock it held.
+// Restart ends the server with SIGKILL and starts it again on the same port. A temporary server is empty afterwards
+// unless its settings say otherwise, as a Redis without persistence loses its locks and its stock.
 func (r *Redis) Restart(ctx context.Context) error {
 	if err := r.Process.Kill(); err != nil {
 		return fmt.Errorf("restart Redis: %w", err)
@@ -123,7 +124,7 @@ func (r *Redis) start(ctx context.Context) error {
 	return nil
 }
 
-// probe asks who answers: whatever else listens on the port has another process id.
+// probe compares process ids: another server on the port has another process id.
 func (r *Redis) probe(ctx context.Context) error {
 	dialer := net.Dialer{Timeout: time.Second}
 	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)

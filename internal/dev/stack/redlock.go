@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// Redlock's nodes: Redis servers that know nothing of each other. Three are the fewest of which one may be lost.
-const redlockNodes = 3
+// redlockCount is the number of Redlock's independent Redis servers. Three is the smallest number that tolerates the
+// loss of one.
+const redlockCount = 3
 
-// redlockNodes are small: a lock is a key of a hundred bytes. They keep it on disk, because a node that restarts without its
-// data hands out again what it has promised to somebody.
-func (u *upper) redlockNodes() []part {
+// redlockNodes returns the parts of Redlock's nodes. They persist their keys: a node that restarts without its data
+// would grant a lock again that is still held.
+func (u *upRun) redlockNodes() []part {
 	var parts []part
-	for i := range redlockNodes {
+	for i := range redlockCount {
 		name := fmt.Sprintf("redlock-%d", i+1)
 		parts = append(parts, part{name, nil, func(ctx context.Context) (Component, error) {
 			r, err := StartRedis(ctx, u.options(name, u.Ports.redlock(i)))
@@ -26,13 +27,13 @@ func (u *upper) redlockNodes() []part {
 	return parts
 }
 
-// redlock is the port of a node, from 0: they follow the stack's own Redis.
+// redlock returns the port of a node, counted from 0. The nodes' ports follow that of the stack's Redis.
 func (p Ports) redlock(node int) int { return p.Redis + 1 + node }
 
-// redlockAddrs is REDLOCK_ADDRS of the stack.
+// redlockAddrs returns the stack's REDLOCK_ADDRS.
 func (p Ports) redlockAddrs() string {
 	var addrs []string
-	for i := range redlockNodes {
+	for i := range redlockCount {
 		addrs = append(addrs, loopback(p.redlock(i)))
 	}
 	return strings.Join(addrs, ",")

@@ -13,14 +13,14 @@ import (
 	"holdfast/deploy/rocketmq"
 )
 
-// brokerOffset is from the name server's port to the broker's, when the former is given: 19876 and 20911.
+// brokerOffset is the distance from the name server's port to the broker's if Options.Port is set: 19876 and 20911.
 const brokerOffset = 1035
 
 // RocketMQ is a private RocketMQ, name server and broker in one Java process, on loopback.
 type RocketMQ struct {
 	Server             // Addr is the name server's
 	NamesrvAddr string // host:port
-	BrokerAddr  string // host:port; the ports two below and one above it are taken as well
+	BrokerAddr  string // host:port; the broker also uses the port two below and the port one above
 
 	java, jars string
 	tie        bool
@@ -29,13 +29,14 @@ type RocketMQ struct {
 }
 
 // StartRocketMQ starts RocketMQ and returns when topics can be created and routed, in about three seconds. The first
-// start on a machine fetches 86 MB of jars with Maven. Options.Port is the name server's; the broker's follows from it,
-// 20911 for 19876. Messages are kept in Options.Dir from start to start. settings are lines for the broker's
-// configuration, such as "transactionTimeOut=3000"; they win over deploy/rocketmq/broker.conf.
+// start on a machine fetches 86 MB of jars with Maven. Options.Port is the name server's port; the broker's is derived
+// from it, 20911 for 19876. Messages in Options.Dir survive a restart. settings are lines of the broker's
+// configuration, such as "transactionTimeOut=3000"; they override deploy/rocketmq/broker.conf.
 //
-// The error names what is missing, the port that is in use, or holds the log's end; nothing is left running then.
+// The error names what is missing or the port in use, or contains the end of the log. No process is left running after
+// an error.
 func StartRocketMQ(ctx context.Context, o Options, settings ...string) (*RocketMQ, error) {
-	java, jars, err := rocketmqJars(ctx, o) // before the time-out: a first fetch may take minutes
+	java, jars, err := rocketmqJars(ctx, o) // before the start timeout: a first fetch may take minutes
 	if err != nil {
 		return nil, fmt.Errorf("start RocketMQ: %w", err)
 	}
@@ -60,7 +61,7 @@ func StartRocketMQ(ctx context.Context, o Options, settings ...string) (*RocketM
 	return r, nil
 }
 
-// startOnPorts starts on the wanted name server's port or, for 0, on free ones until it succeeds.
+// startOnPorts starts on the wanted name server port. If want is 0, it tries free ports until the start succeeds.
 func (r *RocketMQ) startOnPorts(ctx context.Context, want int) error {
 	var failed error
 	for range startTries {
@@ -77,15 +78,15 @@ func (r *RocketMQ) startOnPorts(ctx context.Context, want int) error {
 		if failed = r.start(ctx); failed == nil {
 			return nil
 		}
-		if want != 0 || rocketmqPortsFree(names, broker) == nil { // the ports were not what went wrong
+		if want != 0 || rocketmqPortsFree(names, broker) == nil { // the ports were not the cause
 			return failed
 		}
 	}
 	return failed
 }
 
-// rocketmqPorts returns the name server's and the broker's ports. Of a free block of four the broker takes the first
-// (its fast lane), the third and the fourth (its high-availability lane), so the second is the name server's.
+// rocketmqPorts returns the name server's and the broker's ports. In a free block of four the broker uses the first
+// port (fast remoting), the third and the fourth (high availability), and the name server uses the second.
 func rocketmqPorts(want int) (names, broker int, err error) {
 	if want != 0 {
 		return want, want + brokerOffset, rocketmqPortsFree(want, want+brokerOffset)
@@ -101,13 +102,14 @@ func rocketmqPortsFree(names, broker int) error {
 	return errors.Join(PortFree(names), PortFree(broker-2), PortFree(broker), PortFree(broker+1))
 }
 
-// configure writes both configuration files. In the broker's a later line wins over an earlier one.
+// configure writes both configuration files. In the broker's file a later line overrides an earlier one.
 func (r *RocketMQ) configure(names, broker int) error {
 	namesConf := fmt.Sprintf("listenPort=%d\nbindAddress=127.0.0.1\n", names)
 	var b bytes.Buffer
 	b.WriteString(rocketmq.BrokerConf)
 	fmt.Fprintf(&b, "\nlistenPort=%d\nnamesrvAddr=%s\n", broker, r.NamesrvAddr)
-	// What the broker tells its clients to dial; by default the first network card, on which it does not listen.
+	// The address that the broker announces to clients. The default is the first network card, on which it does not
+	// listen.
 	b.WriteString("bindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\n")
 	for _, line := range r.settings {
 		fmt.Fprintln(&b, line)
@@ -121,14 +123,14 @@ func (r *RocketMQ) configure(names, broker int) error {
 func (r *RocketMQ) confFile(name string) string { return filepath.Join(r.Dir, name+".conf") }
 
 func (r *RocketMQ) start(ctx context.Context) error {
-	if err := os.RemoveAll(r.LogFile); err != nil { // a "ready" of the last start must not be taken for this one's
+	if err := os.RemoveAll(r.LogFile); err != nil { // probe must not find the "ready" of an earlier start
 		return err
 	}
 	p, err := Start(Command{
 		Name: r.Name, Log: r.LogFile, Tie: r.tie, Remove: r.remove, Dir: r.Dir,
 		Args: []string{
 			r.java, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms64m", "-Xmx256m",
-			"-Duser.home=" + r.Dir, "-Drocketmq.home.dir=" + r.Dir, // all of its files, logs and store, go there
+			"-Duser.home=" + r.Dir, "-Drocketmq.home.dir=" + r.Dir, // logs and store go there
 			"-cp", r.jars + string(os.PathListSeparator) + filepath.Join(r.jars, "*"),
 			"Launcher", r.confFile("namesrv"), r.confFile("broker"),
 		},
@@ -143,7 +145,7 @@ func (r *RocketMQ) start(ctx context.Context) error {
 	return nil
 }
 
-// probe looks for the launcher's last word in the log: whatever else listens on the ports does not write there.
+// probe looks for the launcher's line "ready" in the log. Another server on the ports does not write there.
 func (r *RocketMQ) probe(context.Context) error {
 	log, err := os.ReadFile(r.LogFile)
 	if err != nil {
@@ -155,8 +157,8 @@ func (r *RocketMQ) probe(context.Context) error {
 	return nil
 }
 
-// Stop ends RocketMQ and waits until it is gone; a temporary folder goes with it. It is killed: an orderly end takes a
-// quarter of a minute, and the broker recovers everything that it acknowledged.
+// Stop kills RocketMQ, waits until it has ended and removes a temporary folder. A graceful stop takes 15 seconds, and
+// the broker recovers all acknowledged messages after a kill.
 func (r *RocketMQ) Stop(ctx context.Context) error {
 	if err := r.Process.Kill(); err != nil {
 		return fmt.Errorf("stop RocketMQ: %w", err)
@@ -172,7 +174,7 @@ func (r *RocketMQ) Kill(context.Context) error {
 	return nil
 }
 
-// RestartEmpty is Restart without the store: messages, topics, offsets and open transactions are gone.
+// RestartEmpty restarts RocketMQ without its store: messages, topics, offsets and open transactions are lost.
 func (r *RocketMQ) RestartEmpty(ctx context.Context) error {
 	if err := r.Kill(ctx); err != nil {
 		return err
@@ -183,7 +185,7 @@ func (r *RocketMQ) RestartEmpty(ctx context.Context) error {
 	return r.Restart(ctx)
 }
 
-// Restart ends RocketMQ with SIGKILL, unless it has ended, and starts it again on the same ports and the same messages.
+// Restart ends RocketMQ with SIGKILL if it runs, and starts it again on the same ports with the same messages.
 func (r *RocketMQ) Restart(ctx context.Context) error {
 	if err := r.Kill(ctx); err != nil {
 		return err

@@ -71,7 +71,7 @@ func TestStartRocketMQ_badSetting(t *testing.T) {
 func reachable(t *testing.T, addr string, want bool) {
 	t.Helper()
 	var err error
-	// A child that is being started may hold a closed listener for a moment more.
+	// A child that is being started may keep a closed listener open for a moment.
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		var conn net.Conn
 		if conn, err = net.DialTimeout("tcp", addr, time.Second); err == nil {

@@ -14,14 +14,15 @@ import (
 	"holdfast/deploy/rocketmq"
 )
 
-// fetchTimeout bounds the fetching of the jars, also when the caller is in a hurry: the next start finds them.
+// fetchTimeout bounds the fetching of the jars. It applies even if the caller's deadline is shorter: the next start
+// uses the jars.
 const fetchTimeout = 10 * time.Minute
 
-// RocketMQAvailable returns nil when [StartRocketMQ] has what it needs: Java 17, and either the jars of an earlier start
-// or Maven and a Java compiler to make them. Otherwise the error says what is missing. It fetches nothing.
+// RocketMQAvailable returns nil if [StartRocketMQ] has what it needs: Java 17, and either the jars of an earlier start
+// or Maven and a Java compiler. Otherwise the error says what is missing. It fetches nothing.
 func RocketMQAvailable() error {
 	if find("java") == "" {
-		return errors.New("no Java here; install a JDK 17 or newer (apt-get install openjdk-17-jdk-headless maven)")
+		return errors.New("no Java program found; install a JDK 17 or newer (apt-get install openjdk-17-jdk-headless maven)")
 	}
 	dir, err := jarsDir()
 	if err != nil {
@@ -39,7 +40,7 @@ func RocketMQAvailable() error {
 	return nil
 }
 
-// jarsDir is the folder of the jars and the compiled launcher. Its name changes with what they are made from.
+// jarsDir returns the folder of the jars and the compiled launcher. Its name contains a checksum of their sources.
 func jarsDir() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -49,14 +50,14 @@ func jarsDir() (string, error) {
 	return filepath.Join(cache, "holdfast", fmt.Sprintf("rocketmq-%s-%x", rocketmq.Version, sum[:4])), nil
 }
 
-// fetched needs to look at one file only: the folder gets its name when it is complete.
+// fetched checks a single file: the folder gets its final name only when it is complete.
 func fetched(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "Launcher.class"))
 	return err == nil
 }
 
-// rocketmqJars returns the Java program and the folder of the jars, which it fetches when they are not there. Processes
-// that do so at the same time do not disturb each other: the first to finish wins.
+// rocketmqJars returns the Java program and the folder of the jars, and fetches the jars if they are missing.
+// Concurrent processes may fetch at the same time: the first one to finish renames its folder.
 func rocketmqJars(ctx context.Context, o Options) (java, dir string, err error) {
 	if err := RocketMQAvailable(); err != nil {
 		return "", "", err
@@ -65,7 +66,7 @@ func rocketmqJars(ctx context.Context, o Options) (java, dir string, err error) 
 	if dir, err = jarsDir(); err != nil || fetched(dir) {
 		return java, dir, err
 	}
-	o.progress("fetching RocketMQ %s with Maven, once", rocketmq.Version)
+	o.progress("fetching RocketMQ %s with Maven (first start only)", rocketmq.Version)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
@@ -75,11 +76,11 @@ func rocketmqJars(ctx context.Context, o Options) (java, dir string, err error) 
 	if err != nil {
 		return "", "", err
 	}
-	defer os.RemoveAll(temp) //nolint:errcheck // what is left of it is only a folder in a cache
+	defer os.RemoveAll(temp) //nolint:errcheck // a remaining folder in the cache does no harm
 	if err := fetchJars(ctx, temp); err != nil {
 		return "", "", err
 	}
-	if err := os.Rename(temp, dir); err != nil && !fetched(dir) { // fetched: somebody else was quicker
+	if err := os.Rename(temp, dir); err != nil && !fetched(dir) { // fetched: another process finished first
 		return "", "", err
 	}
 	return java, dir, nil
@@ -103,7 +104,7 @@ func fetchJars(ctx context.Context, dir string) error {
 	return nil
 }
 
-// tool runs a program to its end. The error holds what it printed.
+// tool runs a program and waits for it. The error contains its output.
 func tool(ctx context.Context, dir, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// StartSentinel starts a Redis Sentinel that watches the server at addr as the master of that name. It calls the master
-// down after a second without an answer, and it and its like replace it when quorum of them agree. Sentinels of the same
+// StartSentinel starts a Redis Sentinel that watches the server at addr under the name master. It considers the server
+// down after a second without an answer. When quorum sentinels agree, they promote a replica. Sentinels of the same
 // master find each other through it. Errors are those of [StartRedis].
 func StartSentinel(ctx context.Context, o Options, master, addr string, quorum int) (*Redis, error) {
 	host, port, err := net.SplitHostPort(addr)
@@ -17,7 +17,7 @@ func StartSentinel(ctx context.Context, o Options, master, addr string, quorum i
 		return nil, fmt.Errorf("start Sentinel: %w", err)
 	}
 	return startRedis(ctx, "Sentinel", o, func(program, dir string, own int) ([]string, error) {
-		// It writes what it learns into this file and refuses to start without one.
+		// Sentinel stores its state in this file and does not start without it.
 		file := filepath.Join(dir, "sentinel.conf")
 		config := fmt.Sprintf(`port %[1]d
 bind 127.0.0.1

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// startTimeout is how long a server may take to answer when the caller's context has no deadline.
+// startTimeout bounds the start of a server if the caller's context has no deadline.
 const startTimeout = 60 * time.Second
 
 // Options are common to all servers.
 type Options struct {
-	Dir  string    // for data and log; created. Empty: a temporary folder that is removed when the server stops
-	Port int       // on 127.0.0.1; 0: a free one
-	Tie  bool      // dies with this process; otherwise detached
-	Log  io.Writer // progress for people, a line each; nil: none
+	Dir  string    // folder for data and log, created if missing; empty: a temporary folder, removed by Stop
+	Port int       // port on 127.0.0.1; 0: a free port
+	Tie  bool      // ends with this process; otherwise detached
+	Log  io.Writer // receives progress lines; nil: none
 }
 
 func (o Options) progress(format string, args ...any) {
@@ -39,13 +39,13 @@ type Server struct {
 	temporary bool // Dir is removed by Stop
 }
 
-// what says for people what runs where.
+// what describes the server in output: name, version and address.
 func (s *Server) what() string { return s.Name + " " + s.Version + " on " + s.Addr }
 
-// Stop ends the server and waits until it is gone; a temporary folder goes with it. Stopping twice is no error.
+// Stop ends the server, waits until it has ended and removes a temporary folder. Stopping twice is no error.
 func (s *Server) Stop(ctx context.Context) error {
 	end := s.Process.Stop
-	if s.temporary { // nobody will read its data again: there is nothing to end cleanly
+	if s.temporary { // its data is discarded, so a clean shutdown is not needed
 		end = func(context.Context) error { return s.Process.Kill() }
 	}
 	if err := end(ctx); err != nil {
@@ -59,7 +59,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	return nil
 }
 
-// folder makes the server's folder. remove is what a tied child removes: the folder, when it is temporary.
+// folder creates the server's folder. remove is the folder that a tied child removes, or "" if it must stay.
 func (o Options) folder(name string) (dir, remove string, err error) {
 	if o.Dir == "" {
 		dir, err = os.MkdirTemp("", "holdfast-"+name+"-")
@@ -74,7 +74,7 @@ func (o Options) folder(name string) (dir, remove string, err error) {
 	return dir, "", os.MkdirAll(dir, 0o700)
 }
 
-// withStartTimeout bounds a start that the caller did not bound.
+// withStartTimeout bounds a start if the caller's context has no deadline.
 func withStartTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, bounded := ctx.Deadline(); bounded {
 		return context.WithCancel(ctx)

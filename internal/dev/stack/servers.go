@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// servers are the parts beside the broker that are not ours. Their data is kept under Dir.
-func (u *upper) servers() []part {
+// servers returns the third-party servers except the broker. Their data is kept under Dir.
+func (u *upRun) servers() []part {
 	return append(u.redlockNodes(), []part{
 		{nameMySQL, nil, func(ctx context.Context) (Component, error) {
 			m, err := StartMySQL(ctx, u.options(nameMySQL, u.Ports.MySQL))
@@ -27,7 +27,7 @@ func (u *upper) servers() []part {
 	}...)
 }
 
-func (u *upper) options(name string, port int) Options {
+func (u *upRun) options(name string, port int) Options {
 	return Options{Dir: filepath.Join(u.Dir, name), Port: port, Tie: u.Tie, Log: linePrefix{u, name}}
 }
 
@@ -35,9 +35,9 @@ func component(name string, s Server) Component {
 	return Component{Name: name, What: s.what(), PID: s.PID, Marker: s.Dir, Log: s.LogFile}
 }
 
-// linePrefix shows what a server's start has to say, such as a package that is being installed.
+// linePrefix prints progress lines of a server's start, such as the installation of a package.
 type linePrefix struct {
-	u    *upper
+	u    *upRun
 	name string
 }
 

@@ -67,7 +67,8 @@ func TestStartMySQL_temporary(t *testing.T) {
 	}
 }
 
-// What "holdfast up" relies on: a detached server keeps its data over a stop and a start in the same folder.
+// "holdfast up" relies on this: a detached server keeps its data when it is stopped and started again in the same
+// folder.
 func TestStartMySQL_keepsItsData(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// The names of the parts, as `holdfast status` shows them.
+// The names of the parts in `holdfast status`.
 const (
 	nameMySQL     = "mysql"
 	nameRedis     = "redis"
 	nameRocketMQ  = "rocketmq"
-	nameDevBroker = "devbroker" // a subcommand of holdfast, too
+	nameDevBroker = "devbroker" // also a subcommand of holdfast
 	nameInventory = "inventory-srv"
 	nameOrder     = "order-srv"
 	nameGateway   = "api-gateway"
 )
 
-// serviceReady bounds the start of one service, migrations and the broker's topics included.
+// serviceReady bounds the start of one service, including migrations and the creation of topics.
 const serviceReady = 60 * time.Second
 
-func (u *upper) services() []part {
+func (u *upRun) services() []part {
 	var parts []part
 	for _, s := range serviceList(u.Ports, u.Replicas) {
 		parts = append(parts, u.part(s))
@@ -35,11 +35,11 @@ func (u *upper) services() []part {
 	return parts
 }
 
-func (u *upper) part(s service) part {
+func (u *upRun) part(s service) part {
 	return part{s.name, []int{s.port, s.port + opsOffset}, func(ctx context.Context) (Component, error) { return u.startService(ctx, s) }}
 }
 
-func (u *upper) startService(ctx context.Context, s service) (Component, error) {
+func (u *upRun) startService(ctx context.Context, s service) (Component, error) {
 	program := u.program(s.program)
 	log := filepath.Join(u.Dir, s.name+".log")
 	ops := loopback(s.port + opsOffset)
@@ -53,7 +53,7 @@ func (u *upper) startService(ctx context.Context, s service) (Component, error) 
 		stop, done := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 		defer done()
 		if stopErr := p.Stop(stop); stopErr != nil {
-			return Component{}, fmt.Errorf("%w (and it does not stop: %w)", err, stopErr)
+			return Component{}, fmt.Errorf("%w (stop it: %w)", err, stopErr)
 		}
 		return Component{}, err
 	}
@@ -61,8 +61,8 @@ func (u *upper) startService(ctx context.Context, s service) (Component, error) 
 	return Component{Name: s.name, What: what, PID: p.PID, Marker: program, Ops: ops, Log: log, Peers: s.peers}, nil
 }
 
-// environment is the service's own settings under what the caller of Up asks for.
-func (u *upper) environment(s service, ops string) []string {
+// environment returns the service's variables. The caller's UpOptions.Env overrides them.
+func (u *upRun) environment(s service, ops string) []string {
 	env := map[string]string{"HTTP_ADDR": loopback(s.port), "OPS_ADDR": ops, "LAB_MODE": "true"}
 	maps.Copy(env, s.env)
 	maps.Copy(env, s.peers)
@@ -75,8 +75,8 @@ func (u *upper) environment(s service, ops string) []string {
 	return list
 }
 
-// seed fills the catalogue. It may run at every start: what is there stays as it is.
-func (u *upper) seed(ctx context.Context) error {
+// seed fills the catalogue. It runs at every start and changes nothing that exists.
+func (u *upRun) seed(ctx context.Context) error {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, serviceReady)
 	defer cancel()
@@ -109,7 +109,7 @@ func httpReady(ctx context.Context, ops string) error {
 	if err := json.NewDecoder(res.Body).Decode(&ready); err != nil || res.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s", res.Status)
 	}
-	for _, name := range []string{"broker", "inventory"} { // order-srv is ready without them, the shop is not
+	for _, name := range []string{"broker", "inventory"} { // order-srv is ready without them, but the shop is not
 		if state, checked := ready.Checks[name]; checked && state != "ok" {
 			return fmt.Errorf("not ready: %s: %s", name, state)
 		}

@@ -16,27 +16,27 @@ import (
 	"time"
 )
 
-// State is what `holdfast up` wrote down: which processes it started.
+// State is the record that `holdfast up` keeps of the processes it started.
 type State struct {
-	Components []Component `json:"components"`      // each behind those that it needs
+	Components []Component `json:"components"`      // in start order: each part follows the parts that it needs
 	Crash      string      `json:"crash,omitempty"` // the crash point that was armed last
 }
 
 // Component is one process of a running stack.
 type Component struct {
 	Name   string `json:"name"`
-	What   string `json:"what"` // for people: version and address
+	What   string `json:"what"` // version and address, for output
 	PID    int    `json:"pid"`
-	Marker string `json:"marker"` // a part of its command line: the process id alone may belong to somebody else by now
+	Marker string `json:"marker"` // part of the command line; the process id may have been reused by another process
 	Ops    string `json:"ops,omitempty"`
 	Log    string `json:"log"`
 
-	Peers map[string]string `json:"peers,omitempty"` // of a service: where it was told that the others are
+	Peers map[string]string `json:"peers,omitempty"` // of a service: the addresses of the other services at its start
 }
 
 const stateFile = "state.json"
 
-// Load reads the state in dir. Without one it is empty.
+// Load reads the state in dir. It returns an empty state if there is no file.
 func Load(dir string) (State, error) {
 	var s State
 	b, err := os.ReadFile(filepath.Join(dir, stateFile))
@@ -59,7 +59,7 @@ func (s State) Up(ctx context.Context) bool {
 	})
 }
 
-// Again is the command that starts what is missing of this stack.
+// Again returns the command that starts the missing parts of this stack.
 func (s State) Again() string {
 	n := 0
 	for _, c := range s.Components {
@@ -70,7 +70,7 @@ func (s State) Again() string {
 	if n < 2 {
 		return "bin/holdfast up"
 	}
-	return fmt.Sprintf("bin/holdfast up --replicas %d", n) // without the number it would go back to one
+	return fmt.Sprintf("bin/holdfast up --replicas %d", n) // without the number, up would stop all but one replica
 }
 
 func (s *State) find(name string) (Component, bool) {
@@ -89,7 +89,7 @@ func (s *State) put(c Component) {
 	})
 }
 
-// rank puts the servers first and the gateways last.
+// rank orders servers before services and services before gateways.
 func rank(name string) int {
 	return slices.Index([]string{nameInventory, nameOrder, nameGateway}, programOf(name))
 }
@@ -98,7 +98,7 @@ func (s *State) remove(name string) {
 	s.Components = slices.DeleteFunc(s.Components, func(c Component) bool { return c.Name == name })
 }
 
-// save replaces the file in one step: a reader, or the next run after a crash, sees the old state or the new one.
+// save replaces the file atomically: a reader, or the next run after a crash, sees the old state or the new one.
 func (s *State) save(dir string) error {
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -111,8 +111,8 @@ func (s *State) save(dir string) error {
 	return os.Rename(tmp, filepath.Join(dir, stateFile))
 }
 
-// Down stops what Up started in dir, services first, and says so on progress. Data and logs stay. Nothing running is no
-// error.
+// Down stops the processes that Up started in dir, services first, and reports them on progress. Data and logs are
+// kept. It is no error if nothing runs.
 func Down(ctx context.Context, dir string, progress io.Writer) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -145,8 +145,8 @@ func Down(ctx context.Context, dir string, progress io.Writer) error {
 	return nil
 }
 
-// terminate stops one component. The broker takes 20 s to stop gracefully and recovers from a kill as well as it stops,
-// so it is killed once it had a moment.
+// terminate stops one component. RocketMQ is killed after a second: a graceful stop takes 20 s, and the broker
+// recovers from a kill.
 func terminate(ctx context.Context, c Component) error {
 	if c.Name == nameRocketMQ {
 		var cancel context.CancelFunc
@@ -156,7 +156,7 @@ func terminate(ctx context.Context, c Component) error {
 	return Terminate(ctx, c.PID, c.Marker)
 }
 
-// lockDir keeps two commands from working on one stack. The lock goes with the process.
+// lockDir prevents two commands from working on one stack at the same time. The lock ends with the process.
 func lockDir(dir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -168,7 +168,7 @@ func lockDir(dir string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil // closing releases the lock
 }
 
-// State says for people whether the component runs.
+// State describes in output whether the component runs.
 func (c Component) State(ctx context.Context) string {
 	if Running(ctx, c.PID, c.Marker) {
 		return "runs"
@@ -176,7 +176,7 @@ func (c Component) State(ctx context.Context) string {
 	return "gone"
 }
 
-// MemoryMB is the resident memory in MB (10^6 bytes), 0 when it cannot be read.
+// MemoryMB returns the resident memory in MB (10^6 bytes), or 0 if it cannot be read.
 func (c Component) MemoryMB() int {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.PID) + "/status")
 	if err != nil {

@@ -16,26 +16,28 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// UpOptions says where the stack lives.
+// UpOptions describes the stack to start.
 type UpOptions struct {
-	Dir      string            // state, data and logs; created
+	Dir      string            // folder for state, data and logs, created if missing
 	Bin      string            // folder with the programs: the services and holdfast
-	Broker   string            // [BrokerAuto], [BrokerRocketMQ] or [BrokerDev]; default auto, or what runs already
-	Env      map[string]string // added to every service's environment
-	Crash    string            // a crash point, "service@point", at which the service dies once; default none
-	Progress io.Writer         // a line for each part, with its time
+	Broker   string            // [BrokerAuto], [BrokerRocketMQ] or [BrokerDev]; default: the running broker, else auto
+	Env      map[string]string // added to the environment of every service
+	Crash    string            // crash point, "service@point", at which the service dies once; default none
+	Progress io.Writer         // receives a line for each part, with its time
 	Replicas int               // processes of each service, 1 to 9; 0: one
-	Ports    Ports             // where it listens; default `holdfast up`'s own
-	Tie      bool              // everything dies with this process, for tests; default detached
+	Ports    Ports             // default: the ports of `holdfast up`
+	Tie      bool              // all processes end with this process, for tests; default: detached
 }
 
-// Up starts what is missing of the stack: servers first, side by side, then the services, then the catalogue. What runs
-// already stays as it is, unless it is a replica too many, which is stopped, or knows other replicas than there are now,
-// in which case it is restarted; and everything is ready when Up returns. The error of a part that cannot be started holds
-// the last lines of its log. If nothing ran before, everything that this call started is then stopped again. If something
-// ran, all parts that run are left running, and the next call starts what is missing. Data in Dir is kept from run to run.
+// Up starts the missing parts of the stack: first the servers, concurrently, then the services, then the catalogue.
+// Running parts are kept, with two exceptions: a surplus replica is stopped, and a service whose peers changed is
+// restarted. All parts are ready when Up returns.
+//
+// The error of a part that cannot be started contains the last lines of its log. If no part ran before, Up then stops
+// everything it started. If some parts ran, Up leaves all parts running, and the next call starts the missing ones.
+// Data in Dir is kept between runs.
 func Up(ctx context.Context, o UpOptions) error {
-	u, err := newUpper(o)
+	u, err := newUpRun(o)
 	if err != nil {
 		return err
 	}
@@ -50,18 +52,18 @@ func Up(ctx context.Context, o UpOptions) error {
 	return errors.Join(err, u.stopStarted(clean))
 }
 
-// upper is one call of Up.
-type upper struct {
+// upRun is one call of Up.
+type upRun struct {
 	UpOptions
 	begin  time.Time
 	unlock func()
 
 	mu      sync.Mutex
 	state   State
-	started []string // names of what this call started, in order
+	started []string // names of the parts that this call started, in order
 }
 
-func newUpper(o UpOptions) (*upper, error) {
+func newUpRun(o UpOptions) (*upRun, error) {
 	o.Replicas, o.Ports = max(o.Replicas, 1), o.Ports.withDefaults()
 	if o.Replicas > maxReplicas {
 		return nil, fmt.Errorf("%d replicas: at most %d of each service are possible", o.Replicas, maxReplicas)
@@ -83,16 +85,16 @@ func newUpper(o UpOptions) (*upper, error) {
 		unlock()
 		return nil, err
 	}
-	return &upper{UpOptions: o, begin: time.Now(), unlock: unlock, state: state}, nil
+	return &upRun{UpOptions: o, begin: time.Now(), unlock: unlock, state: state}, nil
 }
 
 // anyRuns reports whether a part of the stack runs.
-func (u *upper) anyRuns(ctx context.Context) bool {
+func (u *upRun) anyRuns(ctx context.Context) bool {
 	return slices.ContainsFunc(u.components(), func(c Component) bool { return Running(ctx, c.PID, c.Marker) })
 }
 
-func (u *upper) up(ctx context.Context) error {
-	if err := u.buildCrash(ctx); err != nil { // before anything is started that would have to be stopped again
+func (u *upRun) up(ctx context.Context) error {
+	if err := u.buildCrash(ctx); err != nil { // before any part is started
 		return err
 	}
 	broker, err := u.broker(ctx)
@@ -119,7 +121,7 @@ func (u *upper) up(ctx context.Context) error {
 	if err := services.Wait(); err != nil {
 		return err
 	}
-	if err := u.fit(ctx); err != nil {
+	if err := u.reconcileReplicas(ctx); err != nil {
 		return err
 	}
 	return u.seed(ctx)
@@ -128,12 +130,12 @@ func (u *upper) up(ctx context.Context) error {
 // part is one process of the stack.
 type part struct {
 	name  string
-	ports []int                                        // checked here; the servers check their own
-	start func(ctx context.Context) (Component, error) // returns when it is ready
+	ports []int                                        // checked by ensure; the servers check their own ports
+	start func(ctx context.Context) (Component, error) // returns when the part is ready
 }
 
 // ensure starts p unless it runs.
-func (u *upper) ensure(ctx context.Context, p part) error {
+func (u *upRun) ensure(ctx context.Context, p part) error {
 	begin := time.Now()
 	if c, ok := u.component(p.name); ok && Running(ctx, c.PID, c.Marker) {
 		u.report(p.name, c.What+" runs", begin)
@@ -155,27 +157,27 @@ func (u *upper) ensure(ctx context.Context, p part) error {
 	return nil
 }
 
-func (u *upper) component(name string) (Component, bool) {
+func (u *upRun) component(name string) (Component, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.state.find(name)
 }
 
-// components are those known at this moment.
-func (u *upper) components() []Component {
+// components returns a copy of the recorded components.
+func (u *upRun) components() []Component {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Clone(u.state.Components)
 }
 
-func (u *upper) forget(name string) error {
+func (u *upRun) forget(name string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.state.remove(name)
 	return u.state.save(u.Dir)
 }
 
-func (u *upper) record(c Component) error {
+func (u *upRun) record(c Component) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.started = append(u.started, c.Name)
@@ -183,13 +185,13 @@ func (u *upper) record(c Component) error {
 	return u.state.save(u.Dir)
 }
 
-func (u *upper) report(name, what string, begin time.Time) {
+func (u *upRun) report(name, what string, begin time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	fmt.Fprintf(u.Progress, "%6.1f s  %-15s %-58s %5.1f s\n", time.Since(u.begin).Seconds(), name, what, time.Since(begin).Seconds())
 }
 
-func (u *upper) stopStarted(ctx context.Context) error {
+func (u *upRun) stopStarted(ctx context.Context) error {
 	var errs []error
 	for _, name := range slices.Backward(u.started) {
 		if c, ok := u.component(name); ok {
@@ -200,12 +202,12 @@ func (u *upper) stopStarted(ctx context.Context) error {
 	return errors.Join(append(errs, u.state.save(u.Dir))...)
 }
 
-func (u *upper) createDatabases(ctx context.Context) error {
+func (u *upRun) createDatabases(ctx context.Context) error {
 	db, err := sql.Open("mysql", u.Ports.mysqlDSN(""))
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // nothing is lost with it
+	defer db.Close() //nolint:errcheck // nothing was left to write
 	for _, name := range []string{"inventory", "orders"} {
 		if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4"); err != nil {
 			return fmt.Errorf("create database %s: %w", name, err)

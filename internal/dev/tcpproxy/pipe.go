@@ -52,14 +52,14 @@ func (p *Proxy) serve(client net.Conn) {
 	})
 	pipes.Go(func() {
 		p.pipe(l, Replies)
-		if !p.isDead(l) { // of a dead link the client's end stays open
+		if !p.isDead(l) { // the client's end of a dead link stays open
 			l.close()
 		}
 	})
 	pipes.Wait()
 }
 
-// admit says where a new connection goes, or that it is the one to refuse.
+// admit returns the target of a new connection. ok is false for the connection that is to be refused.
 func (p *Proxy) admit() (target string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,7 +71,7 @@ func (p *Proxy) admit() (target string, ok bool) {
 	return p.target, true
 }
 
-// track remembers l for faults; false when it came too late, after a cut.
+// track records l for later faults. It returns false if the proxy has been cut.
 func (p *Proxy) track(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +94,7 @@ func (p *Proxy) isDead(l *link) bool {
 	return l.dead
 }
 
-// pipe passes one direction on until an end is closed or a fault says so.
+// pipe forwards one direction until an end is closed or a fault breaks the link.
 func (p *Proxy) pipe(l *link, d Direction) {
 	dst, src := l.server, l.client
 	if d == Replies {
@@ -111,7 +111,7 @@ func (p *Proxy) pipe(l *link, d Direction) {
 			if d == Replies {
 				return
 			}
-			continue // swallowed
+			continue // discarded
 		}
 		if _, err := dst.Write(buf[:n]); err != nil {
 			if p.isDead(l) {
@@ -122,7 +122,7 @@ func (p *Proxy) pipe(l *link, d Direction) {
 	}
 }
 
-// loses reports whether this piece is the reply to be lost.
+// loses reports whether this data is the reply to be lost.
 func (p *Proxy) loses(d Direction) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package tcpproxy is a TCP proxy that fails on demand, for tests of what happens when a server cannot be reached, is slow
-// to be reached, or answers too late: unlike a stopped server it comes back at the same address at once, with its data, and
-// only for the client under test.
+// Package tcpproxy is a TCP proxy that fails on demand. It is for tests of servers that are unreachable, slow or
+// answer too late. Unlike a stopped server, the proxy is back at the same address at once, with the server's data, and
+// only the client under test is affected.
 package tcpproxy
 
 import (
@@ -20,7 +20,7 @@ const (
 	Both     = Commands | Replies
 )
 
-// Proxy forwards connections to a target until it is told to fail.
+// Proxy forwards connections to a target and fails on demand.
 type Proxy struct {
 	tb   testing.TB
 	addr string
@@ -31,17 +31,17 @@ type Proxy struct {
 	listener net.Listener // nil while cut
 	links    map[*link]struct{}
 	held     Direction
-	pass     chan struct{} // closed when nothing is held any more; made by Hold
-	lose     bool          // break the connection instead of passing the next reply on
-	refused  chan struct{} // refuse the connection after the lost reply and close this; nil: serve it
+	pass     chan struct{} // made by Hold, closed by Pass
+	lose     bool          // break the connection instead of forwarding the next reply
+	refused  chan struct{} // refuse the connection after the lost reply and close this channel; nil: accept it
 
-	stopped atomic.Int64 // pieces of data that a Hold has stopped
+	stopped atomic.Int64 // pieces of data that Hold has stopped
 }
 
 // link is one connection through the proxy.
 type link struct {
 	client, server net.Conn
-	dead           bool // half-open: nothing passes, and the client is not told
+	dead           bool // half-open: no data passes, and the client is not notified
 }
 
 // New starts a proxy to target (host:port) that lives until the test ends.
@@ -61,10 +61,10 @@ func New(tb testing.TB, target string) *Proxy {
 	return p
 }
 
-// Addr is where clients connect. It stays the same.
+// Addr returns the address for clients. It never changes.
 func (p *Proxy) Addr() string { return p.addr }
 
-// Cut closes all connections and has new ones refused, as those to a server that is down.
+// Cut closes all connections and refuses new ones, like a server that is down.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,7 +78,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Restore lets connections through again.
+// Restore accepts connections again after [Proxy.Cut].
 func (p *Proxy) Restore() {
 	p.tb.Helper()
 	p.mu.Lock()
@@ -94,7 +94,7 @@ func (p *Proxy) Restore() {
 	p.wg.Go(func() { p.accept(l) })
 }
 
-// Reset breaks the connections that stand, with a RST to both sides, and returns how many. New ones pass.
+// Reset breaks all open connections with a RST to both sides and returns their number. New connections pass.
 func (p *Proxy) Reset() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,9 +104,9 @@ func (p *Proxy) Reset() int {
 	return len(p.links)
 }
 
-// HalfOpen makes the connections that stand worthless without telling the client, as a router does that has forgotten
-// them: the server's end is closed, the client's end takes everything and answers nothing. It returns how many. New
-// ones pass.
+// HalfOpen makes all open connections half-open without notifying the clients, like a router that lost its connection
+// table: the server's end is closed; the client's end accepts all data and sends nothing. It returns the number of
+// connections. New connections pass.
 func (p *Proxy) HalfOpen() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,7 +122,7 @@ func (p *Proxy) HalfOpen() int {
 	return n
 }
 
-// Retarget sends new connections to another server and breaks those that stand: a failover.
+// Retarget sends new connections to another server and breaks the open ones, as a failover does.
 func (p *Proxy) Retarget(target string) {
 	p.mu.Lock()
 	p.target = target
@@ -130,8 +130,8 @@ func (p *Proxy) Retarget(target string) {
 	p.Reset()
 }
 
-// Hold stops what goes in the direction until [Proxy.Pass] and keeps it: nothing is lost, as in a partition, after which
-// TCP sends again what was not acknowledged. Connections are accepted, and their data is held too.
+// Hold stops the data of a direction and keeps it until [Proxy.Pass]. No data is lost, as in a network partition,
+// after which TCP retransmits. Connections are accepted, and their data is held too.
 func (p *Proxy) Hold(d Direction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +141,7 @@ func (p *Proxy) Hold(d Direction) {
 	}
 }
 
-// Pass lets through what was held, and everything after it.
+// Pass forwards the held data and ends the hold.
 func (p *Proxy) Pass() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,17 +152,17 @@ func (p *Proxy) Pass() {
 	}
 }
 
-// Stopped returns how many pieces of data a Hold has stopped so far: a fault that stopped nothing did not happen.
+// Stopped returns how many pieces of data Hold has stopped. With 0 the fault had no effect.
 func (p *Proxy) Stopped() int64 { return p.stopped.Load() }
 
-// LoseReply breaks the connection instead of passing the next reply on. What comes after on a new connection passes.
+// LoseReply breaks the connection instead of forwarding the next reply. New connections pass.
 func (p *Proxy) LoseReply() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lose = true
 }
 
-// LoseReplyAndNext does the same and refuses the next connection too. The channel is closed when both have happened.
+// LoseReplyAndNext does the same and also refuses the next connection. The channel is closed after both have happened.
 func (p *Proxy) LoseReplyAndNext() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

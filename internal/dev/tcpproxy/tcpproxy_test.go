@@ -16,9 +16,9 @@ import (
 	"holdfast/internal/dev/testkit"
 )
 
-const patience = 10 * time.Second
+const waitLimit = 10 * time.Second
 
-// echo is a server that repeats what it is told, behind its name, and counts the lines.
+// echo is a server that returns each line, prefixed by its name, and counts the lines.
 type echo struct {
 	addr string
 
@@ -64,7 +64,7 @@ func (e *echo) lines() int {
 	return e.seen
 }
 
-// client is one connection to the proxy.
+// client is a connection to the proxy.
 type client struct{ net.Conn }
 
 func dial(t *testing.T, p *tcpproxy.Proxy) (client, error) {
@@ -79,7 +79,7 @@ func dial(t *testing.T, p *tcpproxy.Proxy) (client, error) {
 
 func (c client) say(line string) { fmt.Fprintln(c, line) }
 
-// hears reads one line, for at most a while.
+// hears reads one line and waits at most for the given time.
 func (c client) hears(while time.Duration) (string, error) {
 	_ = c.SetReadDeadline(time.Now().Add(while))
 	buf := make([]byte, 64)
@@ -89,12 +89,12 @@ func (c client) hears(while time.Duration) (string, error) {
 
 func (c client) wantAnswer(t *testing.T, want string) {
 	t.Helper()
-	if got, err := c.hears(patience); got != want+"\n" {
+	if got, err := c.hears(waitLimit); got != want+"\n" {
 		t.Errorf("heard %q (%v), want %q", got, err, want)
 	}
 }
 
-// wantSilence is the one thing that can only be seen by waiting.
+// wantSilence has to wait a fixed time: the absence of data cannot be awaited.
 func (c client) wantSilence(t *testing.T) {
 	t.Helper()
 	if got, err := c.hears(50 * time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -102,7 +102,7 @@ func (c client) wantSilence(t *testing.T) {
 	}
 }
 
-// connected is a client that has had an answer through the proxy.
+// connected returns a client that has received an answer through the proxy.
 func connected(t *testing.T, p *tcpproxy.Proxy, server string) client {
 	t.Helper()
 	c, err := dial(t, p)
@@ -119,7 +119,7 @@ func TestProxy_Cut(t *testing.T) {
 	p := tcpproxy.New(t, newEcho(t, "").addr)
 	c := connected(t, p, "")
 	p.Cut()
-	if _, err := c.hears(patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := c.hears(waitLimit); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the open connection survived the cut: %v", err)
 	}
 	if _, err := dial(t, p); err == nil {
@@ -141,7 +141,7 @@ func TestProxy_Hold(t *testing.T) {
 			c := connected(t, p, "")
 			p.Hold(d)
 			c.say("late")
-			testkit.EventuallyTrue(t, patience, "the hold has stopped something", func() bool { return p.Stopped() == 1 })
+			testkit.EventuallyTrue(t, waitLimit, "the hold has stopped something", func() bool { return p.Stopped() == 1 })
 			c.wantSilence(t)
 			if arrived := e.lines() == 2; arrived != (d == tcpproxy.Replies) {
 				t.Errorf("the command arrived: %v", arrived)
@@ -159,7 +159,7 @@ func TestProxy_Reset(t *testing.T) {
 	if n := p.Reset(); n != 1 {
 		t.Errorf("%d connections broken, want 1", n)
 	}
-	if _, err := c.hears(patience); !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := c.hears(waitLimit); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client sees %v, want a reset", err)
 	}
 	connected(t, p, "")
@@ -173,7 +173,7 @@ func TestProxy_HalfOpen(t *testing.T) {
 	if n := p.HalfOpen(); n != 1 {
 		t.Errorf("%d connections half-open, want 1", n)
 	}
-	c.say("anybody there?")
+	c.say("hello?")
 	c.wantSilence(t)
 	connected(t, p, "")
 	if e.lines() != 2 {
@@ -186,7 +186,7 @@ func TestProxy_Retarget(t *testing.T) {
 	p := tcpproxy.New(t, newEcho(t, "one ").addr)
 	c := connected(t, p, "one ")
 	p.Retarget(newEcho(t, "two ").addr)
-	if _, err := c.hears(patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := c.hears(waitLimit); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the old connection lives: %v", err)
 	}
 	connected(t, p, "two ")
@@ -202,7 +202,7 @@ func TestProxy_LoseReply(t *testing.T) {
 		c := connected(t, p, "")
 		p.LoseReply()
 		c.say("lost")
-		if got, err := c.hears(patience); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		if got, err := c.hears(waitLimit); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("heard %q (%v), want the end", got, err)
 		}
 		if e.lines() != 2 {
@@ -217,12 +217,12 @@ func TestProxy_LoseReply(t *testing.T) {
 		c := connected(t, p, "")
 		both := p.LoseReplyAndNext()
 		c.say("lost")
-		_, _ = c.hears(patience)
+		_, _ = c.hears(waitLimit)
 		next, err := dial(t, p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := next.hears(patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		if got, err := next.hears(waitLimit); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("the next connection heard %q (%v), want the end", got, err)
 		}
 		<-both

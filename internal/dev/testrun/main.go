@@ -1,10 +1,12 @@
-// Command testrun runs `go test -json` with its arguments and reports what people want to know: a line for each package,
-// the whole output of each failed test, why tests were skipped, and how many tests ran on which servers. Arguments after
-// a "--" are another pass, reported together with the first; NAME=value before a pass's arguments is in its environment.
+// Command testrun runs `go test -json` with its arguments and reports a line for each package, the whole output of
+// each failed test, the reasons of skipped tests, and how many tests ran on which servers. Arguments after a "--" are
+// another pass, reported together with the first. NAME=value before a pass's arguments sets a variable in its
+// environment.
 //
-// A test says which server it runs on by logging "runs on <name> <version>"; the helpers that hand out servers do. With
-// -require RocketMQ,… before everything else it is a failure when no test ran on one of these, so that a machine on which
-// RocketMQ stopped working does not pass by testing something else. RocketMQ@holdfast/e2e asks for one in that package.
+// A test logs "runs on <name> <version>" to report its server; the test helpers that start servers do so. With
+// -require RocketMQ,… as the first argument, the run fails if no test ran on one of these servers. Without it, a
+// machine on which RocketMQ stopped working would pass by testing another broker. RocketMQ@holdfast/e2e requires a
+// test in that package.
 package main
 
 import (
@@ -54,7 +56,7 @@ func passes(args []string) [][]string {
 	return append([][]string{args[:i]}, passes(args[i+1:])...)
 }
 
-// environment splits off the variables that a pass begins with.
+// environment splits off the leading variables of a pass.
 func environment(pass []string) (env, args []string) {
 	for len(pass) > 0 && !strings.HasPrefix(pass[0], "-") && strings.Contains(pass[0], "=") {
 		env, pass = append(env, pass[0]), pass[1:]

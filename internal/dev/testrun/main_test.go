@@ -54,8 +54,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// TestRun_require runs a test of this package: as it is, in an environment in which no test runs, and wanting it to have run
-// on a server.
+// TestRun_require runs a test of this package three times: as it is, with an environment that breaks go test, and with
+// a required server.
 func TestRun_require(t *testing.T) {
 	t.Parallel()
 	pass := []string{"-short", "-run", "TestPasses", "."}

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// event is a line of `go test -json` (go doc test2json).
+// event is a line of `go test -json` (see go doc test2json).
 type event struct {
 	Action, Package, Test, Output, FailedBuild string
 	Elapsed                                    float64 // seconds
@@ -21,10 +21,10 @@ type place struct{ server, pkg string }
 
 type summary struct {
 	w                       io.Writer
-	output                  map[string][]string // of tests and packages that have not ended, and of builds
+	output                  map[string][]string // of running tests, packages and builds
 	passed, failed, skipped int
-	ran                     map[place]int  // tests that ran, by where they did
-	skips                   map[string]int // tests by reason
+	ran                     map[place]int  // passed and failed tests by server and package
+	skips                   map[string]int // skipped tests by reason
 }
 
 func newSummary(w io.Writer) *summary {
@@ -37,7 +37,7 @@ func (s *summary) read(r io.Reader) error {
 	for lines.Scan() {
 		var e event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			fmt.Fprintln(s.w, lines.Text()) // the build's own words
+			fmt.Fprintln(s.w, lines.Text()) // output of the build
 			continue
 		}
 		s.take(e)
@@ -79,7 +79,7 @@ func (s *summary) endTest(e event, key string) {
 	}
 }
 
-// servers are those that a test says it runs on, each once.
+// servers returns the servers that a test's output names.
 func servers(output []string) map[string]bool {
 	found := map[string]bool{}
 	for _, line := range output {
@@ -90,7 +90,7 @@ func servers(output []string) map[string]bool {
 	return found
 }
 
-// reason is the line before "--- SKIP", without its file and line number.
+// reason returns the message of a skipped test, without its file and line number.
 func reason(output []string) string {
 	for _, line := range output {
 		if _, why, ok := strings.Cut(line, ".go:"); ok {
@@ -125,8 +125,8 @@ func (s *summary) print() {
 	fmt.Fprintf(s.w, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
 }
 
-// require is an error unless some test ran on the server: "RocketMQ" in any version, "RocketMQ@holdfast/e2e" in that
-// package.
+// require returns an error if no test ran on the server. "RocketMQ" means any version; "RocketMQ@holdfast/e2e" means a
+// test in that package.
 func (s *summary) require(want string) error {
 	server, pkg, _ := strings.Cut(want, "@")
 	for p := range s.ran {

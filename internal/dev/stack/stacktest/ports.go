@@ -9,8 +9,8 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// Whole stacks have their ports from below those that [stack.FreePorts] gives to single servers, because theirs must stay
-// free while a part of the stack is down. There are ten slots, 100 ports apart.
+// Ports of whole stacks are below the ports that [stack.FreePorts] gives to single servers. A stack's ports must stay
+// free while one of its parts is down. There are ten slots, 100 ports apart.
 const (
 	firstSlot = 10000
 	slots     = 10
@@ -22,18 +22,18 @@ func Ports(tb testing.TB) stack.Ports {
 	tb.Helper()
 	for _, slot := range rand.Perm(slots) {
 		base := firstSlot + slot*slotSize
-		// Nothing of the stack listens on the slot's last port: holding it is what makes the slot ours.
+		// No part of the stack listens on the slot's last port. Listening on it reserves the slot for this test.
 		claim, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(base+slotSize-1)) //nolint:noctx // returns at once
 		if err != nil {
 			continue
 		}
 		tb.Cleanup(func() { _ = claim.Close() })
-		// The operations' ports are 1000 above the services', the broker's 1035 above the name server's.
+		// Operations ports are 1000 above the services' ports. The broker's port is 1035 above the name server's.
 		return stack.Ports{
 			Gateway: base, Order: base + 1, Inventory: base + 2,
 			MySQL: base + 2030, Redis: base + 2040, Namesrv: base + 2050,
 		}
 	}
-	tb.Fatal("more whole stacks at once than there are ports for")
+	tb.Fatal("all port slots for whole stacks are in use")
 	return stack.Ports{}
 }

@@ -13,7 +13,7 @@ import (
 	"holdfast/internal/dev/testkit"
 )
 
-// OwnRedises starts n independent servers for this test alone, as [OwnRedis] does.
+// OwnRedises starts n independent servers for this test alone; see [OwnRedis].
 func OwnRedises(tb testing.TB, n int) []*stack.Redis {
 	tb.Helper()
 	servers := make([]*stack.Redis, n)
@@ -23,11 +23,11 @@ func OwnRedises(tb testing.TB, n int) []*stack.Redis {
 	return servers
 }
 
-// hashSlots is how many a Redis Cluster has.
+// hashSlots is the number of hash slots of a Redis Cluster.
 const hashSlots = 16384
 
-// RedisCluster starts a Redis Cluster of three masters without replicas for this test alone and returns when each of them
-// calls it whole. It ends with the test.
+// RedisCluster starts a Redis Cluster of three masters without replicas for this test alone. It returns when each
+// master reports the cluster as complete. The cluster ends with the test.
 func RedisCluster(tb testing.TB) []*stack.Redis {
 	tb.Helper()
 	const masters = 3
@@ -43,12 +43,12 @@ func RedisCluster(tb testing.TB) []*stack.Redis {
 	for i, client := range clients {
 		host, port, _ := net.SplitHostPort(servers[0].Addr)
 		first, last := i*hashSlots/masters, (i+1)*hashSlots/masters-1
-		must(tb, client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err()) // or they would first have to settle who is who
+		must(tb, client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err()) // equal epochs would have to be resolved first
 		must(tb, client.ClusterAddSlotsRange(ctx, first, last).Err())
 		must(tb, client.ClusterMeet(ctx, host, port).Err())
 	}
 	for _, client := range clients {
-		testkit.EventuallyTrue(tb, startTimeout, "the cluster is whole", func() bool {
+		testkit.EventuallyTrue(tb, startTimeout, "the cluster is complete", func() bool {
 			info := client.ClusterInfo(ctx).Val()
 			return strings.Contains(info, "cluster_state:ok") &&
 				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", masters))
@@ -57,11 +57,11 @@ func RedisCluster(tb testing.TB) []*stack.Redis {
 	return servers
 }
 
-// busTries is how often a node is started again elsewhere because its second port was taken.
+// busTries is how often a cluster node is started on another port because its second port was taken.
 const busTries = 5
 
-// clusterNode starts a server that may join a cluster. Such a one listens on its port plus 10000 too, which lies among the
-// ports that the system gives to outgoing connections: it may be somebody's just now.
+// clusterNode starts a server that can join a cluster. It also listens on its port plus 10000. That port is in the
+// range of outgoing connections, so another process may be using it.
 func clusterNode(tb testing.TB) *stack.Redis {
 	tb.Helper()
 	return start(tb, func(ctx context.Context) (r *stack.Redis, err error) {
@@ -75,16 +75,16 @@ func clusterNode(tb testing.TB) *stack.Redis {
 	})
 }
 
-// RedisSentinel is a master with a replica and three sentinels that watch it under the name Master.
+// RedisSentinel is a master with a replica, and three sentinels that watch them under the name Master.
 type RedisSentinel struct {
 	Master    string
 	Sentinels []string // addresses
 
-	First, Second *stack.Redis // the master and the replica at the start
+	First, Second *stack.Redis // the first master and the first replica
 }
 
-// NewRedisSentinel starts them for this test alone and returns when the replica follows and each sentinel knows of it and
-// of the others, so that a failover can succeed.
+// NewRedisSentinel starts the servers for this test alone. It returns when the replica follows the master and each
+// sentinel has found the replica and the other sentinels, so that a failover can succeed.
 func NewRedisSentinel(tb testing.TB) *RedisSentinel {
 	tb.Helper()
 	const sentinels, quorum = 3, 2
@@ -99,14 +99,14 @@ func NewRedisSentinel(tb testing.TB) *RedisSentinel {
 	for _, addr := range s.Sentinels {
 		client := redis.NewSentinelClient(&redis.Options{Addr: addr})
 		defer client.Close() //nolint:errcheck // nothing is left to write
-		testkit.EventuallyTrue(tb, startTimeout, "a sentinel knows the replica and its like", func() bool {
+		testkit.EventuallyTrue(tb, startTimeout, "a sentinel has found the replica and the other sentinels", func() bool {
 			known, err := client.Master(tb.Context(), s.Master).Result()
 			return err == nil && known["num-slaves"] == "1" && known["num-other-sentinels"] == fmt.Sprint(sentinels-1)
 		})
 	}
 	replica := redis.NewClient(&redis.Options{Addr: s.Second.Addr})
 	defer replica.Close() //nolint:errcheck // nothing is left to write
-	testkit.EventuallyTrue(tb, startTimeout, "the replica follows", func() bool {
+	testkit.EventuallyTrue(tb, startTimeout, "the replica follows the master", func() bool {
 		return strings.Contains(replica.Info(tb.Context(), "replication").Val(), "master_link_status:up")
 	})
 	return s

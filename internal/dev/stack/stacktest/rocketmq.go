@@ -12,7 +12,7 @@ import (
 
 type broker struct{ addr, name string }
 
-//nolint:gochecknoglobals // one server for each test process is the point; it is written once
+//nolint:gochecknoglobals // the tests of one process share one server; the variable is written once
 var sharedBroker = sync.OnceValues(func() (broker, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -20,9 +20,10 @@ var sharedBroker = sync.OnceValues(func() (broker, error) {
 	return broker{addr, name}, err
 })
 
-// RocketMQ returns the name server's address of a RocketMQ that the tests of this process share, or of the development
-// broker where RocketMQ cannot run; the test's log says which. Choose a namespace of your own, and never stop or freeze
-// it; see [OwnRocketMQ]. Open transactions are asked about after three to five seconds. With -short the test is skipped.
+// RocketMQ returns the name server's address of a RocketMQ that the tests of this process share. If RocketMQ cannot
+// run, it is the development broker; the test's log says which. Each test chooses a namespace of its own and never
+// stops or freezes the broker; see [OwnRocketMQ]. The broker checks open transactions after three to five seconds.
+// With -short the test is skipped.
 func RocketMQ(tb testing.TB) string {
 	tb.Helper()
 	SkipIfShort(tb, "RocketMQ")
@@ -38,14 +39,14 @@ func RocketMQ(tb testing.TB) string {
 	return b.addr
 }
 
-// OwnRocketMQ starts a RocketMQ for this test alone, which may kill, freeze or restart it. settings are lines for the
-// broker's configuration. It ends with the test. Where RocketMQ cannot run, or BROKER=devbroker says that it is not to, the
-// test is skipped.
+// OwnRocketMQ starts a RocketMQ for this test alone, which may kill, freeze or restart it. settings are lines of the
+// broker's configuration. The server ends with the test. If RocketMQ cannot run, or BROKER=devbroker is set, the test
+// is skipped.
 func OwnRocketMQ(tb testing.TB, settings ...string) *stack.RocketMQ {
 	tb.Helper()
 	SkipIfShort(tb, "RocketMQ")
 	if os.Getenv("BROKER") == stack.BrokerDev {
-		tb.Skip("needs a RocketMQ of its own, and BROKER=devbroker was asked for")
+		tb.Skip("needs a RocketMQ of its own, and BROKER=devbroker is set")
 	}
 	if err := stack.RocketMQAvailable(); err != nil {
 		tb.Skip("needs a RocketMQ of its own: ", err)

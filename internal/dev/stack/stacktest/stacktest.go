@@ -1,5 +1,5 @@
-// Package stacktest gives tests the servers they need. Shared ones are started once for each test process, or are
-// somebody else's when HOLDFAST_MYSQL, HOLDFAST_REDIS or HOLDFAST_NAMESRV name them; they die with the test process.
+// Package stacktest gives tests the servers they need. The tests of one process share a server, which dies with the
+// process. HOLDFAST_MYSQL, HOLDFAST_REDIS and HOLDFAST_NAMESRV replace the shared servers by running ones.
 package stacktest
 
 import (
@@ -14,18 +14,18 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// startTimeout bounds the start of one server on a busy machine, an installation included.
+// startTimeout bounds the start of one server on a busy machine, including its installation.
 const startTimeout = 3 * time.Minute
 
-//nolint:gochecknoglobals // one server for each test process is the point; it is written once
+//nolint:gochecknoglobals // the tests of one process share one server; the variable is written once
 var sharedRedis = sync.OnceValues(func() (*stack.Redis, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	return stack.StartRedis(ctx, stack.Options{Tie: true})
 })
 
-// Redis returns the address of a Redis that the tests of this process share: choose keys with a prefix of your own, and
-// never flush, stop or freeze it; see [OwnRedis]. With -short the test is skipped.
+// Redis returns the address of a Redis that the tests of this process share. Each test uses keys with a prefix of its
+// own and never flushes, stops or freezes the server; see [OwnRedis]. With -short the test is skipped.
 func Redis(tb testing.TB) string {
 	tb.Helper()
 	SkipIfShort(tb, "Redis")
@@ -55,8 +55,8 @@ var sharedNodes = sync.OnceValues(func() (addrs []string, err error) {
 	return addrs, nil
 })
 
-// RedlockNodes returns the addresses of three Redis servers that know nothing of each other. They are shared as [Redis] is,
-// and always private.
+// RedlockNodes returns the addresses of three independent Redis servers. The tests of this process share them, and
+// they are always private.
 func RedlockNodes(tb testing.TB) []string {
 	tb.Helper()
 	SkipIfShort(tb, "Redis")
@@ -78,8 +78,8 @@ func logForeign(tb testing.TB, addr string) {
 	tb.Logf("runs on Redis %s", info["Server"]["redis_version"])
 }
 
-// OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. settings are further arguments
-// of the server. It ends with the test.
+// OwnRedis starts a Redis for this test alone, which may stop, flush, freeze or restart it. settings are additional
+// arguments of the server. The server ends with the test.
 func OwnRedis(tb testing.TB, settings ...string) *stack.Redis {
 	tb.Helper()
 	return start(tb, func(ctx context.Context) (*stack.Redis, error) {
@@ -87,7 +87,7 @@ func OwnRedis(tb testing.TB, settings ...string) *stack.Redis {
 	})
 }
 
-// SkipIfShort skips a test that needs a server when the run is short, and says so.
+// SkipIfShort skips a test that needs a server if -short is set.
 func SkipIfShort(tb testing.TB, server string) {
 	tb.Helper()
 	if testing.Short() {

@@ -11,10 +11,10 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// fit makes what ran before fit the wanted number of replicas, one process after the other so that the rest serves
-// meanwhile: first those are restarted that know other replicas than there are, then those are stopped that nobody
-// calls any more. When it returns every service is ready.
-func (u *upper) fit(ctx context.Context) error {
+// reconcileReplicas changes the running services to the wanted number of replicas. It works on one process at a time,
+// so that the other replicas keep serving. It first restarts the services whose peers have changed and then stops the
+// surplus replicas. All services are ready when it returns.
+func (u *upRun) reconcileReplicas(ctx context.Context) error {
 	wanted := serviceList(u.Ports, u.Replicas)
 	for _, s := range wanted {
 		if err := u.refresh(ctx, s); err != nil {
@@ -23,7 +23,7 @@ func (u *upper) fit(ctx context.Context) error {
 	}
 	for _, c := range u.components() {
 		if programOf(c.Name) != "" && !slices.ContainsFunc(wanted, func(s service) bool { return s.name == c.Name }) {
-			if err := u.dismiss(ctx, c); err != nil {
+			if err := u.stopSurplus(ctx, c); err != nil {
 				return err
 			}
 		}
@@ -37,7 +37,7 @@ func (u *upper) fit(ctx context.Context) error {
 }
 
 // refresh restarts a service that was started with other peers.
-func (u *upper) refresh(ctx context.Context, s service) error {
+func (u *upRun) refresh(ctx context.Context, s service) error {
 	c, ok := u.component(s.name)
 	if !ok || maps.Equal(c.Peers, s.peers) {
 		return nil
@@ -45,12 +45,12 @@ func (u *upper) refresh(ctx context.Context, s service) error {
 	if err := Terminate(ctx, c.PID, c.Marker); err != nil {
 		return fmt.Errorf("restart %s: %w", c.Name, err)
 	}
-	fmt.Fprintf(linePrefix{u, c.Name}, "stopped, to learn where the others are now\n")
+	fmt.Fprintf(linePrefix{u, c.Name}, "stopped, because the addresses of its peers changed\n")
 	return u.ensure(ctx, u.part(s))
 }
 
-// dismiss stops a replica too many.
-func (u *upper) dismiss(ctx context.Context, c Component) error {
+// stopSurplus stops a replica that is no longer wanted.
+func (u *upRun) stopSurplus(ctx context.Context, c Component) error {
 	begin := time.Now()
 	if err := Terminate(ctx, c.PID, c.Marker); err != nil {
 		return fmt.Errorf("stop %s: %w", c.Name, err)
@@ -58,12 +58,12 @@ func (u *upper) dismiss(ctx context.Context, c Component) error {
 	if err := u.forget(c.Name); err != nil {
 		return err
 	}
-	u.report(c.Name, "stopped, a replica too many", begin)
+	u.report(c.Name, "stopped, surplus replica", begin)
 	return nil
 }
 
-// awaitReady waits for a service that was there before: the server that it missed may just have come back.
-func (u *upper) awaitReady(ctx context.Context, s service) error {
+// awaitReady waits for a service that already runs. It may be waiting for a server that has just been restarted.
+func (u *upRun) awaitReady(ctx context.Context, s service) error {
 	ctx, cancel := context.WithTimeout(ctx, serviceReady)
 	defer cancel()
 	for {
@@ -78,7 +78,7 @@ func (u *upper) awaitReady(ctx context.Context, s service) error {
 	}
 }
 
-// programOf is the service that a part is a replica of, or "" when it is none of ours.
+// programOf returns the service that a part is a replica of, or "" if the part is not a service.
 func programOf(name string) string {
 	for _, program := range []string{nameInventory, nameOrder, nameGateway} {
 		if name == program || strings.HasPrefix(name, program+"-") {
