@@ -287,12 +287,12 @@ func (cs *crashShop) healedBy(healer string, n float64) {
 }
 
 // noted expects the healing to be kept for the audit.
-func (cs *crashShop) noted(orderNo, healer, deed string) {
+func (cs *crashShop) noted(orderNo, healer, action string) {
 	cs.tb.Helper()
 	testkit.Eventually(cs.tb, patience, "the audit says what healed", func() error {
 		r := cs.audit(patience)
 		for _, h := range r.Healed {
-			if h.OrderNo == orderNo && h.Healer == healer && h.Deed == deed {
+			if h.OrderNo == orderNo && h.Healer == healer && h.Action == action {
 				return nil
 			}
 		}

@@ -13,16 +13,16 @@ import (
 )
 
 type auditCmd struct {
-	Wait        time.Duration `help:"Wait this long for the shop to come to rest." default:"60s"`
-	SKU         string        `help:"Judge this product and the orders of it alone: what a load test did, whatever others did before." name:"sku"`
-	ExpectSales bool          `help:"Leave with 3 when no unit is reserved or sold: a load test that sold nothing proves nothing."`
+	Wait        time.Duration `help:"Wait at most this long until no order or message is in flight." default:"60s"`
+	SKU         string        `help:"Audit only this product and its orders, for instance after a load test." name:"sku"`
+	ExpectSales bool          `help:"Exit with status 3 when no unit is reserved or sold, so that a load test without sales does not pass."`
 }
 
-// Run asks for audits until nothing is in flight or the patience ends, prints the last one and judges it.
+// Run repeats the audit until nothing is in flight or the waiting time ends. It prints the last report and judges it.
 func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
-	r, err := a.look(ctx, c.URL, healerAwaited(c.Dir))
+	r, err := a.awaitRest(ctx, c.URL, healerAwaited(c.Dir))
 	if err != nil {
-		return exit{2, explain(ctx, c.Dir, fmt.Errorf("could not look: %w", err))}
+		return exit{2, explain(ctx, c.Dir, fmt.Errorf("audit: %w", err))}
 	}
 	if a.SKU != "" && len(r.SKUs) == 0 {
 		return exit{2, fmt.Errorf("the ledger has no %s", a.SKU)}
@@ -36,10 +36,10 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	return a.judge(r, stdout)
 }
 
-// look audits until nothing is in flight, a violation is found, or the patience ends, and returns what the last look saw.
-// A gateway that does not answer at first is not waited for; one that did answer may have a bad moment. While awaited says
-// so, a healer is still to come, although nothing is in flight.
-func (a *auditCmd) look(ctx context.Context, url string, awaited func(check.Report) bool) (check.Report, error) {
+// awaitRest repeats the audit until nothing is in flight, a violation is found or the waiting time ends. It returns
+// the last report. If the first audit fails, it returns the error at once; later failures are retried. awaited reports
+// that a healer must still act, even if nothing is in flight.
+func (a *auditCmd) awaitRest(ctx context.Context, url string, awaited func(check.Report) bool) (check.Report, error) {
 	deadline := time.NewTimer(a.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
@@ -62,8 +62,8 @@ func (a *auditCmd) look(ctx context.Context, url string, awaited func(check.Repo
 	}
 }
 
-// only keeps what is known of one product: its line of the ledger, and what was found about it, about orders and reservations
-// of it, and about what may be anything's.
+// only reduces a report to one product: its line of the ledger, and the findings that concern it or may concern any
+// product.
 func only(r check.Report, sku string) check.Report {
 	r.SKUs = slices.DeleteFunc(r.SKUs, func(s check.SKU) bool { return s.SKU != sku })
 	other := func(v check.Violation) bool { return !v.Concerns(sku) }
@@ -92,21 +92,21 @@ func printReport(stdout io.Writer, r check.Report) error {
 	return nil
 }
 
-// toldLost is how many lost orders are named.
-const toldLost = 10
+// maxLostPrinted is the number of lost orders that are listed.
+const maxLostPrinted = 10
 
-// printLosses says what Redis has lost, which is no finding: redis-lua does not promise to prevent it.
+// printLosses prints what Redis has lost. A loss is no finding: redis-lua does not promise to prevent it.
 func printLosses(stdout io.Writer, r check.Report) {
 	for _, l := range r.Losses {
 		fmt.Fprintf(stdout, "Redis lost %d operations (%d units) that replicas have reported and MySQL does not have, noticed at %s: %s\n",
 			l.Operations, l.Units, l.NoticedAt.Format(time.RFC3339), l.Reason)
 	}
 	for i, v := range r.Lost {
-		if i == toldLost {
+		if i == maxLostPrinted {
 			fmt.Fprintf(stdout, "lost: and %d more\n", len(r.Lost)-i)
 			break
 		}
-		fmt.Fprintf(stdout, "lost %s; it is REFUND_DUE as soon as it is paid\n", v)
+		fmt.Fprintf(stdout, "lost %s; it becomes REFUND_DUE when it is paid\n", v)
 	}
 }
 

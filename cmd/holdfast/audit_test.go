@@ -15,7 +15,7 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// gateway answers audits with these reports, one after the other and the last one for ever. A nil report is a 503.
+// gateway answers audits with the reports in order, and repeats the last one. A nil report is answered with 503.
 func gateway(t *testing.T, reports ...*check.Report) (url string, audits *atomic.Int64) {
 	t.Helper()
 	audits = &atomic.Int64{}
@@ -37,7 +37,7 @@ func gateway(t *testing.T, reports ...*check.Report) (url string, audits *atomic
 	return s.URL, audits
 }
 
-// code is the exit code with which the command leaves.
+// code returns the command's exit status.
 func code(err error) int {
 	if err == nil {
 		return 0
@@ -48,7 +48,7 @@ func code(err error) int {
 	return 1
 }
 
-// TestAudit_lost: what Redis has lost is told and is no finding.
+// TestAudit_lost: losses of Redis are printed and are no findings.
 func TestAudit_lost(t *testing.T) {
 	t.Parallel()
 	r := check.Report{
@@ -93,9 +93,9 @@ func TestAudit_exitCodes(t *testing.T) {
 		{"at rest in the end", []*check.Report{busy, busy, untouched}, "", 0, "clean: ", 3},
 		{"violation in the end", []*check.Report{busy, violated}, "", 1, "VIOLATION", 2},
 		{"never at rest", []*check.Report{busy}, "--wait 1ms", 1, "unsettled invariant 7: o1: is still pending", 0},
-		{"could not look", []*check.Report{nil}, "", 2, "", 1},
-		{"could not look once", []*check.Report{busy, nil, untouched}, "", 0, "clean: ", 3},
-		{"could not look any more", []*check.Report{busy, nil}, "--wait 700ms", 2, "", 0},
+		{"first audit fails", []*check.Report{nil}, "", 2, "", 1},
+		{"one audit fails", []*check.Report{busy, nil, untouched}, "", 0, "clean: ", 3},
+		{"audits fail from the second on", []*check.Report{busy, nil}, "--wait 700ms", 2, "", 0},
 		{"nothing sold", []*check.Report{untouched}, "--expect-sales", 3, "", 1},
 		{"nothing sold, and a violation", []*check.Report{violated}, "--expect-sales", 1, "VIOLATION", 1},
 		{"reserved", []*check.Report{reserved}, "--expect-sales", 0, "clean: ", 1},
@@ -111,7 +111,7 @@ func TestAudit_exitCodes(t *testing.T) {
 				t.Errorf("exit code %d (%v), want %d", got, err, tt.code)
 			}
 			if !strings.Contains(out.String(), tt.says) {
-				t.Errorf("it said %q, want %q in it", out.String(), tt.says)
+				t.Errorf("output = %q, want %q in it", out.String(), tt.says)
 			}
 			if n := audits.Load(); tt.audits > 0 && n != tt.audits {
 				t.Errorf("%d audits, want %d", n, tt.audits)
@@ -120,8 +120,8 @@ func TestAudit_exitCodes(t *testing.T) {
 	}
 }
 
-// TestAudit_sku: the verdict of a load test counts what is found about its product and about orders of it, and nothing of other
-// products, such as what a strategy that oversells has left.
+// TestAudit_sku: with --sku only findings count that concern the product, its orders or unknown products. Findings of
+// other products, such as units oversold by an unsafe strategy, do not count.
 func TestAudit_sku(t *testing.T) {
 	t.Parallel()
 	of := func(subject string, skus ...string) []check.Violation {
@@ -137,7 +137,7 @@ func TestAudit_sku(t *testing.T) {
 		{"a leak: units held without an order", check.Report{Violations: of("o1", "A")}, 1},
 		{"an order that is not settled", check.Report{Unsettled: of("o1", "A")}, 1},
 		{"a violation of another order", check.Report{Violations: of("o2", "B", "A")}, 1},
-		{"a message that nobody can attribute", check.Report{Violations: of("dead letters")}, 1},
+		{"a message without a known order", check.Report{Violations: of("dead letters")}, 1},
 		{"the product itself", check.Report{Violations: of("A", "A")}, 1},
 		{"another product", check.Report{Violations: of("NAIVE", "NAIVE")}, 0},
 		{"orders of another product", check.Report{Violations: of("o3", "NAIVE"), Unsettled: of("o4", "NAIVE")}, 0},
@@ -155,7 +155,7 @@ func TestAudit_sku(t *testing.T) {
 	}
 }
 
-// TestAudit_skuWaits: a finding of another product does not keep the audit waiting.
+// TestAudit_skuWaits: the audit does not wait for findings of other products.
 func TestAudit_skuWaits(t *testing.T) {
 	t.Parallel()
 	ledger := []check.SKU{{SKU: "A", Inbound: 5, Available: 5}}

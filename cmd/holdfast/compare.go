@@ -14,14 +14,14 @@ import (
 
 type compareCmd struct {
 	Preset     string   `help:"quick (about three minutes), standard (about twenty minutes) or long." default:"quick"`
-	Strategies []string `help:"Only these, by name; for-update is what the others are compared with."`
-	Out        string   `help:"Where compare.json and compare.html are written." default:"compare" type:"path"`
-	Pool       int      `help:"Database connections of one replica at most." default:"64"`
-	Table      string   `help:"Run nothing: print the table of an earlier run's compare.json, in Markdown." placeholder:"FILE"`
+	Strategies []string `help:"Run only these strategies; for-update is added as the baseline."`
+	Out        string   `help:"Folder for compare.json and compare.html." default:"compare" type:"path"`
+	Pool       int      `help:"Maximum database connections of one replica." default:"64"`
+	Table      string   `help:"Run nothing; print the table of an earlier run's compare.json as Markdown." placeholder:"FILE"`
 }
 
 // Run compares the strategies on private servers, or on the database server that HOLDFAST_MYSQL names, and writes the
-// report. It leaves with 1 when a safe strategy harmed stock.
+// report. It exits with status 1 if a safe strategy violated an invariant or failed orders.
 func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if c.Table != "" {
 		report, err := compare.Read(c.Table)
@@ -35,7 +35,7 @@ func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
 		return exit{2, err}
 	}
 	report, err := c.measure(ctx, preset)
-	if len(report.Cells) > 0 { // an interrupted run has something to say, too
+	if len(report.Cells) > 0 { // also after an interruption
 		err = errors.Join(err, report.Write(c.Out), report.Table(stdout))
 		fmt.Fprintf(stdout, "\n%s\n", filepath.Join(c.Out, "compare.html"))
 	}
@@ -46,7 +46,7 @@ func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
 		for _, b := range broken {
 			fmt.Fprintf(stdout, "BROKEN %s, %s: %q\n", b.Strategy, b.Shape, b.Findings)
 		}
-		return exit{1, fmt.Errorf("safe strategies harmed stock in %d cells", len(broken))}
+		return exit{1, fmt.Errorf("safe strategies failed in %d cells", len(broken))}
 	}
 	return nil
 }

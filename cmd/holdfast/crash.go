@@ -12,8 +12,8 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// whatNext says how to go on after up: with the shop, or with the crash point that was armed or has been reached.
-func whatNext(dir, armed string, stdout io.Writer) error {
+// printNext prints the next command after up: an order, or how to continue with the crash point.
+func printNext(dir, armed string, stdout io.Writer) error {
 	state, err := stack.Load(dir)
 	if err != nil {
 		return err
@@ -27,18 +27,18 @@ func whatNext(dir, armed string, stdout io.Writer) error {
 	default:
 		fmt.Fprintf(stdout, "order %s\n\n%s dies once, when %s.", p.Try, p.Point.Service(), p.Dies)
 		if p.Also != "" {
-			fmt.Fprintf(stdout, " To get there, %s dies at %s.", p.Also.Service(), p.Also)
+			fmt.Fprintf(stdout, " Before that, %s dies at %s.", p.Also.Service(), p.Also)
 		}
 		for name, value := range p.Env {
-			fmt.Fprintf(stdout, " %s is %s meanwhile.", name, value)
+			fmt.Fprintf(stdout, " %s is set to %s.", name, value)
 		}
-		fmt.Fprintf(stdout, "\nThe order must end as %s.\nThen: %s, and bin/holdfast audit --wait 60s\n", p.Ends, state.Again())
+		fmt.Fprintf(stdout, "\nThe order must end as %s.\nNext: %s, then bin/holdfast audit --wait 60s\n", p.Ends, state.Again())
 	}
 	return nil
 }
 
-// explain adds to an error what the stack's own state knows: that a part is gone, and whether it was asked to die. Away
-// from a stack of ours it adds nothing.
+// explain adds to an error which parts of the stack do not run, and whether a crash point ended them. Without a stack
+// in dir it returns err unchanged.
 func explain(ctx context.Context, dir string, err error) error {
 	state, loadErr := stack.Load(dir)
 	if loadErr != nil {
@@ -48,17 +48,17 @@ func explain(ctx context.Context, dir string, err error) error {
 	if len(gone) == 0 {
 		return err
 	}
-	who := strings.Join(gone, " and ")
+	parts := strings.Join(gone, " and ")
 	if p, reached, ok := state.CrashPoint(dir); ok && !reached.IsZero() {
-		return fmt.Errorf("%w\n\n%s died at crash point %s, as asked: %s.\n"+
-			"An order that was on its way is decided without you; it must end as %s.\n"+
-			"Next: %s starts %s again, and bin/holdfast audit --wait 60s says what healed the order", err, who, p.Point, p.Dies, p.Ends, state.Again(), who)
+		return fmt.Errorf("%w\n\n%s died at crash point %s: %s.\n"+
+			"The backstops decide an order that was in flight; it must end as %s.\n"+
+			"Next: %s starts %s again, then bin/holdfast audit --wait 60s shows what healed the order", err, parts, p.Point, p.Dies, p.Ends, state.Again(), parts)
 	}
-	return fmt.Errorf("%w\n\n%s does not run: %s starts it again", err, who, state.Again())
+	return fmt.Errorf("%w\n\n%s does not run: %s starts it again", err, parts, state.Again())
 }
 
-// healerAwaited reports, of a report, whether the healer of a crash point has not been there yet. A half message of an
-// order that has ended is rolled back some ten seconds later, and until then nothing looks unfinished.
+// healerAwaited returns a function that reports whether the healer of a crash point has not acted yet. A half message
+// of an ended order is rolled back about ten seconds later, and no order or message looks unfinished until then.
 func healerAwaited(dir string) func(check.Report) bool {
 	state, err := stack.Load(dir)
 	p, reached, ok := state.CrashPoint(dir)
@@ -68,8 +68,8 @@ func healerAwaited(dir string) func(check.Report) bool {
 	}
 }
 
-// printHealing says what the backstops did last. After a crash point it says what they did since, and what was to be
-// expected: some crashes leave nothing that a backstop has to do.
+// printHealing prints the latest actions of the backstops. After a crash point it prints only later actions and the
+// expected result: after some crashes no backstop has to act.
 func printHealing(stdout io.Writer, r check.Report, dir string) error {
 	state, err := stack.Load(dir)
 	if err != nil {
@@ -89,7 +89,7 @@ func printHealing(stdout io.Writer, r check.Report, dir string) error {
 		}
 	}
 	if !since.IsZero() && healed == 0 {
-		fmt.Fprintf(stdout, "no backstop has acted since; for this point it is %s\n", p.Healer)
+		fmt.Fprintf(stdout, "no backstop has acted since; expected for this point: %s\n", p.Healer)
 	}
 	return nil
 }

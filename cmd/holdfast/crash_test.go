@@ -15,8 +15,8 @@ import (
 	"holdfast/pkg/crash"
 )
 
-// stackDir holds the state of a stack whose order-srv is gone, with a crash point armed, or none for "". reached are
-// those at which a process has died.
+// stackDir returns a folder with the state of a stack whose order-srv does not run. armed is its crash point, or "".
+// Processes have died at the points in reached.
 func stackDir(t *testing.T, armed crash.Point, reached ...crash.Point) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -37,17 +37,17 @@ func stackDir(t *testing.T, armed crash.Point, reached ...crash.Point) string {
 	return dir
 }
 
-// says expects texts in what people read, and others not.
+// says checks that got contains all texts in want and none in not.
 func says(t *testing.T, got string, want []string, not ...string) {
 	t.Helper()
 	for _, text := range want {
 		if !strings.Contains(got, text) {
-			t.Errorf("it does not say %q:\n%s", text, got)
+			t.Errorf("output lacks %q:\n%s", text, got)
 		}
 	}
 	for _, text := range not {
 		if strings.Contains(got, text) {
-			t.Errorf("it says %q:\n%s", text, got)
+			t.Errorf("output contains %q:\n%s", text, got)
 		}
 	}
 }
@@ -61,14 +61,14 @@ func TestExplain(t *testing.T) {
 	gone := explain(t.Context(), stackDir(t, ""), errBroken)
 	says(t, gone.Error(), []string{"order does not answer", "order-srv does not run: bin/holdfast up"}, "crash")
 	if !errors.Is(died, errBroken) || !errors.Is(gone, errBroken) {
-		t.Error("the cause is not in the chain any more")
+		t.Error("the cause is not in the error chain")
 	}
 	if got := explain(t.Context(), t.TempDir(), errBroken); got.Error() != errBroken.Error() {
-		t.Errorf("away from any stack it says %v", got)
+		t.Errorf("without a stack: error %v", got)
 	}
 }
 
-func TestWhatNext(t *testing.T) {
+func TestPrintNext(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		dir, armed string
@@ -77,12 +77,12 @@ func TestWhatNext(t *testing.T) {
 		"an ordinary shop": {stackDir(t, ""), "", []string{"order --sku MUG-CLASSIC"}},
 		"armed":            {stackDir(t, crash.OrderRejected), "order-srv@rejected", []string{"--quantity 5000", "order-srv dies once", "bin/holdfast up"}},
 		"needs another":    {stackDir(t, crash.OrderAbandoned), "order-srv@abandoned", []string{"inventory-srv dies at inventory-srv@committed"}},
-		"other settings":   {stackDir(t, crash.OrderExpired), "order-srv@expired", []string{"PAYMENT_TIMEOUT is 10s"}},
+		"other settings":   {stackDir(t, crash.OrderExpired), "order-srv@expired", []string{"PAYMENT_TIMEOUT is set to 10s"}},
 		"repaired":         {stackDir(t, crash.OrderReserved, crash.OrderReserved), "", []string{"audit --wait 60s"}},
 		"disarmed":         {stackDir(t, crash.OrderReserved), "", []string{"order --sku MUG-CLASSIC"}},
 	} {
 		var out bytes.Buffer
-		if err := whatNext(tt.dir, tt.armed, &out); err != nil {
+		if err := printNext(tt.dir, tt.armed, &out); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		says(t, out.String(), tt.want)
@@ -93,7 +93,7 @@ func TestPrintHealing(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	healing := func(no string, at time.Time) check.Healing {
-		return check.Healing{OrderNo: no, Healer: "check-back", Deed: "abandoned", At: at}
+		return check.Healing{OrderNo: no, Healer: "check-back", Action: "abandoned", At: at}
 	}
 	r := check.Report{Healed: []check.Healing{healing("NEW", now.Add(time.Hour)), healing("OLD", now.Add(-time.Hour))}}
 	text := func(dir string) string {
@@ -120,12 +120,12 @@ func TestHealerAwaited(t *testing.T) {
 		r    check.Report
 		want bool
 	}{
-		"no stack of ours":        {t.TempDir(), before, false},
-		"no crash point":          {stackDir(t, ""), before, false},
-		"not reached":             {stackDir(t, crash.OrderPlaced), before, false},
-		"reached":                 {stackDir(t, crash.OrderPlaced, crash.OrderPlaced), before, true},
-		"healed":                  {stackDir(t, crash.OrderPlaced, crash.OrderPlaced), healed, false},
-		"nobody leaves a healing": {stackDir(t, crash.InventoryConfirmed, crash.InventoryConfirmed), before, false},
+		"no stack":           {t.TempDir(), before, false},
+		"no crash point":     {stackDir(t, ""), before, false},
+		"not reached":        {stackDir(t, crash.OrderPlaced), before, false},
+		"reached":            {stackDir(t, crash.OrderPlaced, crash.OrderPlaced), before, true},
+		"healed":             {stackDir(t, crash.OrderPlaced, crash.OrderPlaced), healed, false},
+		"no healer expected": {stackDir(t, crash.InventoryConfirmed, crash.InventoryConfirmed), before, false},
 	} {
 		if got := healerAwaited(tt.dir)(tt.r); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
@@ -133,8 +133,8 @@ func TestHealerAwaited(t *testing.T) {
 	}
 }
 
-// TestPrintHealing_first: the check-back's deed comes before the point at which it dies, and after the one that led
-// there.
+// TestPrintHealing_first: the check-back acts before the point at which it dies, and after the point that leads there.
+// Its action must be printed.
 func TestPrintHealing_first(t *testing.T) {
 	t.Parallel()
 	dir := stackDir(t, crash.OrderAbandoned, crash.OrderAbandoned, crash.InventoryCommitted)
@@ -166,6 +166,6 @@ func TestUp_crashNames(t *testing.T) {
 		t.Errorf("an unknown point: %v, want exit code 2 and the list", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
-		t.Error("something was started or written for it")
+		t.Error("an unknown crash point started or wrote something")
 	}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 type devbrokerCmd struct {
-	Addr        string `help:"Where name server and broker listen, host:port." default:"127.0.0.1:19876"`
-	Differences bool   `help:"Only say in what it differs from RocketMQ."`
+	Addr        string `help:"Address of name server and broker, host:port." default:"127.0.0.1:19876"`
+	Differences bool   `help:"Print the differences from RocketMQ and exit."`
 }
 
 // Run serves until it is interrupted.

@@ -13,16 +13,16 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// dlqTime bounds a dlq command. A message that is sent again takes milliseconds.
+// dlqTime bounds a dlq command. Sending a message again takes milliseconds.
 const dlqTime = time.Minute
 
 type dlqCmd struct {
-	List   dlqListCmd   `cmd:"" help:"Show messages that the relay parked or that a consumer gave up."`
-	Resend dlqResendCmd `cmd:"" help:"Send such messages again, the oldest first."`
+	List   dlqListCmd   `cmd:"" help:"List messages that the relay parked or a consumer gave up."`
+	Resend dlqResendCmd `cmd:"" help:"Send these messages again, oldest first."`
 }
 
 type dlqListCmd struct {
-	Limit int `help:"How many at most, 1 to 1000." default:"100"`
+	Limit int `help:"Maximum number of messages, 1 to 1000." default:"100"`
 }
 
 // Run prints the dead letters.
@@ -51,17 +51,17 @@ func (l *dlqListCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		return err
 	}
 	if len(found.DeadLetters) == l.Limit {
-		fmt.Fprintln(stdout, "there may be more: --limit")
+		fmt.Fprintln(stdout, "there may be more messages; raise --limit")
 	}
 	return nil
 }
 
 type dlqResendCmd struct {
-	Source string `help:"Only these: outbox, or a consumer group as list shows it."`
-	Limit  int    `help:"How many at most, 1 to 1000." default:"100"`
+	Source string `help:"Only messages of this source: outbox, or a consumer group as shown by list."`
+	Limit  int    `help:"Maximum number of messages, 1 to 1000." default:"100"`
 }
 
-// Run has dead letters sent again.
+// Run sends dead letters again.
 func (r *dlqResendCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, dlqTime)
 	defer cancel()
@@ -74,6 +74,6 @@ func (r *dlqResendCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error 
 	if err := admin.do(ctx, http.MethodPost, "/v1/admin/dead-letters/resend", in, &done); err != nil {
 		return explain(ctx, c.Dir, err)
 	}
-	fmt.Fprintf(stdout, "%d messages are sent again\n", done.Resent)
+	fmt.Fprintf(stdout, "%d messages sent again\n", done.Resent)
 	return nil
 }

@@ -32,7 +32,7 @@ func TestDlq(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
 			t.Error(err)
 		}
-		if asked.Source == "nobody" {
+		if asked.Source == "unknown" {
 			w.WriteHeader(http.StatusBadRequest)
 			fmt.Fprint(w, `{"code":"unknown_source","detail":"the source is outbox or a consumer group"}`)
 			return
@@ -55,11 +55,11 @@ func TestDlq(t *testing.T) {
 	if out, err := dlq("list", "--limit", "1"); err != nil || !strings.Contains(out, "there may be more") || strings.Contains(out, "ORDER-2") {
 		t.Errorf("list of one: error %v\n%s", err, out)
 	}
-	if out, err := dlq("resend", "--source", "outbox", "--limit", "7"); err != nil || !strings.Contains(out, "2 messages are sent again") ||
+	if out, err := dlq("resend", "--source", "outbox", "--limit", "7"); err != nil || !strings.Contains(out, "2 messages sent again") ||
 		asked != (orderapi.ResendRequest{Source: "outbox", Limit: 7}) {
-		t.Errorf("resend: error %v, asked for %+v\n%s", err, asked, out)
+		t.Errorf("resend: error %v, request %+v\n%s", err, asked, out)
 	}
-	if out, err := dlq("resend", "--source", "nobody"); err == nil || !strings.Contains(err.Error(), "outbox or a consumer group") {
+	if out, err := dlq("resend", "--source", "unknown"); err == nil || !strings.Contains(err.Error(), "outbox or a consumer group") {
 		t.Errorf("resend of an unknown source: error %v\n%s", err, out)
 	}
 	letters = nil

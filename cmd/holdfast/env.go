@@ -13,19 +13,19 @@ import (
 )
 
 type envCmd struct {
-	Private bool     `help:"Always start private servers, even when the stack is up."`
+	Private bool     `help:"Start private servers even if the stack is up."`
 	Command []string `arg:"" passthrough:"" help:"The command, after --."`
 }
 
-// Run runs the command on the stack that is up, or else on private servers that live as long as the command, and leaves
-// with the command's exit code. A variable that is set already is kept, and its server is not started.
+// Run runs the command on the stack that is up, or on private servers that live as long as the command. It exits with
+// the command's status. A variable that is already set is kept, and its server is not started.
 func (e *envCmd) Run(ctx context.Context, c *cli) error {
 	command := e.Command
 	if len(command) > 0 && command[0] == "--" {
 		command = command[1:]
 	}
 	if len(command) == 0 {
-		return exit{2, errors.New("which command? holdfast env -- CMD")}
+		return exit{2, errors.New("no command given; use holdfast env -- CMD")}
 	}
 	if slices.Contains(command, "-race") {
 		if err := stack.RequireRaceDetector(ctx, os.Stderr); err != nil {

@@ -18,13 +18,13 @@ import (
 )
 
 type lessonCmd struct {
-	Name string `arg:"" optional:"" help:"The lesson to run."`
+	Name string `arg:"" optional:"" help:"Name of the lesson."`
 	List bool   `help:"List the lessons."`
-	All  bool   `help:"Run all of them; leaves with 1 when one does not hold."`
+	All  bool   `help:"Run all lessons; exit with status 1 if a check of one fails."`
 }
 
-// Run runs lessons on the stack that is up, or else on private servers that end with it. What a lesson stops, flushes or
-// kills is its own.
+// Run runs lessons on the stack that is up, or on private servers that end with the command. A lesson stops, flushes
+// and kills only servers of its own.
 func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err error) {
 	lessons, err := l.choose()
 	if err != nil {
@@ -33,7 +33,7 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 	if lessons == nil {
 		return listLessons(stdout)
 	}
-	// Some lessons kill a Redis; what the client library has to say about that on standard error teaches nothing.
+	// Some lessons kill a Redis. The client library's messages about that would hide the lesson's own output.
 	redis.SetLogger(telemetry.RedisLogger(slog.New(slog.DiscardHandler)))
 	self, err := os.Executable()
 	if err != nil {
@@ -65,7 +65,7 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 func (l *lessonCmd) choose() ([]lesson.Lesson, error) {
 	switch {
 	case l.All && l.Name != "":
-		return nil, errors.New("a lesson's name or --all, not both")
+		return nil, errors.New("give a lesson's name or --all, not both")
 	case l.All:
 		return lesson.All(), nil
 	case l.List || l.Name == "":
@@ -73,7 +73,7 @@ func (l *lessonCmd) choose() ([]lesson.Lesson, error) {
 	}
 	one, ok := lesson.Find(l.Name)
 	if !ok {
-		return nil, fmt.Errorf("there is no lesson %q; holdfast lesson --list shows them", l.Name)
+		return nil, fmt.Errorf("lesson %q is unknown; holdfast lesson --list shows all", l.Name)
 	}
 	return []lesson.Lesson{one}, nil
 }
@@ -101,7 +101,7 @@ type lessonRoleCmd struct {
 	Words []string `arg:"" passthrough:"" help:"LESSON ROLE ARGS..."`
 }
 
-// Run is one of a lesson's processes.
+// Run runs one of the processes of a lesson.
 func (l *lessonRoleCmd) Run(ctx context.Context) error {
 	return lesson.RunRole(ctx, l.Words, os.Stdin, os.Stdout)
 }

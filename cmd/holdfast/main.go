@@ -1,4 +1,5 @@
-// Command holdfast is the learner's command line: it starts and stops the stack, places an order, and audits the ledger.
+// Command holdfast is the learner's command line. It starts and stops the stack, places orders, runs lessons and
+// comparisons, and audits the ledgers.
 package main
 
 import (
@@ -15,24 +16,24 @@ import (
 
 // cli is the whole command line.
 type cli struct {
-	Dir string `help:"Where state, data and logs of the stack live." default:".run" type:"path"`
-	URL string `help:"The gateway." default:"http://127.0.0.1:8080" env:"HOLDFAST_URL"`
+	Dir string `help:"Folder for the stack's state, data and logs." default:".run" type:"path"`
+	URL string `help:"Address of the gateway." default:"http://127.0.0.1:8080" env:"HOLDFAST_URL"`
 
-	Up        upCmd        `cmd:"" help:"Start what is missing of the stack and fill the catalogue."`
-	Down      downCmd      `cmd:"" help:"Stop what up started. Data stays."`
+	Up        upCmd        `cmd:"" help:"Start the missing parts of the stack and fill the catalogue."`
+	Down      downCmd      `cmd:"" help:"Stop the parts that up started. Data is kept."`
 	Status    statusCmd    `cmd:"" help:"Show processes, versions, memory and orders by status."`
 	Env       envCmd       `cmd:"" help:"Run a command with HOLDFAST_MYSQL, HOLDFAST_REDIS and HOLDFAST_NAMESRV set."`
 	Order     orderCmd     `cmd:"" help:"Place an order through the gateway."`
-	Lesson    lessonCmd    `cmd:"" help:"Make a classic mistake with locks or stock for real, and the cure: --list shows which."`
+	Lesson    lessonCmd    `cmd:"" help:"Reproduce a classic mistake with locks or stock, and its cure; --list shows all."`
 	Devbroker devbrokerCmd `cmd:"" help:"Run the development broker alone, in memory, until interrupted."`
-	Audit     auditCmd     `cmd:"" help:"Check both ledgers: 0 clean, 1 a violation, 2 could not look, 3 nothing was sold (--expect-sales)."`
-	Dlq       dlqCmd       `cmd:"" name:"dlq" help:"Show messages that were given up, or send them again."`
-	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, harm, ratios to FOR UPDATE."`
+	Audit     auditCmd     `cmd:"" help:"Check both ledgers. Exit status: 0 clean, 1 findings, 2 audit failed, 3 nothing sold (--expect-sales)."`
+	Dlq       dlqCmd       `cmd:"" name:"dlq" help:"List messages that were given up, or send them again."`
+	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, violations, ratios to FOR UPDATE."`
 
-	LessonRole lessonRoleCmd `cmd:"" hidden:"" help:"One of the processes of a lesson."`
+	LessonRole lessonRoleCmd `cmd:"" hidden:"" help:"Run one of the processes of a lesson."`
 }
 
-// exit is an error that carries the exit code.
+// exit is an error with an exit status.
 type exit struct {
 	code int
 	err  error

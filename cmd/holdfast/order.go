@@ -17,14 +17,14 @@ import (
 )
 
 type orderCmd struct {
-	SKU      string `help:"What to buy; see GET /v1/products." required:"" name:"sku"`
-	Quantity int64  `help:"How many." default:"1"`
-	User     string `help:"Who buys." default:"demo"`
-	Strategy string `help:"Guard the stock in another way than the service's own (lab mode)."`
-	Pay      bool   `help:"Pay at once."`
+	SKU      string `help:"Product to buy; GET /v1/products lists all." required:"" name:"sku"`
+	Quantity int64  `help:"Number of units." default:"1"`
+	User     string `help:"Name of the buyer." default:"demo"`
+	Strategy string `help:"Stock strategy for this order instead of the service's own (lab mode)."`
+	Pay      bool   `help:"Pay the order at once."`
 }
 
-// Run places the order, waits for it while it is pending, and pays it if asked to.
+// Run places the order, waits while it is pending and, with --pay, pays it.
 func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
@@ -45,7 +45,7 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	if placed.Status != orderapi.StatusPlaced && placed.Status != orderapi.StatusPaid {
 		return explain(ctx, c.Dir, errors.New(strings.TrimSpace(fmt.Sprintf("the order ended as %s %s", placed.Status, placed.Reason))))
 	}
-	for _, it := range placed.Items { // titles and prices are known as soon as it holds something
+	for _, it := range placed.Items { // a placed order has titles and prices
 		fmt.Fprintf(stdout, "  %d x %s (%s) at %s\n", it.Quantity, it.SKU, it.Title, money(it.UnitPriceCents))
 	}
 	fmt.Fprintf(stdout, "  total %s\n", money(placed.AmountCents))
@@ -66,14 +66,14 @@ func (o *orderCmd) place(ctx context.Context, buyer shop, stdout io.Writer) (ord
 		return placed, err
 	}
 	if placed.Status == orderapi.StatusPending {
-		fmt.Fprintf(stdout, "order %s is still being decided (202); asking until it is\n", placed.OrderNo)
+		fmt.Fprintf(stdout, "order %s is still pending (202); waiting for the decision\n", placed.OrderNo)
 	}
 	for placed.Status == orderapi.StatusPending { // 202: the check-back decides
 		if err := wait.Sleep(ctx, 500*time.Millisecond); err != nil {
 			return placed, fmt.Errorf("order %s is still pending: %w", placed.OrderNo, err)
 		}
 		if err := buyer.do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
-			return placed, fmt.Errorf("order %s is open: %w", placed.OrderNo, err)
+			return placed, fmt.Errorf("read pending order %s: %w", placed.OrderNo, err)
 		}
 	}
 	return placed, nil

@@ -17,13 +17,13 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// shop speaks to the gateway's public API, as any client would.
+// shop is a client of the gateway's public API.
 type shop struct {
 	url   string
 	token string
 }
 
-// login returns a shop that is somebody's.
+// login returns a shop that is logged in as the user.
 func login(ctx context.Context, url, user, role string) (shop, error) {
 	s := shop{url: url}
 	var out struct {
@@ -36,7 +36,7 @@ func login(ctx context.Context, url, user, role string) (shop, error) {
 	return s, nil
 }
 
-// audit asks as an administrator. Reading both ledgers takes a while when they are long.
+// audit requests an audit as an administrator. It takes longer with long ledgers.
 func audit(ctx context.Context, url string) (check.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -48,7 +48,8 @@ func audit(ctx context.Context, url string) (check.Report, error) {
 	return r, s.do(ctx, http.MethodGet, "/v1/admin/audit", nil, &r)
 }
 
-// do sends in and decodes the answer into out. A problem comes back as its fault. headers are name, value, name, value.
+// do sends in and decodes the answer into out. It returns a problem as its fault. headers are names and values in
+// turn.
 func (s shop) do(ctx context.Context, method, path string, in, out any, headers ...string) error {
 	var body io.Reader
 	if in != nil {
@@ -86,7 +87,7 @@ func (s shop) do(ctx context.Context, method, path string, in, out any, headers 
 	return json.NewDecoder(res.Body).Decode(out)
 }
 
-// countsLine is "PAID 2, PLACED 1".
+// countsLine formats counts as "PAID 2, PLACED 1".
 func countsLine(counts map[string]int) string {
 	if len(counts) == 0 {
 		return "none"
@@ -98,7 +99,7 @@ func countsLine(counts map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// messagesLine is "3 half messages undecided (oldest 2s), 0 unsent in the outbox".
+// messagesLine formats messages as "3 half messages undecided (oldest 2s), 0 unsent in the outbox".
 func messagesLine(m check.Messages) string {
 	return counted(m.Undecided, "half messages undecided", m.OldestUndecided) + ", " + counted(m.Unsent, "unsent in the outbox", m.OldestUnsent)
 }

@@ -15,13 +15,13 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// rateTime is how long questions are counted for their rate.
+// rateTime is how long the broker's checks are counted to compute their rate.
 const rateTime = time.Second
 
 type statusCmd struct{}
 
-// Run shows the stack. It exits with status 1 when a part is missing. Without processes of ours it shows what a gateway
-// tells, of compose for example.
+// Run shows the stack. It exits with status 1 if a part is missing. If no process is recorded, it shows the audit of
+// the gateway at --url, for instance under compose.
 func (*statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -33,7 +33,7 @@ func (*statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		if err := printOrders(ctx, c.URL, stdout); err != nil {
 			return exit{1, fmt.Errorf("nothing runs (state in %s), and no gateway answers at %s", c.Dir, c.URL)}
 		}
-		fmt.Fprintln(stdout, "questions and repeated releases: unknown, because the operations ports cannot be reached from here")
+		fmt.Fprintln(stdout, "check-back rate and repeated releases: unknown, because the operations ports cannot be reached from here")
 		return nil
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
@@ -53,7 +53,7 @@ func (*statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	return printRates(ctx, state, stdout)
 }
 
-// printOrders shows what the audit tells of orders and messages.
+// printOrders prints the audit's counts of orders and messages.
 func printOrders(ctx context.Context, url string, stdout io.Writer) error {
 	report, err := audit(ctx, url)
 	if err != nil {
@@ -67,7 +67,7 @@ func printOrders(ctx context.Context, url string, stdout io.Writer) error {
 	return nil
 }
 
-// printRates shows what the operations ports of all replicas tell.
+// printRates prints figures from the metrics of all replicas.
 func printRates(ctx context.Context, state stack.State, stdout io.Writer) error {
 	before, err := scrape(ctx, state)
 	if err != nil {
@@ -82,12 +82,12 @@ func printRates(ctx context.Context, state stack.State, stdout io.Writer) error 
 		return err
 	}
 	rate := (after["mq_checks_total"] - before["mq_checks_total"]) / time.Since(started).Seconds()
-	fmt.Fprintf(stdout, "check-back: %.0f questions/s, %.0f half messages undecided on all replicas; %.0f releases delivered again since the start\n",
+	fmt.Fprintf(stdout, "check-back: %.0f checks/s, %.0f half messages undecided on all replicas; %.0f releases delivered again since the start\n",
 		max(0, rate), after["order_half_messages_undecided"], after["stock_release_repeats_total"])
 	return nil
 }
 
-// scrape adds up the metrics of all services by name, whatever their labels.
+// scrape sums the metrics of all services by name, over all labels.
 func scrape(ctx context.Context, state stack.State) (map[string]float64, error) {
 	sums := map[string]float64{}
 	for _, p := range state.Components {

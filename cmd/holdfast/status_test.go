@@ -14,7 +14,7 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// TestPrintRates adds up the replicas and takes the rate of questions from two looks.
+// TestPrintRates: the figures of all replicas are added, and the rate of checks comes from two scrapes.
 func TestPrintRates(t *testing.T) {
 	t.Parallel()
 	var state stack.State
@@ -33,13 +33,13 @@ func TestPrintRates(t *testing.T) {
 		t.Fatal(err)
 	}
 	var rate float64
-	_, err := fmt.Sscanf(out.String(), "check-back: %f questions/s, 7 half messages undecided on all replicas; 2 releases delivered again since the start", &rate)
+	_, err := fmt.Sscanf(out.String(), "check-back: %f checks/s, 7 half messages undecided on all replicas; 2 releases delivered again since the start", &rate)
 	if err != nil || rate < 100 || rate > 2000 {
-		t.Errorf("%q, error %v; want at most 2,000 questions a second", out.String(), err)
+		t.Errorf("%q, error %v; want at most 2,000 checks per second", out.String(), err)
 	}
 }
 
-// TestStatus_withoutProcesses: under compose a gateway answers, and no process is recorded.
+// TestStatus_withoutProcesses: under compose the gateway answers, but no process is recorded.
 func TestStatus_withoutProcesses(t *testing.T) {
 	t.Parallel()
 	url, _ := gateway(t, &check.Report{

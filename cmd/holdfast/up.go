@@ -12,14 +12,14 @@ import (
 	"holdfast/pkg/crash"
 )
 
-// upTimeout covers a first start: packages and jars are fetched.
+// upTimeout includes the installation of packages and jars at a first start.
 const upTimeout = 10 * time.Minute
 
 type upCmd struct {
-	Strategy string `help:"How inventory-srv guards stock." default:"redis-lock" env:"STOCK_STRATEGY"`
-	Crash    string `help:"Have a service die once at this crash point; list shows them. Needs Go." placeholder:"SERVICE@POINT"`
-	Broker   string `help:"auto, rocketmq or devbroker; auto is RocketMQ where it can run, else the development broker." default:"auto" env:"BROKER"`
-	Replicas int    `help:"Processes of each service, 1 to 9; another number than what runs is adjusted to." default:"1"`
+	Strategy string `help:"Stock strategy of inventory-srv." default:"redis-lock" env:"STOCK_STRATEGY"`
+	Crash    string `help:"Let a service die once at this crash point; list shows all. Needs Go." placeholder:"SERVICE@POINT"`
+	Broker   string `help:"auto, rocketmq or devbroker; auto is RocketMQ if it can run, else the development broker." default:"auto" env:"BROKER"`
+	Replicas int    `help:"Processes of each service, 1 to 9; up starts or stops replicas to reach this number." default:"1"`
 }
 
 // Run starts the stack.
@@ -47,7 +47,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(stdout, "\nThe shop is open at %s. Next: bin/holdfast ", c.URL)
-	return whatNext(c.Dir, u.Crash, stdout)
+	return printNext(c.Dir, u.Crash, stdout)
 }
 
 type downCmd struct{}

@@ -1,23 +1,23 @@
-// Package check is the checker: it decides from exported ledgers alone whether stock was oversold, undersold or lost.
-// It asks no service and knows no database, so that it can be tested by planting each violation.
+// Package check is the checker. It decides from exported ledgers whether stock was oversold, undersold or lost. It
+// calls no service and uses no database, so that tests can plant each violation.
 //
 // The invariants, by number:
 //
 //  1. inbound = available + reserved + sold for each SKU, and no counter is below zero.
-//  2. reserved = Σ lines of reserved reservations, sold = Σ lines of confirmed ones. Counters and lines are written by
-//     different statements, so this is what catches a lost update.
+//  2. reserved = Σ lines of reserved reservations, sold = Σ lines of confirmed ones. Different statements write counters
+//     and lines, so this invariant detects a lost update.
 //  3. No oversell: Σ lines reserved or confirmed ≤ inbound, and Σ items of PLACED and PAID orders ≤ inbound.
-//  5. Orders and reservations agree: PLACED has a reserved reservation with the same lines, PAID a confirmed one, an
-//     order that ended holds nothing, and no reservation is without its order. An order without a reservation is
-//     reported as lost if a loss of Redis names it. Of the orders with one user's idempotency key at most one is
+//  5. Orders and reservations agree: a PLACED order has a reserved reservation with the same lines, a PAID order has a
+//     confirmed one, an ended order holds no units, and each reservation has an order. An order without a reservation
+//     is reported as lost if a loss of Redis names it. Of the orders with one user's idempotency key at most one is
 //     neither ABANDONED nor REJECTED.
 //  7. At rest: no pending order, no PLACED order past its expiry, no final order that inventory has not settled, no
-//     unsent message, and none that was given up: parked in the outbox, or a dead letter.
+//     unsent message, and no message that was given up: parked in the outbox, or a dead letter.
 //
-// Invariants 4 and 6 need the clients' own history of answers: package history checks them.
+// Invariants 4 and 6 need the clients' history of answers. Package history checks them.
 //
-// A running shop is never at rest, and an audit reads it page by page. So a finding that work in flight explains is
-// reported as unsettled; it becomes a fault when it does not go away.
+// A running shop is never at rest, and an audit reads it page by page. A finding that work in flight can explain is
+// therefore reported as unsettled. It becomes a fault if it stays.
 package check
 
 import (
@@ -27,7 +27,7 @@ import (
 	"time"
 )
 
-// The order statuses that matter here. They repeat order-srv's on purpose: a checker that shared its code would share
+// The order statuses that the checker uses. They are deliberately not shared with order-srv: shared code would share
 // its mistakes.
 const (
 	pending   = "PENDING"
@@ -37,7 +37,8 @@ const (
 	abandoned = "ABANDONED"
 )
 
-// SKU is one line of inventory's ledger. [Run] adds the last two figures, on which load tests set their thresholds.
+// SKU is one line of inventory's ledger. [Run] computes the last two fields, which load tests use for their
+// thresholds.
 type SKU struct {
 	SKU            string `json:"sku"`
 	Inbound        int64  `json:"inbound"`
@@ -47,23 +48,23 @@ type SKU struct {
 	LinesReserved  int64  `json:"lines_reserved"`
 	LinesConfirmed int64  `json:"lines_confirmed"`
 
-	Oversold int64 `json:"oversold_units"` // promised, by reservations or by orders, beyond what came in
-	Missing  int64 `json:"missing_units"`  // came in, and are neither for sale nor promised to anybody
+	Oversold int64 `json:"oversold_units"` // units promised by reservations or orders beyond the inbound units
+	Missing  int64 `json:"missing_units"`  // inbound units that are neither available nor promised
 }
 
-// Order is what order-srv knows of an order.
+// Order is order-srv's record of an order.
 type Order struct {
 	OrderNo string
 	Status  string
 	User    string
-	Key     string // idempotency key, also one that the order has freed; empty: unknown, and not checked
-	Settled bool   // inventory is known to agree with a final status
+	Key     string // idempotency key, also one that the order has freed; empty: unknown and not checked
+	Settled bool   // inventory has been found to agree with the final status
 	Lines   map[string]int64
 
-	ExpiresAt time.Time // by the services' clock; zero: never
+	ExpiresAt time.Time // by the services' clock; zero: no expiry
 }
 
-// name is by what a client knows its order.
+// name identifies a client's order.
 type name struct{ user, key string }
 
 // Reservation is what inventory holds for an order.
@@ -74,65 +75,65 @@ type Reservation struct {
 	Lines     map[string]int64
 }
 
-// Input is both sides. Orders and reservations come in order-number order; orders are to be read before reservations,
-// so that an order which is seen has its reservation seen too.
+// Input is the data of both services. Orders and reservations are sorted by order number. Orders must be read before
+// reservations: the reservation of an order that was read is then read too.
 type Input struct {
 	Started      time.Time // by the services' clock, before the first order was read
 	Orders       iter.Seq2[Order, error]
 	Reservations iter.Seq2[Reservation, error]
-	Ledger       func() (Ledger, error) // taken last
+	Ledger       func() (Ledger, error) // read last
 	Messages     Messages
 	Letters      Letters
-	Healed       []Healing // what the backstops did, newest first; passed on
+	Healed       []Healing // latest actions of the backstops, newest first; copied into the report
 }
 
-// Messages is what has not been delivered yet.
+// Messages counts the messages that have not been delivered yet.
 type Messages struct {
-	Unsent          int           `json:"unsent"`    // messages that the outbox has to send
-	Undecided       int           `json:"undecided"` // half messages, of the replica that runs the audit
+	Unsent          int           `json:"unsent"`    // unsent messages in the outbox
+	Undecided       int           `json:"undecided"` // half messages without a decision, on the replica that answered the audit
 	OldestUnsent    time.Duration `json:"oldest_unsent_ns"`
 	OldestUndecided time.Duration `json:"oldest_undecided_ns"`
-	LateAfter       time.Duration `json:"late_after_ns"` // an older undecided one is a finding
+	LateAfter       time.Duration `json:"late_after_ns"` // an older undecided one is a finding: the broker has checked it twice
 }
 
 // Ledger is inventory's side of the stock.
 type Ledger struct {
 	SKUs   []SKU  // one consistent snapshot
-	Losses []Loss // what Redis has lost, ever
+	Losses []Loss // all recorded losses of Redis
 }
 
-// Loss is Redis having lost what it had promised for the strategy redis-lua: the one way in which this shop may lose an
-// order.
+// Loss is a loss of operations that Redis had accepted for the strategy redis-lua. It is the only way in which the
+// shop may lose an order.
 type Loss struct {
 	Reason     string    `json:"reason"`
-	Operations int64     `json:"operations"` // answered by Redis and never heard of by MySQL
-	Units      int64     `json:"units"`      // that those had taken, less what they had given back
+	Operations int64     `json:"operations"` // answered by Redis but never written to MySQL
+	Units      int64     `json:"units"`      // units that these operations had taken, less the units they had returned
 	NoticedAt  time.Time `json:"noticed_at"`
-	Orders     []string  `json:"-"` // whose reservations are lost; may be ten thousand
+	Orders     []string  `json:"-"` // order numbers of the lost reservations, up to ten thousand; the loss excuses only these
 }
 
 // Report is the outcome of an audit.
 type Report struct {
 	SKUs       []SKU          `json:"skus"`
 	Orders     map[string]int `json:"orders"`     // number of orders by status
-	Violations []Violation    `json:"violations"` // something is wrong, and waiting will not mend it
-	Unsettled  []Violation    `json:"unsettled"`  // work in flight explains it; a fault if it stays
-	Lost       []Violation    `json:"lost"`       // named by a loss of Redis: refunded when paid
-	Losses     []Loss         `json:"losses"`     // those accidents
+	Violations []Violation    `json:"violations"` // invariants that are broken; waiting does not help
+	Unsettled  []Violation    `json:"unsettled"`  // explained by work in flight; a fault if it stays
+	Lost       []Violation    `json:"lost"`       // orders without a reservation that a loss of Redis names; refunded when paid
+	Losses     []Loss         `json:"losses"`     // the losses of Redis
 	Unsent     int            `json:"unsent"`
 	Messages   Messages       `json:"messages"`
-	Healed     []Healing      `json:"healed"` // what the backstops did last, newest first
+	Healed     []Healing      `json:"healed"` // latest actions of the backstops, newest first
 }
 
-// graceForReports is for how long after a loss its record may not name all orders yet: each replica of inventory-srv
-// reports those that it had answered, within seconds.
+// graceForReports is the time in which a new loss record may still be incomplete: each replica of inventory-srv
+// reports its lost operations within seconds.
 const graceForReports = 10 * time.Second
 
-// graceForOrphans is how much younger than the audit's start a reservation without an order must be to be a fault: its
-// order may have been inserted behind the page that the audit was reading.
+// graceForOrphans: a reservation without an order is a fault only if it is older than the audit's start by this much.
+// The order of a younger one may have been inserted behind the page that the audit was reading.
 const graceForOrphans = 10 * time.Second
 
-// Run reads both sides and checks them. Its error is a failure to look, never a violation.
+// Run reads both sides and checks them. An error means that reading failed; violations are in the report.
 func Run(in Input) (Report, error) {
 	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Lost: []Violation{}, Losses: []Loss{}, Unsent: in.Messages.Unsent, Messages: in.Messages, Healed: in.Healed}
 	promised := map[string]int64{}
@@ -173,7 +174,7 @@ func Run(in Input) (Report, error) {
 	lost := newLostOrders(ledger.Losses, in.Started)
 	for _, o := range orders {
 		if r.withoutReservation(o, lost) {
-			for sku, n := range o.Lines { // nothing is promised any more
+			for sku, n := range o.Lines { // a lost order promises no units
 				promised[sku] -= n
 			}
 		}
@@ -186,7 +187,7 @@ func Run(in Input) (Report, error) {
 	return r, nil
 }
 
-// stock checks the SKUs against the units that orders promise.
+// stock checks the SKUs. promised is the number of units that orders promise, by SKU.
 func (r *Report) stock(promised map[string]int64) {
 	for i, s := range r.SKUs {
 		lines := s.LinesReserved + s.LinesConfirmed
@@ -206,7 +207,7 @@ func (r *Report) stock(promised map[string]int64) {
 	}
 }
 
-// ledger checks invariants 1 to 3 from inventory's side: one snapshot, so nothing here can be in flight.
+// ledger checks invariants 1 to 3 on inventory's side. The ledger is one snapshot, so nothing can be in flight.
 func (r *Report) ledger(s SKU) {
 	if s.Available < 0 || s.Reserved < 0 || s.Sold < 0 {
 		r.violation(1, ofSKU(s.SKU), "a counter is below zero: available %d, reserved %d, sold %d", s.Available, s.Reserved, s.Sold)
@@ -225,9 +226,9 @@ func (r *Report) ledger(s SKU) {
 	}
 }
 
-// messages checks invariant 7 for what is on its way. The broker asks about a half message once it is as old as the
-// broker's time-out, and again in every interval: one that two questions have not decided is stuck, or one of very
-// many.
+// messages checks invariant 7 for messages in flight. The broker first checks a half message when it is as old as
+// transactionTimeOut, and then once per check interval. A half message that two checks have not decided is stuck, or
+// one of a large backlog.
 func (r *Report) messages(m Messages) {
 	if m.Unsent > 0 {
 		r.unsettled(7, ofShop("outbox"), "%d messages are not sent, the oldest for %v", m.Unsent, m.OldestUnsent.Round(time.Millisecond))
@@ -249,8 +250,8 @@ func (r *Report) atRest(o Order, started time.Time) {
 	}
 }
 
-// oneForEachKey checks invariant 5 for the orders of one key. byKey holds those that were read before. An order that
-// was PENDING when it was read may have been abandoned since, which freed its key for the other one.
+// oneForEachKey checks invariant 5 for the orders of one idempotency key. byKey holds the orders that were read
+// before. An order that was PENDING when read may have been abandoned since, which freed its key.
 func (r *Report) oneForEachKey(o Order, byKey map[name]Order) {
 	if o.Key == "" || o.Status == rejected || o.Status == abandoned {
 		return
@@ -300,7 +301,7 @@ func (r *Report) join(o Order, res Reservation) {
 
 func (r *Report) orphan(res Reservation, started time.Time) {
 	if res.Status != "reserved" && res.Status != "confirmed" {
-		return // a tombstone of an order that was never inserted holds nothing
+		return // the tombstone of an order that was never inserted holds no units
 	}
 	if res.CreatedAt.After(started.Add(-graceForOrphans)) {
 		r.unsettled(5, ofOrder(res.OrderNo, res.Lines), "holds units, and its order was not seen yet")
@@ -309,10 +310,10 @@ func (r *Report) orphan(res Reservation, started time.Time) {
 	r.violation(5, ofOrder(res.OrderNo, res.Lines), "holds units without an order")
 }
 
-// lostOrders are the orders that losses of Redis name.
+// lostOrders are the orders that the losses of Redis name.
 type lostOrders struct {
 	named    map[string]bool
-	reported bool // the last loss is long enough ago for all reports to be there
+	reported bool // the last loss is old enough for all reports to be complete
 }
 
 func newLostOrders(losses []Loss, started time.Time) lostOrders {
@@ -328,8 +329,8 @@ func newLostOrders(losses []Loss, started time.Time) lostOrders {
 	return l
 }
 
-// withoutReservation judges an order that inventory does not know. It returns true when the order is lost: a loss of
-// Redis names it, which the strategy redis-lua does not promise to prevent, and it holds nothing.
+// withoutReservation checks an order that has no reservation. It returns true if the order is lost: a loss of Redis
+// names it, which redis-lua does not promise to prevent, and it holds no units.
 func (r *Report) withoutReservation(o Order, lost lostOrders) bool {
 	switch {
 	case o.Status != placed && o.Status != paid:

@@ -13,8 +13,8 @@ import (
 
 var started = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// shop is a clean shop at rest: ten units of A came in, one is reserved by a placed order, two are sold, one order
-// ended, and one was rejected. The key of the first belonged to an order that was abandoned before.
+// shop returns a clean shop at rest: ten units of A came in, a placed order holds one, two are sold, one order expired
+// and one was rejected. The first order's key belonged to an abandoned order before.
 func shop() (ledger []check.SKU, orders []check.Order, reservations []check.Reservation) {
 	early := started.Add(-time.Hour)
 	ledger = []check.SKU{{SKU: "A", Inbound: 10, Available: 7, Reserved: 1, Sold: 2, LinesReserved: 1, LinesConfirmed: 2}}
@@ -72,13 +72,13 @@ func TestRun_clean(t *testing.T) {
 	}
 }
 
-// Each case plants one violation in the clean shop and must be named, with its subject, and nothing else may be.
+// Each case plants one violation in the clean shop. The checker must report it with its subject, and nothing else.
 func TestRun_namesPlantedViolation(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name      string
 		plant     func(l []check.SKU, o []check.Order, r []check.Reservation)
-		want      string // "invariant subject", "~" before what is only unsettled
+		want      string // "invariant subject", with "~" for unsettled findings
 		extraSKU  bool
 		addRes    *check.Reservation
 		dropRes   int // index + 1
@@ -146,7 +146,7 @@ func TestRun_namesPlantedViolation(t *testing.T) {
 	}
 }
 
-func TestRun_countsHarmedUnits(t *testing.T) {
+func TestRun_countsUnits(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name              string
@@ -180,8 +180,8 @@ func found(r check.Report) string {
 	return strings.Join(names, ",")
 }
 
-// TestRun_lost: an order without a reservation is lost when a loss of Redis names it, and no order promises its units.
-// Any other one is a violation, although there was a loss, as soon as the replicas have had the time to report.
+// TestRun_lost: an order without a reservation is lost if a loss of Redis names it; its units then count as promised
+// to no order. Any other such order is a violation as soon as the replicas have had time to report.
 func TestRun_lost(t *testing.T) {
 	t.Parallel()
 	ledger := []check.SKU{{SKU: "A", Inbound: 3, Reserved: 3, LinesReserved: 3}}
@@ -191,7 +191,7 @@ func TestRun_lost(t *testing.T) {
 	early := started.Add(-time.Hour)
 	for name, tt := range map[string]struct {
 		losses   []check.Loss
-		want     string // as found writes it
+		want     string // in the format of found
 		lost     int
 		oversold int64
 	}{
@@ -217,7 +217,7 @@ func TestRun_lost(t *testing.T) {
 	}
 }
 
-func TestRun_failureToLookIsNoReport(t *testing.T) {
+func TestRun_readError(t *testing.T) {
 	t.Parallel()
 	l, o, res := shop()
 	boom := errors.New("boom")
@@ -233,7 +233,7 @@ func TestRun_failureToLookIsNoReport(t *testing.T) {
 	}
 }
 
-// TestRun_halfMessages: undecided half messages are a finding once the broker has had the time to ask about them twice.
+// TestRun_halfMessages: undecided half messages are a finding after the broker has had time to check them twice.
 func TestRun_halfMessages(t *testing.T) {
 	t.Parallel()
 	for oldest, want := range map[time.Duration]int{0: 0, 21 * time.Second: 0, 23 * time.Second: 1} {

@@ -8,25 +8,25 @@ import (
 	"strings"
 )
 
-// Violation names a broken invariant, its SKU or order, and the figures.
+// Violation is a broken invariant, with its SKU or order and the figures.
 type Violation struct {
 	Invariant int      `json:"invariant"`      // as numbered in the package documentation
 	Subject   string   `json:"subject"`        // a SKU, an order number, "outbox", "half messages" or "dead letters"
-	SKUs      []string `json:"skus,omitempty"` // whose stock it is about, in order; empty: unknown, it may be any
+	SKUs      []string `json:"skus,omitempty"` // the SKUs that it concerns, sorted; empty: unknown, possibly any
 	Text      string   `json:"text"`
 }
 
-// String is the violation on one line.
+// String returns the violation on one line.
 func (v Violation) String() string {
 	return fmt.Sprintf("invariant %d: %s: %s", v.Invariant, v.Subject, v.Text)
 }
 
-// Concerns reports whether the finding is about a SKU's stock, or may be.
+// Concerns reports whether the finding concerns the SKU, or may concern it.
 func (v Violation) Concerns(sku string) bool {
 	return len(v.SKUs) == 0 || slices.Contains(v.SKUs, sku)
 }
 
-// subject is what a finding is about.
+// subject is the SKU, order or part of the shop that a finding is about.
 type subject struct {
 	name string
 	skus []string
@@ -34,12 +34,12 @@ type subject struct {
 
 func ofSKU(sku string) subject { return subject{sku, []string{sku}} }
 
-// ofOrder is an order with the SKUs of its lines.
+// ofOrder returns the subject of an order, with the SKUs of its lines.
 func ofOrder(orderNo string, lines map[string]int64) subject {
 	return subject{orderNo, slices.Sorted(maps.Keys(lines))}
 }
 
-// ofShop is a part of the shop that is about no order.
+// ofShop returns the subject of a part of the shop that belongs to no order.
 func ofShop(part string) subject { return subject{part, nil} }
 
 func finding(invariant int, of subject, format string, args ...any) Violation {
@@ -54,7 +54,7 @@ func (r *Report) unsettled(invariant int, of subject, format string, args ...any
 	r.Unsettled = append(r.Unsettled, finding(invariant, of, format, args...))
 }
 
-// Sort puts violations into the order in which people look at them: by invariant, then by subject.
+// Sort orders violations by invariant, then by subject.
 func Sort(vs []Violation) {
 	slices.SortStableFunc(vs, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Invariant, b.Invariant), strings.Compare(a.Subject, b.Subject))

@@ -11,7 +11,8 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// TestRun_letters: a message that was given up is a violation of its order, or of the shop when its key names none.
+// TestRun_letters: a message that was given up is a violation of its order, or of the shop if its key is no order
+// number.
 func TestRun_letters(t *testing.T) {
 	t.Parallel()
 	l, o, res := shop()
@@ -21,8 +22,8 @@ func TestRun_letters(t *testing.T) {
 		Letters: check.Letters{Found: []check.Letter{
 			{Source: "outbox", Topic: "order-events", Key: "2", Reason: "too large"},
 			{Source: "inventory-release", Topic: "stock-release", Key: "3"},
-			{Source: "order-timeout", Topic: "order-timeout", Key: "nobody's"},
-		}, Err: errors.New("the broker is away")},
+			{Source: "order-timeout", Topic: "order-timeout", Key: "unknown"},
+		}, Err: errors.New("broker not reachable")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -34,11 +35,11 @@ func TestRun_letters(t *testing.T) {
 		t.Errorf("the message of order 2, which is for A: %+v", v)
 	}
 	if v := r.Violations[2]; !v.Concerns("A") || !v.Concerns("B") {
-		t.Errorf("a message that may be about anything: %+v", v)
+		t.Errorf("a message that may concern any product: %+v", v)
 	}
 }
 
-// TestRun_namesSKUs: each finding about an order, a reservation or a SKU says whose stock it is about.
+// TestRun_namesSKUs: each finding about an order, a reservation or a SKU lists the SKUs that it concerns.
 func TestRun_namesSKUs(t *testing.T) {
 	t.Parallel()
 	l, o, res := shop()

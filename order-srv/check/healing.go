@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Healing says what a backstop did for an order. It is no finding: an order that had to be healed is a healthy order.
+// Healing is an action of a backstop for an order. It is no finding: a healed order is a correct order.
 type Healing struct {
 	OrderNo string    `json:"order_no"`
 	Healer  string    `json:"healer"` // check-back, sweeper, reconciler, relay
-	Deed    string    `json:"deed"`
+	Action  string    `json:"action"`
 	At      time.Time `json:"at"`
 }
 
-// String is the healing on one line.
-func (h Healing) String() string { return fmt.Sprintf("the %s %s %s", h.Healer, h.Deed, h.OrderNo) }
+// String returns the healing on one line.
+func (h Healing) String() string { return fmt.Sprintf("the %s %s %s", h.Healer, h.Action, h.OrderNo) }

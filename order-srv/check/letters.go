@@ -1,20 +1,20 @@
 package check
 
-// Letters are the messages that were given up.
+// Letters are the dead letters and parked messages.
 type Letters struct {
 	Found []Letter
-	Err   error // why they, or some of them, could not be read; nil
+	Err   error // reading failed, at least in part
 }
 
-// Letter is a message that was given up.
+// Letter is a message that the relay parked or a consumer gave up.
 type Letter struct {
-	Source string // outbox, where it is parked, or the consumer group that gave it up
+	Source string // "outbox" for a parked message, else the consumer group of the dead letter
 	Topic  string
-	Key    string // an order number as a rule
+	Key    string // usually an order number
 	Reason string
 }
 
-// letters checks invariant 7 for messages that were given up. No healer sends them: an operator does.
+// letters checks invariant 7 for messages that were given up. No backstop sends them again; an operator must.
 func (r *Report) letters(l Letters, orders map[string]Order) {
 	for _, m := range l.Found {
 		of := ofShop("dead letters")

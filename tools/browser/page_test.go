@@ -45,7 +45,7 @@ func TestComparePage(t *testing.T) {
 		chromedp.Navigate("file://"+page),
 		chromedp.WaitReady(".uplot canvas", chromedp.ByQuery),
 		chromedp.Evaluate("document.body.dataset.drawn", &drawn),
-		chromedp.Text("#harm", &verdicts, chromedp.ByQuery),
+		chromedp.Text("#correctness", &verdicts, chromedp.ByQuery),
 		chromedp.Text("#ratios", &ratios, chromedp.ByQuery),
 		chromedp.FullScreenshot(&picture, 100),
 	)

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	patience   = 60 * time.Second // of one order of the open loop, repeats included
-	plenty     = 500_000_000      // units of a product that is not meant to sell out
-	lastUnits  = 200              // units of the product that is sold out at the end of a cell
-	maxFlight  = 4096             // open loop: orders under way at once; beyond it the strategy cannot keep up
-	histogram  = int64(2 * patience / time.Microsecond)
-	tellErrors = 3 // findings about failed orders; the rest are counted
+	orderTimeout = 60 * time.Second // of one order of the open loop, including its retries
+	plenty       = 500_000_000      // units of a product that must not sell out
+	lastUnits    = 200              // units of the product that is sold out at the end of a cell
+	maxFlight    = 4096             // open loop: concurrent orders; with more, the strategy cannot keep up
+	histogram    = int64(2 * orderTimeout / time.Microsecond)
+	maxErrors    = 3 // errors of failed orders that are reported; the others are only counted
 )
 
-// load puts one strategy under one shape. It is used once.
+// load runs one strategy under one shape. It is used for a single cell.
 type load struct {
 	labs  []*inventorylab.Lab
 	shape Shape
@@ -32,13 +32,13 @@ type load struct {
 
 	next      atomic.Int64 // order numbers
 	contended atomic.Int64
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	failures  []string
 	failed    int
 }
 
-// sample is what all callers measured. One histogram each would be 150 MB for a thousand callers, made and read while the
-// strategy is measured.
+// sample holds the measurements of all callers. A histogram for each of a thousand callers would take 150 MB,
+// allocated and read during the measurement.
 type sample struct {
 	mu      sync.Mutex
 	latency *hdrhistogram.Histogram // microseconds
@@ -52,8 +52,8 @@ func (s *sample) add(d time.Duration) {
 	_ = s.latency.RecordValue(min(max(d.Microseconds(), 1), histogram)) // bounded, so it is in range
 }
 
-// order reserves units and asks again for as long as the answer is that there was too much contention. ctx bounds it: a
-// deadline of each order's own would be a part of what is measured.
+// order reserves units and retries while the strategy answers ErrContended. ctx bounds the order: a deadline of its
+// own would become part of the measurement.
 func (l *load) order(ctx context.Context, sku string, units int64) error {
 	n := l.next.Add(1)
 	no := fmt.Sprintf("C-%020d", n)
@@ -67,8 +67,8 @@ func (l *load) order(ctx context.Context, sku string, units int64) error {
 	}
 }
 
-// note notes an order's failure, or its time from begin. An order that was cut at the end of the cell, with ctx, is
-// neither: the strategy left nothing of it, or all.
+// note records an order's failure, or its latency since begin. An order that ctx cut off at the end of the cell counts
+// as neither: the strategy reserved all of it or nothing.
 func (l *load) note(ctx context.Context, begin time.Time, err error, s *sample) {
 	switch {
 	case err == nil:
@@ -82,19 +82,19 @@ func (l *load) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed++
-	if len(l.failures) < tellErrors {
+	if len(l.failures) < maxErrors {
 		l.failures = append(l.failures, err.Error())
 	}
 }
 
 func (l *load) sku() string { return l.skus[rand.IntN(len(l.skus))] }
 
-// drain is how long the last orders of a closed loop may take after the period; a strategy that throws most of its work
-// away would need half a minute.
+// drain bounds the last orders of a closed loop after the period. A strategy that discards most of its work would need
+// half a minute.
 const drain = 3 * time.Second
 
-// closed has every caller ask again as soon as it was answered, until the period is over. The time runs until the last
-// answer: what was begun in the period counts, and so does the time that it took.
+// closed lets each caller send its next order as soon as it gets an answer, until the period ends. Orders that began
+// in the period count, and so does the time until the last answer.
 func (l *load) closed(ctx context.Context, period time.Duration) (*sample, time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, period+drain)
 	defer cancel()
@@ -113,8 +113,8 @@ func (l *load) closed(ctx context.Context, period time.Duration) (*sample, time.
 	return total, time.Since(begin)
 }
 
-// open lets orders arrive at random, at the shape's rate on average (a Poisson process: the pauses between arrivals are
-// exponentially distributed). Latency counts from the arrival that was due, also when this process was late.
+// open lets orders arrive at random with the shape's average rate (a Poisson process: the pauses between arrivals are
+// exponentially distributed). Latency counts from the scheduled arrival, even if this process was late.
 func (l *load) open(ctx context.Context, period time.Duration) (*sample, time.Duration) {
 	begin := time.Now()
 	total := newSample()
@@ -122,33 +122,33 @@ func (l *load) open(ctx context.Context, period time.Duration) (*sample, time.Du
 	var flight atomic.Int64
 	for due := begin; due.Sub(begin) < period && ctx.Err() == nil; {
 		due = due.Add(time.Duration(rand.ExpFloat64() / l.shape.Rate * float64(time.Second)))
-		time.Sleep(time.Until(due)) // the pause is the measurement
+		time.Sleep(time.Until(due)) // part of the measurement
 		if flight.Add(1) > maxFlight {
 			flight.Add(-1)
-			l.fail(fmt.Errorf("more than %d orders under way: it cannot keep up with the rate", maxFlight))
+			l.fail(fmt.Errorf("more than %d concurrent orders: the strategy cannot keep up with the rate", maxFlight))
 			continue
 		}
 		orders.Go(func() {
 			defer flight.Add(-1)
-			patient, cancel := context.WithTimeout(ctx, patience)
+			ctx, cancel := context.WithTimeout(ctx, orderTimeout)
 			defer cancel()
-			l.note(ctx, due, l.order(patient, l.sku(), l.shape.units()), total)
+			l.note(ctx, due, l.order(ctx, l.sku(), l.shape.units()), total)
 		})
 	}
 	orders.Wait()
 	return total, time.Since(begin)
 }
 
-// sellOut has callers buy the last units of a product, each until it is told that there are none: with that the cell knows
-// whether a unit was sold twice, or refused although it was there.
+// sellOut sells the last units of a product until every caller has received ErrOutOfStock. It shows whether a unit was
+// sold twice, or refused although it was available.
 func (l *load) sellOut(ctx context.Context, sku string) {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*orderTimeout)
 	defer cancel()
 	var callers sync.WaitGroup
 	var sold atomic.Int64
-	for range min(max(l.shape.Callers, 16), 64) { // enough to race, and no thousand refusals to wait for
+	for range min(max(l.shape.Callers, 16), 64) { // enough for races, without a thousand refusals
 		callers.Go(func() {
-			for sold.Load() < 2*lastUnits { // a strategy that sells what is not there may never find the end
+			for sold.Load() < 2*lastUnits { // a strategy that oversells may never get ErrOutOfStock
 				err := l.order(ctx, sku, 1)
 				if errors.Is(err, inventoryapi.ErrOutOfStock) {
 					return

@@ -1,17 +1,18 @@
-// Package compare runs the stock strategies side by side on the same servers and reports what each of them does and
-// costs: throughput, latency, oversold and undersold units, and ratios to SELECT … FOR UPDATE.
+// Package compare runs the stock strategies side by side on the same servers. It reports throughput, latency, oversold
+// and undersold units, and ratios to SELECT … FOR UPDATE.
 //
-// It measures in process, through inventorylab: over HTTP every strategy would cost the same few hundred microseconds
-// more, and that is what one would compare. Servers are durable: a commit is on disk before it is answered.
+// It measures in process, through inventorylab. HTTP would add the same few hundred microseconds to every strategy and
+// hide their differences. The servers are durable: a commit is on disk before it is acknowledged.
 //
-// What makes the figures comparable:
+// The figures are comparable for these reasons:
 //
-//   - repetitions are interleaved (A B C A B C, not A A B B): what else the machine does meets all strategies alike;
-//   - every cell has a database of its own, so that nobody reads tables that another strategy filled;
-//   - figures are medians with their spread, and conclusions are ratios within one run;
-//   - after every cell the ledger is checked. A fast cell that lost units is marked, not praised.
+// - Repetitions are interleaved (A B C A B C, not A A B B), so other load on the machine affects all strategies alike.
+//   - Every cell has a database of its own, so no strategy reads tables that another one filled.
+//   - Figures are medians with their spread, and conclusions are ratios within one run.
+//   - The ledger is checked after every cell. A fast cell that lost units is marked as broken.
 //
-// Both loops are there because each lies in its way. In a closed loop every caller asks again as soon as it was answered: it
-// shows the most that a strategy can do, and hides waiting, as a slow strategy is simply asked less often. In an open loop
-// orders arrive at random at a fixed rate, as customers do, and latency counts from the arrival.
+// Both loops are needed because each has a bias. In a closed loop each caller sends its next order as soon as it gets
+// an answer. The closed loop shows a strategy's maximum throughput but hides waiting, because a slow strategy gets
+// fewer orders. In an open loop orders arrive at random at a fixed rate, like customers, and latency counts from the
+// arrival.
 package compare

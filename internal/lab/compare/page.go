@@ -26,8 +26,8 @@ var uplotJS string
 //go:embed web/uPlot.min.css
 var uplotCSS string
 
-// Write puts compare.json and compare.html into dir. The page is one file that needs nothing else, neither a server nor
-// a network.
+// Write writes compare.json and compare.html into dir. The page is a single file and needs neither a server nor a
+// network.
 func (r Report) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -42,7 +42,7 @@ func (r Report) Write(dir string) error {
 	return errors.Join(r.page(f), f.Close())
 }
 
-// page renders the report. The tables are made here, so that the page says everything without its script; the script
+// page renders the report. The tables are rendered here, so that the page is complete without its script. The script
 // draws the curves.
 func (r Report) page(w io.Writer) error {
 	t, err := template.New("page").Funcs(template.FuncMap{"ratio": ratio}).Parse(pageHTML)
@@ -54,9 +54,9 @@ func (r Report) page(w io.Writer) error {
 		return err
 	}
 	return t.Execute(w, map[string]any{
-		"Report": r, "Rows": r.rows(), "Harm": r.harms(), "Durability": r.Environment.durability(), "Repetitions": r.repetitions(),
+		"Report": r, "Rows": r.rows(), "Correctness": r.correctness(), "Durability": r.Environment.durability(), "Repetitions": r.repetitions(),
 		"Reference": Reference, "Data": json.RawMessage(data),
-		"CSS": template.CSS(uplotCSS + pageCSS), "UPlot": template.JS(uplotJS), "JS": template.JS(pageJS), //nolint:gosec // ours
+		"CSS": template.CSS(uplotCSS + pageCSS), "UPlot": template.JS(uplotJS), "JS": template.JS(pageJS), //nolint:gosec // embedded files
 	})
 }
 
@@ -86,31 +86,31 @@ func (r Report) rows() []row {
 	return rows
 }
 
-// harmRow is what one strategy did to the stock.
-type harmRow struct {
+// correctnessRow is one strategy's line in the table of violations.
+type correctnessRow struct {
 	Strategy
-	Harm    string
-	Verdict string
+	Violations string
+	Verdict    string
 }
 
-func (r Report) harms() []harmRow {
-	var out []harmRow
+func (r Report) correctness() []correctnessRow {
+	var out []correctnessRow
 	for _, s := range r.Strategies {
-		h := harmRow{Strategy: s, Harm: r.harm(s.Name)}
-		switch broken := h.Harm != "none"; {
+		h := correctnessRow{Strategy: s, Violations: r.violations(s.Name)}
+		switch broken := h.Violations != "none"; {
 		case s.Safe && !broken:
 			h.Verdict = "held"
 		case s.Safe:
-			h.Verdict = "BROKEN, and it should not be"
+			h.Verdict = "BROKEN, although it is safe"
 		case broken:
-			h.Verdict = "unsafe, as it was meant to show"
+			h.Verdict = "unsafe, as expected"
 		default:
-			h.Verdict = "unsafe, but its fault was not seen in this run"
+			h.Verdict = "unsafe, but without a violation in this run"
 		}
 		out = append(out, h)
 	}
 	return out
 }
 
-// String is the summary as the page's cell says it.
+// String formats the summary for the page's cell.
 func (s Summary) String() string { return fmt.Sprintf("%.0f", s.Throughput) }

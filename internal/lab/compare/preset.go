@@ -12,17 +12,17 @@ const (
 	Open   = "open"
 )
 
-// Shape is a load that every strategy is put under.
+// Shape is a load that is put on every strategy.
 type Shape struct {
-	Callers  int     `json:"callers"`              // closed loop: callers that ask again and again
-	SKUs     int     `json:"skus"`                 // products over which the orders are spread
+	Callers  int     `json:"callers"`              // closed loop: concurrent callers
+	SKUs     int     `json:"skus"`                 // products among which the orders are distributed
 	Replicas int     `json:"replicas"`             // instances of the strategy, each with its own pool and locker
 	Loop     string  `json:"loop"`                 // Closed or Open
-	Rate     float64 `json:"rate_per_s,omitempty"` // open loop: orders that arrive each second
-	Units    int64   `json:"units,omitempty"`      // of each order; 0 is one
+	Rate     float64 `json:"rate_per_s,omitempty"` // open loop: average arrivals per second
+	Units    int64   `json:"units,omitempty"`      // units of each order; 0 means 1
 }
 
-// String says for people what the load is.
+// String describes the load in output.
 func (s Shape) String() string {
 	load := fmt.Sprintf("%d callers", s.Callers)
 	switch {
@@ -41,23 +41,23 @@ func (s Shape) String() string {
 	}
 	units := ""
 	if s.Units > 1 {
-		units = fmt.Sprintf(", %d units an order", s.Units)
+		units = fmt.Sprintf(", %d units per order", s.Units)
 	}
 	return load + ", " + product + replica + units + ", " + s.Loop + " loop"
 }
 
-// units returns how many each order is for.
+// units returns the number of units of each order.
 func (s Shape) units() int64 { return max(1, s.Units) }
 
-// Preset is what to run.
+// Preset is a set of loads, repeated.
 type Preset struct {
 	Name        string
 	Shapes      []Shape
 	Repetitions int
-	Period      time.Duration // for which one cell is measured
+	Period      time.Duration // measured time of one cell
 }
 
-// Presets returns all of them, the shortest first. The times hold for two cores and eight strategies.
+// Presets returns all presets, the shortest first. The times in the comments hold for two cores and eight strategies.
 func Presets() []Preset {
 	hot := func(callers int) Shape { return Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: Closed} }
 	many := func(callers int) Shape { return Shape{Callers: callers, SKUs: 100, Replicas: 1, Loop: Closed} }
@@ -73,7 +73,7 @@ func Presets() []Preset {
 	long := append(standard, hot(4), many(16), two(1024), open(50, 1), open(500, 1), open(500, 100))
 	return []Preset{
 		{"quick", quick, 2, 600 * time.Millisecond},        // two to three minutes
-		{"standard", standard, 3, 1500 * time.Millisecond}, // about a quarter of an hour
+		{"standard", standard, 3, 1500 * time.Millisecond}, // about fifteen minutes
 		{"long", long, 5, 4 * time.Second},                 // more than an hour
 	}
 }

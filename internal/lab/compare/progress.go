@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// progress is one line that is written over and over.
+// progress is a line that is overwritten.
 type progress struct {
 	w       io.Writer
 	begun   time.Time
@@ -36,7 +36,7 @@ func (p *progress) done(c Cell) {
 	p.show(fmt.Sprintf(": %.0f/s%s", c.Throughput, broken))
 }
 
-// show erases what is left of the last line: \x1b[K.
+// show overwrites the line. \x1b[K erases the rest of the previous one.
 func (p *progress) show(outcome string) {
 	left := "?"
 	if p.n > 0 {
@@ -48,7 +48,7 @@ func (p *progress) show(outcome string) {
 	}
 }
 
-// end closes the line. Its error is the first that writing met.
+// end closes the line and returns the first write error.
 func (p *progress) end() error {
 	fmt.Fprintln(p.w)
 	return p.err

@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// Reference is the strategy that all others are compared with.
+// Reference is the strategy to which all others are compared.
 const Reference = "for-update"
 
-// Report is one run. It is what compare.json holds.
+// Report is the result of one run, and the content of compare.json.
 type Report struct {
 	Preset      string      `json:"preset"`
 	StartedAt   time.Time   `json:"started_at"`
 	Took        float64     `json:"took_s"`
-	Period      float64     `json:"period_s"` // for which one cell was measured
+	Period      float64     `json:"period_s"` // measured time of one cell
 	Environment Environment `json:"environment"`
-	Strategies  []Strategy  `json:"strategies"` // in reading order
+	Strategies  []Strategy  `json:"strategies"` // in display order
 	Cells       []Cell      `json:"cells"`      // in the order in which they ran
 }
 
-// Strategy is one of those that were compared.
+// Strategy is a compared strategy.
 type Strategy struct {
 	Name   string `json:"name"`
 	Layout string `json:"layout"`
@@ -33,7 +33,7 @@ type Strategy struct {
 	Safe   bool   `json:"safe"`
 }
 
-// Environment is what the figures depend on.
+// Environment describes the machine and the servers on which the figures depend.
 type Environment struct {
 	CPU      string            `json:"cpu"`
 	Cores    int               `json:"cores"`
@@ -41,37 +41,37 @@ type Environment struct {
 	Go       string            `json:"go"`
 	Database string            `json:"database"`
 	Redis    string            `json:"redis"`
-	Settings map[string]string `json:"settings"` // of the database server, durability above all
-	Pool     int               `json:"pool"`     // database connections of one replica at most
+	Settings map[string]string `json:"settings"` // of the database server, mainly durability
+	Pool     int               `json:"pool"`     // maximum database connections of one replica
 }
 
-// Cell is one strategy under one load, once.
+// Cell is one repetition of one strategy under one load.
 type Cell struct {
 	Strategy string `json:"strategy"`
 	Layout   string `json:"layout"`
 	Shape
 	Repetition int `json:"repetition"` // from 1
 
-	Orders     int     `json:"orders"` // reserved while it was measured
+	Orders     int     `json:"orders"` // orders reserved in the measured time
 	Throughput float64 `json:"throughput_per_s"`
-	P50        float64 `json:"p50_ms"` // from the caller's first attempt to its answer, repeats of a contended order included
+	P50        float64 `json:"p50_ms"` // from the caller's first attempt to its final answer, including retries
 	P95        float64 `json:"p95_ms"`
 	P99        float64 `json:"p99_ms"`
-	Contended  int     `json:"contended"`    // answers that said: ask again
-	LockWaits  int64   `json:"lock_waits"`   // row lock waits, by the server's own counter
-	LockWaitMS int64   `json:"lock_wait_ms"` // and the time spent in them
+	Contended  int     `json:"contended"`    // answers ErrContended, each of which was retried
+	LockWaits  int64   `json:"lock_waits"`   // row lock waits, from the server's counter
+	LockWaitMS int64   `json:"lock_wait_ms"` // time spent in row lock waits
 
-	Oversold   int64    `json:"oversold"`   // units promised that never came in
-	Undersold  int64    `json:"undersold"`  // units left when somebody was told that there are none
+	Oversold   int64    `json:"oversold"`   // units promised beyond the inbound units
+	Undersold  int64    `json:"undersold"`  // units left when a caller got ErrOutOfStock
 	Violations int      `json:"violations"` // broken ledger invariants
-	Failed     int      `json:"failed"`     // orders that ended in an error
+	Failed     int      `json:"failed"`     // orders that ended with an error
 	Findings   []string `json:"findings,omitempty"`
 }
 
-// Broken reports whether the cell harmed stock or failed orders.
+// Broken reports whether the cell has violations or failed orders.
 func (c Cell) Broken() bool { return c.Oversold+c.Undersold != 0 || c.Violations+c.Failed != 0 }
 
-// BrokenSafe returns the cells of safe strategies that harmed stock or failed orders. There should be none.
+// BrokenSafe returns the cells of safe strategies with violations or failed orders. It should be empty.
 func (r Report) BrokenSafe() []Cell {
 	var broken []Cell
 	for _, c := range r.Cells {
@@ -87,7 +87,7 @@ func (r Report) safe(name string) bool {
 	return i >= 0 && r.Strategies[i].Safe
 }
 
-// Shapes returns the loads in the order in which they ran first.
+// Shapes returns the loads in the order of their first run.
 func (r Report) Shapes() []Shape {
 	var shapes []Shape
 	for _, c := range r.Cells {
@@ -98,20 +98,20 @@ func (r Report) Shapes() []Shape {
 	return shapes
 }
 
-// Summary is what the repetitions of one strategy under one load come to.
+// Summary combines the repetitions of one strategy under one load.
 type Summary struct {
-	Throughput, Least, Most float64 // orders a second: median, and the spread
+	Throughput, Least, Most float64 // orders per second: median, minimum and maximum
 	P50, P95, P99           float64 // medians, in milliseconds
-	Ratio                   float64 // of the median throughput to that of the reference; 0 without one
+	Ratio                   float64 // median throughput relative to that of the reference; 0 without a reference
 	Oversold, Undersold     int64   // sums
 	Violations, Failed      int     // sums
 	LockWaits               int64   // median
 }
 
-// Broken reports whether any repetition harmed stock or failed orders.
+// Broken reports whether any repetition has violations or failed orders.
 func (s Summary) Broken() bool { return s.Oversold+s.Undersold != 0 || s.Violations+s.Failed != 0 }
 
-// Summary returns false when the strategy did not run under that load.
+// Summary returns false if the strategy did not run under that load.
 func (r Report) Summary(strategy string, shape Shape) (Summary, bool) {
 	cells := r.cells(strategy, shape)
 	if len(cells) == 0 {
@@ -156,7 +156,7 @@ func column(cells []Cell, of func(Cell) float64) []float64 {
 	return values
 }
 
-// median of an even number is the mean of the two in the middle.
+// median returns the median. For an even number of values it is the mean of the two middle ones.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -166,7 +166,7 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// Read reads a report that was written by an earlier run.
+// Read reads the report of an earlier run.
 func Read(file string) (Report, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -177,12 +177,12 @@ func Read(file string) (Report, error) {
 		return Report{}, fmt.Errorf("read %s: %w", file, err)
 	}
 	if len(r.Cells) == 0 {
-		return Report{}, fmt.Errorf("read %s: %w", file, errors.New("there are no cells in it"))
+		return Report{}, fmt.Errorf("read %s: %w", file, errors.New("the file has no cells"))
 	}
 	return r, nil
 }
 
-// writeJSON writes the report with one cell a line, so that a person can read it and a diff shows what changed.
+// writeJSON writes one cell per line, so that people can read the file and diffs are short.
 func (r Report) writeJSON(file string) error {
 	lines := make([]string, len(r.Cells))
 	for i, c := range r.Cells {
@@ -197,8 +197,8 @@ func (r Report) writeJSON(file string) error {
 	if err != nil {
 		return err
 	}
-	// The cells are the last field: what follows them is the end of the object.
+	// The cells are the last field, followed only by the end of the object.
 	head = bytes.TrimSuffix(head, []byte("null\n}"))
 	text := string(head) + "[\n" + strings.Join(lines, ",\n") + "\n  ]\n}\n"
-	return os.WriteFile(file, []byte(text), 0o644) //nolint:gosec // a report for everybody
+	return os.WriteFile(file, []byte(text), 0o644) //nolint:gosec // a report for all users
 }

@@ -19,7 +19,7 @@ func hot(callers int) compare.Shape {
 	return compare.Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: compare.Closed}
 }
 
-// report has two strategies, two loads and three repetitions; naive oversells under the larger load.
+// report has two strategies, two loads and three repetitions. naive oversells under the larger load.
 func report() compare.Report {
 	r := compare.Report{
 		Preset: "quick", Period: 1,
@@ -61,18 +61,18 @@ func TestReport_BrokenSafe(t *testing.T) {
 	t.Parallel()
 	r := report()
 	if broken := r.BrokenSafe(); broken != nil {
-		t.Errorf("an unsafe strategy that oversells counts: %v", broken)
+		t.Errorf("BrokenSafe contains an unsafe strategy: %v", broken)
 	}
-	for _, harm := range []func(*compare.Cell){
+	for _, breakIt := range []func(*compare.Cell){
 		func(c *compare.Cell) { c.Oversold = 1 },
 		func(c *compare.Cell) { c.Undersold = 1 },
 		func(c *compare.Cell) { c.Violations = 1 },
 		func(c *compare.Cell) { c.Failed = 1 },
 	} {
 		r := report()
-		harm(&r.Cells[1])
+		breakIt(&r.Cells[1])
 		if len(r.BrokenSafe()) != 1 {
-			t.Errorf("not noticed: %+v", r.Cells[1])
+			t.Errorf("not reported: %+v", r.Cells[1])
 		}
 	}
 }
@@ -88,7 +88,7 @@ func TestReport_Table(t *testing.T) {
 	if err := r.Table(&got); err != nil {
 		t.Fatal(err)
 	}
-	want := `Closed loop: reservations a second, and the ratio to for-update. Open loop: latency, p50 / p99. Medians of 3 interleaved repetitions.
+	want := `Closed loop: reservations per second, and the ratio to for-update. Open loop: latency, p50 / p99. Medians of 3 interleaved repetitions.
 SomeDB 1.0, Redis 7.0, 2 cores (flush at commit 1, binlog, sync 1).
 
 | load | naive | for-update |
@@ -96,7 +96,7 @@ SomeDB 1.0, Redis 7.0, 2 cores (flush at commit 1, binlog, sync 1).
 | 1 caller, one SKU, closed loop | 400 (2.00×) | 200 (1.00×) |
 | 64 callers, one SKU, closed loop | 400 (2.00×) | 200 (1.00×) |
 | 200 orders/s, 100 SKUs, open loop | | 4.0 / 60.0 ms |
-| harm | 3 units oversold, 3 ledger violations | none |
+| violations | 3 units oversold, 3 ledger violations | none |
 `
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -114,19 +114,19 @@ func TestReport_Write(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(report(), again); diff != "" {
-		t.Errorf("what is read is not what was written:\n%s", diff)
+		t.Errorf("the report changed between Write and Read:\n%s", diff)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "compare.html"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := string(b)
-	for _, want := range []string{"unsafe, as it was meant to show", "3 units oversold", "read &lt;b&gt;then", "400 <small>(2.00×)</small>", "1.0 / 2.0 / 3.0"} {
+	for _, want := range []string{"unsafe, as expected", "3 units oversold", "read &lt;b&gt;then", "400 <small>(2.00×)</small>", "1.0 / 2.0 / 3.0"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not have %q", want)
 		}
 	}
-	// Self-contained: nothing is loaded from anywhere, whatever a comment in a library names.
+	// The page must be self-contained: it loads nothing. Comments in the library may contain addresses.
 	if found := regexp.MustCompile(`(src|href)=|@import|url\(`).FindString(page); found != "" {
 		t.Errorf("the page refers to something else: %s", found)
 	}
@@ -135,7 +135,7 @@ func TestReport_Write(t *testing.T) {
 	}
 }
 
-// TestCellJSON holds the names that tools outside of this repository read.
+// TestCellJSON checks the names that tools outside this repository read.
 func TestCellJSON(t *testing.T) {
 	t.Parallel()
 	b, err := json.Marshal(compare.Cell{})
@@ -156,7 +156,7 @@ func TestCellJSON(t *testing.T) {
 	}
 }
 
-// TestVendored compares the library with the checksums beside it.
+// TestVendored compares the library with the checksums in VERSIONS.
 func TestVendored(t *testing.T) {
 	t.Parallel()
 	versions, err := os.ReadFile("web/VERSIONS")

@@ -14,20 +14,20 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// Options is what to compare, and where.
+// Options describes what to compare, and where.
 type Options struct {
 	Servers    Servers
 	Preset     Preset
-	Strategies []string  // default all
+	Strategies []string  // default: all
 	Pool       int       // database connections of one replica; default 64
-	Progress   io.Writer // a line that is written over and over; nil: none
+	Progress   io.Writer // receives a line that is overwritten; nil: none
 }
 
-// defaultPool is what a service has, too.
+// defaultPool is the pool size of the services.
 const defaultPool = 64
 
-// Run compares. It returns what it has measured also together with an error, which is a failure to measure: a strategy that
-// harmed stock is a result.
+// Run compares the strategies. It returns the measured cells also with an error. An error means that measuring failed;
+// violations of a strategy are a result.
 func Run(ctx context.Context, o Options) (Report, error) {
 	if o.Pool == 0 {
 		o.Pool = defaultPool
@@ -68,11 +68,12 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	return r, line.end()
 }
 
-// warmUp is run before anything is measured: connections are made, pages are in memory, scripts are loaded.
+// warmUp is the time of load before each measurement, which opens connections, fills the buffer pool and loads
+// scripts.
 const warmUp = 150 * time.Millisecond
 
-// cellTimeout is what one cell may take beyond its period: its orders' patience twice, and a database made and dropped.
-const cellTimeout = 2*patience + time.Minute
+// cellTimeout bounds one cell beyond its period: two order timeouts, and creating and dropping a database.
+const cellTimeout = 2*orderTimeout + time.Minute
 
 // runCell measures one strategy under one load, in a database of its own.
 func runCell(ctx context.Context, admin *admin, o Options, s Strategy, shape Shape) (c Cell, err error) {
@@ -142,7 +143,7 @@ func measure(ctx context.Context, admin *admin, l *load, period time.Duration, c
 	return ctx.Err()
 }
 
-// judge checks the cell's ledger with the same checker that audits the shop.
+// judge checks the cell's ledger with the checker that also audits the shop.
 func judge(ctx context.Context, lab *inventorylab.Lab, c *Cell) error {
 	ledger, err := lab.Ledger(ctx)
 	if err != nil {
@@ -150,7 +151,7 @@ func judge(ctx context.Context, lab *inventorylab.Lab, c *Cell) error {
 	}
 	report, err := check.Run(check.Input{
 		Started:      ledger.TakenAt,
-		Orders:       func(func(check.Order, error) bool) {}, // in process there are none
+		Orders:       func(func(check.Order, error) bool) {}, // the comparison has no orders
 		Reservations: func(func(check.Reservation, error) bool) {},
 		Ledger:       func() (check.Ledger, error) { return check.Ledger{SKUs: skus(ledger)}, nil },
 	})

@@ -11,8 +11,8 @@ import (
 	"holdfast/internal/lab/compare"
 )
 
-// TestRun runs a small comparison of both loops with two replicas on real servers: the safe strategy holds, and the unsafe
-// one is seen to lose units.
+// TestRun runs a small comparison with both loops and two replicas on real servers. The safe strategy must hold, and
+// the unsafe one must lose units.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	redis := stacktest.Redis(t)
@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	if broken := r.BrokenSafe(); broken != nil {
-		t.Errorf("for-update harmed stock: %+v", broken)
+		t.Errorf("for-update has violations: %+v", broken)
 	}
 	if r.Cells[0].Strategy != "naive" || !r.Cells[0].Broken() {
 		t.Errorf("32 callers of naive lost nothing: %+v", r.Cells[0])

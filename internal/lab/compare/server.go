@@ -18,17 +18,18 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// Servers says where the strategies keep their things.
+// Servers are the servers on which the strategies run.
 type Servers struct {
 	MySQL   string   // an administrator's DSN without a database
 	Redis   []string // host:port
 	Redlock []string // independent Redis servers, an odd number
 }
 
-// redlockNodes is how many servers Redlock is given: the least that outlive the loss of one.
+// redlockNodes is the number of Redlock's servers. Three is the smallest number that tolerates the loss of one.
 const redlockNodes = 3
 
-// StartServers starts private, durable servers, tied to this process, except a MySQL that mysql names. stop ends them.
+// StartServers starts private, durable servers tied to this process. If mysqlDSN is set, that server is used and no
+// MySQL is started. stop ends the servers.
 func StartServers(ctx context.Context, mysqlDSN string, progress io.Writer) (s Servers, stop func(context.Context) error, err error) {
 	s.MySQL = mysqlDSN
 	var stops []func(context.Context) error
@@ -67,7 +68,7 @@ func StartServers(ctx context.Context, mysqlDSN string, progress io.Writer) (s S
 	return s, stop, nil
 }
 
-// admin makes databases and asks the server about itself.
+// admin creates databases and reads the server's settings and counters.
 type admin struct {
 	cfg  *mysql.Config
 	db   *sql.DB
@@ -93,10 +94,10 @@ func openAdmin(ctx context.Context, dsn string) (*admin, error) {
 
 func (a *admin) close() { _ = a.db.Close() }
 
-// name is that of the newest database. The process id keeps two comparisons on one server apart.
+// name returns the name of the newest database. The process id separates two comparisons on one server.
 func (a *admin) name() string { return fmt.Sprintf("holdfast_compare_%d_%d", os.Getpid(), a.made) }
 
-// database makes an empty one. drop removes it, also when ctx has ended.
+// database creates an empty database. drop removes it, even if ctx has ended.
 func (a *admin) database(ctx context.Context) (dsn string, drop func() error, err error) {
 	a.made++
 	name := a.name()
@@ -113,7 +114,7 @@ func (a *admin) database(ctx context.Context) (dsn string, drop func() error, er
 	}, nil
 }
 
-// lockWaits is what the server has counted since it was started.
+// lockWaits are the server's counters since its start.
 type lockWaits struct{ waits, ms int64 }
 
 func (a *admin) lockWaits(ctx context.Context) (w lockWaits, err error) {
@@ -126,7 +127,7 @@ func (a *admin) lockWaits(ctx context.Context) (w lockWaits, err error) {
 	return w, nil
 }
 
-// settings of the server on which the figures depend. Not every server has all of them.
+// settings returns the server settings on which the figures depend. Some servers lack some of them.
 func settings() []string {
 	return []string{
 		"innodb_flush_log_at_trx_commit", "sync_binlog", "log_bin", "innodb_buffer_pool_size", "innodb_flush_method", "max_connections",
@@ -156,7 +157,7 @@ func environment(ctx context.Context, a *admin, o Options) (Environment, error) 
 		return e, errors.New("no Redis to compare on")
 	}
 	client := redis.NewClient(&redis.Options{Addr: o.Servers.Redis[0]})
-	defer client.Close() //nolint:errcheck // nothing is lost with it
+	defer client.Close() //nolint:errcheck // nothing was written
 	info, err := client.InfoMap(ctx, "server").Result()
 	if err != nil {
 		return e, fmt.Errorf("read Redis's version: %w", err)
@@ -165,7 +166,7 @@ func environment(ctx context.Context, a *admin, o Options) (Environment, error) 
 	return e, nil
 }
 
-// cpu is the processor's name, "" where it cannot be read.
+// cpu returns the processor's name, or "" if it cannot be read.
 func cpu() string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Table writes the report as Markdown, one row a load and one column a strategy: in the closed loop the throughput and its
-// ratio to the reference; in the open loop, where the throughput is given, the latency; and at the end what each strategy
-// did to the stock. It is what the README and docs/strategies.md show: made from a run's JSON, never typed.
+// Table writes the report as Markdown, with one row for each load and one column for each strategy. A closed loop
+// shows the throughput and its ratio to the reference. An open loop, whose throughput is fixed, shows the latency. The
+// last row shows the violations. README and docs/strategies.md contain this output.
 func (r Report) Table(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Closed loop: reservations a second, and the ratio to %s. Open loop: latency, p50 / p99. Medians of %d interleaved repetitions.\n",
+	fmt.Fprintf(&b, "Closed loop: reservations per second, and the ratio to %s. Open loop: latency, p50 / p99. Medians of %d interleaved repetitions.\n",
 		Reference, r.repetitions())
 	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.durability())
 	b.WriteString("| load |")
@@ -31,9 +31,9 @@ func (r Report) Table(w io.Writer) error {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("| harm |")
+	b.WriteString("| violations |")
 	for _, s := range r.Strategies {
-		fmt.Fprintf(&b, " %s |", r.harm(s.Name))
+		fmt.Fprintf(&b, " %s |", r.violations(s.Name))
 	}
 	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
@@ -57,8 +57,8 @@ func ratio(x float64) string {
 	return fmt.Sprintf("%.2f×", x)
 }
 
-// harm says in a few words what a strategy did to the stock in the whole run.
-func (r Report) harm(strategy string) string {
+// violations summarises a strategy's violations and failed orders in the whole run.
+func (r Report) violations(strategy string) string {
 	var oversold, undersold int64
 	var violations, failed int
 	for _, c := range r.Cells {

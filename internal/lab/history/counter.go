@@ -8,21 +8,21 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// What can happen to the counter of one SKU. Each event happened at one moment between start and end, and we do not know
-// which.
+// An eventKind is a change of one SKU's counter, or a statement about it. Each event happened at one unknown moment
+// between start and end.
 type eventKind int
 
 const (
 	take   eventKind = iota // n units were reserved
-	give                    // n units came back
-	refuse                  // somebody was told that n units are not there
+	give                    // n units were returned
+	refuse                  // a client was told that n units are not available
 )
 
 type event struct {
 	kind       eventKind
 	n          int64
 	start, end int64  // nanoseconds
-	who        string // for people
+	source     string // order or request, for messages
 }
 
 // Bounds of events that may have happened at any time.
@@ -31,16 +31,16 @@ const (
 	never  = math.MaxInt64
 )
 
-// stale is how old the availability may be by which order-srv refuses an order without asking inventory. Such a refusal names
-// no order, as there is none.
+// stale is the maximum age of the availability that order-srv uses to refuse an order without calling inventory. Such
+// a refusal names no order, because order-srv inserts none.
 const stale = 200 * time.Millisecond
 
 // counters checks invariant 4 for each SKU, and invariant 3 at every moment.
 //
-// Whether an ambiguous call took units is not guessed: its reservation says so at the end. What stays open is when.
-func (w *world) counters() {
+// Whether an ambiguous call took units is not guessed: its reservation shows it. Only the moment is unknown.
+func (w *checkRun) counters() {
 	events := w.takesAndGives()
-	for _, g := range w.wishes {
+	for _, g := range w.requests {
 		for _, r := range g.refusals {
 			w.refusal(g, r, events)
 		}
@@ -50,17 +50,17 @@ func (w *world) counters() {
 	}
 }
 
-// takesAndGives reads the reservations: each that ever held units took them while its client waited, and a released one
-// gave them back later.
-func (w *world) takesAndGives() map[string][]event {
+// takesAndGives converts the reservations to events. Each reservation that ever held units took them during its
+// client's call, and a released one returned them later.
+func (w *checkRun) takesAndGives() map[string][]event {
 	events := map[string][]event{}
 	for no, r := range w.reservations {
 		if r.Status != reserved && r.Status != confirmed && r.Status != released {
 			continue // a tombstone never held anything
 		}
 		o := w.orders[no]
-		took := event{kind: take, start: always, end: never, who: no}
-		g := w.wishes[name{o.User, o.Key}]
+		took := event{kind: take, start: always, end: never, source: no}
+		g := w.requests[name{o.User, o.Key}]
 		if g != nil {
 			took.start = g.start.UnixNano()
 			if slices.Contains(g.placed, no) {
@@ -78,31 +78,31 @@ func (w *world) takesAndGives() map[string][]event {
 	return events
 }
 
-// givenBack is when the units of an order that ended may have come back: not before it was asked for, where somebody
-// asked, and no later than the shop was found at rest, when we know that the end came before.
-func (w *world) givenBack(o check.Order, g *wish, took event) event {
-	back := event{give, took.n, took.start, never, took.who}
-	var over time.Time
+// givenBack returns the interval in which an ended order returned its units. It starts when the end was requested, if
+// a client requested it. It ends when the shop was found at rest after the order had certainly ended.
+func (w *checkRun) givenBack(o check.Order, g *request, took event) event {
+	back := event{give, took.n, took.start, never, took.source}
+	var ended time.Time
 	switch c := w.cancelled[o.OrderNo]; {
 	case o.Status == cancelled && !c.begun.IsZero():
-		back.start, over = c.begun.UnixNano(), c.done
+		back.start, ended = c.begun.UnixNano(), c.done
 	case (o.Status == rejected || o.Status == abandoned) && g != nil && !g.unknown:
-		over = g.heard // no shop at rest has an undecided order
+		ended = g.lastEnd // a shop at rest has no undecided order
 	}
-	if over.IsZero() { // expired, for instance: it may have been long after
+	if ended.IsZero() { // for instance an expired order: it may have ended much later
 		return back
 	}
-	if i := slices.IndexFunc(w.atRest, func(t time.Time) bool { return t.After(over) }); i >= 0 {
+	if i := slices.IndexFunc(w.atRest, func(t time.Time) bool { return t.After(ended) }); i >= 0 {
 		back.end = w.atRest[i].UnixNano()
 	}
 	return back
 }
 
-// refusal adds what a refusal claims. It names its short lines, all of which were short at one moment; if it does not,
-// some line was, and only an order of one line can be pinned down.
-func (w *world) refusal(g *wish, r Call, events map[string][]event) {
-	e := event{kind: refuse, start: g.start.UnixNano(), end: r.End.UnixNano(), who: g.String()}
-	if r.OrderNo == "" { // nothing is stored, so it is about no call but this one
+// refusal adds the events of a refusal. All SKUs that it names were short at one moment. If it names none, at least
+// one line was short, which gives an event only for an order of one line.
+func (w *checkRun) refusal(g *request, r Call, events map[string][]event) {
+	e := event{kind: refuse, start: g.start.UnixNano(), end: r.End.UnixNano(), source: g.String()}
+	if r.OrderNo == "" { // no answer was stored, so the refusal concerns this call only
 		e.start = r.Start.Add(-stale).UnixNano()
 	}
 	claims := r.Short
@@ -118,7 +118,7 @@ func (w *world) refusal(g *wish, r Call, events map[string][]event) {
 	for _, sku := range claims {
 		n, ordered := g.lines[sku]
 		if !ordered {
-			w.violation(6, g.String(), "was refused for %s, which it did not ask for", sku)
+			w.violation(6, g.String(), "was refused for %s, which it did not order", sku)
 			continue
 		}
 		e.n = n
@@ -127,7 +127,7 @@ func (w *world) refusal(g *wish, r Call, events map[string][]event) {
 }
 
 // unnamed checks that at least one line can have been short.
-func (w *world) unnamed(g *wish, e event, skus []string, events map[string][]event) {
+func (w *checkRun) unnamed(g *request, e event, skus []string, events map[string][]event) {
 	for _, sku := range skus {
 		e.n = g.lines[sku]
 		if least(w.inbound(sku), e, events[sku]) < e.n {
@@ -137,16 +137,16 @@ func (w *world) unnamed(g *wish, e event, skus []string, events map[string][]eve
 	w.violation(4, g.String(), "was refused, though every line could be served: %v", g.lines)
 }
 
-func (w *world) inbound(sku string) int64 {
+func (w *checkRun) inbound(sku string) int64 {
 	if i := slices.IndexFunc(w.skus, func(s check.SKU) bool { return s.SKU == sku }); i >= 0 {
 		return w.skus[i].Inbound
 	}
 	return 0
 }
 
-// counter looks for a moment for each event. Two quick looks name the order that is wrong and are all that is needed as
-// long as nothing comes back; with give-backs the moments depend on each other, and a search has to find them.
-func (w *world) counter(s check.SKU, events []event) {
+// counter looks for a moment for each event. Two quick checks find the order that is wrong; they are sufficient as
+// long as no units are returned. With returned units the moments depend on each other, and a search has to find them.
+func (w *checkRun) counter(s check.SKU, events []event) {
 	wrong := len(w.found.Violations)
 	w.neverOversold(s, events)
 	for _, e := range events {
@@ -154,7 +154,7 @@ func (w *world) counter(s check.SKU, events []event) {
 			continue
 		}
 		if free := least(s.Inbound, e, events); free >= e.n {
-			w.violation(4, e.who, "was refused %d of %s, though at least %d were free all the while", e.n, s.SKU, free)
+			w.violation(4, e.source, "was refused %d of %s, though at least %d were free during the whole call", e.n, s.SKU, free)
 		}
 	}
 	gives := slices.ContainsFunc(events, func(e event) bool { return e.kind == give })
@@ -170,9 +170,9 @@ func (w *world) counter(s check.SKU, events []event) {
 	}
 }
 
-// neverOversold looks at each moment at which another take must have happened: what was certainly taken by then must have
-// been there, or can have come back.
-func (w *world) neverOversold(s check.SKU, events []event) {
+// neverOversold checks each moment by which another take had certainly happened. The units certainly taken by then
+// must not exceed the inbound units plus the units that may have been returned.
+func (w *checkRun) neverOversold(s check.SKU, events []event) {
 	for _, t := range events {
 		if t.kind != take || t.end == never {
 			continue
@@ -187,14 +187,14 @@ func (w *world) neverOversold(s check.SKU, events []event) {
 			}
 		}
 		if taken > s.Inbound+back {
-			w.violation(3, s.SKU, "when %s was answered, %d units were promised; %d came in and at most %d came back", t.who, taken, s.Inbound, back)
+			w.violation(3, s.SKU, "when %s was answered, %d units were promised; %d came in and at most %d were returned", t.source, taken, s.Inbound, back)
 			return
 		}
 	}
 }
 
-// least is how many units were certainly free during all of r: as if everybody who asked before its end had been served
-// first, and only what must have come back before its start was back.
+// least returns how many units were certainly free during all of r. It assumes that every client that called before
+// r's end was served first, and that only units certainly returned before r's start were free again.
 func least(inbound int64, r event, events []event) int64 {
 	free := inbound
 	for _, e := range events {

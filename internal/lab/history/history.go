@@ -1,16 +1,21 @@
-// Package history checks what clients were told: it keeps each client's calls and answers, and compares them with both
-// ledgers once the shop is at rest. These are the invariants of package check that a ledger alone cannot show:
+// Package history checks the answers that clients received. It records each client's calls and answers, and compares
+// them with both ledgers when the shop is at rest. It checks the invariants of package check that a ledger alone
+// cannot show:
 //
-//  4. No undersell: an order that was refused for want of stock could not have been served at any moment while its client
-//     waited. A refusal that names no order may come from what order-srv remembers of an earlier one: for that one the
-//     client's wait begins 200 ms earlier.
-//  6. Every answer is true: 201 is an order that exists and keeps its stock until it is paid, cancelled or expired; a
-//     refusal took nothing; 202 is decided in the end; nobody's order was made, paid or cancelled without being asked for.
+//  4. No undersell: an order that was refused as out of stock could not have been served at any moment of its client's
+//     call. A refusal that names no order may use an availability that order-srv read earlier; its call is treated as
+//     if it had begun 200 ms earlier.
 //
-// It sees one oversell, too, that balanced books hide: a unit that two people had at once, one of whom gave it back.
+// 6. Every answer is true: 201 means an order that exists and keeps its stock until it is paid, cancelled or expired;
+// a
 //
-// All times are of one clock, all units came in before the first call, and every client of the shop is recorded: an order
-// that nobody asked for is a violation.
+//	refusal took no units; 202 is decided in the end; no order was placed, paid or cancelled without a request.
+//
+// It also detects an oversell that balanced ledgers hide: two clients held one unit at the same time, and one of them
+// returned it.
+//
+// All times are of one clock, all units came in before the first call, and every client of the shop is recorded: an
+// order without a recorded request is a violation.
 package history
 
 import (
@@ -22,7 +27,7 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// Kind is what a call asks for.
+// Kind is the kind of a call.
 type Kind string
 
 // The calls that move stock.
@@ -32,15 +37,15 @@ const (
 	Cancel Kind = "cancel"
 )
 
-// Answer is what the client may conclude from the answer that it got.
+// Answer is the meaning of an answer for the client.
 type Answer string
 
-// The answers. No answer at all, and one that does not say whether something was done, are [Unknown].
+// The answers. [Unknown] is a missing answer, or one that does not say whether the call was executed.
 const (
 	Yes     Answer = "yes"     // done: 200, 201
-	Later   Answer = "later"   // accepted, not decided yet: 202
+	Later   Answer = "later"   // accepted but not decided: 202
 	No      Answer = "no"      // refused, and nothing was done
-	Unknown Answer = "unknown" // perhaps done
+	Unknown Answer = "unknown" // possibly executed
 )
 
 // Call is one call of one client, with its answer.
@@ -48,17 +53,17 @@ type Call struct {
 	Kind    Kind
 	User    string
 	Key     string           // idempotency key of a Place
-	OrderNo string           // which order is paid or cancelled; for a Place what the answer says, if anything, also a refusal
+	OrderNo string           // the order to pay or cancel; for a Place the order that the answer names, also in a refusal
 	Lines   map[string]int64 // units by SKU of a Place
 	Answer  Answer
-	Code    string   // of a No: the machine-readable reason
+	Code    string   // of a No: the machine-readable code
 	Short   []string // of an out_of_stock: the SKUs that it names
 	Start   time.Time
 	End     time.Time
 }
 
-// Answered fills in what the gateway's answer says; err is the failure to get one. The format is read here once more, and
-// not with the services' own types: a checker that shared their code would share their mistakes.
+// Answered sets the answer from the gateway's response; err means that there was none. It parses the format itself
+// instead of using the services' types: a checker that shared their code would share their mistakes.
 func (c *Call) Answered(status int, body []byte, err error) {
 	c.Answer = Unknown
 	if err != nil {
@@ -94,8 +99,8 @@ func (c *Call) Answered(status int, body []byte, err error) {
 	}
 }
 
-// History is what the clients of one shop were told. The zero value is empty and ready; all methods may be called from
-// many goroutines.
+// History records the calls of one shop's clients. The zero value is ready to use; all methods are safe for concurrent
+// use.
 type History struct {
 	mu     sync.Mutex
 	calls  []Call
@@ -109,34 +114,34 @@ func (h *History) Add(c Call) {
 	h.calls = append(h.calls, c)
 }
 
-// AtRest records that an audit begun at this moment found nothing in flight: what was given back before is for sale again.
-// Without it a give-back may take for ever, and a refusal after it proves nothing.
+// AtRest records that an audit that began at this moment found nothing in flight: units returned before it were
+// available again. Without this, units may be returned at any later time, and a refusal proves nothing.
 func (h *History) AtRest(at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.atRest = append(h.atRest, at)
 }
 
-// After is both ledgers at the end, at rest. Orders name their users and their keys, also freed ones.
+// After holds both ledgers at the end, at rest. Orders have their users and keys, including freed keys.
 type After struct {
 	Orders       []check.Order
 	Reservations []check.Reservation
 	SKUs         []check.SKU
 }
 
-// Findings is what [History.Check] found.
+// Findings is the result of [History.Check].
 type Findings struct {
 	Violations []check.Violation
-	Undecided  []string // histories with too many possible orders of events: neither accepted nor refuted
-	Calls      int      // that were judged
-	Searched   int      // SKUs whose answers had to be put in an order, because units were given back
+	Undecided  []string // SKUs with too many possible orders of events: neither accepted nor refuted
+	Calls      int      // number of checked calls
+	Searched   int      // SKUs that needed a search, because units were returned
 }
 
 // Check compares the calls with the ledgers.
 func (h *History) Check(a After) Findings {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w := newWorld(h.calls, h.atRest, a)
+	w := newCheckRun(h.calls, h.atRest, a)
 	w.placements()
 	w.settlements()
 	w.counters()

@@ -16,25 +16,25 @@ const (
 	undecided
 )
 
-// budget bounds a search, in steps and not in seconds: a verdict must not depend on how busy the machine is. It takes one
-// to three seconds. Right histories of 400 calls, a hundred of them open at once, took 35,000 at most; a wrong one
-// that the quick looks did not find may need more than anybody has.
+// budget bounds a search in steps, not in seconds: the verdict must not depend on the machine's load. It takes one to
+// three seconds. Correct histories of 400 calls with a hundred concurrent ones took 35,000 steps at most. A wrong
+// history that the quick checks accept may need any number of steps.
 const budget = 500_000
 
-// step is an event with its place in a chain.
+// step is an event and its position in a chain.
 type step struct {
 	event
 	chain, place int
 }
 
-// counterState is the counter and how far each chain is.
+// counterState is the counter and the number of finished steps of each chain.
 type counterState struct {
 	free int64
 	done []int
 }
 
-// search has porcupine look for an order of the events, each within its bounds, in which the counter never goes below
-// zero and every refusal finds too little.
+// search uses porcupine to look for an order of the events, each within its bounds, in which the counter never falls
+// below zero and every refusal finds too few units.
 func search(inbound int64, events []event) verdict {
 	steps, chains := chain(events)
 	spent := 0
@@ -63,7 +63,7 @@ func search(inbound int64, events []event) verdict {
 			done[e.chain]++
 			return true, counterState{free, done}
 		},
-		// Which events have happened decides the state, and porcupine compares those by itself.
+		// The set of events that have happened determines the state, and porcupine compares that set itself.
 		Equal: func(a, b any) bool { return a.(counterState).free == b.(counterState).free },
 	}
 	operations := make([]porcupine.Operation, len(steps))
@@ -79,9 +79,9 @@ func search(inbound int64, events []event) verdict {
 	return refuted
 }
 
-// chain sorts events that are alike, of one kind and size, into chains in which each starts and ends no later than the
-// next. Such a pair can always change places in a valid order, so one order of them is enough to look at: without this, k
-// give-backs that are open at once have k! orders.
+// chain sorts events of one kind and size into chains in which each event starts and ends no later than the next. Two
+// such events can be exchanged in a valid order, so one order of them is sufficient. Without chains, k concurrent
+// returns would have k! orders.
 func chain(events []event) (steps []step, chains int) {
 	type class struct {
 		kind eventKind
@@ -91,7 +91,7 @@ func chain(events []event) (steps []step, chains int) {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
 	})
 	type link struct{ number, length int }
-	ends := map[class]map[int64]*link{} // the chains of each class by the end of their last event
+	ends := map[class]map[int64]*link{} // the chains of each class, by the end of their last event
 	for _, e := range sorted {
 		c := class{e.kind, e.n}
 		if ends[c] == nil {
@@ -122,5 +122,5 @@ func describe(events []event) string {
 	for _, e := range events {
 		count[e.kind]++
 	}
-	return fmt.Sprintf("%d takes, %d give-backs and %d refusals", count[take], count[give], count[refuse])
+	return fmt.Sprintf("%d takes, %d returns and %d refusals", count[take], count[give], count[refuse])
 }

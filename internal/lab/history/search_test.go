@@ -8,11 +8,11 @@ import (
 	"holdfast/internal/lab/history"
 )
 
-// simulated is the history of a right counter under many buyers: each event happens at one moment, the client sees the
-// interval around it, buyers of half of the orders give them back, and the refused come again.
-func simulated(seed uint64, buyers int, units int64) *tale {
+// simulated returns the history of a correct counter with many buyers. Each event happens at one moment, and the
+// client sees an interval around it. Buyers return the units of half of the orders.
+func simulated(seed uint64, buyers int, units int64) *scenario {
 	r := rand.New(rand.NewPCG(seed, 1))
-	s := newTale("A", units)
+	s := newScenario("A", units)
 	free, now, open := units, 0.0, []string{}
 	around := func() (from, to float64) { return now - r.Float64()*50, now + r.Float64()*50 }
 	for i := range buyers {
@@ -27,7 +27,7 @@ func simulated(seed uint64, buyers int, units int64) *tale {
 			s.order(key, from, to, history.Yes, n, "PLACED", "reserved")
 			open = append(open, key)
 		}
-		if len(open) > 0 && r.IntN(2) == 0 { // somebody gives back, which happens now and was asked for before
+		if len(open) > 0 && r.IntN(2) == 0 { // an order is cancelled now; the request began earlier
 			k := r.IntN(len(open))
 			for j, o := range s.after.Orders {
 				if o.OrderNo == open[k] {
@@ -47,8 +47,8 @@ func simulated(seed uint64, buyers int, units int64) *tale {
 	return s
 }
 
-// Every right history must be accepted, and the search must end within its budget: with hundreds of buyers, of whom a
-// hundred wait at a time.
+// Every correct history must be accepted, and the search must end within its budget with hundreds of buyers, a hundred
+// of them concurrent.
 func TestCheck_acceptsRightHistories(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
@@ -62,10 +62,11 @@ func TestCheck_acceptsRightHistories(t *testing.T) {
 	}
 }
 
-// unexplained is what the quick looks pass and no order explains: one unit, and two answers of which each alone could be
-// right. The refusal needs the unit to be taken before second 1; then there is none for the buyer who was served after 5.
-func unexplained() *tale {
-	s := newTale("A", 1)
+// unexplained returns a history that passes the quick checks but that no order of events explains: one unit, and two
+// answers, each of which alone could be correct. The refusal requires that the unit was taken before second 1. Then no
+// unit is left for the buyer who was served after second 5.
+func unexplained() *scenario {
+	s := newScenario("A", 1)
 	s.order("o1", 0, 20, history.Yes, 1, "CANCELLED", "released")
 	s.settle(history.Cancel, "o1", 21, 22, history.Yes)
 	s.refused("o2", 0, 1)
@@ -82,7 +83,7 @@ func TestCheck_refutesWhatNoOrderExplains(t *testing.T) {
 	}
 }
 
-// Thirty takes and thirty give-backs that could all change places must not hide it: one order of them stands for all.
+// Thirty takes and thirty returns that can be exchanged must not hide the violation: one order of them is sufficient.
 func TestCheck_refutesAmongManyAlike(t *testing.T) {
 	t.Parallel()
 	s := unexplained()
@@ -97,11 +98,11 @@ func TestCheck_refutesAmongManyAlike(t *testing.T) {
 	}
 }
 
-// A wrong history with too many possible orders is called undecided: never accepted, and never refuted without proof.
+// A wrong history with too many possible orders is undecided. It must be neither accepted nor refuted without proof.
 func TestCheck_saysWhenItIsUndecided(t *testing.T) {
 	t.Parallel()
 	s := unexplained()
-	for i := range 40 { // no two ask for the same, so each of the 2^40 sets of them is a state of its own
+	for i := range 40 { // all quantities differ, so each of the 2^40 subsets is a state of its own
 		s.order(fmt.Sprintf("big%d", i), -1, 100, history.No, int64(100+i), "REJECTED", "")
 	}
 	if got := found(s.check()); got != "?" {

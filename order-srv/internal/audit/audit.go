@@ -84,7 +84,7 @@ func healings(ctx context.Context, s *store.Store) ([]check.Healing, error) {
 	}
 	out := make([]check.Healing, len(found))
 	for i, h := range found {
-		out[i] = check.Healing{OrderNo: h.OrderNo, Healer: string(h.Healer), Deed: h.Action, At: h.HealedAt}
+		out[i] = check.Healing{OrderNo: h.OrderNo, Healer: string(h.Healer), Action: h.Action, At: h.HealedAt}
 	}
 	return out, nil
 }

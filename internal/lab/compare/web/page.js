@@ -1,8 +1,8 @@
 'use strict';
-// Draws one chart for each kind of closed-loop load, one curve a strategy: the number of callers runs along x, or the units of an order.
+// Draws one chart for each kind of closed-loop load, one curve for each strategy. The x axis shows callers, or units per order.
 (() => {
   const report = JSON.parse(document.getElementById('data').textContent);
-  // Colours that also differ for people who do not tell red from green.
+  // Colours that are also distinct with red-green blindness.
   const colours = ['#999999', '#b07aa1', '#e15759', '#f28e2b', '#edc948', '#4e79a7', '#76b7b2', '#1b9e3e', '#9c755f', '#ff9da7', '#000000'];
 
   function median(values) {
@@ -13,7 +13,7 @@
   const units = (cell) => cell.units || 1;
   const goods = (cell) => `${cell.skus === 1 ? 'one SKU' : cell.skus + ' SKUs'}, ${cell.replicas === 1 ? 'one replica' : cell.replicas + ' replicas'}`;
 
-  // groupBy groups the closed-loop cells by what stays the same along a curve.
+  // groupBy groups the closed-loop cells that belong to one curve.
   function groupBy(name) {
     const groups = new Map();
     for (const cell of report.cells) {
@@ -27,7 +27,7 @@
 
   function chart(target, title, cells, x, along, field, unit) {
     const ticksAt = [...new Set(cells.map(x))].sort((a, b) => a - b);
-    if (ticksAt.length < 2) return; // a curve of one point says nothing that the table does not
+    if (ticksAt.length < 2) return; // the table already shows a single point
     const data = [ticksAt];
     const series = [{ label: along }];
     report.strategies.forEach((s, i) => {
@@ -52,11 +52,11 @@
 
   const throughput = document.getElementById('throughput');
   for (const [kind, cells] of groupBy((c) => (units(c) === 1 ? goods(c) : null))) {
-    chart(throughput, kind, cells, (c) => c.callers, 'callers', 'throughput_per_s', 'reservations a second');
+    chart(throughput, kind, cells, (c) => c.callers, 'callers', 'throughput_per_s', 'reservations per second');
     chart(document.getElementById('latency'), kind, cells, (c) => c.callers, 'callers', 'p99_ms', 'ms');
   }
-  for (const [kind, cells] of groupBy((c) => `${goods(c)}, ${c.callers} callers, units an order`)) {
-    chart(throughput, kind, cells, units, 'units an order', 'throughput_per_s', 'reservations a second');
+  for (const [kind, cells] of groupBy((c) => `${goods(c)}, ${c.callers} callers, units per order`)) {
+    chart(throughput, kind, cells, units, 'units per order', 'throughput_per_s', 'reservations per second');
   }
   document.body.dataset.drawn = document.querySelectorAll('.uplot').length;
 })();

@@ -7,36 +7,36 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// name is by what a client knows its order before it has a number.
+// name identifies a client's order before the client knows its number.
 type name struct{ user, key string }
 
 func (n name) String() string { return n.user + "/" + n.key }
 
-// wish is everything that was asked and answered under one name: clients repeat a call whose answer was lost.
-type wish struct {
+// request is all calls and answers of one key: clients retry a call whose answer was lost.
+type request struct {
 	name
 	lines    map[string]int64
-	start    time.Time // of the first call: nothing can have happened before
-	heard    time.Time // when the last answer came, or the client gave up
-	granted  time.Time // when a 201 came first; zero if never
+	start    time.Time // start of the first call
+	lastEnd  time.Time // end of the last call
+	granted  time.Time // end of the first call with a 201; zero if there was none
 	placed   []string  // the orders that a 201 named
 	numbers  []string  // the orders that a 201 or a 202 named
-	refusals []Call    // for want of stock; those that name one order are one answer, repeated
-	code     string    // of a definite no
+	refusals []Call    // out_of_stock answers; those that name the same order are merged
+	code     string    // code of a definite refusal
 	later    bool
-	unknown  bool // some answer never came
-	allNo    bool // every answer was a definite no
+	unknown  bool // some answer is missing or ambiguous
+	allNo    bool // every answer is a definite refusal
 }
 
-// span is from when something was first asked for until it was said to be done; done is zero if it never was.
+// span is the time from the first request of a change to its confirmation; done is zero if it was never confirmed.
 type span struct{ begun, done time.Time }
 
-// world is one check under way.
-type world struct {
-	wishes       map[name]*wish
+// checkRun is the state of one check.
+type checkRun struct {
+	requests     map[name]*request
 	settling     []Call                   // payments and cancellations
-	asked        map[Kind]map[string]bool // by order number: somebody asked for it and was not told no
-	cancelled    map[string]span          // when that was a cancellation
+	asked        map[Kind]map[string]bool // by order number: a client requested the change and was not refused
+	cancelled    map[string]span          // by order number: the requested cancellation
 	atRest       []time.Time
 	orders       map[string]check.Order
 	names        map[name][]check.Order
@@ -45,9 +45,9 @@ type world struct {
 	found        Findings
 }
 
-func newWorld(calls []Call, atRest []time.Time, a After) *world {
-	w := &world{
-		wishes: map[name]*wish{}, asked: map[Kind]map[string]bool{Pay: {}, Cancel: {}}, cancelled: map[string]span{},
+func newCheckRun(calls []Call, atRest []time.Time, a After) *checkRun {
+	w := &checkRun{
+		requests: map[name]*request{}, asked: map[Kind]map[string]bool{Pay: {}, Cancel: {}}, cancelled: map[string]span{},
 		atRest: slices.SortedFunc(slices.Values(atRest), time.Time.Compare), skus: a.SKUs,
 		orders: map[string]check.Order{}, names: map[name][]check.Order{}, reservations: map[string]check.Reservation{},
 	}
@@ -67,10 +67,10 @@ func newWorld(calls []Call, atRest []time.Time, a After) *world {
 	return w
 }
 
-func (w *world) take(c Call) {
+func (w *checkRun) take(c Call) {
 	if c.Kind == Place {
-		if c.Code != mismatch { // says nothing about the order of that key
-			w.wish(c).hear(c)
+		if c.Code != mismatch { // a mismatch says nothing about the order of that key
+			w.request(c).record(c)
 		}
 		return
 	}
@@ -89,18 +89,18 @@ func (w *world) take(c Call) {
 	}
 }
 
-func (w *world) wish(c Call) *wish {
+func (w *checkRun) request(c Call) *request {
 	n := name{c.User, c.Key}
-	if w.wishes[n] == nil {
-		w.wishes[n] = &wish{name: n, lines: c.Lines, start: c.Start, allNo: true}
+	if w.requests[n] == nil {
+		w.requests[n] = &request{name: n, lines: c.Lines, start: c.Start, allNo: true}
 	}
-	return w.wishes[n]
+	return w.requests[n]
 }
 
-func (g *wish) hear(c Call) {
+func (g *request) record(c Call) {
 	g.start = earlier(g.start, c.Start)
-	if c.End.After(g.heard) {
-		g.heard = c.End
+	if c.End.After(g.lastEnd) {
+		g.lastEnd = c.End
 	}
 	g.allNo = g.allNo && c.Answer == No
 	switch c.Answer {
@@ -121,9 +121,9 @@ func (g *wish) hear(c Call) {
 	}
 }
 
-// refuse adds a refusal. A stored one is repeated under its order's number: its moment was during the first call that got it,
-// or before.
-func (g *wish) refuse(c Call) {
+// refuse adds a refusal. A stored refusal is repeated with its order's number. Its moment was during the first call
+// that received it, or before.
+func (g *request) refuse(c Call) {
 	i := slices.IndexFunc(g.refusals, func(r Call) bool { return c.OrderNo != "" && r.OrderNo == c.OrderNo })
 	if i < 0 {
 		g.refusals = append(g.refusals, c)
@@ -133,7 +133,7 @@ func (g *wish) refuse(c Call) {
 	g.refusals[i].End = earlier(g.refusals[i].End, c.End)
 }
 
-// with is list with an order number, once; without one it is list.
+// with returns the list with the order number added, unless it is empty or already in the list.
 func with(list []string, orderNo string) []string {
 	if orderNo == "" || slices.Contains(list, orderNo) {
 		return list
@@ -141,7 +141,7 @@ func with(list []string, orderNo string) []string {
 	return append(list, orderNo)
 }
 
-// earlier is the earlier of two times, of which the first may be unset.
+// earlier returns the earlier of two times; a may be zero.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b

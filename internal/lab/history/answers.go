@@ -8,7 +8,7 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// The statuses and codes that matter here; see package check for why they are repeated.
+// The statuses and codes that the check uses. Package check explains why they are not shared with the services.
 const (
 	pending   = "PENDING"
 	placed    = "PLACED"
@@ -27,9 +27,9 @@ const (
 	mismatch   = "idempotency_mismatch"
 )
 
-// placements checks invariant 6 for what was asked under each name.
-func (w *world) placements() {
-	for _, g := range w.wishes {
+// placements checks invariant 6 for the calls and answers of each idempotency key.
+func (w *checkRun) placements() {
+	for _, g := range w.requests {
 		w.oneOrder(g)
 		if (!g.granted.IsZero() || g.later) && len(g.numbers) == 0 {
 			w.violation(6, g.String(), "was accepted, and the answer names no order")
@@ -51,9 +51,9 @@ func (w *world) placements() {
 	}
 }
 
-// oneOrder checks that the answers under one name were about one order, of those that did not end without an answer: an
-// abandoned or rejected order may have freed its key. A key that was refused may be used later, but not one that was placed.
-func (w *world) oneOrder(g *wish) {
+// oneOrder checks that all answers of one key name one order. Orders that ended without an answer do not count: an
+// abandoned or rejected order may have freed its key. A refused key may be used again, but not a placed one.
+func (w *checkRun) oneOrder(g *request) {
 	var live []string
 	for _, no := range g.numbers {
 		if s := w.orders[no].Status; s != rejected && s != abandoned {
@@ -72,7 +72,7 @@ func (w *world) oneOrder(g *wish) {
 }
 
 // accepted checks an order that an answer named.
-func (w *world) accepted(g *wish, no string) {
+func (w *checkRun) accepted(g *request, no string) {
 	o, ok := w.orders[no]
 	switch {
 	case !ok:
@@ -112,8 +112,8 @@ func orNothing(status string) string {
 	return status
 }
 
-// tookNothing checks the order of a refusal: it holds nothing. The units of a late attempt are given back.
-func (w *world) tookNothing(g *wish, o check.Order) {
+// tookNothing checks the order of a refusal: it holds no units. A late attempt's units are returned.
+func (w *checkRun) tookNothing(g *request, o check.Order) {
 	if o.Status != rejected && o.Status != abandoned {
 		w.violation(6, o.OrderNo, "%s was refused (%s), but the order is %s", g, g.code, o.Status)
 	}
@@ -122,8 +122,8 @@ func (w *world) tookNothing(g *wish, o check.Order) {
 	}
 }
 
-// settlements checks invariant 6 for payments and cancellations, and that nothing happened that nobody asked for.
-func (w *world) settlements() {
+// settlements checks invariant 6 for payments and cancellations, and that every change was requested.
+func (w *checkRun) settlements() {
 	for _, c := range w.settling {
 		s := w.orders[c.OrderNo].Status
 		switch {
@@ -136,18 +136,18 @@ func (w *world) settlements() {
 	}
 	for _, o := range w.orders {
 		switch {
-		case o.Key == "" && o.Status == rejected: // its key was freed for another try
-		case w.wishes[name{o.User, o.Key}] == nil:
-			w.violation(6, o.OrderNo, "is %s, and nobody asked for it", o.Status)
+		case o.Key == "" && o.Status == rejected: // its key was freed for a retry
+		case w.requests[name{o.User, o.Key}] == nil:
+			w.violation(6, o.OrderNo, "is %s, but no client requested it", o.Status)
 		case (o.Status == paid || o.Status == refundDue) && !w.asked[Pay][o.OrderNo]:
-			w.violation(6, o.OrderNo, "is %s, and nobody paid it", o.Status)
+			w.violation(6, o.OrderNo, "is %s, but no client paid it", o.Status)
 		case o.Status == cancelled && !w.asked[Cancel][o.OrderNo]:
-			w.violation(6, o.OrderNo, "is CANCELLED, and nobody cancelled it")
+			w.violation(6, o.OrderNo, "is CANCELLED, but no client cancelled it")
 		}
 	}
 }
 
-func (w *world) violation(invariant int, subject, format string, args ...any) {
+func (w *checkRun) violation(invariant int, subject, format string, args ...any) {
 	w.found.Violations = append(w.found.Violations, check.Violation{
 		Invariant: invariant, Subject: subject, Text: fmt.Sprintf(format, args...),
 	})
