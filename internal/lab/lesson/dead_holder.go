@@ -19,7 +19,7 @@ func deadHolder() Lesson {
 	}
 }
 
-// deadTTL is how long the dead block the living here.
+// deadTTL is how long the lock of a killed process blocks other clients.
 const deadTTL = time.Second
 
 func runDeadHolder(ctx context.Context, e *Env) error {
@@ -28,7 +28,7 @@ func runDeadHolder(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Step("A process takes the lock with SETNX, without an expiry, and dies: kill -9.")
-	if err := deadForEver(ctx, e, client); err != nil {
+	if err := deadWithoutExpiry(ctx, e, client); err != nil {
 		return err
 	}
 	e.Step("The same with SET NX PX %d.", deadTTL.Milliseconds())
@@ -39,7 +39,7 @@ func runDeadHolder(ctx context.Context, e *Env) error {
 	return deadLease(ctx, e, client)
 }
 
-// killHolder starts a holder, lets it hold, and kills it.
+// killHolder starts a holder, waits until it holds the lock, and kills it.
 func killHolder(ctx context.Context, e *Env, role string, args ...string) error {
 	holder, err := e.Start(role, args...)
 	if err != nil {
@@ -51,18 +51,18 @@ func killHolder(ctx context.Context, e *Env, role string, args ...string) error 
 	if err := holder.Kill(); err != nil {
 		return err
 	}
-	e.Show("process %d held the lock and is dead; nobody runs its deferred Unlock", holder.PID)
+	e.Show("process %d held the lock and was killed; its deferred Unlock never runs", holder.PID)
 	return nil
 }
 
-func deadForEver(ctx context.Context, e *Env, client *redis.Client) error {
-	key := e.Key("for-ever")
+func deadWithoutExpiry(ctx context.Context, e *Env, client *redis.Client) error {
+	key := e.Key("no-expiry")
 	if err := killHolder(ctx, e, "set", client.Options().Addr, key, "0s"); err != nil {
 		return err
 	}
-	const patience = 2 * deadTTL
+	const watched = 2 * deadTTL
 	tries, got := 0, false
-	for start := time.Now(); time.Since(start) < patience && !got; time.Sleep(50 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < watched && !got; time.Sleep(50 * time.Millisecond) {
 		ok, err := client.SetNX(ctx, key, "next", 0).Result()
 		if err != nil {
 			return err
@@ -73,8 +73,8 @@ func deadForEver(ctx context.Context, e *Env, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	e.Show("the next one tried %d times in %v; TTL -> %s (-1: never expires)", tries, patience, seconds(ttl))
-	e.Check(!got && ttl == -1, "the key stays for ever, until somebody deletes it by hand")
+	e.Show("the next client tried %d times in %v; TTL -> %s (-1: never expires)", tries, watched, seconds(ttl))
+	e.Check(!got && ttl == -1, "the key stays until an operator deletes it")
 	return nil
 }
 
@@ -88,15 +88,15 @@ func deadForTTL(ctx context.Context, e *Env, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	err = e.Until(ctx, "the dead one's key has expired", func(ctx context.Context) (bool, error) {
+	err = e.Until(ctx, "the killed process's key has expired", func(ctx context.Context) (bool, error) {
 		return client.SetNX(ctx, key, "next", deadTTL).Result()
 	})
 	if err != nil {
 		return err
 	}
 	waited := time.Since(start)
-	e.Show("PTTL -> %d; the next one has the lock after %v", left.Milliseconds(), rounded(waited))
-	e.Check(left > 0 && waited >= left-time.Millisecond, "the next one got it, and not before the key's time was over")
+	e.Show("PTTL -> %d; the next client has the lock after %v", left.Milliseconds(), rounded(waited))
+	e.Check(left > 0 && waited >= left-time.Millisecond, "the next client got the lock, but not before the key expired")
 	return nil
 }
 
@@ -114,13 +114,13 @@ func deadLease(ctx context.Context, e *Env, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	e.Show("the next one has the lock after %v, with token %d",
+	e.Show("the next client has the lock after %v, with token %d",
 		rounded(time.Since(start)), lease.Token("k"))
-	e.Check(lease.Token("k") == 2, "it is the second holder of this key, and its token says so")
+	e.Check(lease.Token("k") == 2, "the next client is the second holder of this key: its token is 2")
 	return lease.Release(ctx)
 }
 
-// holdBySet takes a key until it dies. Args: address, key, expiry (0s: none).
+// holdBySet holds a key until the process is killed. Args: address, key, expiry (0s: none).
 func holdBySet(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
@@ -132,13 +132,13 @@ func holdBySet(ctx context.Context, c *Child) error {
 	if err := l.Lock(ctx); err != nil {
 		return err
 	}
-	defer l.Unlock(ctx) //nolint:errcheck // the Unlock on which the program relies
+	defer l.Unlock(ctx) //nolint:errcheck // this Unlock never runs after kill -9
 	c.Report("holds")
 	_, err = c.Order(ctx)
 	return err
 }
 
-// holdByLease takes a lease until it dies. Args: address, prefix, TTL.
+// holdByLease holds a lease until the process is killed. Args: address, prefix, TTL.
 func holdByLease(ctx context.Context, c *Child) error {
 	ttl, err := time.ParseDuration(c.Args[2])
 	if err != nil {
@@ -153,7 +153,7 @@ func holdByLease(ctx context.Context, c *Child) error {
 	if err != nil {
 		return err
 	}
-	defer lease.Release(ctx) //nolint:errcheck // the same
+	defer lease.Release(ctx) //nolint:errcheck // nothing can be done about it
 	c.Report("holds")
 	_, err = c.Order(ctx)
 	return err

@@ -15,8 +15,8 @@ const docs = "../../../docs/lessons"
 // link is a Markdown link's target.
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// TestPages checks that each lesson has a page in both languages, which says how to run it and shows what this lesson
-// prints, and that the index has it.
+// TestPages checks that each lesson has a page in both languages with its command and the title that the lesson
+// prints, and that the index links to it.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	for _, suffix := range []string{".md", ".zh.md"} {
@@ -36,7 +36,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestPages_Links checks that the files that the pages point to are there.
+// TestPages_Links checks that the files to which the pages link exist.
 func TestPages_Links(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob(filepath.Join(docs, "*.md"))

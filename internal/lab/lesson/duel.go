@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// duel is two seller processes, A and B, at one stock row.
+// duel runs two seller processes, A and B, on one stock row.
 type duel struct {
 	e       *Env
 	shelf   *shelf
@@ -42,15 +42,15 @@ func (e *Env) duel(ctx context.Context) (*duel, error) {
 	return d, nil
 }
 
-// play plays a script, a line for each step: who, and what: an order of [seller], or
+// play runs a script. A line names a seller and an order of [seller], or one of:
 //
-//	sleeps       is frozen until its lock has expired
-//	wakes        goes on where it was
-//	asks ORDER   gives the order, which will have to wait
-//	gets ORDER   has its answer
+//	sleeps       freezes the seller until its lock has expired
+//	wakes        resumes the seller
+//	asks ORDER   sends the order without waiting for the answer
+//	gets ORDER   waits for the answer
 //
-// A seller whose claim or fenced write changes no row has been refused: it rolls back, and says no more. With show the
-// steps are printed as they happen.
+// If a claim or a fenced write changes no row, the seller is refused: it rolls back, and its remaining lines are
+// skipped. With show the steps are printed.
 func (d *duel) play(ctx context.Context, show bool, script ...string) (sales, error) {
 	var r sales
 	if show {
@@ -59,39 +59,39 @@ func (d *duel) play(ctx context.Context, show bool, script ...string) (sales, er
 	}
 	refused := map[string]bool{}
 	for _, step := range script {
-		who, what, _ := strings.Cut(step, " ")
-		if refused[who] {
+		name, what, _ := strings.Cut(step, " ")
+		if refused[name] {
 			continue
 		}
-		n, told, err := d.act(ctx, d.sellers[who], what)
+		n, text, err := d.act(ctx, d.sellers[name], what)
 		if err != nil {
-			return r, fmt.Errorf("%s %s: %w", who, what, err)
+			return r, fmt.Errorf("%s %s: %w", name, what, err)
 		}
 		if show {
-			d.show(who, told)
+			d.show(name, text)
 		}
 		switch order := strings.TrimPrefix(what, "gets "); {
 		case order == "commit":
 			r.accepted++
 		case n == 0 && (order == "claim" || order == "write-fenced"):
 			r.refused++
-			refused[who] = true
-			if _, _, err := d.act(ctx, d.sellers[who], "rollback"); err != nil {
-				return r, fmt.Errorf("%s rollback: %w", who, err)
+			refused[name] = true
+			if _, _, err := d.act(ctx, d.sellers[name], "rollback"); err != nil {
+				return r, fmt.Errorf("%s rollback: %w", name, err)
 			}
 		}
 	}
 	return r, nil
 }
 
-// act has one seller do one thing and returns the number that it answers, and what happened in words.
-func (d *duel) act(ctx context.Context, seller *Process, what string) (n int64, told string, err error) {
+// act executes one line of a script. It returns the number in the seller's answer, and a text for the output.
+func (d *duel) act(ctx context.Context, seller *Process, what string) (n int64, text string, err error) {
 	verb, order, _ := strings.Cut(what, " ")
 	switch verb {
 	case "sleeps":
 		return -1, "(frozen; its lock expires)", d.sleepPastExpiry(ctx, seller)
 	case "wakes":
-		return -1, "(goes on)", seller.Thaw()
+		return -1, "(resumes)", seller.Thaw()
 	case "asks":
 		return -1, order + " ...", seller.Tell(order)
 	case "gets":
@@ -101,11 +101,11 @@ func (d *duel) act(ctx context.Context, seller *Process, what string) (n int64, 
 			return 0, "", err
 		}
 	}
-	text, err := seller.Await(ctx, verb)
+	answer, err := seller.Await(ctx, verb)
 	if err != nil {
 		return 0, "", err
 	}
-	if n, err = strconv.ParseInt(text, 10, 64); err != nil {
+	if n, err = strconv.ParseInt(answer, 10, 64); err != nil {
 		return 0, "", err
 	}
 	return n, inWords(verb, n), nil
@@ -140,11 +140,11 @@ func verdict(rows int64) string {
 }
 
 // show prints A on the left and B on the right.
-func (d *duel) show(who, told string) {
-	if who == "B" {
-		told = fmt.Sprintf("%-38s%s", "", told)
+func (d *duel) show(name, text string) {
+	if name == "B" {
+		text = fmt.Sprintf("%-38s%s", "", text)
 	}
-	d.e.Show("%s", told)
+	d.e.Show("%s", text)
 }
 
 // sleepPastExpiry freezes a process until its lock has expired.

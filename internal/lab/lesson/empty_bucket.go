@@ -8,12 +8,12 @@ import (
 func emptyBucket() Lesson {
 	return Lesson{
 		Name:  "empty-bucket",
-		Title: "one of sixteen buckets is empty, and the shop is not",
+		Title: "one of sixteen buckets is empty, but the product is not sold out",
 		Run:   runEmptyBucket,
 	}
 }
 
-// How the lesson's stock is spread at the end of a sale: one unit in each of the first buckets.
+// The stock of the lesson at the end of a sale: one unit in each of the first buckets.
 const (
 	lessonBuckets = 16
 	lastUnits     = 10
@@ -24,7 +24,7 @@ func runEmptyBucket(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	e.Step("The end of a sale: %d units lie in %d of %d buckets. %d buyers come, one after the other, and each looks into one of them.",
+	e.Step("The end of a sale: %d units are in %d of %d buckets. %d buyers order one after the other, and each tries one random bucket.",
 		lastUnits, lastUnits, lessonBuckets, lastUnits)
 	cure, err := e.lab(ctx, s.dsn, "buckets")
 	if err != nil {
@@ -54,10 +54,10 @@ func runEmptyBucket(ctx context.Context, e *Env) error {
 	if err := s.db.QueryRowContext(ctx, "SELECT SUM(available) FROM stock_buckets WHERE sku = ?", sku).Scan(&left); err != nil {
 		return err
 	}
-	e.Show("UPDATE stock_buckets … WHERE bucket = RAND AND available >= 1: %d buyers heard \"sold out\"", refused)
-	e.Check(refused > 0 && left == refused, "%d of %d buyers were refused, and %d units are left over: each refusal was a lie", refused, lastUnits, left)
+	e.Show("UPDATE stock_buckets … WHERE bucket = RAND AND available >= 1: %d buyers got \"sold out\"", refused)
+	e.Check(refused > 0 && left == refused, "%d of %d buyers were refused, and %d units are left: each refusal was wrong", refused, lastUnits, left)
 
-	e.Step("The strategy buckets: on a miss it lets go, locks all buckets in order, and only then may it refuse. As a rush, with two replicas.")
+	e.Step("The strategy buckets: on a miss it rolls back, locks all buckets in order, and refuses only then. As a rush, with two replicas.")
 	exact, err := e.rushAtTwo(ctx, s.dsn, "buckets", "BUCKETS")
 	if err != nil {
 		return err

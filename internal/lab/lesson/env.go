@@ -13,11 +13,11 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// Env is what a lesson works with. Its methods may be called from several goroutines.
+// Env is a lesson's environment. Its methods are safe for concurrent use.
 type Env struct {
 	lesson Lesson
 	cfg    Config
-	id     string // in the name of everything that this run leaves on a shared server
+	id     string // part of every name that this run uses on a shared server
 
 	mu             sync.Mutex
 	steps          int
@@ -30,7 +30,7 @@ func newEnv(l Lesson, cfg Config) *Env {
 	return &Env{lesson: l, cfg: cfg, id: strings.ToLower(rand.Text()[:10])}
 }
 
-// Step says what is done next; steps are numbered.
+// Step prints a numbered step.
 func (e *Env) Step(format string, args ...any) {
 	e.mu.Lock()
 	e.steps++
@@ -39,12 +39,12 @@ func (e *Env) Step(format string, args ...any) {
 	e.printf("\n%d. %s", n, fmt.Sprintf(format, args...))
 }
 
-// Show prints what happened, a line or several.
+// Show prints one or several lines of output.
 func (e *Env) Show(format string, args ...any) {
 	e.printf("   %s", strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n   "))
 }
 
-// Table prints columns; rows are one line of a table each, the first its heads.
+// Table prints a table. The first row is the header.
 func (e *Env) Table(rows ...[]any) {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
@@ -63,14 +63,14 @@ func (e *Env) Table(rows ...[]any) {
 	}
 }
 
-// Check claims something. The lesson goes on when it is not true, and fails at its end.
+// Check states a result. If it is false, the lesson continues and fails at its end.
 func (e *Env) Check(holds bool, format string, args ...any) {
 	mark := "✓"
 	e.mu.Lock()
 	e.checks++
 	if !holds {
 		e.broken++
-		mark = "✗ NOT TRUE:"
+		mark = "✗ FALSE:"
 	}
 	e.mu.Unlock()
 	e.printf("   %s %s", mark, fmt.Sprintf(format, args...))
@@ -82,7 +82,7 @@ func (e *Env) printf(format string, args ...any) {
 	fmt.Fprintf(e.cfg.Out, format+"\n", args...)
 }
 
-// Clean adds what is to be done at the lesson's end, however it ends. The last added is done first.
+// Clean registers a function that runs at the lesson's end, also after an error. The functions run in reverse order.
 func (e *Env) Clean(f func(context.Context) error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -103,7 +103,7 @@ func (e *Env) clean(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Until waits for a condition. It gives up with an error that names it when ctx ends or after 30 s.
+// Until waits for a condition. If ctx ends or 30 s pass, it returns an error that names the condition.
 func (e *Env) Until(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -9,7 +9,7 @@ import (
 func forUpdate() Lesson {
 	return Lesson{
 		Name:  "for-update",
-		Title: "the row's own lock, and where it ends",
+		Title: "a row lock, and when it ends",
 		Run:   runForUpdate,
 	}
 }
@@ -33,7 +33,7 @@ func runForUpdate(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Table(rushHead(), exact.row("for-update"))
-	e.Check(exact.sold == rushUnits && exact.lost == 0, "%d of %d sold, and every one is known to the row", exact.sold, rushUnits)
+	e.Check(exact.sold == rushUnits && exact.lost == 0, "%d of %d sold, and the row has recorded every sale", exact.sold, rushUnits)
 	return nil
 }
 
@@ -42,7 +42,7 @@ func lockRow(ctx context.Context, q querier) (n int64, err error) {
 	return n, err
 }
 
-// forUpdateWaits: the second one waits at its read, and therefore reads what the first one has written.
+// forUpdateWaits shows that B waits at its read and then reads A's write.
 func forUpdateWaits(ctx context.Context, e *Env, s *shelf) error {
 	e.Step("By hand: one unit, two buyers. Each reads with FOR UPDATE in its transaction.")
 	if err := s.fill(ctx, 1); err != nil {
@@ -72,7 +72,7 @@ func forUpdateWaits(ctx context.Context, e *Env, s *shelf) error {
 		n, err := lockRow(ctx, b)
 		answers <- answer{n, errors.Join(err, b.Rollback())}
 	}()
-	err = e.Until(ctx, "B waits for the row", func(ctx context.Context) (bool, error) { return s.someoneWaits(ctx) })
+	err = e.Until(ctx, "B waits for the row", func(ctx context.Context) (bool, error) { return s.readWaits(ctx) })
 	if err != nil {
 		return err
 	}
@@ -86,23 +86,24 @@ func forUpdateWaits(ctx context.Context, e *Env, s *shelf) error {
 		return b.err
 	}
 	e.Show("B: ... -> %d: sold out", b.n)
-	e.Check(n == 1 && b.n == 0, "B read what A had written, and there was nothing to sell")
+	e.Check(n == 1 && b.n == 0, "B read A's write and sold nothing")
 	return nil
 }
 
-// someoneWaits reports whether a connection is in a locking read. One that need not wait is hardly ever seen there.
-func (s *shelf) someoneWaits(ctx context.Context) (bool, error) {
+// readWaits reports whether a connection executes a locking read. A read that does not wait ends too quickly to be
+// seen.
+func (s *shelf) readWaits(ctx context.Context) (bool, error) {
 	var n int
 	err := s.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM information_schema.processlist
 		WHERE db = DATABASE() AND command = 'Query' AND info LIKE 'SELECT available%FOR UPDATE'`).Scan(&n)
 	return n > 0, err
 }
 
-// forUpdateOutside: a locking read that is not in the transaction locks until its own end, which is at once.
+// forUpdateOutside shows that a locking read outside the transaction releases the lock when the statement ends.
 func forUpdateOutside(ctx context.Context, e *Env, s *shelf) error {
 	e.Step("The trap: the same read, sent to the pool instead of to the transaction.")
-	oversold, err := twoBuyers(ctx, e, s, "and on another connection SELECT … FOR UPDATE -> %d, and the lock is gone",
+	oversold, err := twoBuyers(ctx, e, s, "and on another connection SELECT … FOR UPDATE -> %d; the lock has ended",
 		func(*stdsql.Tx) (int64, error) { return lockRow(ctx, s.db) })
-	e.Check(oversold, "nobody waited, and one unit was sold twice")
+	e.Check(oversold, "no buyer waited, and one unit was sold twice")
 	return err
 }

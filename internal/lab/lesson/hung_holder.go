@@ -15,7 +15,7 @@ import (
 func hungHolder() Lesson {
 	return Lesson{
 		Name:  "hung-holder",
-		Title: "a holder that hangs and is renewed, and one that sleeps and is not",
+		Title: "a hung holder is renewed, and a frozen holder is not",
 		Run:   runHungHolder,
 		Roles: map[string]Role{"uncapped": hangUncapped, "capped": hangCapped, "seller": runSeller},
 	}
@@ -23,7 +23,7 @@ func hungHolder() Lesson {
 
 const (
 	hungTTL  = 1500 * time.Millisecond
-	hungLook = 4 * hungTTL // how long the lesson watches the one that nobody stops
+	hungLook = 4 * hungTTL // how long the lesson watches the uncapped holder
 	hungCap  = 2 * hungTTL
 )
 
@@ -41,9 +41,9 @@ func runHungHolder(ctx context.Context, e *Env) error {
 	return watchFrozen(ctx, e)
 }
 
-// watchUncapped looks at a holder whose work hangs and whose watchdog does not.
+// watchUncapped watches a holder whose work hangs while its watchdog still runs.
 func watchUncapped(ctx context.Context, e *Env, client *redis.Client) error {
-	e.Step("A process's work hangs. Its watchdog, a goroutine, goes on: it extends the key of %v every %v.", hungTTL, rounded(hungTTL/3))
+	e.Step("A process's work hangs. Its watchdog, a goroutine, still runs: it extends the key of %v every %v.", hungTTL, rounded(hungTTL/3))
 	key := e.Key("uncapped")
 	holder, err := e.Start("uncapped", client.Options().Addr, key)
 	if err != nil {
@@ -66,12 +66,12 @@ func watchUncapped(ctx context.Context, e *Env, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	e.Show("after %v, %d times the expiry: %s renewals, the next one tried %d times", hungLook, hungLook/hungTTL, renewals, tries)
-	e.Check(!got, "nobody else got the lock, and nobody will while the process lives")
+	e.Show("after %v, %d times the expiry: %s renewals, the next client tried %d times", hungLook, hungLook/hungTTL, renewals, tries)
+	e.Check(!got, "no other client got the lock, and none will while the process lives")
 	return holder.Kill()
 }
 
-// watchCapped looks at the same under pkg/lock.
+// watchCapped watches the same holder with pkg/lock.
 func watchCapped(ctx context.Context, e *Env, client *redis.Client) error {
 	e.Step("The same under pkg/lock, TTL %v, MaxHold %v: the watchdog stops at the cap.", hungTTL, hungCap)
 	prefix := e.Key("capped:")
@@ -91,19 +91,19 @@ func watchCapped(ctx context.Context, e *Env, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	e.Show("the next one has the lock after %v", rounded(time.Since(start)))
+	e.Show("the next client has the lock after %v", rounded(time.Since(start)))
 	cause, err := holder.Await(ctx, "ended")
 	if err != nil {
 		return err
 	}
-	e.Show("the hung one's context has ended: %s", cause)
-	e.Check(lease.Token("k") == 2, "the lock is free again although its holder still hangs")
+	e.Show("the hung holder's context has ended: %s", cause)
+	e.Check(lease.Token("k") == 2, "the lock is free although its holder still hangs")
 	return lease.Release(ctx)
 }
 
-// watchFrozen stops a whole process, watchdog and all, while it holds a lease, and lets it write after that.
+// watchFrozen freezes a whole process, including its watchdog, while it holds a lease, and then lets it write.
 func watchFrozen(ctx context.Context, e *Env) error {
-	e.Step("A whole process is stopped (SIGSTOP) while it holds the lock: nothing renews, and nothing in it knows.")
+	e.Step("A whole process is stopped (SIGSTOP) while it holds the lock: it cannot renew and does not notice.")
 	d, err := e.duel(ctx)
 	if err != nil {
 		return err
@@ -118,11 +118,11 @@ func watchFrozen(ctx context.Context, e *Env) error {
 	}
 	left, err := d.shelf.left(ctx)
 	e.Check(err == nil && r.accepted == 1 && r.refused == 1 && left == 9,
-		"the fence refused the late writer: B's sale stands, %d of 10 are left", left)
+		"the fence refused the late write: B's sale stands, %d of 10 are left", left)
 	return err
 }
 
-// hangUncapped renews for as long as it lives. Args: address, key.
+// hangUncapped renews its key until it is killed. Args: address, key.
 func hangUncapped(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
@@ -141,7 +141,7 @@ func hangUncapped(ctx context.Context, c *Child) error {
 	}
 }
 
-// hangCapped holds a lease and never gives it back. Args: address, prefix.
+// hangCapped holds a lease and never releases it. Args: address, prefix.
 func hangCapped(ctx context.Context, c *Child) (err error) {
 	locker, closing, err := newLocker(c.Args[0], c.Args[1], lock.WithTTL(hungTTL), lock.WithMaxHold(hungCap))
 	if err != nil {
@@ -153,7 +153,7 @@ func hangCapped(ctx context.Context, c *Child) (err error) {
 		return err
 	}
 	c.Report("hangs")
-	<-lease.Context().Done()                             // the hung work does not look; this line is for the lesson
+	<-lease.Context().Done()                             // only for the lesson's output: hung work does not check this
 	c.Report("ended %v", context.Cause(lease.Context())) //nolint:contextcheck // The lease derives its context from ctx.
 	<-ctx.Done()
 	return nil

@@ -14,7 +14,7 @@ import (
 	"holdfast/inventory-srv/inventorylab"
 )
 
-// lab opens one replica of the inventory's stock with a strategy, on the lesson's database. It is closed at the end.
+// lab opens a replica of the inventory with a strategy, on the lesson's database. It is closed at the end.
 func (e *Env) lab(ctx context.Context, dsn, strategy string) (*inventorylab.Lab, error) {
 	return e.open(ctx, inventorylab.Config{DSN: dsn, Strategy: strategy, Log: slog.New(slog.DiscardHandler)})
 }
@@ -28,7 +28,7 @@ func (e *Env) open(ctx context.Context, cfg inventorylab.Config) (*inventorylab.
 	return lab, nil
 }
 
-// redisLab says where a lab finds the lesson's database and Redis. Labs of one lesson share their locks.
+// redisLab returns the configuration of a lab on the lesson's database and Redis. Labs of one lesson share their locks.
 func (e *Env) redisLab(ctx context.Context, dsn, strategy string) (inventorylab.Config, error) {
 	addr, err := e.RedisAddr(ctx)
 	return inventorylab.Config{
@@ -36,8 +36,8 @@ func (e *Env) redisLab(ctx context.Context, dsn, strategy string) (inventorylab.
 	}, err
 }
 
-// flaw opens a lab that makes a mistake of the gallery (inventory-srv/internal/flawed). It is closed at the end. locked
-// is called after each lock that the mistake takes, unless it is nil.
+// flaw opens a lab that makes a mistake of the gallery (inventory-srv/internal/flawed). It is closed at the end. If
+// locked is not nil, it is called after each lock that the mistake takes.
 func (e *Env) flaw(ctx context.Context, dsn, name string, locked func()) (*inventorylab.Lab, error) {
 	cfg, err := e.redisLab(ctx, dsn, "")
 	if err != nil {
@@ -51,29 +51,29 @@ func (e *Env) flaw(ctx context.Context, dsn, name string, locked func()) (*inven
 	return lab, nil
 }
 
-// The rush that lessons have: more buyers than units, all at once, one unit each.
+// The rush of the lessons: more buyers than units, at the same time, one unit each.
 const (
 	rushBuyers = 60
 	rushUnits  = 20
 )
 
-// rush is what came of it.
+// rush is the result of a rush.
 type rush struct {
 	sold     int64 // buyers with a receipt
-	oversold int64 // of whom so many have a unit that is not there
-	lost     int64 // sales that the stock row has forgotten
+	oversold int64 // receipts beyond the units that existed
+	lost     int64 // sales that the stock row has not recorded
 }
 
 func (r rush) row(name string) []any {
 	return []any{name, rushBuyers, rushUnits, r.sold, r.oversold, r.lost}
 }
 
-// rushHead is the head of a table of rushes.
+// rushHead returns the header row for tables of rushes.
 func rushHead() []any {
 	return []any{"", "buyers", "units", "receipts", "oversold", "lost updates"}
 }
 
-// sellOut has the rush at a new product, by turns at each of the labs, and looks at the ledger afterwards.
+// sellOut runs the rush on a new product, distributes the buyers over the labs, and reads the ledger afterwards.
 func sellOut(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
 	if err := labs[0].Stock(ctx, sku, rushUnits, "first-"+sku); err != nil {
 		return rush{}, err
@@ -99,7 +99,7 @@ func sellOut(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, 
 	return rush{sold: sold.Load(), oversold: max(0, sold.Load()-rushUnits), lost: entry.LinesReserved - entry.Reserved}, err
 }
 
-// ledgerOf returns one SKU's side of the ledger.
+// ledgerOf returns the ledger's entry of one SKU.
 func ledgerOf(ctx context.Context, lab *inventorylab.Lab, sku string) (inventoryapi.LedgerEntry, error) {
 	ledger, err := lab.Ledger(ctx)
 	if err != nil {
@@ -107,12 +107,12 @@ func ledgerOf(ctx context.Context, lab *inventorylab.Lab, sku string) (inventory
 	}
 	i := slices.IndexFunc(ledger.SKUs, func(e inventoryapi.LedgerEntry) bool { return e.SKU == sku })
 	if i < 0 {
-		return inventoryapi.LedgerEntry{}, fmt.Errorf("the ledger does not know %s", sku)
+		return inventoryapi.LedgerEntry{}, fmt.Errorf("the ledger has no %s", sku)
 	}
 	return ledger.SKUs[i], nil
 }
 
-// rushAtTwo has the rush at two replicas of a strategy.
+// rushAtTwo runs the rush on two replicas with a strategy.
 func (e *Env) rushAtTwo(ctx context.Context, dsn, strategy, sku string) (rush, error) {
 	one, err := e.lab(ctx, dsn, strategy)
 	if err != nil {
@@ -125,7 +125,7 @@ func (e *Env) rushAtTwo(ctx context.Context, dsn, strategy, sku string) (rush, e
 	return sellOut(ctx, sku, one, two)
 }
 
-// buyOne asks again for as long as it is told to; false is "sold out".
+// buyOne retries while the strategy answers ErrContended. It returns false if the product is sold out.
 func buyOne(ctx context.Context, lab *inventorylab.Lab, sku, orderNo string) (bool, error) {
 	for {
 		_, err := lab.Reserve(ctx, orderNo, []inventoryapi.Line{{SKU: sku, Quantity: 1}})
@@ -140,9 +140,9 @@ func buyOne(ctx context.Context, lab *inventorylab.Lab, sku, orderNo string) (bo
 	}
 }
 
-// rushUntilHarm rushes until both kinds of harm were seen, which is nearly always at once: it is a race, and a race may
-// be won.
-func rushUntilHarm(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
+// rushUntilBroken repeats the rush until both units oversold and lost updates were seen. The first rush is nearly
+// always sufficient, but a race does not always occur.
+func rushUntilBroken(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
 	for round := 1; ; round++ {
 		r, err := sellOut(ctx, fmt.Sprintf("%s-%d", sku, round), labs...)
 		if err != nil || r.oversold > 0 && r.lost > 0 || round == 20 {

@@ -8,7 +8,7 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// newLocker returns pkg/lock on the Redis at addr with a client of its own, which closing closes too.
+// newLocker returns pkg/lock on the Redis at addr, with its own client. closing closes both.
 func newLocker(addr, prefix string, opts ...lock.Option) (_ *lock.Redis, closing func() error, err error) {
 	client := lock.NewClient([]string{addr})
 	locker, err := lock.NewRedis(client, append(opts, lock.WithPrefix(prefix))...)
@@ -18,7 +18,7 @@ func newLocker(addr, prefix string, opts ...lock.Option) (_ *lock.Redis, closing
 	return locker, func() error { return errors.Join(locker.Close(), client.Close()) }, nil
 }
 
-// locker returns pkg/lock on the shared Redis, as the lesson's own process has it.
+// locker returns pkg/lock on the shared Redis, for the lesson's own process.
 func (e *Env) locker(ctx context.Context, prefix string, opts ...lock.Option) (*lock.Redis, error) {
 	addr, err := e.RedisAddr(ctx)
 	if err != nil {
@@ -32,8 +32,8 @@ func (e *Env) locker(ctx context.Context, prefix string, opts ...lock.Option) (*
 	return locker, nil
 }
 
-// lockName is how pkg/lock calls a key in Redis.
+// lockName returns the Redis key that pkg/lock uses for a key.
 func lockName(prefix, key string) string { return "{" + prefix + "}key:" + key }
 
-// rounded is a duration for people.
+// rounded rounds a duration for output.
 func rounded(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

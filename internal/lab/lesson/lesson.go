@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// ErrDoesNotHold means that a lesson ran and did not come out as it claims.
+// ErrDoesNotHold means that a check of the lesson failed.
 var ErrDoesNotHold = errors.New("the lesson does not hold")
 
 // timeout bounds one lesson on a busy machine; most take a few seconds.
 const timeout = 3 * time.Minute
 
-// Lesson is one thing to learn.
+// Lesson is a lesson that can be run.
 type Lesson struct {
-	Name  string // on the command line and of its page, docs/lessons/NAME.md
+	Name  string // name on the command line and of the page, docs/lessons/NAME.md
 	Title string
-	// Run does it. Every claim of the lesson goes through Env.Check; an error means that it could not be done at all.
+	// Run runs the lesson. Every statement goes through Env.Check. An error means that the lesson could not be run.
 	Run func(ctx context.Context, e *Env) error
-	// Roles are what the lesson's other processes do, by the name that Env.Start is given.
+	// Roles are the functions of the lesson's other processes, by the name that is passed to Env.Start.
 	Roles map[string]Role
 }
 
-// All returns the lessons in the order in which they are read.
+// All returns the lessons in reading order.
 func All() []Lesson {
 	return []Lesson{
 		naive(),
@@ -57,16 +57,16 @@ func Find(name string) (Lesson, bool) {
 	return all[i], true
 }
 
-// Config is what lessons run on.
+// Config contains what lessons need to run.
 type Config struct {
 	Servers *Servers
-	// Self is the command that becomes one of a lesson's processes when the arguments of RunRole are appended to it.
+	// Self is the command of this program that runs RunRole. The arguments of RunRole are appended to it.
 	Self []string
 	Out  io.Writer
 }
 
-// Run runs the lesson and cleans up after it. The error is ErrDoesNotHold when a claim is not true, or when there was
-// none; anything else means that the lesson could not be run.
+// Run runs the lesson and cleans up after it. It returns ErrDoesNotHold if a check failed or if the lesson made no
+// check. Any other error means that the lesson could not be run.
 func Run(ctx context.Context, l Lesson, cfg Config) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -82,8 +82,8 @@ func Run(ctx context.Context, l Lesson, cfg Config) error {
 	case err != nil:
 		return fmt.Errorf("lesson %s: %w", l.Name, err)
 	case e.broken > 0 || e.checks == 0:
-		return fmt.Errorf("lesson %s: %w: %d of %d claims are not true", l.Name, ErrDoesNotHold, e.broken, e.checks)
+		return fmt.Errorf("lesson %s: %w: %d of %d checks failed", l.Name, ErrDoesNotHold, e.broken, e.checks)
 	}
-	e.printf("\n%d claims held in %v. Read on: docs/lessons/%s.md", e.checks, took.Round(10*time.Millisecond), l.Name)
+	e.printf("\n%d checks passed in %v. Read on: docs/lessons/%s.md", e.checks, took.Round(10*time.Millisecond), l.Name)
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"holdfast/internal/lab/lesson"
 )
 
-// TestMain lets the test's own binary be a lesson's process.
+// TestMain lets the test binary run the roles of lessons.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == lesson.RoleArg {
 		if err := lesson.RunRole(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLessons runs every lesson: what the pages say must come out, and nothing may stay on the servers.
+// TestLessons runs every lesson. All checks must pass, and no data may remain on the servers.
 func TestLessons(t *testing.T) {
 	t.Parallel()
 	addr, dsn := stacktest.Redis(t), dbtest.Server(t)
@@ -69,12 +69,12 @@ func TestLessons(t *testing.T) {
 func TestRun_DoesNotHold(t *testing.T) {
 	t.Parallel()
 	for name, run := range map[string]func(context.Context, *lesson.Env) error{
-		"a claim is not true": func(_ context.Context, e *lesson.Env) error {
+		"a check fails": func(_ context.Context, e *lesson.Env) error {
 			e.Check(true, "one")
 			e.Check(false, "two")
 			return nil
 		},
-		"nothing is claimed": func(context.Context, *lesson.Env) error { return nil },
+		"no check is made": func(context.Context, *lesson.Env) error { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -31,7 +31,7 @@ func runNaive(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Step("As a rush, through the strategy naive.")
-	harmed, err := rushUntilHarm(ctx, "NAIVE", bad)
+	broken, err := rushUntilBroken(ctx, "NAIVE", bad)
 	if err != nil {
 		return err
 	}
@@ -40,30 +40,30 @@ func runNaive(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	e.Table(rushHead(), harmed.row("naive"), exact.row("conditional"))
-	e.Check(harmed.oversold > 0, "naive sold %d units that were not there, and no statement failed", harmed.oversold)
-	e.Check(harmed.lost > 0, "of its %d sales the row has forgotten %d", harmed.sold, harmed.lost)
-	e.Check(exact.sold == rushUnits && exact.lost == 0, "conditional sold %d of %d, and forgot none", exact.sold, rushUnits)
+	e.Table(rushHead(), broken.row("naive"), exact.row("conditional"))
+	e.Check(broken.oversold > 0, "naive sold %d units that did not exist, and no statement failed", broken.oversold)
+	e.Check(broken.lost > 0, "%[2]d of its %[1]d updates are lost", broken.sold, broken.lost)
+	e.Check(exact.sold == rushUnits && exact.lost == 0, "conditional sold %d of %d, and lost no update", exact.sold, rushUnits)
 	return nil
 }
 
-// naiveByHand is the interleaving, one statement after the other. Both are in transactions, which changes nothing.
+// naiveByHand executes the interleaving statement by statement. Both buyers use transactions, which changes nothing.
 func naiveByHand(ctx context.Context, e *Env, s *shelf) error {
 	e.Step("By hand: one unit, two buyers, each in a transaction.")
 	oversold, err := twoBuyers(ctx, e, s, "SELECT available -> %d: enough", func(tx *stdsql.Tx) (int64, error) { return readStock(ctx, tx) })
-	e.Check(oversold, "two buyers have bought the last unit, and the row says 0: nothing looks wrong")
+	e.Check(oversold, "two buyers have bought the last unit, and the row shows 0, as expected")
 	return err
 }
 
-// twoBuyers has two buyers read the last unit, each in a transaction, and then both write. oversold says that both have read 1,
-// and that the row shows nothing of it.
-func twoBuyers(ctx context.Context, e *Env, s *shelf, told string, read func(tx *stdsql.Tx) (int64, error)) (oversold bool, err error) {
+// twoBuyers lets two buyers read the last unit, each in a transaction, and then lets both write. oversold means that
+// both have read 1 and that the row does not show it.
+func twoBuyers(ctx context.Context, e *Env, s *shelf, text string, read func(tx *stdsql.Tx) (int64, error)) (oversold bool, err error) {
 	if err := s.fill(ctx, 1); err != nil {
 		return false, err
 	}
 	var txs [2]*stdsql.Tx
 	var reads [2]int64
-	for i, who := range []string{"A", "B"} {
+	for i, buyer := range []string{"A", "B"} {
 		if txs[i], err = s.db.BeginTx(ctx, nil); err != nil {
 			return false, err
 		}
@@ -71,13 +71,13 @@ func twoBuyers(ctx context.Context, e *Env, s *shelf, told string, read func(tx 
 		if reads[i], err = read(txs[i]); err != nil {
 			return false, err
 		}
-		e.Show("%s: BEGIN, "+told, who, reads[i])
+		e.Show("%s: BEGIN, "+text, buyer, reads[i])
 	}
-	for i, who := range []string{"A", "B"} {
+	for i, buyer := range []string{"A", "B"} {
 		if err := errors.Join(writeStock(ctx, txs[i], 0), txs[i].Commit()); err != nil {
 			return false, err
 		}
-		e.Show("%s: UPDATE SET available = 0, COMMIT: a unit for %s", who, who)
+		e.Show("%s: UPDATE SET available = 0, COMMIT: a unit for %s", buyer, buyer)
 	}
 	left, err := s.left(ctx)
 	return reads == [2]int64{1, 1} && left == 0, err

@@ -11,7 +11,7 @@ import (
 func optimistic() Lesson {
 	return Lesson{
 		Name:  "optimistic",
-		Title: "a version instead of a lock, and where to try again",
+		Title: "a version instead of a lock, and where to retry",
 		Run:   runOptimistic,
 	}
 }
@@ -21,36 +21,36 @@ func runOptimistic(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	e.Step("By hand: A reads and thinks, B sells, A writes if the version is still the one that it has read.")
+	e.Step("By hand: A reads, B sells, then A writes only if the version is still the one that A read.")
 	tries, last, err := overtakenWriter(ctx, e, s, stdsql.LevelReadCommitted)
 	if err != nil {
 		return err
 	}
-	e.Check(tries == 2 && last == nil, "the second try has read the new version and succeeded")
+	e.Check(tries == 2 && last == nil, "the second try read the new version and succeeded")
 	e.Step("The trap: the same under REPEATABLE READ, which is the server's default, in one transaction.")
 	tries, last, err = overtakenWriter(ctx, e, s, stdsql.LevelRepeatableRead)
 	if err != nil {
 		return err
 	}
 	if last != nil {
-		e.Show("this server ends it: %v", last) // MariaDB with innodb_snapshot_isolation
+		e.Show("this server ends the transaction: %v", last) // MariaDB with innodb_snapshot_isolation
 	}
-	e.Check(tries == maxTries || last != nil, "%d tries, and each has read the same old version: it would never end", tries)
-	e.Step("As a rush, with two replicas: every try in a transaction of its own, with a pause, twelve at most.")
+	e.Check(tries == maxTries || last != nil, "%d tries, and each read the same old version: the loop would never end", tries)
+	e.Step("As a rush, with two replicas: every try in a new transaction, with a pause, at most twelve tries.")
 	exact, err := e.rushAtTwo(ctx, s.dsn, "optimistic", "OPTIMISTIC")
 	if err != nil {
 		return err
 	}
 	e.Table(rushHead(), exact.row("optimistic"))
-	e.Check(exact.sold == rushUnits && exact.lost == 0, "%d of %d sold, and every one is known to the row", exact.sold, rushUnits)
+	e.Check(exact.sold == rushUnits && exact.lost == 0, "%d of %d sold, and the row has recorded every sale", exact.sold, rushUnits)
 	return nil
 }
 
-// maxTries is where the lesson gives up; the flaw would not.
+// maxTries ends the loop in this lesson; the real mistake has no such limit.
 const maxTries = 50
 
-// overtakenWriter has A retry inside one transaction of that level until it has written. last is an error by which the server
-// ended it.
+// overtakenWriter lets A retry inside one transaction of the given level until its write succeeds. last is the error
+// with which the server ended the transaction.
 func overtakenWriter(ctx context.Context, e *Env, s *shelf, level stdsql.IsolationLevel) (tries int, last, err error) {
 	if err := s.fill(ctx, 10); err != nil {
 		return 0, nil, err

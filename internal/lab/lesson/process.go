@@ -15,26 +15,26 @@ import (
 	"time"
 )
 
-// Process is one of a lesson's processes, seen from the lesson.
+// Process is the lesson's view of one of its processes.
 type Process struct {
 	PID int
 
 	role    string
 	process *os.Process
 	orders  io.WriteCloser
-	reports chan string   // closed when it says no more
-	done    chan struct{} // closed when it has ended
-	err     error         // read after done
+	reports chan string   // closed after the last report
+	done    chan struct{} // closed when the process has ended
+	err     error         // valid after done is closed
 	killed  bool
 }
 
-// endGrace is how long a process gets to end by itself at the end of its lesson.
+// endGrace is how long a process may take to end by itself at the end of its lesson.
 const endGrace = 5 * time.Second
 
-// Start runs a role of this lesson in a process of its own. It ends with the lesson, however that ends.
+// Start runs a role of this lesson in a separate process, which always ends with the lesson.
 func (e *Env) Start(role string, args ...string) (*Process, error) {
 	words := slices.Concat(e.cfg.Self, []string{e.lesson.Name, role}, args)
-	cmd := exec.Command(words[0], words[1:]...) //nolint:noctx // Ended by the lesson's clean-up, which also wakes a frozen one.
+	cmd := exec.Command(words[0], words[1:]...) //nolint:noctx // Env.clean ends the process and first resumes a frozen one.
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	orders, err := cmd.StdinPipe()
@@ -50,7 +50,7 @@ func (e *Env) Start(role string, args ...string) (*Process, error) {
 	}
 	p := &Process{
 		PID: cmd.Process.Pid, role: role, process: cmd.Process, orders: orders,
-		reports: make(chan string, 1000), done: make(chan struct{}), // so many reports that nobody awaits
+		reports: make(chan string, 1000), done: make(chan struct{}), // room for reports that the lesson does not read
 	}
 	go func() {
 		defer close(p.done)
@@ -76,7 +76,7 @@ func (p *Process) Await(ctx context.Context, word string) (string, error) {
 		}
 		first, rest, _ := strings.Cut(line, " ")
 		if first != word {
-			return "", fmt.Errorf("wait for %q of %s: it says %q", word, p.role, line)
+			return "", fmt.Errorf("wait for %q of %s: got %q", word, p.role, line)
 		}
 		return rest, nil
 	case <-ctx.Done():
@@ -84,13 +84,13 @@ func (p *Process) Await(ctx context.Context, word string) (string, error) {
 	}
 }
 
-// Tell gives the process an order. A frozen one finds it when it wakes.
+// Tell sends the process an order. A frozen process reads it after Thaw.
 func (p *Process) Tell(order string) error {
 	_, err := io.WriteString(p.orders, order+"\n")
 	return err
 }
 
-// Kill ends the process as kill -9 does: it gets no chance to clean up.
+// Kill ends the process with SIGKILL, without any clean-up.
 func (p *Process) Kill() error {
 	p.killed = true
 	if err := p.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -100,18 +100,20 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Freeze stops the process as a long pause of a virtual machine or of a garbage collector does: it knows nothing of it.
+// Freeze stops the process, like a long pause of a virtual machine or of a garbage collector. The process does not
+// notice.
 func (p *Process) Freeze() error { return p.process.Signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen process go on where it was.
+// Thaw resumes a frozen process.
 func (p *Process) Thaw() error { return p.process.Signal(syscall.SIGCONT) }
 
-// end lets the process end by itself, and else kills it. Its own failure, such as a data race, is the lesson's.
+// end waits until the process ends by itself, and kills it after endGrace. An error of the process, such as a data
+// race, is an error of the lesson.
 func (p *Process) end() error {
 	if p.killed {
 		return nil
 	}
-	_ = p.orders.Close() // it may be gone already
+	_ = p.orders.Close() // may already be closed
 	_ = p.Thaw()
 	grace := time.NewTimer(endGrace)
 	defer grace.Stop()

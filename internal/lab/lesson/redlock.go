@@ -16,15 +16,15 @@ import (
 func redlock() Lesson {
 	return Lesson{
 		Name:  "redlock",
-		Title: "three Redis servers vote: what that gives, and what not",
+		Title: "three Redis servers vote: what Redlock guarantees, and what it does not",
 		Run:   runRedlock,
 	}
 }
 
-// redlockTTL is long: what the lesson does to the servers must be over before A looks again, after a third of it.
+// redlockTTL is long: the lesson's faults must be finished before A renews, after a third of it.
 const redlockTTL = 12 * time.Second
 
-// voters are the lesson's own servers.
+// voters are the lesson's own Redis servers.
 type voters struct {
 	e     *Env
 	nodes []*stack.Redis
@@ -48,7 +48,7 @@ func runRedlock(ctx context.Context, e *Env) error {
 	return v.keptAway(ctx)
 }
 
-// locker is a process of its own, for the servers.
+// locker returns a Redlock on the servers, like that of a separate process.
 func (v *voters) locker() (*lock.Redlock, error) {
 	var clients []redis.UniversalClient
 	for _, node := range v.nodes {
@@ -64,10 +64,10 @@ func (v *voters) locker() (*lock.Redlock, error) {
 	return locker, nil
 }
 
-// oneDown is what Redlock is for.
+// oneDown shows the benefit of Redlock.
 func (v *voters) oneDown(ctx context.Context) error {
 	e := v.e
-	e.Step("Three servers, one lock: it belongs to whom two of them have granted it. One server is killed.")
+	e.Step("Three servers, one lock: the client that two of them granted it to holds it. One server is killed.")
 	locker, err := v.locker()
 	if err != nil {
 		return err
@@ -80,9 +80,9 @@ func (v *voters) oneDown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.Show("server 3 is dead; the lock is had after %v", rounded(time.Since(start)))
-	e.Check(lease.Context().Err() == nil, "one of three is down, and locking goes on")
-	e.Check(lease.Token("k") == 0, "there is no fencing token: the servers' counters would disagree")
+	e.Show("server 3 is down; the lock is acquired after %v", rounded(time.Since(start)))
+	e.Check(lease.Context().Err() == nil, "one of three is down, and locking continues")
+	e.Check(lease.Token("k") == 0, "there is no fencing token: the servers' counters would differ")
 	if err := lease.Release(ctx); err != nil {
 		return err
 	}
@@ -90,12 +90,12 @@ func (v *voters) oneDown(ctx context.Context) error {
 		return err
 	}
 	_, err = locker.Acquire(ctx, "k")
-	e.Show("servers 2 and 3 are dead: %v", err)
-	e.Check(errors.Is(err, lock.ErrUnavailable), "two of three are down, and nobody gets a lock")
+	e.Show("servers 2 and 3 are down: %v", err)
+	e.Check(errors.Is(err, lock.ErrUnavailable), "two of three are down, and no client gets a lock")
 	return v.restart(ctx, 1, 2)
 }
 
-// restart brings servers back as a Redis without persistence comes back: empty. Numbers count from 0.
+// restart starts servers again without their data, like a Redis without persistence. nodes count from 0.
 func (v *voters) restart(ctx context.Context, nodes ...int) error {
 	for _, i := range nodes {
 		if err := v.nodes[i].Restart(ctx); err != nil {
@@ -105,10 +105,10 @@ func (v *voters) restart(ctx context.Context, nodes ...int) error {
 	return nil
 }
 
-// forgetful lets a server vote twice.
+// forgetful lets a server grant the lock twice.
 func (v *voters) forgetful(ctx context.Context) error {
 	e := v.e
-	e.Step("Server 3 is away while A locks, and comes back. Server 2 is restarted; it keeps nothing on disk.")
+	e.Step("Server 3 is down while A locks, and is started again. Server 2 is restarted without persistence.")
 	a, b, err := v.majorityWithout3(ctx)
 	if err != nil {
 		return err
@@ -132,17 +132,17 @@ func (v *voters) forgetful(ctx context.Context) error {
 		return err
 	}
 	e.Check(a.Context().Err() == nil && second.Context().Err() == nil,
-		"two hold the lock, each by a majority: 1 and 2, then 2 and 3; A's lease runs for %v more", rounded(time.Until(a.Until())))
-	e.Check(a.Token("k") == 0 && second.Token("k") == 0, "and the row cannot tell them apart: both have token 0")
+		"two clients hold the lock, each by a majority: 1 and 2, then 2 and 3; A's lease runs for %v more", rounded(time.Until(a.Until())))
+	e.Check(a.Token("k") == 0 && second.Token("k") == 0, "the row cannot tell them apart: both have token 0")
 	<-a.Context().Done()
 	cause := context.Cause(a.Context()) //nolint:contextcheck // The lease derives its context from ctx.
-	e.Show("A learns of it %v later, when it renews: %v", rounded(time.Since(both)), cause)
+	e.Show("A notices it %v later, when it renews: %v", rounded(time.Since(both)), cause)
 	late := a.Release(ctx)
-	e.Check(errors.Is(late, lock.ErrLost), "A's release says that it was lost")
+	e.Check(errors.Is(late, lock.ErrLost), "A's Release returns ErrLost")
 	return second.Release(ctx)
 }
 
-// majorityWithout3 lets A lock on servers 1 and 2 and returns its lease and B's locker.
+// majorityWithout3 lets A lock on servers 1 and 2. It returns A's lease and B's locker.
 func (v *voters) majorityWithout3(ctx context.Context) (*lock.Lease, *lock.Redlock, error) {
 	if err := v.nodes[2].Process.Kill(); err != nil {
 		return nil, nil, err
@@ -165,10 +165,10 @@ func (v *voters) majorityWithout3(ctx context.Context) (*lock.Lease, *lock.Redlo
 	return a, b, err
 }
 
-// keptAway is the cure for a server that forgets.
+// keptAway shows the cure for a server that loses its data.
 func (v *voters) keptAway(ctx context.Context) error {
 	e := v.e
-	e.Step("The same, but server 2 stays away after its crash, for one TTL: nobody whom it voted for holds then.")
+	e.Step("The same, but server 2 stays down for one TTL after its crash: by then no lock that it granted is held.")
 	a, b, err := v.majorityWithout3(ctx)
 	if err != nil {
 		return err
@@ -178,16 +178,16 @@ func (v *voters) keptAway(ctx context.Context) error {
 	}
 	_, err = b.Try(ctx, "k")
 	e.Show("B: %v", err)
-	e.Check(err != nil && a.Context().Err() == nil, "B finds no majority while A may hold")
-	_ = a.Release(ctx) // on one server of three: the lock goes with its TTL
+	e.Check(err != nil && a.Context().Err() == nil, "B finds no majority while A may hold the lock")
+	_ = a.Release(ctx) // reaches only one server of three; the rest of the lock expires
 	return nil
 }
 
-// show prints who has which server's vote.
+// show prints which servers have granted the lock.
 func (v *voters) show(ctx context.Context, when string) error {
 	votes := make([]string, 0, len(v.nodes))
 	for i, node := range v.nodes {
-		keys, err := v.e.Client(node.Addr).Keys(ctx, "*key:k").Result() // the lesson's own server: there is nothing else
+		keys, err := v.e.Client(node.Addr).Keys(ctx, "*key:k").Result() // the server has no other keys
 		if err != nil {
 			return err
 		}

@@ -19,15 +19,15 @@ import (
 func renewal() Lesson {
 	return Lesson{
 		Name:  "renewal",
-		Title: "work that takes longer than the expiry has company",
+		Title: "work that outlasts the expiry is not alone",
 		Run:   runRenewal,
 	}
 }
 
 const (
 	renewalTTL   = time.Second
-	renewalWork  = 5 * renewalTTL / 2 // what the holder has to do
-	renewalPairs = 10                 // keys, each wanted by two
+	renewalWork  = 5 * renewalTTL / 2 // duration of the holder's work
+	renewalPairs = 10                 // keys, each wanted by two clients
 )
 
 func runRenewal(ctx context.Context, e *Env) error {
@@ -35,27 +35,27 @@ func runRenewal(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	e.Step("%d keys, each wanted by two. The lock is SET NX PX %d; the first one's work takes %v.",
+	e.Step("%d keys, each wanted by two clients. The lock is SET NX PX %d; the first client works for %v.",
 		renewalPairs, renewalTTL.Milliseconds(), renewalWork)
-	plain := &rooms{take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
+	plain := &sections{take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
 		l := inventorylab.HandLock{Client: client, Key: e.Key(key), Value: rand.Text(), TTL: renewalTTL}
 		err := l.Lock(ctx)
-		return ctx, func(context.Context) error { return nil }, err // it leaves the key to its expiry
+		return ctx, func(context.Context) error { return nil }, err // the key is left to expire
 	}}
 	if err := plain.run(ctx, e, "plain"); err != nil {
 		return err
 	}
-	e.Check(plain.shared > 0, "without renewal: on %d of %d keys two were inside at once", plain.shared, renewalPairs)
+	e.Check(plain.shared > 0, "without renewal: on %d of %d keys two clients worked at the same time", plain.shared, renewalPairs)
 
-	e.Step("The same with pkg/lock, TTL %v: a watchdog extends the key every %v while the work goes on.",
+	e.Step("The same with pkg/lock, TTL %v: a watchdog extends the key every %v during the work.",
 		renewalTTL, rounded(renewalTTL/3))
 	seen := &renewals{}
-	// A long margin: on a busy machine a holder that lost its lease needs time to notice, before the key can go.
+	// The margin is long: on a busy machine a holder needs time to notice the lost lease before the key expires.
 	locker, err := e.locker(ctx, e.Key("leases:"), lock.WithTTL(renewalTTL), lock.WithMargin(renewalTTL/3), lock.WithObserver(seen))
 	if err != nil {
 		return err
 	}
-	renewed := &rooms{take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
+	renewed := &sections{take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
 		lease, err := locker.Acquire(ctx, key)
 		if err != nil {
 			return nil, nil, err
@@ -66,22 +66,22 @@ func runRenewal(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Show("%d renewals, %d leases lost", seen.done.Load(), seen.lost.Load())
-	e.Check(renewed.shared == 0 && seen.done.Load() > 0, "with renewal: nobody met anybody")
+	e.Check(renewed.shared == 0 && seen.done.Load() > 0, "with renewal: no two clients worked at the same time")
 	return nil
 }
 
-// rooms is one room behind each key, and whoever is in it.
-type rooms struct {
-	// take waits for the lock and returns the context of the work under it, and what gives it back.
+// sections counts the critical sections that two clients executed at the same time.
+type sections struct {
+	// take waits for the lock. It returns the context for the work and a function that releases the lock.
 	take func(ctx context.Context, key string) (context.Context, func(context.Context) error, error)
 
 	mu     sync.Mutex
-	shared int // rooms that two were in at once
+	shared int // sections that two clients executed at the same time
 	longer time.Duration
 }
 
-// run sends two into each room. The first works for long; the second looks in and goes.
-func (r *rooms) run(ctx context.Context, e *Env, name string) error {
+// run lets two clients compete for each key. The first works for a long time; the second leaves immediately.
+func (r *sections) run(ctx context.Context, e *Env, name string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range renewalPairs {
 		g.Go(func() error { return r.visit(ctx, fmt.Sprintf("%s-%d", name, i)) })
@@ -90,13 +90,13 @@ func (r *rooms) run(ctx context.Context, e *Env, name string) error {
 		return err
 	}
 	if r.shared > 0 {
-		e.Show("the second one came in while the first still worked: %d times; at worst both were there for %v",
+		e.Show("the second client entered while the first still worked: %d times; at most both worked for %v",
 			r.shared, rounded(r.longer))
 	}
 	return nil
 }
 
-func (r *rooms) visit(ctx context.Context, key string) error {
+func (r *sections) visit(ctx context.Context, key string) error {
 	work, release, err := r.take(ctx, key)
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (r *rooms) visit(ctx context.Context, key string) error {
 	inside.Store(true)
 	entered := make(chan struct{})
 	var second error
-	var company time.Time
+	var overlapped time.Time
 	go func() {
 		defer close(entered)
 		_, leave, err := r.take(ctx, key)
@@ -114,25 +114,25 @@ func (r *rooms) visit(ctx context.Context, key string) error {
 			return
 		}
 		if inside.Load() {
-			company = time.Now()
+			overlapped = time.Now()
 		}
 		second = leave(ctx)
 	}()
-	_ = wait.Sleep(work, renewalWork) // work ends with the lease: a worker that goes on is not alone
+	_ = wait.Sleep(work, renewalWork) // work ends with the lease: a holder that continues is not alone
 	inside.Store(false)
 	left := time.Now()
 	err = release(ctx)
 	<-entered
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !company.IsZero() {
+	if !overlapped.IsZero() {
 		r.shared++
-		r.longer = max(r.longer, left.Sub(company))
+		r.longer = max(r.longer, left.Sub(overlapped))
 	}
 	return errors.Join(err, second)
 }
 
-// renewals counts what the watchdogs do.
+// renewals counts the watchdogs' renewals and lost leases.
 type renewals struct{ done, lost atomic.Int64 }
 
 var _ lock.Observer = (*renewals)(nil)

@@ -10,21 +10,22 @@ import (
 // RoleArg is the argument that turns a program into one of a lesson's processes; see [RunRole].
 const RoleArg = "lesson-role"
 
-// Role is what a lesson's process does. It ends when it returns, or when its lesson ends.
+// Role is the function of a lesson's process. The process ends when it returns, or with the lesson.
 type Role func(ctx context.Context, c *Child) error
 
-// Child is a process of a lesson, seen from within: a line in each direction.
+// Child is the process's view of its connection to the lesson, which carries one line per order and per report.
 type Child struct {
 	Args   []string
 	out    io.Writer
 	orders <-chan string
 }
 
-// RunRole is the main function of a lesson's process: args are the lesson's name, the role's, and the role's arguments.
-// The lesson gives orders on in and hears reports on out. When in ends, the lesson has ended, and so does the role.
+// RunRole is the main function of a lesson's process. args are the lesson's name, the role's name and the role's
+// arguments. The process reads orders from in and writes reports to out. When in ends, the lesson has ended, and
+// RunRole cancels the role's context.
 func RunRole(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	if len(args) < 2 {
-		return fmt.Errorf("which role? %s LESSON ROLE [ARG...]", RoleArg)
+		return fmt.Errorf("missing arguments; use %s LESSON ROLE [ARG...]", RoleArg)
 	}
 	l, _ := Find(args[0])
 	role, ok := l.Roles[args[1]]
@@ -34,7 +35,7 @@ func RunRole(ctx context.Context, args []string, in io.Reader, out io.Writer) er
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	orders := make(chan string, 1)
-	go func() { // nothing interrupts a read of standard input: it ends with the lesson or with this process
+	go func() { // a read of standard input cannot be interrupted; it ends with the lesson or with this process
 		defer cancel()
 		for lines := bufio.NewScanner(in); lines.Scan(); {
 			orders <- lines.Text()
@@ -47,16 +48,16 @@ func RunRole(ctx context.Context, args []string, in io.Reader, out io.Writer) er
 	return nil
 }
 
-// failed is what a child reports when its role cannot go on.
+// failed is the first word of the report of a role that failed.
 const failed = "failed:"
 
-// Report tells the lesson something; the first word is what [Process.Await] waits for.
+// Report sends a line to the lesson. [Process.Await] expects its first word.
 func (c *Child) Report(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 
-// Orders are what the lesson says, a line each.
+// Orders returns the channel of the lesson's orders.
 func (c *Child) Orders() <-chan string { return c.orders }
 
-// Order waits for what the lesson says next.
+// Order waits for the lesson's next order.
 func (c *Child) Order(ctx context.Context) (string, error) {
 	select {
 	case order := <-c.orders:

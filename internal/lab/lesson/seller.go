@@ -11,9 +11,9 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// seller is a process that sells one unit in a transaction under a lease, one statement for each order of the lesson, so
-// that the lesson can freeze it between any two. It never looks whether its lease is still good, as code that has just
-// looked, and was stopped then, cannot know any better.
+// seller is a process that sells one unit in a transaction under a lease. It executes one statement for each order, so
+// that the lesson can freeze it between any two statements. It never checks its lease: a process that is frozen
+// directly after the check would behave the same.
 type seller struct {
 	locker *lock.Redis
 	db     *stdsql.DB
@@ -23,17 +23,17 @@ type seller struct {
 	read  int64
 }
 
-// leaseTTL is how long a frozen seller keeps the others out.
+// leaseTTL is how long the lock of a frozen seller blocks the others.
 const leaseTTL = 400 * time.Millisecond
 
-// runSeller is a role. Args: Redis's address, the locks' prefix, the database.
+// runSeller is a role. Args: Redis address, lock prefix, database DSN.
 func runSeller(ctx context.Context, c *Child) (err error) {
 	locker, closing, err := newLocker(c.Args[0], c.Args[1], lock.WithTTL(leaseTTL))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closing()) }()
-	db, err := database.Open(ctx, c.Args[2], database.Options{LockWait: patience, IdleTimeout: 2 * patience})
+	db, err := database.Open(ctx, c.Args[2], database.Options{LockWait: lockWait, IdleTimeout: 2 * lockWait})
 	if err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func runSeller(ctx context.Context, c *Child) (err error) {
 	for {
 		order, err := c.Order(ctx)
 		if err != nil {
-			return nil // the lesson is over
+			return nil // the lesson has ended
 		}
-		answer, err := s.obey(ctx, order)
+		answer, err := s.execute(ctx, order)
 		if err != nil {
 			return fmt.Errorf("%s: %w", order, err)
 		}
@@ -57,8 +57,8 @@ func runSeller(ctx context.Context, c *Child) (err error) {
 	}
 }
 
-// obey carries out one order and returns the number that it is about.
-func (s *seller) obey(ctx context.Context, order string) (n int64, err error) {
+// execute executes one order and returns its number: a token, units or changed rows.
+func (s *seller) execute(ctx context.Context, order string) (n int64, err error) {
 	switch order {
 	case "lock": // the token
 		if s.lease, err = s.locker.Acquire(ctx, sku); err != nil {
@@ -72,13 +72,13 @@ func (s *seller) obey(ctx context.Context, order string) (n int64, err error) {
 	case "read": // units
 		s.read, err = readStock(ctx, s.tx)
 		return s.read, err
-	case "write": // what it wrote
+	case "write": // units written
 		return s.read - 1, writeStock(ctx, s.tx, s.read-1)
 	case "write-fenced": // rows
 		token := s.lease.Token(sku)
 		return affected(s.tx.ExecContext(ctx, "UPDATE stock SET available = ?, fence = ? WHERE sku = ? AND fence <= ?",
 			s.read-1, token, sku, token))
-	case "commit": // 1 when the lease was ours to the end
+	case "commit": // 1 if the lease was held until the end
 		return s.end(ctx, s.tx.Commit())
 	case "rollback":
 		return s.end(ctx, s.tx.Rollback())
@@ -86,7 +86,7 @@ func (s *seller) obey(ctx context.Context, order string) (n int64, err error) {
 	return 0, errors.New("unknown order")
 }
 
-// end gives the lock back.
+// end releases the lock.
 func (s *seller) end(ctx context.Context, ended error) (int64, error) {
 	if ended != nil {
 		return 0, ended

@@ -14,8 +14,8 @@ import (
 	"holdfast/pkg/database"
 )
 
-// RedisAddr returns the address of a Redis that is shared: names come from Key, and it is never stopped or flushed. What
-// has such a name is deleted at the end.
+// RedisAddr returns the address of a shared Redis. Names must come from Key; all keys with such names are deleted at
+// the end. The server must not be stopped or flushed.
 func (e *Env) RedisAddr(ctx context.Context) (string, error) {
 	addr, err := e.cfg.Servers.Redis(ctx)
 	if err != nil {
@@ -25,7 +25,7 @@ func (e *Env) RedisAddr(ctx context.Context) (string, error) {
 	first := !e.usesRedis
 	e.usesRedis = true
 	e.mu.Unlock()
-	if first { // so that it is done last: processes and lockers have ended by then
+	if first { // the first registered clean-up runs last, after all processes and lockers have ended
 		client := e.Client(addr)
 		e.Clean(func(ctx context.Context) error { return e.removeKeys(ctx, client) })
 	}
@@ -48,10 +48,11 @@ func (e *Env) Client(addr string) *redis.Client {
 	return client
 }
 
-// Key returns a name in Redis that no other run has. It is a prefix for pkg/lock too.
+// Key returns a name in Redis that no other run uses. It can also be the prefix of pkg/lock.
 func (e *Env) Key(name string) string { return "lesson:" + e.id + ":" + name }
 
-// removeKeys deletes what the lesson left: what has no expiry would stay for ever, and the server may be somebody's.
+// removeKeys deletes the lesson's keys. Keys without an expiry would otherwise stay on a server that may not be
+// private.
 func (e *Env) removeKeys(ctx context.Context, client *redis.Client) error {
 	keys := client.Scan(ctx, 0, "*"+e.Key("")+"*", 1000).Iterator() // pkg/lock puts a brace before its prefix
 	for keys.Next(ctx) {
@@ -62,7 +63,7 @@ func (e *Env) removeKeys(ctx context.Context, client *redis.Client) error {
 	return keys.Err()
 }
 
-// OwnRedis starts a Redis of the lesson's own, which it may stop, flush or kill. It keeps nothing on disk.
+// OwnRedis starts a Redis that the lesson may stop, flush or kill. It does not persist data.
 func (e *Env) OwnRedis(ctx context.Context) (*stack.Redis, error) {
 	r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
 	if err != nil {
@@ -72,7 +73,7 @@ func (e *Env) OwnRedis(ctx context.Context) (*stack.Redis, error) {
 	return r, nil
 }
 
-// DSN makes a database of the lesson's own, which is dropped at the end, and returns its DSN.
+// DSN creates a database for the lesson, which is dropped at the end, and returns its DSN.
 func (e *Env) DSN(ctx context.Context) (string, error) {
 	admin, err := e.cfg.Servers.MySQL(ctx)
 	if err != nil {
@@ -83,7 +84,7 @@ func (e *Env) DSN(ctx context.Context) (string, error) {
 		return "", err
 	}
 	e.mu.Lock()
-	name := fmt.Sprintf("lesson_%s_%d", e.id, len(e.cleanups)) // a lesson may want several
+	name := fmt.Sprintf("lesson_%s_%d", e.id, len(e.cleanups)) // unique if a lesson creates several
 	e.mu.Unlock()
 	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+name+" CHARACTER SET utf8mb4"); err != nil {
 		return "", errors.Join(fmt.Errorf("create the lesson's database: %w", err), db.Close())
@@ -100,8 +101,8 @@ func (e *Env) DSN(ctx context.Context) (string, error) {
 	return dsn, nil
 }
 
-// SQL opens a pool as the services have it (READ COMMITTED, bounded waits) and returns it without gorm, so that a lesson's
-// statements stand there as they are sent. It is closed at the end.
+// SQL opens a pool with the services' settings (READ COMMITTED, bounded waits) and returns it without gorm, so that a
+// lesson shows the statements that it sends. It is closed at the end.
 func (e *Env) SQL(ctx context.Context, dsn string) (*sql.DB, error) {
 	db, err := database.Open(ctx, dsn, database.Options{LockWait: 30 * time.Second, IdleTimeout: time.Minute})
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// Servers are the MySQL and the Redis that lessons share. Those that are not given are started when a lesson first asks
-// for them, so that a lesson about Redis alone does not wait for MySQL.
+// Servers are the MySQL and the Redis that lessons share. A server that is not given is started when a lesson first
+// needs it, so a lesson that needs only Redis does not wait for MySQL.
 type Servers struct {
 	mu       sync.Mutex
 	vars     stack.Vars
@@ -19,14 +19,14 @@ type Servers struct {
 	stops    []func(context.Context) error
 }
 
-// NewServers uses the servers that vars names. progress gets a line for each server that is started; nil: none.
+// NewServers uses the servers that vars names. progress receives a line for each server that is started; nil: none.
 func NewServers(vars stack.Vars, progress io.Writer) *Servers {
 	return &Servers{vars: vars, progress: progress}
 }
 
 func (s *Servers) options() stack.Options { return stack.Options{Tie: true, Log: s.progress} }
 
-// started keeps what was started to be stopped, and says so.
+// started registers a server to be stopped, and reports it.
 func (s *Servers) started(server stack.Server) {
 	s.stops = append(s.stops, server.Stop)
 	if s.progress != nil {
@@ -34,7 +34,7 @@ func (s *Servers) started(server stack.Server) {
 	}
 }
 
-// Redis returns host:port.
+// Redis returns the server's host:port.
 func (s *Servers) Redis(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *Servers) MySQL(ctx context.Context) (string, error) {
 	return s.vars.MySQL, nil
 }
 
-// Stop ends what was started.
+// Stop ends the servers that were started.
 func (s *Servers) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

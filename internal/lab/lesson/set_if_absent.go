@@ -13,7 +13,7 @@ import (
 func setIfAbsent() Lesson {
 	return Lesson{
 		Name:  "set-if-absent",
-		Title: "a lock in two commands is none",
+		Title: "a lock in two commands is not a lock",
 		Run:   runSetIfAbsent,
 		Roles: map[string]Role{"two-commands": setThenExpire, "one-command": setWithExpiry},
 	}
@@ -33,12 +33,12 @@ func runSetIfAbsent(ctx context.Context, e *Env) error {
 	return crashBetween(ctx, e, client)
 }
 
-// lookThenSet is the interleaving by hand.
+// lookThenSet executes the interleaving command by command.
 func lookThenSet(ctx context.Context, e *Env, client *redis.Client) error {
-	e.Step("Look whether the key is there, then set it: EXISTS, SET. Two clients, each command a round trip.")
+	e.Step("Check the key, then set it: EXISTS, SET. Two clients; each command is a round trip.")
 	key := e.Key("by-hand")
 	var saw [2]int64
-	for i := range saw { // both look before either has set
+	for i := range saw { // both check before either sets
 		n, err := client.Exists(ctx, key).Result()
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func lookThenSet(ctx context.Context, e *Env, client *redis.Client) error {
 // countHolders lets clients race for a new key in each round.
 func countHolders(ctx context.Context, e *Env, client *redis.Client) error {
 	const clients, rounds = 8, 200
-	e.Step("The same as a race: %d clients, %d keys one after the other, each key for one of them only.", clients, rounds)
+	e.Step("The same as a race: %d clients, %d keys one after the other; each key must have one holder.", clients, rounds)
 	look := func(ctx context.Context, key string) (bool, error) {
 		n, err := client.Exists(ctx, key).Result()
 		if err != nil || n != 0 {
@@ -99,11 +99,11 @@ func countHolders(ctx context.Context, e *Env, client *redis.Client) error {
 	}
 	e.Table(table...)
 	e.Check(shared[0] > 0, "two commands: %d of %d keys had several holders", shared[0], rounds)
-	e.Check(shared[1] == 0 && none[1] == 0, "one command: each key had exactly one")
+	e.Check(shared[1] == 0 && none[1] == 0, "one command: each key had exactly one holder")
 	return nil
 }
 
-// race returns how many clients got the key.
+// race returns how many clients got the lock.
 func race(ctx context.Context, clients int, key string, take func(context.Context, string) (bool, error)) (int, error) {
 	var holders atomic.Int64
 	var failed atomic.Pointer[error]
@@ -138,7 +138,7 @@ func crashBetween(ctx context.Context, e *Env, client *redis.Client) error {
 	}
 	for _, way := range []struct {
 		role, commands string
-		forEver        bool
+		noExpiry       bool
 	}{{"two-commands", "SETNX, then EXPIRE", true}, {"one-command", "SET NX EX 60", false}} {
 		key := e.Key("crash:" + way.role)
 		holder, err := e.Start(way.role, addr, key)
@@ -156,19 +156,19 @@ func crashBetween(ctx context.Context, e *Env, client *redis.Client) error {
 			return err
 		}
 		e.Show("%s: process %d killed, TTL -> %s", way.commands, holder.PID, seconds(ttl))
-		if way.forEver {
-			e.Check(ttl == -1, "the key has no expiry: nobody will ever get this lock again")
+		if way.noExpiry {
+			e.Check(ttl == -1, "the key has no expiry: no client can get this lock again")
 		} else {
-			e.Check(ttl > 0, "the key goes by itself")
+			e.Check(ttl > 0, "the key expires by itself")
 		}
 	}
 	return nil
 }
 
-// seconds is a TTL as Redis prints it.
+// seconds formats a TTL as Redis prints it.
 func seconds(ttl time.Duration) string {
 	if ttl < 0 {
-		return fmt.Sprint(int64(ttl)) // go-redis hands -1 and -2 on as they are
+		return fmt.Sprint(int64(ttl)) // go-redis returns -1 and -2 unchanged
 	}
 	return fmt.Sprint(int64(ttl.Seconds()))
 }
@@ -181,7 +181,7 @@ func setThenExpire(ctx context.Context, c *Child) error {
 		return err
 	}
 	c.Report("set")
-	if _, err := c.Order(ctx); err != nil { // kill -9 comes instead of an order
+	if _, err := c.Order(ctx); err != nil { // the process is killed here
 		return err
 	}
 	return client.Expire(ctx, c.Args[1], time.Minute).Err()

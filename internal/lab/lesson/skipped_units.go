@@ -10,7 +10,7 @@ import (
 func skippedUnits() Lesson {
 	return Lesson{
 		Name:  "skipped-units",
-		Title: "locked is not sold",
+		Title: "a locked unit is not sold",
 		Run:   runSkippedUnits,
 	}
 }
@@ -29,7 +29,7 @@ func runSkippedUnits(ctx context.Context, e *Env) error {
 	if err := waitAndSee(ctx, e, s); err != nil {
 		return err
 	}
-	e.Step("The strategy skip-locked does both: it skips while there is plenty, and waits before it refuses. As a rush, with two replicas.")
+	e.Step("The strategy skip-locked does both: it skips locked units, and waits before it refuses. As a rush, with two replicas.")
 	exact, err := e.rushAtTwo(ctx, s.dsn, "skip-locked", "UNITS")
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func runSkippedUnits(ctx context.Context, e *Env) error {
 	return nil
 }
 
-// oneUnit makes a product with one free unit: the row of a unit is made by the first order for it.
+// oneUnit creates a product with one available unit. Its row is created by the first order.
 func oneUnit(ctx context.Context, e *Env, s *shelf) error {
 	lab, err := e.lab(ctx, s.dsn, "skip-locked")
 	if err != nil {
@@ -54,7 +54,7 @@ func oneUnit(ctx context.Context, e *Env, s *shelf) error {
 	return lab.Release(ctx, "FIRST")
 }
 
-// takeUnit locks a free unit and returns its number, 0 when it sees none.
+// takeUnit locks a free unit and returns its number, or 0 if it finds none.
 func takeUnit(ctx context.Context, tx *stdsql.Tx, locking string) (unit int64, err error) {
 	err = tx.QueryRowContext(ctx, "SELECT unit FROM stock_units WHERE sku = ? AND order_no IS NULL LIMIT 1 FOR UPDATE"+locking, sku).Scan(&unit)
 	if errors.Is(err, stdsql.ErrNoRows) {
@@ -63,14 +63,14 @@ func takeUnit(ctx context.Context, tx *stdsql.Tx, locking string) (unit int64, e
 	return unit, err
 }
 
-// skipAndRefuse: A looks at the last unit and does not buy it. B was refused meanwhile.
+// skipAndRefuse: A locks the last unit and does not buy it. B is refused meanwhile.
 func skipAndRefuse(ctx context.Context, e *Env, s *shelf) error {
 	e.Step("By hand: one unit, two buyers, SKIP LOCKED.")
 	a, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer a.Rollback() //nolint:errcheck // the second time there is nothing to undo
+	defer a.Rollback() //nolint:errcheck // a second Rollback has no effect
 	b, err := e.flaw(ctx, s.dsn, "skip-and-refuse", nil)
 	if err != nil {
 		return err
@@ -84,27 +84,27 @@ func skipAndRefuse(ctx context.Context, e *Env, s *shelf) error {
 	if err != nil {
 		return err
 	}
-	e.Show("B: BEGIN, the same -> nothing: \"sold out\", B goes")
+	e.Show("B: BEGIN, the same -> no row: \"sold out\", B leaves")
 	if err := a.Rollback(); err != nil {
 		return err
 	}
-	e.Show("A: the card is refused, ROLLBACK")
+	e.Show("A: the payment fails, ROLLBACK")
 	var free int64
 	if err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM stock_units WHERE sku = ? AND order_no IS NULL", sku).Scan(&free); err != nil {
 		return err
 	}
-	e.Check(unitA == 1 && !soldB && free == 1, "B was told that it is sold out, and the unit is still there")
+	e.Check(unitA == 1 && !soldB && free == 1, "B got \"sold out\", and the unit is still available")
 	return nil
 }
 
-// waitAndSee: before it refuses, B looks without SKIP LOCKED, and waits for what becomes of A.
+// waitAndSee: before it refuses, B reads without SKIP LOCKED and waits for A's outcome.
 func waitAndSee(ctx context.Context, e *Env, s *shelf) error {
-	e.Step("The same, and before B refuses it looks again without SKIP LOCKED.")
+	e.Step("The same, but B reads again without SKIP LOCKED before it refuses.")
 	a, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer a.Rollback() //nolint:errcheck // the second time there is nothing to undo
+	defer a.Rollback() //nolint:errcheck // a second Rollback has no effect
 	if _, err := takeUnit(ctx, a, " SKIP LOCKED"); err != nil {
 		return err
 	}

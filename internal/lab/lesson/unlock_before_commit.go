@@ -16,7 +16,7 @@ import (
 func unlockBeforeCommit() Lesson {
 	return Lesson{
 		Name:  "unlock-before-commit",
-		Title: "the next one reads before you have committed",
+		Title: "the next buyer reads before your commit",
 		Run:   runUnlockBeforeCommit,
 	}
 }
@@ -62,12 +62,12 @@ func runUnlockBeforeCommit(ctx context.Context, e *Env) error {
 		[]any{"unlock, COMMIT", early.accepted, early.gone, early.lost()},
 		[]any{"COMMIT, unlock", late.accepted, late.gone, late.lost()},
 	)
-	e.Check(early.lost() > 0, "unlocked before the commit: the stock does not know of %d of %d sales", early.lost(), early.accepted)
-	e.Check(late.lost() == 0 && late.accepted == workers*each, "unlocked after it: it knows of every one")
+	e.Check(early.lost() > 0, "unlocked before the commit: %d of %d updates are lost", early.lost(), early.accepted)
+	e.Check(late.lost() == 0 && late.accepted == workers*each, "unlocked after the commit: no update is lost")
 	return nil
 }
 
-// unlockByHand is the interleaving, one statement after the other.
+// unlockByHand executes the interleaving statement by statement.
 func unlockByHand(ctx context.Context, e *Env, s *shelf, locker *lock.Redis) error {
 	e.Step("By hand: a stock of 10, two sellers, one unit each. A unlocks before it commits.")
 	if err := s.fill(ctx, 10); err != nil {
@@ -82,7 +82,7 @@ func unlockByHand(ctx context.Context, e *Env, s *shelf, locker *lock.Redis) err
 		return err
 	}
 	e.Show("A: unlock")
-	// B's UPDATE waits for A's row lock, but B has read by then, and what it read is what it writes.
+	// B's UPDATE waits for A's row lock, but B has already read, and it writes what it read.
 	b := &sale{}
 	if b.lease, err = locker.Acquire(ctx, sku); err != nil {
 		return err
@@ -110,7 +110,7 @@ func unlockByHand(ctx context.Context, e *Env, s *shelf, locker *lock.Redis) err
 	return err
 }
 
-// sale is one seller's transaction, open.
+// sale is an open transaction of one seller.
 type sale struct {
 	lease *lock.Lease
 	tx    *stdsql.Tx
@@ -135,7 +135,7 @@ func beginSale(ctx context.Context, s *shelf, locker *lock.Redis) (_ *sale, err 
 	return one, nil
 }
 
-// sellAll has workers sell one unit at a time until each has sold its share.
+// sellAll lets workers sell one unit at a time until each has sold its share.
 func sellAll(ctx context.Context, lab *inventorylab.Lab, sku string, workers, each int) (sales, error) {
 	if err := lab.Stock(ctx, sku, int64(workers*each), "first-"+sku); err != nil {
 		return sales{}, err

@@ -18,7 +18,7 @@ import (
 func unsortedLocks() Lesson {
 	return Lesson{
 		Name:  "unsorted-locks",
-		Title: "two carts with the same two things, the other way round",
+		Title: "two carts with the same products in opposite order",
 		Run:   runUnsortedLocks,
 	}
 }
@@ -47,8 +47,8 @@ func runUnsortedLocks(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	e.Show("after %v: %d of 2 carts have given up", giveUp, failed)
-	e.Check(failed > 0, "Redis knows of no deadlocks: whoever waits in a circle waits until it gives up")
+	e.Show("after %v: %d of 2 carts gave up", giveUp, failed)
+	e.Check(failed > 0, "Redis does not detect the deadlock: both carts wait until they give up")
 
 	inRows := func(ctx context.Context, cart []string, meet func()) (bool, error) {
 		return lockRows(ctx, s.db, cart, meet)
@@ -59,9 +59,9 @@ func runUnsortedLocks(ctx context.Context, e *Env) error {
 		return err
 	}
 	e.Show("%d of 2 carts got error 1213, deadlock", failed)
-	e.Check(failed == 1, "the database notices, and ends one so that the other can go on")
+	e.Check(failed == 1, "the database detects the deadlock and ends one transaction; the other succeeds")
 
-	e.Step("Sorted: both want the mug first.")
+	e.Step("Sorted: both lock the mug first.")
 	failed = 0
 	sorted := carts()
 	for i := range sorted {
@@ -76,7 +76,7 @@ func runUnsortedLocks(ctx context.Context, e *Env) error {
 		}
 		failed += n
 	}
-	e.Check(failed == 0, "one waits for the other, and both get through, in Redis and in the database")
+	e.Check(failed == 0, "one waits for the other, and both succeed, in Redis and in the database")
 	return nil
 }
 
