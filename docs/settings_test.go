@@ -24,23 +24,28 @@ type setting struct {
 	secret bool
 }
 
-// settings reads the env tags of a service's settings. Nothing here may import the package of their struct.
+// settings reads the env tags of a service's settings from its source: package main and internal packages cannot be
+// imported here.
 func settings(t *testing.T, service string) map[string]setting {
 	t.Helper()
 	found := map[string]setting{}
-	for _, path := range []string{"../" + service + "/config.go", "../" + service + "/internal/app/settings.go"} {
-		if _, err := os.Stat(path); err == nil {
-			addSettings(t, path, found)
+	for _, pattern := range []string{"/config.go", "/internal/app/settings.go", "/internal/app/config.go"} {
+		files, err := filepath.Glob("../" + service + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			addSettings(t, file, found)
 		}
 	}
-	addSettings(t, "../pkg/config/credential.go", found) // embedded in each
+	addSettings(t, "../pkg/config/credential.go", found) // embedded in each settings struct
 	if len(found) < 5 {
 		t.Fatalf("%s: found only %v", service, found)
 	}
 	return found
 }
 
-// addSettings adds those of one file.
+// addSettings adds the settings of one file.
 func addSettings(t *testing.T, path string, found map[string]setting) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
