@@ -14,7 +14,8 @@ import (
 // A table in a page stands between the command that made it and an end mark.
 var figures = regexp.MustCompile(`(?s)<!-- compare: bin/holdfast compare --table (\S+) -->\n(.*?)<!-- end -->`)
 
-// TestTables makes every table of figures again from its run's JSON: nobody has typed one, and none is older than its run.
+// TestTables makes every table of figures again from its run's JSON: nobody has typed one, and none is older than its
+// run.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	found := 0

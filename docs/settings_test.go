@@ -85,7 +85,8 @@ var services = []string{"api-gateway", "order-srv", "inventory-srv"}
 
 var row = regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| ([^|]*)\\|")
 
-// table returns the variables and defaults of the tables under a heading. A default that is described, and not quoted, is "".
+// table returns the variables and defaults of the tables under a heading. A default that is described, and not quoted,
+// is "".
 func table(t *testing.T, page, heading string) map[string]string {
 	t.Helper()
 	_, section, ok := strings.Cut(read(t, page), "\n"+heading+"\n")
@@ -175,8 +176,8 @@ func TestRunning_listsToolVariables(t *testing.T) {
 	}
 }
 
-// toolVariables are the variables that the command line, internal/dev/stack and dbtest read, but for those of services that it
-// sets or hands on.
+// toolVariables are the variables that the command line, internal/dev/stack and dbtest read, but for those of services
+// that it sets or hands on.
 func toolVariables(t *testing.T) []string {
 	t.Helper()
 	found := map[string]bool{}

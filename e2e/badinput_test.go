@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBadInput sends what buggy and hostile clients send. Each gets a 4xx problem whose code names the fault, and nothing
-// changes.
+// TestBadInput sends what buggy and hostile clients send. Each gets a 4xx problem whose code names the fault, and
+// nothing changes.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	sh := newShop(t, setup{})

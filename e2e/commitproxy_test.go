@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// commitProxy stands between the services and MySQL and fails one COMMIT: the next one of a transaction with a statement
-// that contains a text.
+// commitProxy stands between the services and MySQL and fails one COMMIT: the next one of a transaction with a
+// statement that contains a text.
 type commitProxy struct {
 	tb testing.TB
 

@@ -25,8 +25,8 @@ func cutRows() []crashRow {
 	}
 }
 
-// wire stands between order-srv and inventory-srv. What it does to a request to reserve is up to a test; everything else
-// passes.
+// wire stands between order-srv and inventory-srv. What it does to a request to reserve is up to a test; everything
+// else passes.
 type wire struct {
 	tb     testing.TB
 	target string // inventory's host:port
@@ -140,8 +140,8 @@ func answersLost(t *testing.T, b crashBroker) string {
 	return "ABANDONED by the check-back, given back"
 }
 
-// firstAttemptLate has an order refused while its own first attempt is still on the way, which then finds the units that
-// the second missed: once when the order's release is not sent yet, once when the tombstone stands.
+// firstAttemptLate has an order refused while its own first attempt is still on the way, which then finds the units
+// that the second missed: once when the order's release is not sent yet, once when the tombstone stands.
 func firstAttemptLate(t *testing.T, b crashBroker) string {
 	x := &wire{tb: t}
 	cs := newCrashShop(t, b, setup{inventory: x.via}, noHealer())

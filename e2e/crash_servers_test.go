@@ -69,8 +69,8 @@ func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
 // short lets an order expire soon, and leaves time to end two others before.
 func short() setup { return setup{env: map[string]string{"PAYMENT_TIMEOUT": "10s"}} }
 
-// diskLostBefore ends three orders while the broker is down: the events wait in the outbox. The broker that comes back is
-// empty. The services that run create their topics again, and read the new store from its beginning.
+// diskLostBefore ends three orders while the broker is down: the events wait in the outbox. The broker that comes back
+// is empty. The services that run create their topics again, and read the new store from its beginning.
 func diskLostBefore(t *testing.T, b crashBroker) string {
 	own := newOwnBroker(t, b)
 	cs := newCrashShop(t, own.crashBroker, short(), onlySweeper())
@@ -117,9 +117,9 @@ func (cs *crashShop) endedRight(paid, cancelled, unpaid orderapi.Order) {
 	cs.stock(units-1, 0, 1)
 }
 
-// mysqlKilled kills a MySQL of the test's own when a COMMIT has just been sent to it, and when it has executed one whose
-// answer nobody got; once for each of the two COMMITs that decide an order. Whether the transaction took place is the
-// server's to say when it is back, and everybody must find the same.
+// mysqlKilled kills a MySQL of the test's own when a COMMIT has just been sent to it, and when it has executed one
+// whose answer nobody got; once for each of the two COMMITs that decide an order. Whether the transaction took place
+// is the server's to say when it is back, and everybody must find the same.
 func mysqlKilled(t *testing.T, b crashBroker) string {
 	o := stack.Options{Tie: true, Dir: t.TempDir()}
 	m := startMySQL(t, o)

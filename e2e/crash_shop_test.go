@@ -21,12 +21,12 @@ import (
 	"holdfast/pkg/crash"
 )
 
-// patience is how long a crash test waits for anything: other tests may fill the machine meanwhile, and an ordered queue
-// whose lock was lost with its broker may stand still for a minute.
+// patience is how long a crash test waits for anything: other tests may fill the machine meanwhile, and an ordered
+// queue whose lock was lost with its broker may stand still for a minute.
 const patience = 3 * time.Minute
 
-// Which healers work. A healer that is off waits for an hour; the order of the timers is kept. An order is placed within
-// a second or two; what is more is for a machine that is busy with other tests.
+// Which healers work. A healer that is off waits for an hour; the order of the timers is kept. An order is placed
+// within a second or two; what is more is for a machine that is busy with other tests.
 func onlyCheckBack() map[string]string {
 	return map[string]string{"REQUEST_TIMEOUT": "6s", "PENDING_GRACE": "7s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}
 }
@@ -260,7 +260,8 @@ func (cs *crashShop) atLeast(want float64, s *service, name string, labels ...st
 	})
 }
 
-// abandoned is the number of orders that a healer had to end: the one of the test, and on a busy machine some before it.
+// abandoned is the number of orders that a healer had to end: the one of the test, and on a busy machine some before
+// it.
 func (cs *crashShop) abandoned() (n float64) {
 	cs.tb.Helper()
 	if err := cs.ordersDB.QueryRow("SELECT COUNT(*) FROM orders WHERE status = 'ABANDONED'").Scan(&n); err != nil {

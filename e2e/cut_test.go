@@ -13,8 +13,8 @@ import (
 	"holdfast/internal/dev/testkit"
 )
 
-// TestDependencyCut cuts each dependency in turn: orders get a clear 503 within the deadline, readiness names exactly the
-// missing part, and everything recovers without a restart.
+// TestDependencyCut cuts each dependency in turn: orders get a clear 503 within the deadline, readiness names exactly
+// the missing part, and everything recovers without a restart.
 func TestDependencyCut(t *testing.T) {
 	t.Parallel()
 	redis := tcpproxy.New(t, stacktest.Redis(t))
@@ -99,8 +99,8 @@ func TestInventoryCut(t *testing.T) {
 	sh.truthful(sh.audit(90 * time.Second))
 }
 
-// refusesOrders expects a 503 problem within the gateway's deadline. An order whose fate is open (202) is right only when
-// the cut may have come after the reservation.
+// refusesOrders expects a 503 problem within the gateway's deadline. An order whose fate is open (202) is right only
+// when the cut may have come after the reservation.
 func (sh *shop) refusesOrders(token, cut string) {
 	sh.tb.Helper()
 	begin := time.Now()

@@ -16,9 +16,10 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// TestGracefulStop stops one of two replicas of each service with SIGTERM while orders come in, and starts it again. What
-// is promised, and expected here, is that nobody notices: every order is placed with the first answer. Buyers do what
-// anybody behind a load balancer does: they go where /readyz says ok, and a refused connection is tried elsewhere.
+// TestGracefulStop stops one of two replicas of each service with SIGTERM while orders come in, and starts it again.
+// What is promised, and expected here, is that nobody notices: every order is placed with the first answer. Buyers do
+// what anybody behind a load balancer does: they go where /readyz says ok, and a refused connection is tried
+// elsewhere.
 func TestGracefulStop(t *testing.T) {
 	t.Parallel()
 	const sku = "STEADY"

@@ -12,8 +12,8 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// TestClientsHangUp has clients break off their requests at a random moment. Every order that was begun is decided: none is
-// left to the healers.
+// TestClientsHangUp has clients break off their requests at a random moment. Every order that was begun is decided:
+// none is left to the healers.
 func TestClientsHangUp(t *testing.T) {
 	t.Parallel()
 	const clients, each, longest, sku = 10, 12, 60 * time.Millisecond, "HOT-1"

@@ -63,8 +63,8 @@ func linesOf(body string) map[string]int64 {
 	return lines
 }
 
-// truthful compares everything that clients were told with both databases. The shop has been audited and is at rest; r is
-// the audit's report.
+// truthful compares everything that clients were told with both databases. The shop has been audited and is at rest; r
+// is the audit's report.
 func (sh *shop) truthful(r check.Report) history.Findings {
 	sh.tb.Helper()
 	f := sh.noLies(r)
@@ -74,8 +74,8 @@ func (sh *shop) truthful(r check.Report) history.Findings {
 	return f
 }
 
-// noLies is truthful for a crowd of which it cannot be decided in which order its units went: too many orders are possible.
-// Everything else is judged all the same.
+// noLies is truthful for a crowd of which it cannot be decided in which order its units went: too many orders are
+// possible. Everything else is judged all the same.
 func (sh *shop) noLies(r check.Report) history.Findings {
 	sh.tb.Helper()
 	f := sh.history.Check(history.After{SKUs: r.SKUs, Orders: sh.allOrders(), Reservations: sh.allReservations()})

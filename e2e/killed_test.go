@@ -15,9 +15,9 @@ import (
 // while they buy and started again. It expects that all 500 units are held at the end, that every answer is true, and
 // that `holdfast audit` exits with status 0.
 //
-// An order whose process dies is abandoned some seconds later and gives its unit back; the buyer's retry with the same key
-// is a new order. Buyers who were refused until then were refused rightly, so units may be free when all have an answer.
-// They are sold in further rounds to buyers who were refused, each with a new key.
+// An order whose process dies is abandoned some seconds later and gives its unit back; the buyer's retry with the same
+// key is a new order. Buyers who were refused until then were refused rightly, so units may be free when all have an
+// answer. They are sold in further rounds to buyers who were refused, each with a new key.
 func TestReplicasKilled(t *testing.T) {
 	t.Parallel()
 	const buyers, units, sku = 2000, 500, "HOT-1"

@@ -84,7 +84,8 @@ func TestCancelledOrderGivesBack(t *testing.T) {
 }
 
 // TestGivenBackUnitsAreSoldAgain lets a dozen buyers hunt for three units: whoever gets one gives it back, whoever is
-// refused asks again. The history says whether every refusal was right at its moment, and whether two ever held one unit.
+// refused asks again. The history says whether every refusal was right at its moment, and whether two ever held one
+// unit.
 func TestGivenBackUnitsAreSoldAgain(t *testing.T) {
 	t.Parallel()
 	const buyers, units, enough, tries = 12, 3, 15, 400

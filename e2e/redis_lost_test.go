@@ -16,8 +16,9 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// TestRedisForgets empties Redis under a shop that counts there, once with orders of which MySQL has not heard. The shop shuts,
-// fills Redis again and sells every unit once; whoever was promised one of the lost ones and pays gets the money back.
+// TestRedisForgets empties Redis under a shop that counts there, once with orders of which MySQL has not heard. The
+// shop shuts, fills Redis again and sells every unit once; whoever was promised one of the lost ones and pays gets the
+// money back.
 func TestRedisForgets(t *testing.T) {
 	t.Parallel()
 	const sku, units, unheard, buyers = "HOT", 60, 5, 20
@@ -32,7 +33,8 @@ func TestRedisForgets(t *testing.T) {
 	heard := sh.mustPlace(ann, "heard", sku)
 	sh.audit(30 * time.Second) // MySQL has followed
 
-	// Nobody can follow while somebody sits on the position. The writer who had these orders in hand has lost its lease when it goes on.
+	// Nobody can follow while somebody sits on the position. The writer who had these orders in hand has lost its lease
+	// when it goes on.
 	sitting, err := sh.stockDB.Begin()
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +97,8 @@ func TestRedisForgets(t *testing.T) {
 	}
 }
 
-// buyAll has buyers order until they are told that it is sold out, and returns how many orders were placed. Whoever is asked to come
-// again does.
+// buyAll has buyers order until they are told that it is sold out, and returns how many orders were placed. Whoever is
+// asked to come again does.
 func (sh *shop) buyAll(t *testing.T, sku string, buyers int) int64 {
 	t.Helper()
 	end := time.Now().Add(60 * time.Second)

@@ -14,9 +14,9 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 )
 
-// TestStackRepair kills the broker of a running stack, deletes its store, and lets Up repair it, twice. The first time Up
-// cannot seed the catalogue, as a program is missing: it fails and keeps the broker that it has started. The second time it
-// succeeds. The services are the same processes all along, and an order can be placed at the end.
+// TestStackRepair kills the broker of a running stack, deletes its store, and lets Up repair it, twice. The first time
+// Up cannot seed the catalogue, as a program is missing: it fails and keeps the broker that it has started. The second
+// time it succeeds. The services are the same processes all along, and an order can be placed at the end.
 func TestStackRepair(t *testing.T) {
 	t.Parallel()
 	stacktest.SkipIfShort(t, "MySQL, Redis and RocketMQ")

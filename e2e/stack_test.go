@@ -19,8 +19,8 @@ import (
 
 // TestStack is the life of a stack as `holdfast up` and `down` see it, beside any other on this machine: each of its
 // processes in turn is killed and Up repairs it; the number of replicas grows and shrinks; and after Down and Up all
-// orders and all stock are there, though the broker has lost everything. After each step an order can be placed at once,
-// and the audit is clean.
+// orders and all stock are there, though the broker has lost everything. After each step an order can be placed at
+// once, and the audit is clean.
 func TestStack(t *testing.T) {
 	t.Parallel()
 	stacktest.SkipIfShort(t, "MySQL, Redis and RocketMQ")

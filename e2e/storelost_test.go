@@ -19,8 +19,8 @@ import (
 const flowAgain = 30 * time.Second
 
 // TestStoreLost kills the broker of a shop with two replicas of each service and deletes its store, three times, while
-// buyers place orders and pay, cancel or leave them. Orders flow again within 30 s of the broker's return, no service is
-// restarted, and in the end all orders are settled and both ledgers agree.
+// buyers place orders and pay, cancel or leave them. Orders flow again within 30 s of the broker's return, no service
+// is restarted, and in the end all orders are settled and both ledgers agree.
 func TestStoreLost(t *testing.T) {
 	t.Parallel()
 	stacktest.SkipIfShort(t, "MySQL, Redis and RocketMQ")
@@ -68,7 +68,8 @@ func storeLostUnderLoad(t *testing.T, own ownBroker) {
 	t.Logf("%d orders placed, audit: %+v, healed %d", load.placed.Load(), r.SKUs, len(r.Healed))
 }
 
-// storeLoad is four buyers who place orders all the time. Of three orders one is paid, one is cancelled and one is left to expire.
+// storeLoad is four buyers who place orders all the time. Of three orders one is paid, one is cancelled and one is
+// left to expire.
 type storeLoad struct {
 	placed atomic.Int64
 	stop   func() // and wait; again is no error

@@ -1,4 +1,4 @@
-// Package k6_test tests what the k6 scripts judge by, on Node.js: k6 itself is not needed for it.
+// Package k6_test tests the verdict of the k6 scripts with Node.js, without k6.
 package k6_test
 
 import (
@@ -14,7 +14,7 @@ import (
 	"holdfast/order-srv/check"
 )
 
-// findings has verdict.js judge a report and returns the numbers of violations and of unsettled findings.
+// findings runs verdict.js on a report and returns the numbers of violations and unsettled findings.
 func findings(t *testing.T, r check.Report, sku string) (violations, unsettled int) {
 	t.Helper()
 	node, err := exec.LookPath("node")
@@ -53,7 +53,7 @@ console.log(JSON.stringify([violations.length, unsettled.length]));
 	return counts[0], counts[1]
 }
 
-// TestFindings plants what must turn a load test red, and what must not.
+// TestFindings checks which findings make a load test fail.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	of := func(subject string, skus ...string) []check.Violation {
@@ -68,7 +68,7 @@ func TestFindings(t *testing.T) {
 		{"a leak: units held without an order", check.Report{Violations: of("o1", "A")}, 1, 0},
 		{"an order that is not settled", check.Report{Unsettled: of("o1", "A")}, 0, 1},
 		{"a violation of another order", check.Report{Violations: of("o2", "A", "B")}, 1, 0},
-		{"a message of no known order", check.Report{Violations: of("dead letters")}, 1, 0},
+		{"a message without a known order", check.Report{Violations: of("dead letters")}, 1, 0},
 		{"another product and its orders", check.Report{Violations: of("NAIVE", "NAIVE"), Unsettled: of("o3", "NAIVE")}, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,19 +4,19 @@ import "fmt"
 
 // The bars.
 const (
-	goodputShare   = 0.8   // of the capacity, at ten times the capacity
+	goodputShare   = 0.8   // of the capacity, at an offered load of ten times the capacity
 	abandonedShare = 0.01  // of the accepted orders
-	memoryBar      = 100e6 // bytes of each service, at its peak and after the rest
+	memoryBar      = 100e6 // bytes of each service, at its peak and after the rest period
 )
 
-// bar is a condition that the shop has to meet.
+// bar is a condition that the result has to meet.
 type bar struct {
 	Name string `json:"name"`
 	Seen string `json:"seen"`
 	Met  bool   `json:"met"`
 }
 
-// String is the bar on one line.
+// String returns the bar on one line.
 func (b bar) String() string {
 	verdict := "met   "
 	if !b.Met {
@@ -35,21 +35,21 @@ func (r *report) missed() int {
 	return n
 }
 
-// judge fills in the bars.
+// judge computes the bars.
 func (r *report) judge() {
 	r.Bars = nil
 	bar := func(name string, met bool, seen string, args ...any) {
 		r.Bars = append(r.Bars, newBar(name, met, fmt.Sprintf(seen, args...)))
 	}
-	bar("the closed loop places orders", r.Capacity > 0, "%.0f a second", r.Capacity)
+	bar("the closed loop places orders", r.Capacity > 0, "%.0f per second", r.Capacity)
 	for _, one := range r.Rows {
 		if one.Factor != 10 {
 			continue
 		}
 		share := one.Goodput / max(r.Capacity, 1)
 		bar(fmt.Sprintf("goodput at 10 times the capacity, %d connections, is at least 80 %% of it", one.Connections),
-			share >= goodputShare, "%.0f a second, %.0f %%", one.Goodput, 100*share)
-		bar(fmt.Sprintf("what was meant to be offered was offered, %d connections", one.Connections),
+			share >= goodputShare, "%.0f per second, %.0f %%", one.Goodput, 100*share)
+		bar(fmt.Sprintf("the intended load was offered, %d connections", one.Connections),
 			float64(one.Unsent) < 0.1*float64(one.Sent+one.Unsent), "%d of %d found no free connection", one.Unsent, one.Sent+one.Unsent)
 	}
 	share := float64(r.Abandoned) / float64(max(r.accepted(), 1))

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// patience is how long an answer is waited for: longer than the gateway's REQUEST_TIMEOUT, so that its answer comes.
+// patience is the timeout of an answer. It is longer than the gateway's REQUEST_TIMEOUT, so the gateway's answer
+// arrives.
 const patience = 8 * time.Second
 
 // conn is one keep-alive connection of a buyer.
@@ -20,8 +21,8 @@ type conn struct {
 	dial    func(ctx context.Context) (net.Conn, error)
 	c       net.Conn
 	r       *bufio.Reader
-	request []byte // the head up to the key, the key's place, the rest
-	key     int    // where the key begins in request
+	request []byte // head, key and rest of the request
+	key     int    // offset of the key in request
 	host    string
 	n       int64
 }
@@ -29,7 +30,7 @@ type conn struct {
 // keyDigits is the width of the counter in an idempotency key.
 const keyDigits = 12
 
-// newConn prepares connection i of a load named run. It dials when it is first used.
+// newConn prepares connection i of the load named run. The connection is opened at its first use.
 func newConn(t target, run string, i int) *conn {
 	prefix := fmt.Sprintf("%s-%s-%d-", t.sku, run, i)
 	body := fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, t.sku)
@@ -47,7 +48,7 @@ func newConn(t target, run string, i int) *conn {
 	}
 }
 
-// connect opens the connection unless it is open.
+// connect opens the connection if it is closed.
 func (c *conn) connect(ctx context.Context) error {
 	if c.c != nil {
 		return nil
@@ -66,7 +67,7 @@ func (c *conn) connect(ctx context.Context) error {
 	return nil
 }
 
-// order sends one order with a fresh key and returns the answer's status. After an error the connection is closed.
+// order sends one order with a new key and returns the status of the answer. An error closes the connection.
 func (c *conn) order(ctx context.Context) (status int, err error) {
 	if err := c.connect(ctx); err != nil {
 		return 0, err
@@ -81,7 +82,7 @@ func (c *conn) order(ctx context.Context) (status int, err error) {
 	return status, err
 }
 
-// warmUp opens the connection and asks for a page that is not there.
+// warmUp opens the connection and requests a page that does not exist.
 func (c *conn) warmUp(ctx context.Context) {
 	if err := c.connect(ctx); err != nil {
 		return
@@ -130,13 +131,13 @@ func (c *conn) exchange(request []byte) (status int, closing bool, err error) {
 		}
 	}
 	if length < 0 {
-		return 0, true, errMalformed // the gateway's answers have a length
+		return 0, true, errMalformed // the gateway's answers have a Content-Length
 	}
 	_, err = io.CopyN(io.Discard, c.r, int64(length))
 	return status, closing, err
 }
 
-var errMalformed = errors.New("the answer is not one of the gateway's")
+var errMalformed = errors.New("read answer: not an answer of the gateway")
 
 func (c *conn) close() {
 	if c.c != nil {

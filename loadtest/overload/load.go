@@ -11,15 +11,16 @@ import (
 )
 
 const (
-	// dialling bounds how many connections are opened at the same time.
+	// dialling is the maximum number of connections that are being opened at the same time.
 	dialling = 64
-	// refusedPause is how long a buyer of a closed loop waits after a refusal, or its loop would be an open one.
+	// refusedPause is how long a buyer of a closed loop waits after a refusal. Without it the loop would act as an open
+	// one.
 	refusedPause = 100 * time.Millisecond
-	// tick is how often an open loop hands out the orders that are due.
+	// tick is the interval at which an open loop sends the orders that are due.
 	tick = time.Millisecond
 )
 
-// closedLoop has buyers who send their next order when they have an answer. The first part of the time is not counted.
+// closedLoop runs buyers that send their next order after each answer. The first part of the time is not measured.
 func closedLoop(ctx context.Context, t target, n int, d, deadline time.Duration) (*tally, time.Duration) {
 	out := &tally{deadline: deadline}
 	ctx, cancel := context.WithTimeout(ctx, d)
@@ -49,8 +50,8 @@ func closedLoop(ctx context.Context, t target, n int, d, deadline time.Duration)
 	return out, measured
 }
 
-// openLoop sends rate orders a second for d, over n connections, and waits for all answers. An order that is due while
-// every connection waits for an answer is counted as unsent.
+// openLoop sends rate orders per second for d over n connections and waits for all answers. An order that is due while
+// all connections are busy counts as unsent.
 func openLoop(ctx context.Context, t target, n int, rate float64, d, deadline time.Duration) (*tally, time.Duration) {
 	out := &tally{deadline: deadline}
 	out.measured.Store(true)
@@ -86,8 +87,8 @@ func openLoop(ctx context.Context, t target, n int, rate float64, d, deadline ti
 	return out, measured
 }
 
-// dial fills conns with open connections. Each sends a small request, because a server closes a connection that stays
-// silent after it was opened. One that fails is tried again with its first order.
+// dial fills conns with open connections. Each sends a small request, because a server closes a new connection that
+// stays silent. A connection that fails is opened again with its first order.
 func dial(ctx context.Context, t target, conns []*conn, run string) {
 	next := make(chan int, len(conns))
 	for i := range conns {
@@ -106,7 +107,7 @@ func dial(ctx context.Context, t target, conns []*conn, run string) {
 	running.Wait()
 }
 
-// cpuTime is how much CPU this process has used.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeShop answers orders with the statuses in turn, and knows nothing of stock.
+// fakeShop answers orders with the given statuses in turn. It has no stock.
 type fakeShop struct {
 	statuses []int
 	took     time.Duration
@@ -95,7 +95,7 @@ func TestOpenLoop(t *testing.T) {
 	}
 }
 
-// The shop is slower than orders arrive: what waits for a connection is not dropped from the statistics, it is late or
+// The shop is slower than the arrival rate. Orders that wait for a connection must stay in the statistics as late or
 // unsent.
 func TestOpenLoop_slowShop(t *testing.T) {
 	t.Parallel()
@@ -116,11 +116,11 @@ func TestClosedLoop(t *testing.T) {
 	got, _ := closedLoop(t.Context(), to, 3, 400*time.Millisecond, time.Minute)
 	f.check(t)
 	if got.good.Load() == 0 || got.good.Load() >= f.n.Load() {
-		t.Errorf("counted %d of %d: the beginning is not to be counted", got.good.Load(), f.n.Load())
+		t.Errorf("counted %d of %d: the warm-up must not be counted", got.good.Load(), f.n.Load())
 	}
 }
 
-// A connection that the server closes is opened again.
+// A connection that the server closed is opened again.
 func TestConn_reconnects(t *testing.T) {
 	t.Parallel()
 	var n atomic.Int64
@@ -141,7 +141,7 @@ func TestConn_reconnects(t *testing.T) {
 	}
 	s.Close()
 	if _, err := c.order(context.Background()); err == nil {
-		t.Error("the server is gone, and there was an answer")
+		t.Error("got an answer although the server is closed")
 	}
 }
 
@@ -176,7 +176,7 @@ process_resident_memory_bytes 2.5e+07
 	}
 }
 
-// ideal is a report that meets every bar.
+// ideal returns a report that meets every bar.
 func ideal() *report {
 	small := map[string]figures{"api-gateway": {Memory: 9e7}, "order-srv": {Memory: 5e7}, "inventory-srv": {Memory: 5e7}}
 	return &report{

@@ -16,7 +16,7 @@ import (
 // options are the command's flags.
 type options struct {
 	url      string
-	ops      []string // host:port of operations ports: gateway, order-srv, inventory-srv
+	ops      []string // host:port of the operations ports: gateway, order-srv, inventory-srv
 	own      bool
 	strategy string
 	out      string
@@ -24,18 +24,18 @@ type options struct {
 	plan     plan
 }
 
-// plan is what is run.
+// plan describes the loads of a run.
 type plan struct {
 	Buyers      []int     `json:"buyers"` // of the closed loops
 	Factors     []float64 `json:"factors"`
 	Connections []int     `json:"connections"`
 	Closed      time.Duration
-	Open        time.Duration // of each open loop
-	Pause       time.Duration // between two
-	Rest        time.Duration // at the end
+	Open        time.Duration // duration of each open loop
+	Pause       time.Duration // between two loops
+	Rest        time.Duration // without load, at the end
 }
 
-// full takes about five minutes, quick one.
+// full takes about five minutes, quick about one.
 func full() plan {
 	return plan{
 		Buyers: []int{8, 32, 128, 256}, Factors: []float64{0.5, 1, 2, 5, 10}, Connections: []int{1000, 3000},
@@ -95,7 +95,7 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
-// run measures, writes the report and returns how many bars were missed.
+// run measures, writes the report and returns the number of missed bars.
 func run(ctx context.Context, args []string, stdout io.Writer) (missed int, err error) {
 	o, err := parse(args)
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// lastInterval is watched for check-backs at the end: three of the broker's intervals.
+	// lastInterval is the time at the end in which no check-back may occur: three of the broker's intervals.
 	lastInterval = 10 * time.Second
-	// auditPatience is how long orders may take to come to rest, after the rest.
+	// auditPatience is how long the shop may take to come to rest, after the rest period.
 	auditPatience = time.Minute
 )
 
@@ -33,7 +33,7 @@ func measure(ctx context.Context, o options, s *shop, t target, progress io.Writ
 		})
 	}
 	r.Capacity = r.best()
-	fmt.Fprintf(progress, "capacity: %.0f orders a second\n", r.Capacity)
+	fmt.Fprintf(progress, "capacity: %.0f orders per second\n", r.Capacity)
 	for _, n := range o.plan.Connections {
 		for _, factor := range o.plan.Factors {
 			_ = wait.Sleep(ctx, o.plan.Pause)
@@ -67,7 +67,7 @@ func (r *report) add(progress io.Writer, w *watch, one row, load func() (*tally,
 		one.Load, one.Connections, one.Offered, one.Goodput, float64(one.Refused)/measured.Seconds(), one.Pending)
 }
 
-// rest waits, and then looks whether the shop is at rest as well.
+// rest waits and then checks that the shop is at rest.
 func (r *report) rest(ctx context.Context, o options, s *shop, w *watch) error {
 	_ = wait.Sleep(ctx, max(0, o.plan.Rest-lastInterval))
 	early := w.now(ctx)

@@ -14,7 +14,7 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// logSizes prints how large the services' logs are: they must not grow with the load.
+// logSizes prints the sizes of the services' logs, which must not grow with the load.
 func logSizes(out io.Writer, dir string) {
 	for _, name := range services() {
 		if info, err := os.Stat(filepath.Join(dir, name+".log")); err == nil {
@@ -23,8 +23,8 @@ func logSizes(out io.Writer, dir string) {
 	}
 }
 
-// startOwn starts a shop of its own in a temporary folder, on ports of its own, and points o to it. It dies with this
-// process. stop ends it and removes the folder; logs is where its logs are until then.
+// startOwn starts a private shop in a temporary folder on free ports, and points o to it. The shop ends with this
+// process. stop ends it and removes the folder; logs is the folder of its logs until then.
 func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string, stop func() error, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -60,10 +60,10 @@ func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string,
 }
 
 const (
-	opsOffset = 1000 // from a service's port to its operations port
+	opsOffset = 1000 // distance from a service's port to its operations port
 	portTries = 50
 
-	outgoing = 32768 // from here on Linux takes the ports of outgoing connections
+	outgoing = 32768 // Linux uses the ports from here on for outgoing connections
 )
 
 // ownPorts returns free ports for a shop. The last one of RocketMQ is 1,066 above the first port of the shop.

@@ -14,38 +14,38 @@ import (
 	"time"
 )
 
-// report is what overload.json holds.
+// report is the content of overload.json.
 type report struct {
 	Started  time.Time     `json:"started"`
-	Strategy string        `json:"strategy"` // "" is the service's own
+	Strategy string        `json:"strategy"` // "" means the service's own strategy
 	SKU      string        `json:"sku"`
 	CPUs     int           `json:"cpus"`
 	Deadline time.Duration `json:"deadline_ns"`
-	Capacity float64       `json:"capacity"` // orders a second: the best closed loop
+	Capacity float64       `json:"capacity"` // orders per second of the best closed loop
 	Rows     []row         `json:"rows"`
 
-	Abandoned  int                `json:"abandoned"` // orders, during the run
+	Abandoned  int                `json:"abandoned"` // orders abandoned during the run
 	Before     map[string]figures `json:"before"`
-	After      map[string]figures `json:"after"` // the rest
+	After      map[string]figures `json:"after"` // after the rest period
 	LateChecks float64            `json:"late_checks"`
 	Violations int                `json:"violations"`
 	Unsettled  int                `json:"unsettled"`
-	Findings   []string           `json:"findings"` // the first of them
+	Findings   []string           `json:"findings"` // the first findings
 	Bars       []bar              `json:"bars"`
 
 	abandonedAfter int
 }
 
-// row is one load.
+// row is the result of one load.
 type row struct {
 	Load        string  `json:"load"`
-	Factor      float64 `json:"factor"` // of the capacity; 0 for a closed loop
+	Factor      float64 `json:"factor"` // multiple of the capacity; 0 for a closed loop
 	Connections int     `json:"connections"`
-	Offered     float64 `json:"offered"` // a second
-	Goodput     float64 `json:"goodput"` // 201 within the deadline, a second
+	Offered     float64 `json:"offered"` // per second
+	Goodput     float64 `json:"goodput"` // answers 201 within the deadline, per second
 
 	Sent        int64 `json:"sent"`
-	Placed      int64 `json:"placed"` // 201, late ones included
+	Placed      int64 `json:"placed"` // 201, including late ones
 	Late        int64 `json:"late"`
 	Pending     int64 `json:"pending"` // 202
 	Refused     int64 `json:"refused"` // 429
@@ -73,7 +73,7 @@ func (r *row) fill(t *tally, measured time.Duration) {
 	r.Goodput = float64(t.good.Load()) / measured.Seconds()
 }
 
-// best is the highest goodput of a closed loop.
+// best returns the highest goodput of the closed loops.
 func (r *report) best() float64 {
 	best := 0.0
 	for _, one := range r.Rows {
@@ -92,7 +92,7 @@ func (r *report) accepted() int64 {
 	return n
 }
 
-// write puts overload.json and overload.html, which needs no network, into dir.
+// write writes overload.json and overload.html into dir. The page needs no network.
 func (r *report) write(dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (r *report) page(w io.Writer) error {
 
 func services() []string { return []string{"api-gateway", "order-srv", "inventory-srv"} }
 
-// print writes the table and the bars.
+// print prints the table and the bars.
 func (r *report) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nload\tconns\toffered/s\tgoodput/s\t429\t202\t503\tother\tno answer\tunsent\tp50\tp99\t429 p99\tMB gateway\torder\tinventory\tgen CPU\t")

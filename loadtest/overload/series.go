@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// series is one curve of the page: goodput over what was offered, as shares of the capacity.
+// series is one curve of the page: goodput against the offered load, both relative to the capacity.
 type series struct {
 	Name   string
 	Colour string
-	Points string // of an SVG polyline
+	Points string // points of an SVG polyline
 	Dots   []dot
 }
 
@@ -17,8 +17,8 @@ type dot struct{ X, Y, Label string }
 
 const (
 	chartWidth, chartHeight = 600.0, 240.0
-	chartMost               = 10.0 // times the capacity, at the right edge
-	chartTop                = 1.2  // of the capacity, at the upper edge
+	chartMost               = 10.0 // right edge, as a multiple of the capacity
+	chartTop                = 1.2  // upper edge, as a multiple of the capacity
 )
 
 // series returns a curve for each number of connections.
@@ -40,7 +40,7 @@ func (r *report) series() []series {
 		d := dot{
 			X:     fmt.Sprintf("%.1f", chartWidth*min(one.Factor, chartMost)/chartMost),
 			Y:     fmt.Sprintf("%.1f", chartHeight*(1-min(share, chartTop)/chartTop)),
-			Label: fmt.Sprintf("%g times: %.0f a second, %.0f %%", one.Factor, one.Goodput, 100*share),
+			Label: fmt.Sprintf("%g times: %.0f per second, %.0f %%", one.Factor, one.Goodput, 100*share),
 		}
 		all[i].Dots = append(all[i].Dots, d)
 		all[i].Points = strings.TrimSpace(all[i].Points + " " + d.X + "," + d.Y)

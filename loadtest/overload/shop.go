@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	stock  = 100_000_000 // units: nothing is sold out
+	stock  = 100_000_000 // units, more than the load can sell
 	buyers = 10          // users, as in the other load tests
 )
 
-// shop is the part of the public API that prepares and checks; the load does not go through it.
+// shop is the client for the preparation and the audit. The load uses its own connections.
 type shop struct {
 	url    string
 	admin  string // token
@@ -30,7 +30,7 @@ func newShop(url string) *shop {
 	return &shop{url: url, client: &http.Client{Timeout: 30 * time.Second}}
 }
 
-// target is what the load orders: the request's parts.
+// target describes the orders of the load.
 type target struct {
 	addr     string // host:port
 	sku      string
@@ -38,11 +38,11 @@ type target struct {
 	tokens   []string
 }
 
-// prepare makes a fresh product with stock in the layout that the strategy needs, and the buyers' tokens.
+// prepare creates a product with stock in the layout that the strategy needs, and the buyers' tokens.
 func (s *shop) prepare(ctx context.Context, strategy string) (target, error) {
 	u, err := url.Parse(s.url)
 	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return target{}, fmt.Errorf("the URL %q is not like http://host:port", s.url)
+		return target{}, fmt.Errorf("the URL %q is not of the form http://host:port", s.url)
 	}
 	t := target{addr: u.Host, strategy: strategy, sku: "OVERLOAD-" + strconv.FormatInt(time.Now().UnixMilli(), 36)}
 	t.sku = string(bytes.ToUpper([]byte(t.sku)))
@@ -84,7 +84,7 @@ func (s *shop) login(ctx context.Context, user, role string) (string, error) {
 	return out.Token, err
 }
 
-// layout is how the stock has to be stored for the strategy.
+// layout returns the layout that the strategy needs.
 func (s *shop) layout(ctx context.Context, strategy string) (string, error) {
 	var known struct {
 		Default    string `json:"default"`
@@ -133,7 +133,7 @@ func (s *shop) do(ctx context.Context, method, path string, in, out any) (err er
 	defer func() { err = errors.Join(err, res.Body.Close()) }()
 	if res.StatusCode > 299 {
 		var p struct{ Code, Detail string }
-		_ = json.NewDecoder(res.Body).Decode(&p) // the status says enough
+		_ = json.NewDecoder(res.Body).Decode(&p) // the status alone is sufficient
 		return fmt.Errorf("%s %s: %s %s %s", method, path, res.Status, p.Code, p.Detail)
 	}
 	if out == nil {

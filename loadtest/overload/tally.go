@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// tally counts what became of the orders of one load. Its fields are safe for concurrent use.
+// tally counts the outcomes of the orders of one load. Its fields are safe for concurrent use.
 type tally struct {
 	deadline time.Duration
-	measured atomic.Bool // while false, orders are sent and not counted
+	measured atomic.Bool // if false, orders are sent but not counted
 
 	sent, unsent               atomic.Int64 // unsent: no connection was free when the order was due
 	good, late                 atomic.Int64 // 201 within the deadline, and after it
@@ -19,7 +19,7 @@ type tally struct {
 	placed, limited histogram // latencies of 201 and of 429
 }
 
-// add counts an answer. took is counted from the moment when the order was due, so that a generator that is late shows.
+// add counts an answer. took is the time since the order was due, so it includes delays of the generator.
 func (t *tally) add(status int, err error, took time.Duration) {
 	if !t.measured.Load() {
 		return
@@ -66,7 +66,7 @@ func (h *histogram) add(d time.Duration) {
 	h.buckets[min(i, histogramSize-1)].Add(1)
 }
 
-// quantile returns the upper end of the bucket in which the q-quantile lies, or 0 when there is nothing.
+// quantile returns the upper bound of the bucket that contains the q-quantile, or 0 if the histogram is empty.
 func (h *histogram) quantile(q float64) time.Duration {
 	var total int64
 	for i := range h.buckets {

@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// watchEvery is the time between two looks at the operations ports. A look costs a service about 2 ms of CPU.
+// watchEvery is the interval at which the operations ports are read. A reading costs a service about 2 ms of CPU.
 const watchEvery = time.Second
 
-// service is one that is watched.
+// service is a watched service.
 type service struct {
 	name string
 	ops  string
 }
 
-// figures are what a service's metrics say.
+// figures are values from a service's metrics.
 type figures struct {
-	Memory     float64 `json:"memory_bytes"` // resident
+	Memory     float64 `json:"memory_bytes"` // resident memory
 	Goroutines float64 `json:"goroutines"`
-	Checks     float64 `json:"checks"` // check-backs answered since its start
+	Checks     float64 `json:"checks"` // check-backs since the start
 }
 
-// watch remembers the highest figures of each service.
+// watch records the highest figures of each service.
 type watch struct {
 	services []service
 	client   *http.Client
@@ -39,7 +39,7 @@ type watch struct {
 	peak map[string]figures
 }
 
-// startWatch looks at the operations ports until stop. A port that does not answer, as in compose, is left out.
+// startWatch reads the operations ports until stop. Ports that do not answer, as under compose, are skipped.
 func startWatch(ctx context.Context, ports []string) *watch {
 	w := &watch{client: &http.Client{Timeout: 5 * time.Second}, done: make(chan struct{}), peak: map[string]figures{}}
 	names := []string{"api-gateway", "order-srv", "inventory-srv"}
@@ -77,13 +77,13 @@ func (w *watch) stop() {
 	w.client.CloseIdleConnections()
 }
 
-// now looks once and returns what it saw.
+// now reads all figures and returns them.
 func (w *watch) now(ctx context.Context) map[string]figures {
 	seen := map[string]figures{}
 	for _, s := range w.services {
 		f, err := w.look(ctx, s)
 		if err != nil {
-			continue // too busy to answer; the next look may be luckier
+			continue // overloaded; the next reading may succeed
 		}
 		seen[s.name] = f
 		w.mu.Lock()
@@ -120,7 +120,7 @@ func (w *watch) look(ctx context.Context, s service) (figures, error) {
 	return f, f.read(res.Body)
 }
 
-// read takes its figures from the text format of Prometheus.
+// read reads the figures from Prometheus' text format.
 func (f *figures) read(r io.Reader) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
@@ -129,7 +129,7 @@ func (f *figures) read(r io.Reader) error {
 		if !ok || strings.HasPrefix(name, "#") {
 			continue
 		}
-		// A label's value may hold a space; none of these has one.
+		// A label's value may contain a space; these labels have none.
 		name, _, _ = strings.Cut(name, "{")
 		switch name {
 		case "process_resident_memory_bytes", "go_goroutines", "mq_checks_total":

@@ -1,4 +1,4 @@
-// Package browser opens the pages that Holdfast writes in a real browser, as their reader will.
+// Package browser tests the pages that Holdfast writes in a real browser.
 package browser_test
 
 import (
@@ -16,8 +16,9 @@ import (
 	"holdfast/internal/lab/compare"
 )
 
-// TestComparePage opens the comparison's page: no script fails, a curve is drawn for each kind of load, the tables say what
-// the curves do. COMPARE_HTML names a page to look at instead of the one made here; COMPARE_PNG is where its picture goes.
+// TestComparePage opens the comparison's page. No script may fail, and the page must draw a curve for each kind of
+// load and contain the tables. COMPARE_HTML names a page to open instead of the one made here. COMPARE_PNG names a
+// file for a screenshot.
 func TestComparePage(t *testing.T) {
 	t.Parallel()
 	page := os.Getenv("COMPARE_HTML")
@@ -59,7 +60,7 @@ func TestComparePage(t *testing.T) {
 		t.Errorf("%q charts are drawn, want throughput and latency against callers, and throughput against units", drawn)
 	}
 	if !strings.Contains(verdicts, "for-update") || !strings.Contains(verdicts, "held") {
-		t.Errorf("the verdicts: %s", verdicts)
+		t.Errorf("the table of violations: %s", verdicts)
 	}
 	if !strings.Contains(ratios, "(1.00×)") {
 		t.Errorf("the ratios: %s", ratios)
@@ -89,7 +90,7 @@ func sample() compare.Report {
 	return r
 }
 
-// browser starts a headless one that ends with the test. Where none can be had the test is skipped, except in CI.
+// browser starts a headless browser that ends with the test. If there is none, the test is skipped, except in CI.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path, err := stack.RequireBrowser(t.Context(), t.Output())

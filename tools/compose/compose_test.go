@@ -23,10 +23,10 @@ import (
 
 const root = "../.."
 
-// memoryLimit leaves a laptop with 4 GB some room.
+// memoryLimit is the limit for all services together. It fits a laptop with 4 GB.
 const memoryLimit = 2500 << 20
 
-// load reads docker-compose.yml with all profiles as compose does, but not this machine's environment.
+// load reads docker-compose.yml with all profiles, like compose, but without this machine's environment.
 func load(t *testing.T) *types.Project {
 	t.Helper()
 	o, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")},
@@ -41,7 +41,7 @@ func load(t *testing.T) *types.Project {
 	return p
 }
 
-// ours are the services that are built here, by the program that runs in them.
+// ours returns the services that are built from this repository, by program.
 func ours(t *testing.T, p *types.Project) map[string]types.ServiceConfig {
 	t.Helper()
 	m := make(map[string]types.ServiceConfig)
@@ -85,7 +85,7 @@ func TestDependenciesCanBeMet(t *testing.T) {
 	}
 }
 
-// `up --wait` fails when a container ends, unless another service waits for just that.
+// `up --wait` fails when a container ends, unless another service waits for its end.
 func TestOneShotsAreWaitedFor(t *testing.T) {
 	p := load(t)
 	awaited := make(map[string]bool)
@@ -97,7 +97,7 @@ func TestOneShotsAreWaitedFor(t *testing.T) {
 	for name, s := range p.Services {
 		probed := s.HealthCheck != nil && !s.HealthCheck.Disable
 		if !probed && !awaited[name] && len(s.Profiles) == 0 {
-			t.Errorf("%s has no health check, and nobody waits for its end", name)
+			t.Errorf("%s has no health check, and no service waits for its end", name)
 		}
 	}
 }
@@ -124,13 +124,13 @@ func TestMountsExist(t *testing.T) {
 
 func TestTagsArePinned(t *testing.T) {
 	p := load(t)
-	pinned := regexp.MustCompile(`^[a-z0-9./-]+:[0-9][a-z0-9.-]*$`) // no digest either: it would ask a registry each time
+	pinned := regexp.MustCompile(`^[a-z0-9./-]+:[0-9][a-z0-9.-]*$`) // no digest: it would need a registry at each start
 	for name, s := range p.Services {
 		if (s.Image == "") == (s.Build == nil) {
 			t.Errorf("%s needs an image or a build", name)
 		}
 		if s.Image != "" && !pinned.MatchString(s.Image) {
-			t.Errorf("%s runs %q, which is no version", name, s.Image)
+			t.Errorf("%s runs %q, which has no version", name, s.Image)
 		}
 	}
 	if got, want := p.Services["broker"].Image, "apache/rocketmq:"+rocketmq.Version; got != want {
@@ -140,7 +140,7 @@ func TestTagsArePinned(t *testing.T) {
 		image, ok := strings.CutPrefix(line, "FROM ")
 		image, _, _ = strings.Cut(image, " ")
 		if ok && (!strings.Contains(image, ":") || strings.HasSuffix(image, ":latest")) {
-			t.Errorf("Dockerfile:%d: %s is no version", i+1, image)
+			t.Errorf("Dockerfile:%d: %s has no version", i+1, image)
 		}
 		if strings.HasPrefix(line, "# syntax=") {
 			t.Errorf("Dockerfile:%d fetches a front end from a registry", i+1)
@@ -197,7 +197,7 @@ func TestHardened(t *testing.T) {
 	}
 }
 
-// Off loopback a service starts with its own credential, or with the demo value in lab mode.
+// On a public address a service starts only with its own credential, or with the demo value in lab mode.
 func TestServiceCredential(t *testing.T) {
 	p := load(t)
 	for name, s := range ours(t, p) {
@@ -206,7 +206,7 @@ func TestServiceCredential(t *testing.T) {
 		}
 		credential, lab := s.Environment["SERVICE_CREDENTIAL"], s.Environment["LAB_MODE"]
 		if credential == nil || *credential != "holdfast-demo-service-credential-change-me" || lab == nil || *lab != "true" {
-			t.Errorf("%s: it has not the demo credential and the lab mode by which that is accepted", name)
+			t.Errorf("%s: neither a credential of its own nor the demo value with lab mode", name)
 		}
 	}
 }
@@ -214,10 +214,10 @@ func TestServiceCredential(t *testing.T) {
 func TestEnvironmentIsRead(t *testing.T) {
 	p := load(t)
 	for name, s := range ours(t, p) {
-		known := append(variables(t, program(s)), "GOMEMLIMIT") // Go's own
+		known := append(variables(t, program(s)), "GOMEMLIMIT") // read by the Go runtime
 		for _, v := range slices.Sorted(maps.Keys(s.Environment)) {
 			if !slices.Contains(known, v) {
-				t.Errorf("%s: nobody reads %s; %s reads %s", name, v, program(s), strings.Join(known, " "))
+				t.Errorf("%s: the program does not read %s; %s reads %s", name, v, program(s), strings.Join(known, " "))
 			}
 			if v == "INSTANCE_ID" {
 				t.Errorf("%s: replicas would share the INSTANCE_ID", name)
@@ -226,7 +226,7 @@ func TestEnvironmentIsRead(t *testing.T) {
 	}
 }
 
-// A build that knows a proxy must not be written down, and every program must have its image.
+// No proxy may be written into the build, and every program must have an image.
 func TestBuilds(t *testing.T) {
 	p := load(t)
 	built := make(map[string]bool)
@@ -237,7 +237,7 @@ func TestBuilds(t *testing.T) {
 		}
 		for arg, value := range s.Build.Args {
 			if strings.HasPrefix(arg, "GO") && value != nil {
-				t.Errorf("%s: the build argument %s is for the environment to set", name, arg)
+				t.Errorf("%s: the build argument %s must come from the environment", name, arg)
 			}
 		}
 	}
@@ -248,7 +248,7 @@ func TestBuilds(t *testing.T) {
 	}
 }
 
-// variables are what a program reads: the env tags of the Go files in its folder.
+// variables returns the variables that a program reads: the env tags of the Go files in its folder and in internal/app.
 func variables(t *testing.T, program string) []string {
 	t.Helper()
 	dir := filepath.Join(root, program)
@@ -259,6 +259,11 @@ func variables(t *testing.T, program string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	settings, err := filepath.Glob(filepath.Join(dir, "internal", "app", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, settings...)
 	if program != "holdfast" {
 		files = append(files, filepath.Join(root, "pkg", "config", "credential.go")) // embedded in each service's settings
 	}

@@ -1,2 +1,2 @@
-// Package compose holds what docker-compose.yml has to keep to beyond what compose itself checks; see its tests.
+// Package compose tests rules for docker-compose.yml beyond those that compose checks.
 package compose

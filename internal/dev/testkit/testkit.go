@@ -1,5 +1,5 @@
-// Package testkit holds what tests of several packages need: waiting for a condition, and a buffer that a test reads while
-// servers write their logs to it.
+// Package testkit holds what tests of several packages need: waiting for a condition, and a buffer that a test reads
+// while servers write their logs to it.
 package testkit
 
 import (
@@ -15,8 +15,8 @@ const (
 	lastPause  = 20 * time.Millisecond
 )
 
-// Eventually repeats check until it returns nil. After the given time it ends the test with check's last error. It must be
-// called in the test's own goroutine.
+// Eventually repeats check until it returns nil. After the given time it ends the test with check's last error. It
+// must be called in the test's own goroutine.
 func Eventually(tb testing.TB, within time.Duration, what string, check func() error) {
 	tb.Helper()
 	end := time.Now().Add(within)
