@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBadInput sends what buggy and hostile clients send. Each gets a 4xx problem whose code names the fault, and
-// nothing changes.
+// TestBadInput sends requests of faulty and hostile clients. Each must be answered with a 4xx problem whose code names
+// the fault, and nothing may change.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	sh := newShop(t, setup{})
@@ -90,7 +90,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestIdempotentReplay repeats requests whose answers got lost: the same key gets the same status and the same body.
+// TestIdempotentReplay repeats requests whose answers were lost: the same key must get the same status and body.
 func TestIdempotentReplay(t *testing.T) {
 	t.Parallel()
 	sh := newShop(t, setup{})

@@ -19,7 +19,7 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// answer is a gateway's answer.
+// answer is an answer of the gateway.
 type answer struct {
 	Status int
 	Header http.Header
@@ -43,13 +43,13 @@ func (a answer) order(tb testing.TB) orderapi.Order {
 	return o
 }
 
-// call sends a request to the gateways in turn; headers are name, value, name, value.
+// call sends a request to the gateways in turn. headers are names and values in turn.
 func (sh *shop) call(method, path, token, body string, headers ...string) (answer, error) {
 	gateway := sh.gateways[int(sh.turn.Add(1))%len(sh.gateways)]
 	return sh.callWith(context.Background(), sh.client, gateway, method, path, token, body, headers...)
 }
 
-// send is call at one gateway with a client of the caller's, and remembers nothing.
+// send sends a request to one gateway with the given client. It does not record the answer.
 func (sh *shop) send(ctx context.Context, client *http.Client, gateway *service, method, path, token, body string, headers ...string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+gateway.http+path, strings.NewReader(body))
 	if err != nil {
@@ -73,7 +73,7 @@ func (sh *shop) send(ctx context.Context, client *http.Client, gateway *service,
 	return answer{res.StatusCode, res.Header, b}, err
 }
 
-// must is call for requests that have to be answered with the wanted status.
+// must sends a request and requires the given status.
 func (sh *shop) must(want int, method, path, token, body string, headers ...string) answer {
 	sh.tb.Helper()
 	a, err := sh.call(method, path, token, body, headers...)
@@ -95,7 +95,7 @@ func (sh *shop) login(user, role string) string {
 	return token
 }
 
-// tryLogin is login for goroutines, which must not end the test.
+// tryLogin is login for goroutines other than the test's, which must not call Fatal.
 func (sh *shop) tryLogin(user, role string) (string, error) {
 	a, err := sh.call(http.MethodPost, "/v1/login", "", fmt.Sprintf(`{"user":%q,"role":%q}`, user, role))
 	if err != nil {
@@ -111,7 +111,7 @@ func (sh *shop) tryLogin(user, role string) (string, error) {
 	return out.Token, nil
 }
 
-// product makes a SKU with units in stock through the public admin routes.
+// product creates a SKU with units in stock through the public admin routes.
 func (sh *shop) product(sku string, units int) {
 	sh.tb.Helper()
 	sh.must(http.StatusCreated, http.MethodPost, "/v1/admin/products", sh.admin, fmt.Sprintf(`{"sku":%q,"title":"Thing %s","price_cents":1250}`, sku, sku))
@@ -129,12 +129,12 @@ func (sh *shop) available(sku string) int64 {
 	return p.Available
 }
 
-// place orders one unit.
+// place orders one unit of the SKU.
 func (sh *shop) place(token, key, sku string) (answer, error) {
 	return sh.call(http.MethodPost, "/v1/orders", token, fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, sku), "Idempotency-Key", key)
 }
 
-// placeAdmitted is place by a client that obeys 429: it retries with the same key after the time that the answer names.
+// placeAdmitted orders one unit and retries after a 429, with the same key and after the time that the answer names.
 func (sh *shop) placeAdmitted(token, key, sku string) (answer, error) {
 	for deadline := time.Now().Add(time.Minute); ; {
 		a, err := sh.place(token, key, sku)
@@ -158,7 +158,7 @@ func (sh *shop) mustPlace(token, key, sku string) orderapi.Order {
 	return a.order(sh.tb)
 }
 
-// audit asks until nothing is unsettled and returns the last report.
+// audit repeats the audit until nothing is unsettled, and returns the last report.
 func (sh *shop) audit(d time.Duration) check.Report {
 	sh.tb.Helper()
 	var r check.Report

@@ -9,22 +9,22 @@ import (
 	"testing"
 )
 
-// commitProxy stands between the services and MySQL and fails one COMMIT: the next one of a transaction with a
-// statement that contains a text.
+// commitProxy forwards connections between the services and MySQL. It makes one COMMIT fail: the next one of a
+// transaction with a statement that contains a given text.
 type commitProxy struct {
 	tb testing.TB
 
 	mu     sync.Mutex
 	text   []byte
 	commit commitFault
-	done   chan struct{} // closed when a COMMIT has been failed
+	done   chan struct{} // closed after a COMMIT has failed
 }
 
-// commitFault is what is done instead of passing a COMMIT on. No answer gets through to the service any more, and its
-// connection is closed afterwards. send delivers the COMMIT; wait returns when the server has executed it, or is gone.
+// commitFault replaces the forwarding of a COMMIT. The service gets no answer, and its connection is closed
+// afterwards. send forwards the COMMIT; wait returns when the server has executed it or has ended.
 type commitFault func(send, wait func())
 
-// onCommit arms the proxy for the next transaction with such a statement. done is closed when f has returned.
+// onCommit arms the proxy for the next transaction with such a statement. done is closed after f has returned.
 func (p *commitProxy) onCommit(text string, f commitFault) (done <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -32,14 +32,14 @@ func (p *commitProxy) onCommit(text string, f commitFault) (done <-chan struct{}
 	return p.done
 }
 
-// concerns reports whether a transaction with this statement is the one that is waited for.
+// concerns reports whether a transaction with this statement has the COMMIT that is to fail.
 func (p *commitProxy) concerns(statement []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.commit != nil && bytes.Contains(statement, p.text)
 }
 
-// take disarms the proxy for the one whose COMMIT is failed; nil when another was first.
+// take disarms the proxy for the connection whose COMMIT fails. It returns nil if another connection was first.
 func (p *commitProxy) take() (f commitFault, done chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +47,7 @@ func (p *commitProxy) take() (f commitFault, done chan struct{}) {
 	return f, p.done
 }
 
-// via starts listening in front of a DSN's server; use it as setup.mysql.
+// via starts listening in front of the server of a DSN; it is a value for setup.mysql.
 func (p *commitProxy) via(dsn string) string {
 	target := dsn[strings.Index(dsn, "tcp(")+4 : strings.Index(dsn, ")")]
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,7 +66,7 @@ func (p *commitProxy) via(dsn string) string {
 			conns.Go(func() { p.serve(c, target) })
 		}
 	}()
-	p.tb.Cleanup(func() { // the services have stopped, and their connections with them
+	p.tb.Cleanup(func() { // by then the services have stopped and closed their connections
 		_ = l.Close()
 		<-accepting
 		conns.Wait()
@@ -83,7 +83,7 @@ func (p *commitProxy) serve(client net.Conn, target string) {
 	var answers sync.WaitGroup
 	answers.Go(func() {
 		_, _ = io.Copy(client, server)
-		_, _ = io.Copy(io.Discard, server) // when the client is gone first
+		_, _ = io.Copy(io.Discard, server) // if the client has closed first
 		_ = client.Close()
 	})
 	defer answers.Wait()
@@ -95,13 +95,13 @@ func (p *commitProxy) serve(client net.Conn, target string) {
 		if err != nil {
 			return
 		}
-		statement := buf[:n] // the driver writes a short one in one piece
+		statement := buf[:n] // the driver writes a short statement in one piece
 		isCommit := bytes.Equal(statement, []byte("\x07\x00\x00\x00\x03COMMIT"))
 		if seen && isCommit {
 			if f, done := p.take(); f != nil {
-				_ = client.Close() // no answer gets through any more
+				_ = client.Close() // no answer may reach the client
 				f(func() {
-					// QUIT is answered by closing, after what was sent before it.
+					// The server answers QUIT by closing, after it has executed what was sent before.
 					_, _ = server.Write(append(bytes.Clone(statement), "\x01\x00\x00\x00\x01"...))
 				}, answers.Wait)
 				close(done)

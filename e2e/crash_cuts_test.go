@@ -15,7 +15,7 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// cutRows are those in which nobody dies: an answer is lost, or comes too late.
+// cutRows are the rows in which no process dies: an answer is lost or arrives too late.
 func cutRows() []crashRow {
 	return []crashRow{
 		{killed: "reserve executed, its answer lost, once", run: answerLostOnce},
@@ -25,8 +25,8 @@ func cutRows() []crashRow {
 	}
 }
 
-// wire stands between order-srv and inventory-srv. What it does to a request to reserve is up to a test; everything
-// else passes.
+// wire forwards requests between order-srv and inventory-srv. A test decides what happens to requests to reserve; all
+// other requests pass.
 type wire struct {
 	tb     testing.TB
 	target string // inventory's host:port
@@ -35,7 +35,7 @@ type wire struct {
 	reserve func(w http.ResponseWriter, send func() *http.Response)
 }
 
-// via starts a wire; use it as setup.inventory.
+// via starts a wire; it is a value for setup.inventory.
 func (x *wire) via(addr string) string {
 	x.target = addr
 	s := httptest.NewServer(x)
@@ -43,8 +43,8 @@ func (x *wire) via(addr string) string {
 	return s.Listener.Addr().String()
 }
 
-// onReserve sets what is done to requests to reserve; nil lets them pass. send delivers the request and may be called
-// late, when order-srv has given up long since.
+// onReserve sets the handler of requests to reserve; nil forwards them. send forwards the request; it may be called
+// after order-srv has timed out.
 func (x *wire) onReserve(f func(w http.ResponseWriter, send func() *http.Response)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -58,7 +58,7 @@ func (x *wire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	header := r.Header.Clone()
-	header.Del("X-Deadline-Ms") // in a late request it would be another's
+	header.Del("X-Deadline-Ms") // a late request must not carry an old deadline
 	send := func() *http.Response {
 		req, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, "http://"+x.target+r.URL.RequestURI(), bytes.NewReader(body))
 		if err != nil {
@@ -67,7 +67,7 @@ func (x *wire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		req.Header = header
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
-			panic(http.ErrAbortHandler) // inventory is gone: so is our answer
+			panic(http.ErrAbortHandler) // inventory-srv does not answer, so the wire does not either
 		}
 		return res
 	}
@@ -88,7 +88,7 @@ func answerWith(w http.ResponseWriter, res *http.Response) {
 	_, _ = io.Copy(w, res.Body)
 }
 
-// loseAnswers delivers the next n requests and answers none of them.
+// loseAnswers forwards the next n requests and drops their answers.
 func (x *wire) loseAnswers(n int) {
 	var lost int
 	x.onReserve(func(w http.ResponseWriter, send func() *http.Response) {
@@ -140,8 +140,8 @@ func answersLost(t *testing.T, b crashBroker) string {
 	return "ABANDONED by the check-back, given back"
 }
 
-// firstAttemptLate has an order refused while its own first attempt is still on the way, which then finds the units
-// that the second missed: once when the order's release is not sent yet, once when the tombstone stands.
+// firstAttemptLate refuses an order while its own first attempt is still in flight. That attempt then finds the units
+// that the second one missed: once before the order's release is sent, and once after the tombstone is written.
 func firstAttemptLate(t *testing.T, b crashBroker) string {
 	x := &wire{tb: t}
 	cs := newCrashShop(t, b, setup{inventory: x.via}, noHealer())
@@ -155,12 +155,12 @@ func firstAttemptLate(t *testing.T, b crashBroker) string {
 			fmt.Sprintf(`{"quantity":1,"reference":"late-%d","reason":"test"}`, in))
 	}
 
-	early := cs.refusedLate(x, func(first func() *http.Response) { // before the refusal is even answered
+	early := cs.refusedLate(x, func(first func() *http.Response) { // before order-srv receives the refusal
 		comesIn()
 		_ = first().Body.Close()
 	}, nil)
 	cs.holds(early, "released")
-	cs.placed() // the unit that was given back
+	cs.placed() // with the returned unit
 
 	var first func() *http.Response
 	late := cs.refusedLate(x, nil, func(f func() *http.Response) { first = f })
@@ -174,8 +174,9 @@ func firstAttemptLate(t *testing.T, b crashBroker) string {
 	return "REJECTED, nothing held"
 }
 
-// refusedLate orders one unit of a SKU that is sold out. The first attempt is held back: before is called with it when
-// the second was refused and order-srv does not know yet, after when the order is REJECTED.
+// refusedLate orders one unit of a SKU that is sold out. The first attempt is held back. before is called with it
+// after the second attempt was refused and before order-srv receives the refusal; after is called when the order is
+// REJECTED.
 func (cs *crashShop) refusedLate(x *wire, before, after func(first func() *http.Response)) (orderNo string) {
 	cs.tb.Helper()
 	held := make(chan func() *http.Response, 1)
@@ -183,7 +184,7 @@ func (cs *crashShop) refusedLate(x *wire, before, after func(first func() *http.
 	defer close(released)
 	x.onReserve(func(w http.ResponseWriter, send func() *http.Response) {
 		select {
-		case held <- send: // the first: order-srv's patience with it ends
+		case held <- send: // the first attempt: order-srv times out on it
 			<-released
 			panic(http.ErrAbortHandler)
 		default:
@@ -206,13 +207,13 @@ func (cs *crashShop) refusedLate(x *wire, before, after func(first func() *http.
 	return orderNo
 }
 
-// What the transactions are known by whose COMMIT is failed.
+// The statements that identify the transactions whose COMMIT fails.
 const (
 	commitOfPlaced      = "SET status = 'PLACED'"
 	commitOfReservation = "INSERT INTO reservation_lines"
 )
 
-// within waits for what must happen soon, if it happens at all.
+// within waits for an event that must happen soon.
 func within(t *testing.T, done <-chan struct{}, what string) {
 	t.Helper()
 	select {
@@ -222,7 +223,8 @@ func within(t *testing.T, done <-chan struct{}, what string) {
 	}
 }
 
-// commitAnswerLost breaks order-srv's connection when MySQL has committed PLACED. order-srv looks and finds it.
+// commitAnswerLost breaks order-srv's connection after MySQL has committed PLACED. order-srv must read the row and
+// find it.
 func commitAnswerLost(t *testing.T, b crashBroker) string {
 	p := &commitProxy{tb: t}
 	cs := newCrashShop(t, b, setup{mysql: p.via}, noHealer())

@@ -11,7 +11,7 @@ import (
 	"holdfast/pkg/crash"
 )
 
-// pointRows are those in which a service dies at a crash point.
+// pointRows are the rows in which a service dies at a crash point.
 func pointRows() []crashRow {
 	return []crashRow{
 		{killed: "order-srv after PENDING, before the half message", run: diesPending},
@@ -96,7 +96,7 @@ func diesRejected(t *testing.T, b crashBroker) string {
 	cs.stock(units, 0, 0)
 	cs.healedBy("", 0)
 	cs.noted(no, "check-back", "rolled back the message of")
-	// Who asks again gets the answer that was never sent.
+	// A retry must get the answer that was never sent.
 	if a, err := cs.many("too-many", units+1); err != nil || a.Status != http.StatusConflict || a.code() != "out_of_stock" {
 		t.Errorf("the repeat was answered with %d %s, error %v", a.Status, a.Body, err)
 	}
@@ -114,14 +114,15 @@ func diesPlaced(t *testing.T, b crashBroker) string {
 	cs.stock(units-1, 1, 0)
 	cs.healedBy("", 0)
 	cs.noted(no, "check-back", "rolled back the message of")
-	cs.keys-- // who asks again gets the answer that was never sent
+	cs.keys-- // the retry must get the answer that was never sent
 	if again := cs.placed(); again.OrderNo != no {
 		t.Errorf("who asks again is told of order %s, not %s", again.OrderNo, no)
 	}
 	return "PLACED, the check-back rolls back"
 }
 
-// diesAbandoned needs an order whose fate is open, which is what a check-back decides: inventory dies with the answer.
+// diesAbandoned needs an order whose outcome is unknown, because a check-back decides only such orders: inventory-srv
+// dies before it answers.
 func diesAbandoned(t *testing.T, b crashBroker) string {
 	cs := newCrashShop(t, b, setup{}, onlyCheckBack(), crash.InventoryCommitted, crash.OrderAbandoned)
 	no := cs.reach(crash.InventoryCommitted)
@@ -138,17 +139,17 @@ func diesAbandoned(t *testing.T, b crashBroker) string {
 	cs.holds(no, "released")
 	cs.atLeast(1, cs.order, "mq_checks_total", `answer="commit"`)
 	cs.stock(units, 0, 0)
-	cs.healedBy("", 0) // it was the one that died who made it ABANDONED
+	cs.healedBy("", 0) // the process that died has abandoned the order
 	cs.noted(no, "check-back", "abandoned")
 	return "ABANDONED, given back by the next check"
 }
 
-// diesAbandonedReconciled has the broker ignore every answer to its questions: the message is never delivered.
+// diesAbandonedReconciled lets the broker ignore every answer to its check-backs, so the message is never delivered.
 func diesAbandonedReconciled(t *testing.T, b crashBroker) string {
 	own := devBroker(t, "")
 	t.Cleanup(func() { _ = own.Close() })
 	settings := onlyReconciler()
-	settings["SWEEP_AFTER"], settings["RECONCILE_AFTER"] = "20s", "21s" // it is the check-back that has to abandon, not the sweeper
+	settings["SWEEP_AFTER"], settings["RECONCILE_AFTER"] = "20s", "21s" // the check-back must abandon, not the sweeper
 	cs := newCrashShop(t, crashBroker{name: b.name, namesrv: own.Addr()}, setup{}, settings, crash.InventoryCommitted, crash.OrderAbandoned)
 	no := cs.reach(crash.InventoryCommitted)
 	own.LoseEnds(1000)
@@ -172,7 +173,8 @@ func diesCommitted(t *testing.T, b crashBroker) string {
 	return inventoryDies(t, b, crash.InventoryCommitted)
 }
 
-// inventoryDies while it reserves. It is back before order-srv gives up, whose next attempt finds what there is.
+// inventoryDies kills inventory-srv while it reserves. It is back before order-srv times out, and the next attempt
+// finds its state.
 func inventoryDies(t *testing.T, b crashBroker, p crash.Point) string {
 	cs := newCrashShop(t, b, setup{}, noHealer(), p)
 	ordered := make(chan string, 1)
@@ -190,11 +192,11 @@ func inventoryDies(t *testing.T, b crashBroker, p crash.Point) string {
 		}
 		return nil
 	})
-	if status == orderapi.StatusAbandoned { // the machine was too busy for the retry to be in time
+	if status == orderapi.StatusAbandoned { // the retry was late because the machine was busy
 		if p == crash.InventoryCommitted {
 			cs.holds(no, "released")
 		} else {
-			cs.holdsNothing(no) // a tombstone, if the retry never came to hold anything
+			cs.holdsNothing(no) // there is no tombstone if the retry never reserved
 		}
 		cs.stock(units, 0, 0)
 		return "ABANDONED by the check-back, given back: the retry was too late"
@@ -205,8 +207,8 @@ func inventoryDies(t *testing.T, b crashBroker, p crash.Point) string {
 	return "PLACED by the retry, one reservation"
 }
 
-// diesPublished kills the relay when it has sent the payment's event. It is armed when the order is placed, as placing
-// has a message of its own.
+// diesPublished kills the relay after it has sent the payment's event. It is armed after the order was placed, because
+// placing sends a message too.
 func diesPublished(t *testing.T, b crashBroker) string {
 	cs := newCrashShop(t, b, setup{}, noHealer())
 	o := cs.placed()

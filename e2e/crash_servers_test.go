@@ -17,7 +17,7 @@ import (
 	"holdfast/pkg/crash"
 )
 
-// serverRows are those in which a server dies, or a service stands still.
+// serverRows are the rows in which a server dies or a service is stopped.
 func serverRows() []crashRow {
 	return []crashRow{
 		{killed: "the broker, its disk lost, before the events of ended orders were sent", run: diskLostBefore},
@@ -27,11 +27,11 @@ func serverRows() []crashRow {
 	}
 }
 
-// ownBroker is a broker that a test may harm.
+// ownBroker is a broker that a test may kill.
 type ownBroker struct {
 	crashBroker
 	kill     func()
-	loseDisk func() // killed, it starts again at the same address and knows nothing
+	loseDisk func() // kills it and starts it at the same address without its data
 }
 
 func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
@@ -43,7 +43,7 @@ func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
 				t.Error(err)
 			}
 		}
-		t.Cleanup(func() { kill() }) // whichever runs then, and when the services have stopped
+		t.Cleanup(func() { kill() }) // kills the current process, after the services have stopped
 		return ownBroker{crashBroker{name: b.name, namesrv: dev.Addr()}, kill, func() {
 			kill()
 			dev = devBroker(t, dev.Addr())
@@ -66,11 +66,11 @@ func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
 	}
 }
 
-// short lets an order expire soon, and leaves time to end two others before.
+// short lets an order expire soon, but after two others have ended.
 func short() setup { return setup{env: map[string]string{"PAYMENT_TIMEOUT": "10s"}} }
 
-// diskLostBefore ends three orders while the broker is down: the events wait in the outbox. The broker that comes back
-// is empty. The services that run create their topics again, and read the new store from its beginning.
+// diskLostBefore ends three orders while the broker is down, so their events are in the outbox. The broker comes back
+// empty. The running services create their topics again and read the new store from its beginning.
 func diskLostBefore(t *testing.T, b crashBroker) string {
 	own := newOwnBroker(t, b)
 	cs := newCrashShop(t, own.crashBroker, short(), onlySweeper())
@@ -79,7 +79,7 @@ func diskLostBefore(t *testing.T, b crashBroker) string {
 	own.kill()
 	cs.do(paid.OrderNo, "payment")
 	cs.do(cancelled.OrderNo, "cancellation")
-	cs.becomes(unpaid.OrderNo, orderapi.StatusExpired) // by the sweeper: its message is lost
+	cs.becomes(unpaid.OrderNo, orderapi.StatusExpired) // by the sweeper, because the delayed message is lost
 	cs.healedBy("sweeper", 1)
 	own.loseDisk()
 	cs.endedRight(paid, cancelled, unpaid)
@@ -87,7 +87,7 @@ func diskLostBefore(t *testing.T, b crashBroker) string {
 	return "sent from the outbox to the new broker"
 }
 
-// diskLostAfter ends three orders while inventory is down: the broker has the events, and loses them.
+// diskLostAfter ends three orders while inventory-srv is down. The broker stores the events and loses them.
 func diskLostAfter(t *testing.T, b crashBroker) string {
 	own := newOwnBroker(t, b)
 	cs := newCrashShop(t, own.crashBroker, short(), onlyReconciler())
@@ -117,21 +117,21 @@ func (cs *crashShop) endedRight(paid, cancelled, unpaid orderapi.Order) {
 	cs.stock(units-1, 0, 1)
 }
 
-// mysqlKilled kills a MySQL of the test's own when a COMMIT has just been sent to it, and when it has executed one
-// whose answer nobody got; once for each of the two COMMITs that decide an order. Whether the transaction took place
-// is the server's to say when it is back, and everybody must find the same.
+// mysqlKilled kills a MySQL of the test after it received a COMMIT, and after it executed a COMMIT whose answer was
+// lost, for each of the two COMMITs that decide an order. The server decides at its restart whether the transaction
+// took place, and all services must find the same.
 func mysqlKilled(t *testing.T, b crashBroker) string {
 	o := stack.Options{Tie: true, Dir: t.TempDir()}
 	m := startMySQL(t, o)
 	if m == nil {
 		return ""
 	}
-	t.Cleanup(func() { _ = m.Process.Kill() }) // whichever runs then, and when the services have stopped
+	t.Cleanup(func() { _ = m.Process.Kill() }) // kills the current process, after the services have stopped
 	o.Port = m.port
 	p := &commitProxy{tb: t}
 	cs := newCrashShop(t, b, setup{server: m.AdminDSN(), mysql: p.via}, onlyCheckBack())
 	for _, db := range []interface{ SetMaxIdleConns(int) }{cs.ordersDB, cs.stockDB} {
-		db.SetMaxIdleConns(0) // each of the test's own questions gets a connection that has not seen the server die
+		db.SetMaxIdleConns(0) // each query of the test uses a connection opened after the server's restart
 	}
 	became := map[string]int{}
 	for _, commit := range []string{commitOfReservation, commitOfPlaced} {
@@ -169,8 +169,8 @@ func mysqlKilled(t *testing.T, b crashBroker) string {
 	return fmt.Sprintf("4 times, one truth: PLACED %d, ABANDONED %d", became[orderapi.StatusPlaced], became[orderapi.StatusAbandoned])
 }
 
-// inventoryStopped stops one of two inventories when it has changed and locked the stock row. The database ends the
-// session after wait_timeout, 10 s without a word from it.
+// inventoryStopped stops one of two inventory-srv processes after it has changed and locked the stock row. The
+// database ends the session after wait_timeout, 10 s without a statement.
 func inventoryStopped(t *testing.T, b crashBroker) string {
 	ports, err := stack.FreePorts(2)
 	if err != nil {
@@ -178,7 +178,7 @@ func inventoryStopped(t *testing.T, b crashBroker) string {
 	}
 	second := &service{name: "inventory-srv", http: fmt.Sprintf("127.0.0.1:%d", ports[0]), ops: fmt.Sprintf("127.0.0.1:%d", ports[1]), log: &testkit.Buffer{}}
 	cs := newCrashShop(t, b, setup{
-		strategy: "for-update", // it holds no lock but the row's
+		strategy: "for-update", // its only lock is the row lock
 		env:      map[string]string{crash.EnvStop: "true"},
 		inventory: func(first string) string {
 			return first + ",http://" + second.http
@@ -197,7 +197,7 @@ func inventoryStopped(t *testing.T, b crashBroker) string {
 			_ = s.cmd.Process.Signal(syscall.SIGCONT)
 		}
 	}
-	t.Cleanup(goOn) // a stopped process would not hear that it is to end
+	t.Cleanup(goOn) // a stopped process cannot handle SIGTERM
 	no := cs.reach(crash.InventoryDeducted)
 	stopped := crash.ReachedAt(cs.marks, crash.InventoryDeducted)
 	testkit.Eventually(cs.tb, patience, "others buy while it stands still", func() error {
@@ -227,8 +227,7 @@ type ownMySQL struct {
 	port int
 }
 
-// startMySQL starts it, or starts it again on the same port and data. It is called from other goroutines than the
-// test's.
+// startMySQL starts it, also again on the same port and data. It is called from goroutines other than the test's.
 func startMySQL(t *testing.T, o stack.Options) *ownMySQL {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

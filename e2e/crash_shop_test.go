@@ -21,41 +21,41 @@ import (
 	"holdfast/pkg/crash"
 )
 
-// patience is how long a crash test waits for anything: other tests may fill the machine meanwhile, and an ordered
-// queue whose lock was lost with its broker may stand still for a minute.
+// patience bounds every wait of a crash test. Other tests may load the machine, and an ordered queue whose lock was
+// lost with its broker may be blocked for a minute.
 const patience = 3 * time.Minute
 
-// Which healers work. A healer that is off waits for an hour; the order of the timers is kept. An order is placed
-// within a second or two; what is more is for a machine that is busy with other tests.
+// The settings below choose the healers that work. The other healers wait for an hour; the order of the timers is
+// kept. An order is placed within one or two seconds; the rest of each time is for a busy machine.
 func onlyCheckBack() map[string]string {
 	return map[string]string{"REQUEST_TIMEOUT": "6s", "PENDING_GRACE": "7s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}
 }
 
-func onlySweeper() map[string]string { // it is of no use to switch the check-back off: the broker knows of nothing to ask
+func onlySweeper() map[string]string { // the check-back stays on: the broker has no message to check
 	return map[string]string{"REQUEST_TIMEOUT": "6s", "PENDING_GRACE": "7s", "SWEEP_AFTER": "8s", "RECONCILE_AFTER": "1h"}
 }
 
-func onlyReconciler() map[string]string { // the sweeper comes first; it has nothing to do with orders that have ended
+func onlyReconciler() map[string]string { // the sweeper runs first, but it does not handle ended orders
 	return map[string]string{"REQUEST_TIMEOUT": "6s", "PENDING_GRACE": "7s", "SWEEP_AFTER": "8s", "RECONCILE_AFTER": "9s"}
 }
 
-func noHealer() map[string]string { // long deadlines, too: what dies is back before they end
+func noHealer() map[string]string { // deadlines are long, so that a killed service is back before they end
 	return map[string]string{"REQUEST_TIMEOUT": "30s", "PENDING_GRACE": "40s", "BROKER_TRANSACTION_TIMEOUT": "40s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}
 }
 
 // crashShop is a shop whose services die on demand.
 type crashShop struct {
 	*shop
-	sku   string // of its own: the shops share a Redis, and a lease outlives who died with it
-	marks string // where a crash point leaves word that it was reached
+	sku   string // unique: the shops share a Redis, and a lease outlives the process that held it
+	marks string // folder in which a crash point leaves a file when it is reached
 	buyer string // token
 	keys  int
 }
 
-// units come in of what a crash test sells.
+// units is the stock of a crash test.
 const units = 10
 
-// newCrashShop starts a shop on the broker with some points armed, and other settings than usual.
+// newCrashShop starts a shop on the broker with some points armed and the given settings.
 func newCrashShop(tb testing.TB, b crashBroker, s setup, settings map[string]string, armed ...crash.Point) *crashShop {
 	tb.Helper()
 	cs := &crashShop{sku: "CRASH-" + rand.Text(), marks: tb.TempDir()}
@@ -71,7 +71,7 @@ func newCrashShop(tb testing.TB, b crashBroker, s setup, settings map[string]str
 	return cs
 }
 
-// arm is the environment that arms points.
+// arm returns the environment that arms the points.
 func (cs *crashShop) arm(points ...crash.Point) map[string]string {
 	var names []string
 	for _, p := range points {
@@ -80,8 +80,8 @@ func (cs *crashShop) arm(points ...crash.Point) map[string]string {
 	return map[string]string{crash.EnvAt: strings.Join(names, ","), crash.EnvMarks: cs.marks}
 }
 
-// reach orders until a process has come to the point, and returns the order that took it there. One order does it,
-// unless the machine is so busy that an order is refused before.
+// reach places orders until a process has reached the point, and returns the last order. One order is sufficient
+// unless a busy machine refuses it earlier.
 func (cs *crashShop) reach(p crash.Point) (orderNo string) {
 	cs.tb.Helper()
 	testkit.Eventually(cs.tb, patience, "an order comes to "+string(p), func() error {
@@ -95,7 +95,7 @@ func (cs *crashShop) reach(p crash.Point) (orderNo string) {
 	return orderNo
 }
 
-// try orders once, whatever comes of it. orderNo is empty if the order was not even written down.
+// try places one order and ignores its result. orderNo is empty if the order was not inserted.
 func (cs *crashShop) try() (a answer, orderNo string) {
 	cs.tb.Helper()
 	cs.keys++
@@ -107,7 +107,7 @@ func (cs *crashShop) try() (a answer, orderNo string) {
 	return a, cs.orderOf(key)
 }
 
-// many is a request for more than one unit.
+// many orders more than one unit.
 func (cs *crashShop) many(key string, n int) (answer, error) {
 	return cs.call(http.MethodPost, "/v1/orders", cs.buyer, fmt.Sprintf(`{"items":[{"sku":%q,"quantity":%d}]}`, cs.sku, n), "Idempotency-Key", key)
 }
@@ -120,7 +120,7 @@ func (cs *crashShop) orderOf(key string) (orderNo string) {
 	return orderNo
 }
 
-// placed orders and expects it to succeed.
+// placed places an order and requires success.
 func (cs *crashShop) placed() orderapi.Order {
 	cs.tb.Helper()
 	cs.keys++
@@ -132,7 +132,7 @@ func (cs *crashShop) do(orderNo, what string) {
 	cs.must(http.StatusOK, http.MethodPost, "/v1/orders/"+orderNo+"/"+what, cs.buyer, "")
 }
 
-// died waits until the service has been killed at the point.
+// died waits until the service was killed at the point.
 func (cs *crashShop) died(s *service, p crash.Point) {
 	cs.tb.Helper()
 	select {
@@ -146,8 +146,7 @@ func (cs *crashShop) died(s *service, p crash.Point) {
 	}
 }
 
-// back starts the service again, as it was: still armed, but what made it die is used up. more is added to its
-// environment.
+// back starts the service again with the same environment and more. Its crash point is still armed but used up.
 func (cs *crashShop) back(s *service, more map[string]string) {
 	cs.tb.Helper()
 	select {
@@ -159,7 +158,7 @@ func (cs *crashShop) back(s *service, more map[string]string) {
 	cs.restart(s)
 }
 
-// becomes waits for an order's status.
+// becomes waits until the order has the status.
 func (cs *crashShop) becomes(orderNo, want string) {
 	cs.tb.Helper()
 	testkit.Eventually(cs.tb, patience, "order "+orderNo+" is "+want, func() error {
@@ -170,7 +169,7 @@ func (cs *crashShop) becomes(orderNo, want string) {
 	})
 }
 
-// holds waits for the reservation's status.
+// holds waits until the reservation has the status.
 func (cs *crashShop) holds(orderNo, want string) {
 	cs.tb.Helper()
 	testkit.Eventually(cs.tb, patience, "inventory's side of "+orderNo+" is "+want, func() error {
@@ -191,7 +190,7 @@ func (cs *crashShop) reservation(orderNo string) string {
 	return status
 }
 
-// holdsNothing waits until inventory holds nothing for an order, with a tombstone or without.
+// holdsNothing waits until inventory holds no units for an order, with or without a tombstone.
 func (cs *crashShop) holdsNothing(orderNo string) {
 	cs.tb.Helper()
 	testkit.Eventually(cs.tb, patience, "inventory holds nothing for "+orderNo, func() error {
@@ -202,7 +201,7 @@ func (cs *crashShop) holdsNothing(orderNo string) {
 	})
 }
 
-// stock expects the counters when everything has come to rest.
+// stock checks the counters when the shop is at rest.
 func (cs *crashShop) stock(available, reserved, sold int64) {
 	cs.tb.Helper()
 	r := cs.audit(patience)
@@ -223,7 +222,7 @@ func (cs *crashShop) sent() {
 	})
 }
 
-// metric is the sum of a service's counters whose name and labels contain all of the texts.
+// metric returns the sum of a service's counters whose name and labels contain all of the texts.
 func (cs *crashShop) metric(s *service, name string, labels ...string) (sum float64) {
 	cs.tb.Helper()
 	res, err := cs.client.Get("http://" + s.ops + "/metrics")
@@ -249,7 +248,7 @@ func (cs *crashShop) metric(s *service, name string, labels ...string) (sum floa
 	return sum
 }
 
-// atLeast waits for a service's counter: it is raised a moment after the row by which a test sees the effect.
+// atLeast waits until a service's counter has the value. The counter increases shortly after the row changes.
 func (cs *crashShop) atLeast(want float64, s *service, name string, labels ...string) {
 	cs.tb.Helper()
 	testkit.Eventually(cs.tb, patience, fmt.Sprintf("%s %v of %s is %v", name, labels, s.name, want), func() error {
@@ -260,8 +259,7 @@ func (cs *crashShop) atLeast(want float64, s *service, name string, labels ...st
 	})
 }
 
-// abandoned is the number of orders that a healer had to end: the one of the test, and on a busy machine some before
-// it.
+// abandoned is the number of orders that a healer had to end: the test's order and, on a busy machine, earlier ones.
 func (cs *crashShop) abandoned() (n float64) {
 	cs.tb.Helper()
 	if err := cs.ordersDB.QueryRow("SELECT COUNT(*) FROM orders WHERE status = 'ABANDONED'").Scan(&n); err != nil {
@@ -270,7 +268,7 @@ func (cs *crashShop) abandoned() (n float64) {
 	return n
 }
 
-// healedBy expects the order-srv that runs now to have healed n orders by this healer and none by another.
+// healedBy checks that the running order-srv healed n orders with this healer and none with another.
 func (cs *crashShop) healedBy(healer string, n float64) {
 	cs.tb.Helper()
 	if n > 0 {
@@ -287,7 +285,7 @@ func (cs *crashShop) healedBy(healer string, n float64) {
 	}
 }
 
-// noted expects the healing to be kept for the audit.
+// noted checks that the audit reports the healing.
 func (cs *crashShop) noted(orderNo, healer, action string) {
 	cs.tb.Helper()
 	testkit.Eventually(cs.tb, patience, "the audit says what healed", func() error {

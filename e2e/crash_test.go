@@ -16,17 +16,17 @@ import (
 	"holdfast/pkg/mq/devbroker"
 )
 
-// crashesAtOnce bounds the shops of TestCrashPoints. Each waits most of the time: for timers, for the broker.
+// crashesAtOnce bounds the concurrent shops of TestCrashPoints. Each shop mostly waits for timers and for the broker.
 const crashesAtOnce = 8
 
-// crashRow is a line of the table: what is killed or cut, and what must become of it.
+// crashRow is a row of the table: the fault, and the expected result.
 type crashRow struct {
 	killed  string
 	run     func(t *testing.T, b crashBroker) (became string)
-	devOnly string // why a real broker cannot do it; empty: both can
+	devOnly string // why RocketMQ cannot do it; empty: both brokers can
 }
 
-// crashBroker is one of the two kinds. Tests that harm their broker take one of their own.
+// crashBroker is a broker of one kind. Tests that kill their broker start their own.
 type crashBroker struct {
 	name    string
 	namesrv string
@@ -37,8 +37,8 @@ func crashRows() []crashRow {
 	return append(append(pointRows(), cutRows()...), serverRows()...)
 }
 
-// TestCrashPoints kills and cuts whatever an order passes, on both brokers, and prints what became of it. Who is named
-// as the healer worked alone: the other healers were switched off.
+// TestCrashPoints kills processes and cuts connections at every step of an order, on both brokers, and prints the
+// results. The healer in a row worked alone: the other healers were switched off.
 func TestCrashPoints(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -53,12 +53,12 @@ func TestCrashPoints(t *testing.T) {
 	slots := make(chan struct{}, crashesAtOnce)
 	var running sync.WaitGroup
 	for _, b := range crashBrokers(t) {
-		for _, row := range slices.Backward(crashRows()) { // the last ones take longest
+		for _, row := range slices.Backward(crashRows()) { // the last rows take longest
 			if b.real && row.devOnly != "" {
 				table.put(row.killed, b.name, "only on the development broker: "+row.devOnly)
 				continue
 			}
-			// Goroutines and not t.Parallel, which would let as many run at once as there are processors.
+			// t.Parallel would run only as many rows at once as there are processors.
 			slots <- struct{}{}
 			running.Go(func() {
 				defer func() { <-slots }()
@@ -78,7 +78,7 @@ func TestCrashPoints(t *testing.T) {
 	t.Log(table.String())
 }
 
-// crashBrokers starts both, or says why there is only one.
+// crashBrokers starts both brokers, or logs why there is only one.
 func crashBrokers(t *testing.T) []crashBroker {
 	t.Helper()
 	dev := devBroker(t, "")
@@ -89,14 +89,14 @@ func crashBrokers(t *testing.T) []crashBroker {
 		return brokers
 	}
 	namesrv := os.Getenv("HOLDFAST_NAMESRV")
-	if !strings.HasPrefix(os.Getenv("HOLDFAST_BROKER"), "RocketMQ") { // nobody started one for us
+	if !strings.HasPrefix(os.Getenv("HOLDFAST_BROKER"), "RocketMQ") { // no running broker was given
 		namesrv = stacktest.OwnRocketMQ(t).NamesrvAddr
 	}
 	return append([]crashBroker{{name: "RocketMQ", namesrv: namesrv, real: true}}, brokers...)
 }
 
-// devBroker starts one at addr, or on a free port, that asks about open transactions as early as stacktest's RocketMQ
-// does. The caller closes it.
+// devBroker starts a development broker at addr, or on a free port. It checks open transactions as early as
+// stacktest's RocketMQ. The caller closes it.
 func devBroker(t *testing.T, addr string) *devbroker.Broker {
 	t.Helper()
 	b, err := devbroker.Start(devbroker.Options{Addr: addr, TransactionTimeout: 3 * time.Second, CheckInterval: 2 * time.Second, CheckMax: 1000})
@@ -106,7 +106,7 @@ func devBroker(t *testing.T, addr string) *devbroker.Broker {
 	return b
 }
 
-// crashTable collects what became of each row on each broker.
+// crashTable collects the results of all rows on all brokers.
 type crashTable struct {
 	mu     sync.Mutex
 	became map[[2]string]string
@@ -120,7 +120,7 @@ func (c *crashTable) put(killed, broker, became string) {
 	c.became[[2]string{killed, broker}] = became
 }
 
-// String is the table, in the order of the rows.
+// String returns the table in the order of the rows.
 func (c *crashTable) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +138,7 @@ func (c *crashTable) String() string {
 	return b.String()
 }
 
-// hasNoCrashPoints compares the two kinds of builds: nothing of the crash points may be left in an ordinary one.
+// hasNoCrashPoints compares the two builds: an ordinary one must contain nothing of the crash points.
 func hasNoCrashPoints(t *testing.T, with string) {
 	t.Helper()
 	without, err := ordinary.build()
@@ -158,7 +158,7 @@ func hasNoCrashPoints(t *testing.T, with string) {
 	}
 }
 
-// TestCrashPage holds both pages to the table that TestCrashPoints runs.
+// TestCrashPage compares both pages with the table that TestCrashPoints runs.
 func TestCrashPage(t *testing.T) {
 	t.Parallel()
 	var want []string

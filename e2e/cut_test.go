@@ -13,8 +13,8 @@ import (
 	"holdfast/internal/dev/testkit"
 )
 
-// TestDependencyCut cuts each dependency in turn: orders get a clear 503 within the deadline, readiness names exactly
-// the missing part, and everything recovers without a restart.
+// TestDependencyCut cuts each dependency in turn. Orders must get a 503 within the deadline, readiness must name
+// exactly the missing part, and everything must recover without a restart.
 func TestDependencyCut(t *testing.T) {
 	t.Parallel()
 	redis := tcpproxy.New(t, stacktest.Redis(t))
@@ -53,7 +53,7 @@ func TestDependencyCut(t *testing.T) {
 	sh.truthful(sh.audit(90 * time.Second))
 }
 
-// TestBrokerCut kills the broker, which is the one dependency that an order needs before anything else.
+// TestBrokerCut kills the broker, which an order needs before any other dependency.
 func TestBrokerCut(t *testing.T) {
 	t.Parallel()
 	broker := stacktest.OwnRocketMQ(t)
@@ -77,7 +77,7 @@ func TestBrokerCut(t *testing.T) {
 	sh.truthful(sh.audit(90 * time.Second))
 }
 
-// TestInventoryCut cuts the way from order-srv to inventory-srv.
+// TestInventoryCut cuts the connection from order-srv to inventory-srv.
 func TestInventoryCut(t *testing.T) {
 	t.Parallel()
 	var proxy *tcpproxy.Proxy
@@ -99,8 +99,8 @@ func TestInventoryCut(t *testing.T) {
 	sh.truthful(sh.audit(90 * time.Second))
 }
 
-// refusesOrders expects a 503 problem within the gateway's deadline. An order whose fate is open (202) is right only
-// when the cut may have come after the reservation.
+// refusesOrders expects a 503 problem within the gateway's deadline. A 202 is correct only if the cut may have come
+// after the reservation.
 func (sh *shop) refusesOrders(token, cut string) {
 	sh.tb.Helper()
 	begin := time.Now()
@@ -150,7 +150,7 @@ func (sh *shop) recovers(token, cut string) {
 	}
 }
 
-// anySKU is a SKU with stock.
+// anySKU returns a SKU with stock.
 func (sh *shop) anySKU() string {
 	sh.tb.Helper()
 	var sku string

@@ -1,3 +1,3 @@
-// Package e2e tests the three services together, as processes, on real servers: an order followed through its hops, the
-// sell-out, expiry and payment, bad input, and each dependency cut in turn.
+// Package e2e tests the three services together, as processes on real servers: an order through all hops, sell-outs,
+// expiry and payment, bad input, replicas, crashes and lost dependencies.
 package e2e

@@ -16,10 +16,9 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// TestGracefulStop stops one of two replicas of each service with SIGTERM while orders come in, and starts it again.
-// What is promised, and expected here, is that nobody notices: every order is placed with the first answer. Buyers do
-// what anybody behind a load balancer does: they go where /readyz says ok, and a refused connection is tried
-// elsewhere.
+// TestGracefulStop stops one of two replicas of each service with SIGTERM under load, and starts it again. Clients
+// must notice nothing: every order is placed with the first answer. The clients behave as if behind a load balancer:
+// they use gateways whose /readyz is ok, and retry a refused connection at another gateway.
 func TestGracefulStop(t *testing.T) {
 	t.Parallel()
 	const sku = "STEADY"
@@ -29,7 +28,7 @@ func TestGracefulStop(t *testing.T) {
 	sh.product(sku, 100_000)
 	s := &steady{sh: sh, token: sh.login("ann", "buyer"), sku: sku}
 	stop := s.begin(8)
-	defer stop() // however this test ends
+	defer stop() // also if the test fails
 	for _, replicas := range [][]*service{sh.inventories, sh.orders, sh.gateways} {
 		leaving := replicas[0]
 		s.more(50)
@@ -58,17 +57,17 @@ func TestGracefulStop(t *testing.T) {
 	t.Logf("%d orders, %d refused connections tried elsewhere", s.placed.Load(), s.elsewhere.Load())
 }
 
-// steady is a load that never ends by itself.
+// steady is a load without an end.
 type steady struct {
 	sh         *shop
 	token, sku string
 
-	ready     [2]atomic.Bool // which gateways to send to, as a load balancer knows it
+	ready     [2]atomic.Bool // gateways that may be used, as a load balancer sees them
 	placed    atomic.Int64
 	elsewhere atomic.Int64
 }
 
-// begin has n buyers order one thing after the other until stop is called.
+// begin starts n buyers that order one after the other until stop is called.
 func (s *steady) begin(n int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -94,7 +93,7 @@ func (s *steady) begin(n int) (stop func()) {
 	}
 }
 
-// order places one order. The only failure that is forgiven is a refused connection.
+// order places one order. Only a refused connection is retried.
 func (s *steady) order(key string, turn int) {
 	for try := range 100 {
 		g := (turn + try) % len(s.ready)
@@ -117,7 +116,7 @@ func (s *steady) order(key string, turn int) {
 	s.sh.tb.Errorf("order %s: every gateway refuses connections", key)
 }
 
-// more returns when n more orders were placed.
+// more returns after n more orders were placed.
 func (s *steady) more(n int64) {
 	s.sh.tb.Helper()
 	want := s.placed.Load() + n

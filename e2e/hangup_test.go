@@ -12,8 +12,8 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// TestClientsHangUp has clients break off their requests at a random moment. Every order that was begun is decided:
-// none is left to the healers.
+// TestClientsHangUp lets clients abort their requests at random moments. Every order that began must be decided
+// without a healer.
 func TestClientsHangUp(t *testing.T) {
 	t.Parallel()
 	const clients, each, longest, sku = 10, 12, 60 * time.Millisecond, "HOT-1"
@@ -24,7 +24,7 @@ func TestClientsHangUp(t *testing.T) {
 	for c := range clients {
 		wg.Go(func() {
 			for i := range each {
-				ctx, cancel := context.WithTimeout(t.Context(), rand.N(longest)) // the moment is the subject
+				ctx, cancel := context.WithTimeout(t.Context(), rand.N(longest)) // a random moment
 				_, _ = sh.callWith(ctx, sh.client, sh.gateway, http.MethodPost, "/v1/orders", token,
 					fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, sku), "Idempotency-Key", fmt.Sprintf("%d-%d", c, i))
 				cancel()

@@ -15,7 +15,7 @@ import (
 
 var settlement = regexp.MustCompile(`^/v1/orders/(\w+)/(payment|cancellation)$`)
 
-// callWith is call at one gateway with a client of the caller's. What the client was told is remembered; see truthful.
+// callWith sends a request to one gateway with the given client and records the answer; see truthful.
 func (sh *shop) callWith(ctx context.Context, client *http.Client, gateway *service, method, path, token, body string, headers ...string) (answer, error) {
 	begin := time.Now()
 	a, err := sh.send(ctx, client, gateway, method, path, token, body, headers...)
@@ -63,8 +63,7 @@ func linesOf(body string) map[string]int64 {
 	return lines
 }
 
-// truthful compares everything that clients were told with both databases. The shop has been audited and is at rest; r
-// is the audit's report.
+// truthful compares all recorded answers with both databases. The shop must be at rest; r is the report of its audit.
 func (sh *shop) truthful(r check.Report) history.Findings {
 	sh.tb.Helper()
 	f := sh.noLies(r)
@@ -74,8 +73,8 @@ func (sh *shop) truthful(r check.Report) history.Findings {
 	return f
 }
 
-// noLies is truthful for a crowd of which it cannot be decided in which order its units went: too many orders are
-// possible. Everything else is judged all the same.
+// noLies is truthful for a load with too many possible orders of events: invariant 4 may stay undecided. All other
+// checks apply.
 func (sh *shop) noLies(r check.Report) history.Findings {
 	sh.tb.Helper()
 	f := sh.history.Check(history.After{SKUs: r.SKUs, Orders: sh.allOrders(), Reservations: sh.allReservations()})
@@ -132,7 +131,7 @@ func (sh *shop) lines(db *sql.DB, table string) map[string]map[string]int64 {
 	return lines
 }
 
-// each calls row for each row of the statement, with its Scan.
+// each calls row for each row of the statement.
 func (sh *shop) each(db *sql.DB, statement string, row func(scan func(...any) error) error) {
 	sh.tb.Helper()
 	rows, err := db.Query(statement)

@@ -6,7 +6,7 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// TestIdleMemory holds each service to what fits beside everything else on a learner's laptop.
+// TestIdleMemory checks that each service is small enough for a laptop that runs all parts.
 func TestIdleMemory(t *testing.T) {
 	t.Parallel()
 	sh := newShop(t, setup{})

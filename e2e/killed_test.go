@@ -11,13 +11,13 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// TestReplicasKilled sells 500 units to 2,000 buyers through two replicas of each service, of which one each is killed
-// while they buy and started again. It expects that all 500 units are held at the end, that every answer is true, and
-// that `holdfast audit` exits with status 0.
+// TestReplicasKilled sells 500 units to 2,000 buyers through two replicas of each service. One replica of each is
+// killed meanwhile and started again. At the end all 500 units must be held, every answer must be true, and `holdfast
+// audit` must exit with status 0.
 //
-// An order whose process dies is abandoned some seconds later and gives its unit back; the buyer's retry with the same
-// key is a new order. Buyers who were refused until then were refused rightly, so units may be free when all have an
-// answer. They are sold in further rounds to buyers who were refused, each with a new key.
+// An order whose process dies is abandoned some seconds later and returns its unit; the buyer's retry with the same
+// key is a new order. Buyers who were refused before that were refused correctly, so units may be available when all
+// buyers have an answer. Further rounds sell them to refused buyers, each with a new key.
 func TestReplicasKilled(t *testing.T) {
 	t.Parallel()
 	const buyers, units, sku = 2000, 500, "HOT-1"
@@ -30,7 +30,7 @@ func TestReplicasKilled(t *testing.T) {
 	queue := c.buyers(buyers)
 	bought := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	defer func() { // however this test ends
+	defer func() { // also if the test fails
 		cancel()
 		<-bought
 	}()
@@ -68,11 +68,11 @@ func TestReplicasKilled(t *testing.T) {
 	}
 }
 
-// killEach kills one replica of each service, one after the other, each at a number of units sold, and starts it again
-// some units later, so that the other one works alone for a while. It says what it killed when.
+// killEach kills one replica of each service in turn, at certain numbers of units sold, and starts it again some units
+// later, so that the other replica works alone for a while. It returns a log of the kills.
 func killEach(t *testing.T, c *crowd, bought <-chan struct{}, begin time.Time) (kills []string) {
 	t.Helper()
-	const alone = 40 // units sold by the other one alone
+	const alone = 40 // units sold by the remaining replica alone
 	reached := func(n int64, what string) {
 		testkit.Eventually(c.sh.tb, buyerPatience, what, func() error {
 			select {
@@ -97,7 +97,7 @@ func killEach(t *testing.T, c *crowd, bought <-chan struct{}, begin time.Time) (
 	return kills
 }
 
-// secondChance lets n buyers without a unit buy again.
+// secondChance lets n refused buyers buy again.
 func secondChance(all []*purchase, n, round int) (again []*purchase) {
 	for _, p := range all {
 		if p.result == soldOut && len(again) < n {
@@ -108,7 +108,7 @@ func secondChance(all []*purchase, n, round int) (again []*purchase) {
 	return again
 }
 
-// everyAnswerIsTrue compares what buyers were told with the rows of both databases.
+// everyAnswerIsTrue compares the buyers' answers with the rows of both databases.
 func everyAnswerIsTrue(t *testing.T, sh *shop, all []*purchase, units int) {
 	t.Helper()
 	status, holds := sh.ordersByKey()
@@ -124,9 +124,9 @@ func everyAnswerIsTrue(t *testing.T, sh *shop, all []*purchase, units int) {
 			if row.status != orderapi.StatusPlaced || row.orderNo != p.orderNo || holds[p.orderNo] != 1 {
 				t.Errorf("buyer %s was told that order %s is placed; it is %+v and holds %d units", p.key, p.orderNo, row, holds[p.orderNo])
 			}
-		case p.orderNo != "" && byNumber[p.orderNo] != orderapi.StatusRejected: // its key may have been freed
+		case p.orderNo != "" && byNumber[p.orderNo] != orderapi.StatusRejected: // the order may have freed its key
 			t.Errorf("buyer %s was told %q; the order %s is %s", p.key, p.result, p.orderNo, byNumber[p.orderNo])
-		case p.orderNo == "" && ok && row.status != orderapi.StatusRejected: // refused by memory, without an order
+		case p.orderNo == "" && ok && row.status != orderapi.StatusRejected: // refused by cached availability, without an order
 			t.Errorf("buyer %s was told %q; the order is %+v", p.key, p.result, row)
 		case holds[row.orderNo] != 0:
 			t.Errorf("buyer %s was told %q; the order holds %d units", p.key, p.result, holds[row.orderNo])
@@ -143,7 +143,7 @@ func everyAnswerIsTrue(t *testing.T, sh *shop, all []*purchase, units int) {
 
 type orderRow struct{ orderNo, status string }
 
-// statuses reads the status of every order, by its number.
+// statuses returns the status of every order by its number.
 func (sh *shop) statuses() map[string]string {
 	sh.tb.Helper()
 	var lines []string
@@ -158,7 +158,7 @@ func (sh *shop) statuses() map[string]string {
 	return found
 }
 
-// ordersByKey reads all orders by their idempotency keys, and the units that each order holds.
+// ordersByKey returns all orders by idempotency key, and the units that each order holds.
 func (sh *shop) ordersByKey() (orders map[string]orderRow, holds map[string]int) {
 	sh.tb.Helper()
 	orders, holds = map[string]orderRow{}, map[string]int{}

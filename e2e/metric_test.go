@@ -13,8 +13,8 @@ import (
 	"holdfast/internal/dev/testkit"
 )
 
-// metric sums a process's own counters of a name over all label sets that have the given labels, each written as on the
-// metrics page: status="PLACED". A counter that was never used is 0.
+// metric returns the sum of a process's counters of a name over all label sets that contain the given labels, each in
+// the form of the metrics page: status="PLACED". A counter that was never used is 0.
 func (sh *shop) metric(s *service, name string, labels ...string) int {
 	sh.tb.Helper()
 	var page string
@@ -52,7 +52,7 @@ next:
 	return int(sum)
 }
 
-// total is metric over several processes.
+// total returns the sum of metric over several processes.
 func (sh *shop) total(services []*service, name string, labels ...string) (n int) {
 	sh.tb.Helper()
 	for _, s := range services {
@@ -61,7 +61,7 @@ func (sh *shop) total(services []*service, name string, labels ...string) (n int
 	return n
 }
 
-// holdfast runs the command line against this shop's first gateway, and expects it to leave with 0.
+// holdfast runs the command line against this shop's first gateway and requires exit status 0.
 func (sh *shop) holdfast(args ...string) string {
 	sh.tb.Helper()
 	dir, err := ordinary.build()

@@ -12,7 +12,7 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// TestUnpaidOrderExpires has the delayed message do the work: the sweeper, which would do it too, waits for an hour.
+// TestUnpaidOrderExpires tests the delayed message: the sweeper, which would also expire the order, waits for an hour.
 func TestUnpaidOrderExpires(t *testing.T) {
 	t.Parallel()
 	sh := newShop(t, setup{env: map[string]string{"PAYMENT_TIMEOUT": "4s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}})
@@ -41,7 +41,7 @@ func TestUnpaidOrderExpires(t *testing.T) {
 	})
 
 	paid := sh.mustPlace(bob, "b-2", sku)
-	for range 2 { // paying twice is paying once
+	for range 2 { // the second payment must have no effect
 		a := sh.must(http.StatusOK, http.MethodPost, "/v1/orders/"+paid.OrderNo+"/payment", bob, "")
 		if o := a.order(t); o.Status != orderapi.StatusPaid || o.PaidAt == nil {
 			t.Errorf("paid order: %s", a.Body)
@@ -83,9 +83,9 @@ func TestCancelledOrderGivesBack(t *testing.T) {
 	}
 }
 
-// TestGivenBackUnitsAreSoldAgain lets a dozen buyers hunt for three units: whoever gets one gives it back, whoever is
-// refused asks again. The history says whether every refusal was right at its moment, and whether two ever held one
-// unit.
+// TestGivenBackUnitsAreSoldAgain lets a dozen buyers compete for three units. A buyer that gets a unit returns it, and
+// a refused buyer retries. The history check decides whether every refusal was correct at its moment and whether two
+// buyers ever held the same unit.
 func TestGivenBackUnitsAreSoldAgain(t *testing.T) {
 	t.Parallel()
 	const buyers, units, enough, tries = 12, 3, 15, 400
@@ -103,7 +103,7 @@ func TestGivenBackUnitsAreSoldAgain(t *testing.T) {
 					a, err = sh.call(http.MethodPost, "/v1/orders/"+a.order(t).OrderNo+"/cancellation", token, "")
 					back.Add(1)
 				case err == nil && a.code() == "out_of_stock":
-					<-time.After(50 * time.Millisecond) // before asking again
+					<-time.After(50 * time.Millisecond) // before the retry
 					continue
 				}
 				if err != nil || a.Status != http.StatusOK {
@@ -115,7 +115,7 @@ func TestGivenBackUnitsAreSoldAgain(t *testing.T) {
 	}
 	wg.Wait()
 	r := sh.audit(120 * time.Second)
-	last := sh.login("latecomer", "buyer") // whatever is free now can be had
+	last := sh.login("latecomer", "buyer") // can buy any available unit
 	for i := range r.SKUs[0].Available {
 		sh.mustPlace(last, fmt.Sprintf("last-%d", i), "TURN")
 	}
@@ -132,7 +132,7 @@ func TestGivenBackUnitsAreSoldAgain(t *testing.T) {
 	t.Logf("orders: %v", r.Orders)
 }
 
-// TestPaymentRacesExpiry pays 200 orders at the very moment at which they expire. Each must end in one of the two.
+// TestPaymentRacesExpiry pays 200 orders at the moment at which they expire. Each must end either paid or expired.
 func TestPaymentRacesExpiry(t *testing.T) {
 	t.Parallel()
 	const orders = 200
@@ -153,7 +153,7 @@ func TestPaymentRacesExpiry(t *testing.T) {
 			}
 			o := a.order(t)
 			numbers[i] = o.OrderNo
-			// Spread over the second in which the broker's timer fires, from just before the expiry on.
+			// Spread over the second in which the broker's timer fires, beginning just before the expiry.
 			at := o.ExpiresAt.Add(time.Duration(i-orders/2) * 10 * time.Millisecond)
 			<-time.After(time.Until(at))
 			answers[i], err = sh.call(http.MethodPost, "/v1/orders/"+o.OrderNo+"/payment", ann, "")

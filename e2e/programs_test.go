@@ -12,7 +12,7 @@ import (
 	schema "holdfast/sql"
 )
 
-// programs builds the services and the command line once for the whole test process, when they are first asked for.
+// programs builds the services and the command line once for the test process, at first use.
 type programs struct {
 	tags string
 	once sync.Once
@@ -35,7 +35,7 @@ func (p *programs) build() (string, error) {
 	return p.dir, p.err
 }
 
-// databases are fresh ones, on the shared server or on the test's own.
+// databases returns fresh databases, on the shared server or on the test's own.
 func (s setup) databases(tb testing.TB) (orders, stock string) {
 	tb.Helper()
 	if s.server == "" && s.empty {
@@ -50,5 +50,5 @@ func (s setup) databases(tb testing.TB) (orders, stock string) {
 			tb.Fatal(err)
 		}
 	}
-	return s.server + "orders", s.server + "inventory" // the services bring the schema
+	return s.server + "orders", s.server + "inventory" // the services create the schema
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestReadmeCommands runs every curl block of the README, in order and in one shell, against a shop of the test's own,
-// and expects each curl to be answered without a problem.
+// TestReadmeCommands runs every curl block of the README, in order and in one shell, against a shop of the test. No
+// curl may be answered with a problem.
 func TestReadmeCommands(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../README.md")
@@ -36,7 +36,7 @@ func TestReadmeCommands(t *testing.T) {
 		t.Fatalf("found only %d curl commands: does the README show every public route?", curls)
 	}
 	text := strings.ReplaceAll(script.String(), "localhost:8080", sh.gateway.http)
-	// -w marks each answer with its status on a line of its own.
+	// -w adds a line with its status to each answer.
 	text = strings.ReplaceAll(text, "\ncurl -s", "\ncurl -s -w '\\nHTTP %{http_code}\\n'")
 	out, err := exec.Command("bash", "-c", text).CombinedOutput()
 	if err != nil {
@@ -60,7 +60,7 @@ func TestReadmeCommands(t *testing.T) {
 	sh.audit(60 * time.Second)
 }
 
-// TestReadmeRoutes compares the README with the gateway's own list: every public route has an example.
+// TestReadmeRoutes compares the README with the gateway's routes: every public route must have an example.
 func TestReadmeRoutes(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../README.md")

@@ -16,9 +16,8 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// TestRedisForgets empties Redis under a shop that counts there, once with orders of which MySQL has not heard. The
-// shop shuts, fills Redis again and sells every unit once; whoever was promised one of the lost ones and pays gets the
-// money back.
+// TestRedisForgets empties a Redis that holds the stock, once with orders that MySQL has not recorded. The shop must
+// close, load Redis again and sell every unit once. A paid order whose reservation is lost must become REFUND_DUE.
 func TestRedisForgets(t *testing.T) {
 	t.Parallel()
 	const sku, units, unheard, buyers = "HOT", 60, 5, 20
@@ -31,19 +30,19 @@ func TestRedisForgets(t *testing.T) {
 	sh.must(http.StatusOK, http.MethodPut, "/v1/admin/products/"+sku+"/layout", sh.admin, `{"layout":"redis"}`)
 	ann := sh.login("ann", "buyer")
 	heard := sh.mustPlace(ann, "heard", sku)
-	sh.audit(30 * time.Second) // MySQL has followed
+	sh.audit(30 * time.Second) // MySQL has applied the stream
 
-	// Nobody can follow while somebody sits on the position. The writer who had these orders in hand has lost its lease
-	// when it goes on.
-	sitting, err := sh.stockDB.Begin()
+	// No replica can apply the stream while this transaction locks the position. The writer that has read these entries
+	// loses its lease meanwhile.
+	blocker, err := sh.stockDB.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sitting.Rollback() //nolint:errcheck // the second time there is nothing to undo
-	if _, err := sitting.Exec("UPDATE redis_stream SET open = open WHERE id = 1"); err != nil {
+	defer blocker.Rollback() //nolint:errcheck // a second Rollback has no effect
+	if _, err := blocker.Exec("UPDATE redis_stream SET open = open WHERE id = 1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sitting.Exec("SELECT id FROM redis_stream FOR UPDATE"); err != nil {
+	if _, err := blocker.Exec("SELECT id FROM redis_stream FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
 	var lost []orderapi.Order
@@ -63,7 +62,7 @@ func TestRedisForgets(t *testing.T) {
 		}
 		return fmt.Errorf("nobody has")
 	})
-	if err := sitting.Rollback(); err != nil {
+	if err := blocker.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	placed := sh.buyAll(t, sku, buyers)
@@ -97,8 +96,8 @@ func TestRedisForgets(t *testing.T) {
 	}
 }
 
-// buyAll has buyers order until they are told that it is sold out, and returns how many orders were placed. Whoever is
-// asked to come again does.
+// buyAll lets buyers order until they get "sold out", and returns the number of placed orders. A retryable refusal is
+// retried.
 func (sh *shop) buyAll(t *testing.T, sku string, buyers int) int64 {
 	t.Helper()
 	end := time.Now().Add(60 * time.Second)

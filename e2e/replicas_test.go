@@ -17,9 +17,9 @@ import (
 	"holdfast/pkg/rest"
 )
 
-// TestReplicasShareWork has two of each service on databases that neither has migrated: both do so at once. They then
-// share what is to be done in the background, and nothing is done twice: not a message sent, nor handled, nor an order
-// healed. The counters are the sum over both.
+// TestReplicasShareWork runs two replicas of each service on empty databases, which both migrate at the same time. The
+// replicas then share the background work, and no work may be done twice: no message is sent or handled twice, and no
+// order is healed twice. The counters are sums over both replicas.
 func TestReplicasShareWork(t *testing.T) {
 	t.Parallel()
 	const each, sku = 20, "SHARED"
@@ -29,9 +29,9 @@ func TestReplicasShareWork(t *testing.T) {
 	sh.product(sku, 10*each)
 	ann := sh.login("ann", "buyer")
 
-	orphans := sh.orphans(sku, each)          // for the sweeper
-	numbers := sh.placeMany(ann, sku, 4*each) // the rest of the work
-	lost := numbers[:each]                    // for the reconciler
+	orphans := sh.orphans(sku, each)          // work for the sweeper
+	numbers := sh.placeMany(ann, sku, 4*each) // work for relay and consumers
+	lost := numbers[:each]                    // work for the reconciler
 	sh.exec(sh.ordersDB, "UPDATE orders SET status = 'CANCELLED', updated_at = UTC_TIMESTAMP(6) - INTERVAL 1 HOUR WHERE order_no IN ("+list(lost)+")")
 	for i, no := range numbers[each : 3*each] {
 		end := "/payment"
@@ -51,7 +51,7 @@ func TestReplicasShareWork(t *testing.T) {
 		want     int
 		metric   string
 		labels   []string
-		both     bool // each replica did a part
+		both     bool // each replica did a part of it
 	}{
 		{"swept", sh.orders, each, "orders_healed_total", []string{`by="sweeper"`}, false},
 		{"reconciled", sh.orders, each, "orders_healed_total", []string{`by="reconciler"`}, false},
@@ -80,7 +80,7 @@ func TestReplicasShareWork(t *testing.T) {
 	}
 }
 
-// orphans are orders whose order-srv died after it had reserved, a while ago.
+// orphans inserts orders whose order-srv died after it had reserved, some time ago.
 func (sh *shop) orphans(sku string, n int) []string {
 	sh.tb.Helper()
 	client, err := rest.New(rest.Config{Name: "inventory", URLs: []string{"http://" + sh.inventory.http}, Credential: config.DemoServiceCredential})
@@ -103,7 +103,7 @@ func (sh *shop) orphans(sku string, n int) []string {
 			sh.tb.Fatalf("reserve %s: %+v", r.OrderNo, r.Problem)
 		}
 	}
-	for _, no := range numbers { // last, because the sweeper takes them from here on
+	for _, no := range numbers { // last, because the sweeper handles them from now on
 		sh.exec(sh.ordersDB, "INSERT INTO order_items (order_no, sku, quantity) VALUES ('"+no+"', '"+sku+"', 1)")
 		sh.exec(sh.ordersDB, `INSERT INTO orders (order_no, group_id, user_id, request_hash, status, flow, created_at, updated_at)
 			VALUES ('`+no+`', '`+no+`', 'orphan', 'h', 'PENDING', 'tx-message', UTC_TIMESTAMP(6) - INTERVAL 1 HOUR, UTC_TIMESTAMP(6) - INTERVAL 1 HOUR)`)
@@ -111,7 +111,7 @@ func (sh *shop) orphans(sku string, n int) []string {
 	return numbers
 }
 
-// placeMany places n orders of one unit, some at a time.
+// placeMany places n orders of one unit, several at a time.
 func (sh *shop) placeMany(token, sku string, n int) []string {
 	sh.tb.Helper()
 	numbers := make([]string, n)

@@ -12,8 +12,8 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// patient raises every deadline: this many buyers fill a small machine, and an order that ran out of time is undecided,
-// which is right and proves nothing.
+// patient raises every deadline. This many buyers overload a small machine, and an order that times out is undecided,
+// which is correct but proves nothing.
 func patient() map[string]string {
 	return map[string]string{"REQUEST_TIMEOUT": "40s", "PENDING_GRACE": "60s", "BROKER_TRANSACTION_TIMEOUT": "60s", "SWEEP_AFTER": "90s", "RECONCILE_AFTER": "120s"}
 }
@@ -35,12 +35,12 @@ func TestSellOut(t *testing.T) {
 			wantServed(t, sh, s, "/v1/orders", 50)
 		}
 		for _, s := range sh.inventories {
-			wantServed(t, sh, s, "/v1/reservations", 20) // order-srv refuses most of the orders that are too many by itself
+			wantServed(t, sh, s, "/v1/reservations", 20) // order-srv refuses most surplus orders from its cached availability
 		}
 	})
 }
 
-// wantServed expects, by the process's own count, that it had a good part of the work.
+// wantServed checks with the process's own counter that it served at least that many requests.
 func wantServed(t *testing.T, sh *shop, s *service, route string, least int) {
 	t.Helper()
 	if n := sh.metric(s, "http_requests_total", `method="POST"`, fmt.Sprintf("route=%q", route)); n < least {
@@ -48,7 +48,7 @@ func wantServed(t *testing.T, sh *shop, s *service, route string, least int) {
 	}
 }
 
-// sellOut lets buyers ask for one unit each, all at once, and expects every unit sold and everybody else refused.
+// sellOut lets buyers order one unit each at the same time. Every unit must be sold, and all other buyers refused.
 func sellOut(t *testing.T, sh *shop, buyers, units int) {
 	const sku = "HOT-1"
 	sh.product(sku, units)
@@ -92,15 +92,15 @@ func sellOut(t *testing.T, sh *shop, buyers, units int) {
 	}
 	r := sh.audit(60 * time.Second)
 	sh.truthful(r)
-	remembered := sh.total(sh.orders, "orders_refused_by_memory_total") // without an order
+	remembered := sh.total(sh.orders, "orders_refused_by_memory_total") // these refusals have no order
 	if r.Orders[orderapi.StatusPlaced] != units || r.Orders[orderapi.StatusRejected]+remembered != buyers-units {
 		t.Errorf("orders by status: %v, refused without one: %d", r.Orders, remembered)
 	}
 	t.Logf("%d of %d refusals without an order", remembered, buyers-units)
 }
 
-// serverOverlap counts, from the orders' own rows, how many orders were pending at one moment: the client's view alone
-// could be requests that wait in a queue before the first service.
+// serverOverlap counts from the orders' rows how many orders were pending at the same moment. The clients' view could
+// also include requests that wait in front of the first service.
 func serverOverlap(t *testing.T, sh *shop) int {
 	t.Helper()
 	var n int

@@ -23,37 +23,37 @@ import (
 	"holdfast/internal/lab/history"
 )
 
-// shop is the three services running as processes on fresh databases and a namespace of their own.
+// shop is the three services, running as processes on fresh databases with a namespace of their own.
 type shop struct {
 	tb       testing.TB
 	ordersDB *sql.DB
 	stockDB  *sql.DB
 	admin    string // token
 	client   *http.Client
-	turn     atomic.Int64    // of the gateways
-	users    sync.Map        // by token
-	history  history.History // what clients were told; see truthful
+	turn     atomic.Int64    // counter for the round robin over the gateways
+	users    sync.Map        // user names by token
+	history  history.History // the clients' calls and answers; see truthful
 
-	gateway, order, inventory     *service   // the first of each
-	gateways, orders, inventories []*service // all of them
+	gateway, order, inventory     *service   // the first replica of each
+	gateways, orders, inventories []*service // all replicas
 }
 
-// setup is what a test may choose. The zero value is the quick default.
+// setup is the configuration of a shop. The zero value is the default.
 type setup struct {
-	strategy string            // default redis-lock
-	env      map[string]string // for all services
+	strategy string            // default: redis-lock
+	env      map[string]string // environment of all services
 	mysql    func(dsn string) string
 	redis    string
 	namesrv  string
-	replicas int  // of each service; default one
-	empty    bool // the services find databases without a table
+	replicas int  // replicas of each service; default: one
+	empty    bool // the databases have no tables at the start
 
-	inventory func(addr string) string // the address by which order-srv reaches inventory-srv
-	server    string                   // an administrator's DSN of a MySQL of the test's own
-	crash     bool                     // builds with crash points
+	inventory func(addr string) string // returns the address at which order-srv calls inventory-srv
+	server    string                   // administrator DSN of a MySQL of the test
+	crash     bool                     // use builds with crash points
 }
 
-// service is one process with its addresses and its log; after [shop.restart] it is another process.
+// service is a process with its addresses and its log. [shop.restart] replaces the process.
 type service struct {
 	name    string
 	program string
@@ -148,7 +148,7 @@ func openDB(tb testing.TB, dsn string) *sql.DB {
 	return db
 }
 
-// exec changes rows behind the services' backs.
+// exec executes a statement without the services' knowledge.
 func (sh *shop) exec(db *sql.DB, statement string) {
 	sh.tb.Helper()
 	if _, err := db.Exec(statement); err != nil {
@@ -176,7 +176,7 @@ func environ(vars map[string]string) []string {
 	return env
 }
 
-// run starts the service's process, its first or a later one.
+// run starts the service's process, also again.
 func (sh *shop) run(s *service) {
 	sh.tb.Helper()
 	s.cmd, s.gone = exec.Command(s.program), make(chan struct{})
@@ -190,7 +190,7 @@ func (sh *shop) run(s *service) {
 	}(s.cmd, s.gone)
 }
 
-// kill ends the service as a crash does.
+// kill ends the service with SIGKILL.
 func (sh *shop) kill(s *service) {
 	_ = s.cmd.Process.Kill()
 	<-s.gone
@@ -203,7 +203,7 @@ func (sh *shop) restart(s *service) {
 	sh.waitReady(s)
 }
 
-// stop asks the service to end and insists after a while; a service that does not stop gracefully fails the test.
+// stop sends SIGTERM, and SIGKILL after a while. A service that does not stop gracefully fails the test.
 func (sh *shop) stop(s *service) {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -218,7 +218,7 @@ func (sh *shop) stop(s *service) {
 	}
 }
 
-// tail leaves out the reconciler's questions, of which there may be several a second.
+// tail omits the reconciler's requests, of which there may be several per second.
 func tail(text string, lines int) string {
 	all := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.Contains(line, "/v1/reservations/states") })
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
@@ -236,7 +236,7 @@ func (sh *shop) waitReady(s *service) {
 		if got.Status != "ok" {
 			return fmt.Errorf("readyz: %+v", got)
 		}
-		for _, name := range []string{"broker", "inventory"} { // order-srv is ready without them, the shop is not
+		for _, name := range []string{"broker", "inventory"} { // order-srv is ready without them, but the shop is not
 			if state, checked := got.Checks[name]; checked && state != "ok" {
 				return fmt.Errorf("readyz: %+v", got)
 			}

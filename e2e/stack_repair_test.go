@@ -14,9 +14,9 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 )
 
-// TestStackRepair kills the broker of a running stack, deletes its store, and lets Up repair it, twice. The first time
-// Up cannot seed the catalogue, as a program is missing: it fails and keeps the broker that it has started. The second
-// time it succeeds. The services are the same processes all along, and an order can be placed at the end.
+// TestStackRepair kills the broker of a running stack, deletes its store and lets Up repair it, twice. The first Up
+// cannot seed the catalogue because a program is missing: it fails and keeps the broker that it started. The second Up
+// succeeds. The services' processes must not change, and an order can be placed at the end.
 func TestStackRepair(t *testing.T) {
 	t.Parallel()
 	stacktest.SkipIfShort(t, "MySQL, Redis and RocketMQ")
@@ -57,7 +57,7 @@ func (s *wholeStack) pids() map[string]int {
 	return found
 }
 
-// loseBroker kills the broker and deletes what it stored.
+// loseBroker kills the broker and deletes its store.
 func (s *wholeStack) loseBroker() {
 	s.t.Helper()
 	for _, name := range []string{"rocketmq", "devbroker"} {
@@ -75,7 +75,7 @@ func (s *wholeStack) loseBroker() {
 	s.wantUp(false, "after the broker was killed")
 }
 
-// withoutSeeder returns a folder with the programs that a broker needs and no other.
+// withoutSeeder returns a folder with only the programs that a broker needs.
 func (s *wholeStack) withoutSeeder() string {
 	s.t.Helper()
 	dir := s.t.TempDir()
@@ -85,7 +85,7 @@ func (s *wholeStack) withoutSeeder() string {
 	return dir
 }
 
-// tryUp calls Up with the programs in bin. It returns what people would see.
+// tryUp calls Up with the programs in bin and returns its output.
 func (s *wholeStack) tryUp(bin string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
 	defer cancel()

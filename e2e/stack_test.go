@@ -17,10 +17,9 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 )
 
-// TestStack is the life of a stack as `holdfast up` and `down` see it, beside any other on this machine: each of its
-// processes in turn is killed and Up repairs it; the number of replicas grows and shrinks; and after Down and Up all
-// orders and all stock are there, though the broker has lost everything. After each step an order can be placed at
-// once, and the audit is clean.
+// TestStack uses a stack like `holdfast up` and `down`, beside other stacks on this machine. Each process in turn is
+// killed and repaired by Up, the number of replicas grows and shrinks, and after Down and Up all orders and all stock
+// are present although the broker lost its data. After each step an order can be placed and the audit is clean.
 func TestStack(t *testing.T) {
 	t.Parallel()
 	stacktest.SkipIfShort(t, "MySQL, Redis and RocketMQ")
@@ -69,7 +68,7 @@ func TestStack(t *testing.T) {
 	s.holdfast("audit", "--expect-sales")
 }
 
-// wholeStack is a stack of its own, on ports of its own. Everything dies with the test process.
+// wholeStack is a stack on ports of its own. It ends with the test process.
 type wholeStack struct {
 	t       *testing.T
 	options stack.UpOptions
@@ -92,7 +91,7 @@ func newWholeStack(t *testing.T) *wholeStack {
 	return s
 }
 
-// up brings the stack up and returns what people would see.
+// up starts the stack and returns the output.
 func (s *wholeStack) up(replicas int) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
@@ -146,7 +145,7 @@ func (s *wholeStack) wantUp(want bool, when string) {
 	}
 }
 
-// parts says which parts run, and how the log of each that does not run ends.
+// parts describes the parts, with the end of the log of each part that does not run.
 func (s *wholeStack) parts() string {
 	s.t.Helper()
 	var out strings.Builder
@@ -167,7 +166,7 @@ func (s *wholeStack) wantParts(n int) {
 	}
 }
 
-// order places an order and looks whether all that were placed so far are there.
+// order places an order and checks that all orders so far exist.
 func (s *wholeStack) order() {
 	s.t.Helper()
 	s.holdfast("order", "--sku", "MUG-CLASSIC")

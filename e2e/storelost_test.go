@@ -15,12 +15,12 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// flowAgain is how long the shop may take, after the broker has returned without its store, to place the next order.
+// flowAgain bounds the time from the broker's return without its store until the next order is placed.
 const flowAgain = 30 * time.Second
 
 // TestStoreLost kills the broker of a shop with two replicas of each service and deletes its store, three times, while
-// buyers place orders and pay, cancel or leave them. Orders flow again within 30 s of the broker's return, no service
-// is restarted, and in the end all orders are settled and both ledgers agree.
+// buyers place orders and pay, cancel or leave them. Orders must be placed again within 30 s of the broker's return,
+// no service may restart, and in the end all orders are settled and both ledgers agree.
 func TestStoreLost(t *testing.T) {
 	t.Parallel()
 	stacktest.SkipIfShort(t, "MySQL, Redis and RocketMQ")
@@ -68,11 +68,11 @@ func storeLostUnderLoad(t *testing.T, own ownBroker) {
 	t.Logf("%d orders placed, audit: %+v, healed %d", load.placed.Load(), r.SKUs, len(r.Healed))
 }
 
-// storeLoad is four buyers who place orders all the time. Of three orders one is paid, one is cancelled and one is
-// left to expire.
+// storeLoad is four buyers who place orders continuously. Of three orders one is paid, one is cancelled and one
+// expires.
 type storeLoad struct {
 	placed atomic.Int64
-	stop   func() // and wait; again is no error
+	stop   func() // stops the load and waits; may be called twice
 }
 
 func startStoreLoad(sh *shop, sku string) *storeLoad {
@@ -95,7 +95,7 @@ func startStoreLoad(sh *shop, sku string) *storeLoad {
 	return l
 }
 
-// buy places one order. A refusal is no error: the broker may be away.
+// buy places one order. A refusal is no error, because the broker may be down.
 func (l *storeLoad) buy(sh *shop, token, key, sku string, n int) {
 	a, err := sh.place(token, key, sku)
 	if err != nil || a.Status != http.StatusCreated {
@@ -111,7 +111,7 @@ func (l *storeLoad) buy(sh *shop, token, key, sku string, n int) {
 	}
 }
 
-// more is nil when n more orders than before have been placed.
+// more returns nil after n more orders were placed.
 func (l *storeLoad) more(before, n int64) error {
 	if got := l.placed.Load() - before; got < n {
 		return fmt.Errorf("%d of %d orders were placed", got, n)

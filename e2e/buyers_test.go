@@ -14,36 +14,36 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// crowd is buyers who behave as good clients do: each repeats its request with the same idempotency key until it has an
-// answer that says how its order ended.
+// crowd is a number of correct clients: each repeats its request with the same idempotency key until an answer decides
+// its order.
 type crowd struct {
 	sh     *shop
 	client *http.Client
 	sku    string
-	inside chan struct{} // as many requests at once as it has room; the others queue at the door
+	inside chan struct{} // bounds the concurrent requests; the other buyers wait
 
-	placed    atomic.Int64 // answers so far
+	placed    atomic.Int64 // number of 201 answers so far
 	refused   atomic.Int64
 	ended     atomic.Int64
-	repeated  atomic.Int64 // requests that had to be sent again
-	ambiguous atomic.Int64 // those of them that may have been executed
+	repeated  atomic.Int64 // requests that were retries
+	ambiguous atomic.Int64 // retries of requests that may have been executed
 }
 
-// The ways in which a buyer's order ends.
+// The results of a buyer's order.
 const (
 	boughtUnit = "placed"      // 201
 	soldOut    = "refused"     // 409 out_of_stock
-	undecided  = "no decision" // ran out of patience, which fails the test
+	undecided  = "no decision" // the buyer gave up, which fails the test
 )
 
 // purchase is one buyer's order.
 type purchase struct {
 	token, key string
 	result     string
-	orderNo    string // of a placed one, or of a refused one that names its order
+	orderNo    string // of a placed order, or of a refused one whose answer names its order
 }
 
-// buyerPatience is how long a buyer asks. It is more than the shop takes to abandon an order and to find that out.
+// buyerPatience bounds one purchase. It is longer than the shop needs to abandon an order.
 const buyerPatience = 2 * time.Minute
 
 func newCrowd(sh *shop, sku string, inside int) *crowd {
@@ -52,7 +52,7 @@ func newCrowd(sh *shop, sku string, inside int) *crowd {
 	}}
 }
 
-// buyers are n purchases by as many users.
+// buyers returns n purchases by n users.
 func (c *crowd) buyers(n int) []*purchase {
 	list := make([]*purchase, n)
 	var wg sync.WaitGroup
@@ -71,7 +71,7 @@ func (c *crowd) buyers(n int) []*purchase {
 	return list
 }
 
-// buy lets all of them in, each with one key, and returns when the last one has an answer, or soon after ctx is done.
+// buy starts all purchases, each with one key. It returns when all have a decision, or soon after ctx is done.
 func (c *crowd) buy(ctx context.Context, purchases []*purchase) {
 	ctx, cancel := context.WithTimeout(ctx, buyerPatience)
 	defer cancel()
@@ -79,7 +79,7 @@ func (c *crowd) buy(ctx context.Context, purchases []*purchase) {
 	for i, p := range purchases {
 		wg.Go(func() {
 			p.result = undecided
-			for try := i; ctx.Err() == nil && p.result == undecided; try++ { // another gateway each time
+			for try := i; ctx.Err() == nil && p.result == undecided; try++ { // each retry uses another gateway
 				if !c.ask(ctx, p, c.sh.gateways[try%len(c.sh.gateways)]) {
 					_ = wait.Sleep(ctx, 200*time.Millisecond)
 				}
@@ -90,7 +90,7 @@ func (c *crowd) buy(ctx context.Context, purchases []*purchase) {
 	c.client.CloseIdleConnections()
 }
 
-// ask sends p's request once and reports whether the answer decides.
+// ask sends p's request once and reports whether the answer decides the order.
 func (c *crowd) ask(ctx context.Context, p *purchase, gateway *service) (decided bool) {
 	c.inside <- struct{}{}
 	defer func() { <-c.inside }()
@@ -117,7 +117,7 @@ func (c *crowd) ask(ctx context.Context, p *purchase, gateway *service) (decided
 	return false
 }
 
-// problemOrder is the number of the order that a problem is about; empty without an order.
+// problemOrder returns the order number in a problem's details, or "".
 func (a answer) problemOrder() string {
 	var p struct {
 		Details struct {
@@ -130,7 +130,7 @@ func (a answer) problemOrder() string {
 	return p.Details.OrderNo
 }
 
-// ambiguous reports what a problem says of itself.
+// ambiguous returns the problem's member of that name.
 func (a answer) ambiguous() bool {
 	var p struct {
 		Ambiguous bool `json:"ambiguous"`
