@@ -126,7 +126,7 @@ func everyAnswerIsTrue(t *testing.T, sh *shop, all []*purchase, units int) {
 			}
 		case p.orderNo != "" && byNumber[p.orderNo] != orderapi.StatusRejected: // the order may have freed its key
 			t.Errorf("buyer %s was told %q; the order %s is %s", p.key, p.result, p.orderNo, byNumber[p.orderNo])
-		case p.orderNo == "" && ok && row.status != orderapi.StatusRejected: // refused by cached availability, without an order
+		case p.orderNo == "" && ok && row.status != orderapi.StatusRejected: // refused without an order
 			t.Errorf("buyer %s was told %q; the order is %+v", p.key, p.result, row)
 		case holds[row.orderNo] != 0:
 			t.Errorf("buyer %s was told %q; the order holds %d units", p.key, p.result, holds[row.orderNo])

@@ -218,7 +218,7 @@ func (sh *shop) stop(s *service) {
 	}
 }
 
-// tail omits the reconciler's requests, of which there may be several per second.
+// tail omits the reconciler's requests, which may be several per second.
 func tail(text string, lines int) string {
 	all := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.Contains(line, "/v1/reservations/states") })
 	return strings.Join(all[max(0, len(all)-lines):], "\n")

@@ -68,7 +68,7 @@ func storeLostUnderLoad(t *testing.T, own ownBroker) {
 	t.Logf("%d orders placed, audit: %+v, healed %d", load.placed.Load(), r.SKUs, len(r.Healed))
 }
 
-// storeLoad is four buyers who place orders continuously. Of three orders one is paid, one is cancelled and one
+// storeLoad is four buyers who place orders continuously. Of each three orders one is paid, one is cancelled and one
 // expires.
 type storeLoad struct {
 	placed atomic.Int64

@@ -90,10 +90,10 @@ type Input struct {
 // Messages counts the messages that have not been delivered yet.
 type Messages struct {
 	Unsent          int           `json:"unsent"`    // unsent messages in the outbox
-	Undecided       int           `json:"undecided"` // half messages without a decision, on the replica that answered the audit
+	Undecided       int           `json:"undecided"` // half messages without a decision, on the answering replica
 	OldestUnsent    time.Duration `json:"oldest_unsent_ns"`
 	OldestUndecided time.Duration `json:"oldest_undecided_ns"`
-	LateAfter       time.Duration `json:"late_after_ns"` // an older undecided one is a finding: the broker has checked it twice
+	LateAfter       time.Duration `json:"late_after_ns"` // an older undecided one is a finding
 }
 
 // Ledger is inventory's side of the stock.
@@ -109,7 +109,7 @@ type Loss struct {
 	Operations int64     `json:"operations"` // answered by Redis but never written to MySQL
 	Units      int64     `json:"units"`      // units that these operations had taken, less the units they had returned
 	NoticedAt  time.Time `json:"noticed_at"`
-	Orders     []string  `json:"-"` // order numbers of the lost reservations, up to ten thousand; the loss excuses only these
+	Orders     []string  `json:"-"` // orders of the lost reservations; up to 10,000
 }
 
 // Report is the outcome of an audit.
@@ -118,7 +118,7 @@ type Report struct {
 	Orders     map[string]int `json:"orders"`     // number of orders by status
 	Violations []Violation    `json:"violations"` // invariants that are broken; waiting does not help
 	Unsettled  []Violation    `json:"unsettled"`  // explained by work in flight; a fault if it stays
-	Lost       []Violation    `json:"lost"`       // orders without a reservation that a loss of Redis names; refunded when paid
+	Lost       []Violation    `json:"lost"`       // orders that a loss of Redis names; refunded when paid
 	Losses     []Loss         `json:"losses"`     // the losses of Redis
 	Unsent     int            `json:"unsent"`
 	Messages   Messages       `json:"messages"`

@@ -90,7 +90,7 @@ func sample() compare.Report {
 	return r
 }
 
-// browser starts a headless browser that ends with the test. If there is none, the test is skipped, except in CI.
+// browser starts a headless browser that ends with the test. Without a browser the test is skipped, except in CI.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path, err := stack.RequireBrowser(t.Context(), t.Output())

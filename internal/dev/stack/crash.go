@@ -38,7 +38,7 @@ func (s State) CrashPoint(dir string) (p crash.Info, reached time.Time, ok bool)
 	return p, reached, true
 }
 
-// crashPoint returns the crash point that this Up arms; ok is false if there is none.
+// crashPoint returns the crash point that this Up arms; ok is false without a crash point.
 func (u *upRun) crashPoint() (p crash.Info, ok bool) {
 	p, err := crash.Find(u.Crash)
 	return p, err == nil

@@ -54,7 +54,7 @@ func (b mysqlBinary) bootstrapMariaDB(ctx context.Context, data, script, remove 
 	if err != nil {
 		return err
 	}
-	text := []byte("CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n") // one statement a line
+	text := []byte("CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n") // one per line
 	for _, name := range []string{"mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql"} {
 		part, err := os.ReadFile(filepath.Join(share, name))
 		if err != nil {

@@ -57,7 +57,7 @@ type Cell struct {
 	P50        float64 `json:"p50_ms"` // from the caller's first attempt to its final answer, including retries
 	P95        float64 `json:"p95_ms"`
 	P99        float64 `json:"p99_ms"`
-	Contended  int     `json:"contended"`    // answers ErrContended, each of which was retried
+	Contended  int     `json:"contended"`    // answers ErrContended, which were retried
 	LockWaits  int64   `json:"lock_waits"`   // row lock waits, from the server's counter
 	LockWaitMS int64   `json:"lock_wait_ms"` // time spent in row lock waits
 

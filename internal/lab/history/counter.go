@@ -15,7 +15,7 @@ type eventKind int
 const (
 	take   eventKind = iota // n units were reserved
 	give                    // n units were returned
-	refuse                  // a client was told that n units are not available
+	refuse                  // a client got the answer that n units are not available
 )
 
 type event struct {

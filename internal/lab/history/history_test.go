@@ -128,7 +128,7 @@ func TestCheck_namesPlantedViolation(t *testing.T) {
 	}{
 		{"201 without an order", func(s *scenario) { s.calls[0].OrderNo = "gone" }, "6 gone"},
 		{"201 without a number", func(s *scenario) { s.calls[0].OrderNo = "" }, "6 u/o1"},
-		{"201 for another user's order", func(s *scenario) { s.after.Orders[0].User = "v" }, "6 o1,6 o1"}, // and v requested nothing
+		{"201 for another user's order", func(s *scenario) { s.after.Orders[0].User = "v" }, "6 o1,6 o1"},
 		{"201 for other lines", func(s *scenario) { s.after.Orders[0].Lines = map[string]int64{"A": 2} }, "6 o1"},
 		{"201 that was rejected", func(s *scenario) { status(s, 0, "REJECTED"); stock(s, 0, "void") }, "4 u/o4,4 u/o5,6 o1"},
 		{"201 that was abandoned", func(s *scenario) { status(s, 0, "ABANDONED"); stock(s, 0, "released") }, "6 o1"},
@@ -139,7 +139,7 @@ func TestCheck_namesPlantedViolation(t *testing.T) {
 		{"cancellation that did not count", func(s *scenario) { status(s, 2, "EXPIRED") }, "6 o3"},
 		{"paid without a request", func(s *scenario) { s.calls[2].Answer = history.No }, "6 o2"},
 		{"cancelled without a request", func(s *scenario) { s.calls[5].Answer = history.No }, "6 o3"},
-		{"placed without a request", func(s *scenario) { s.calls[7].Key = "other" }, "6 o6,6 o6"}, // and the answer named another user's order
+		{"placed without a request", func(s *scenario) { s.calls[7].Key = "other" }, "6 o6,6 o6"},
 		{"refused, but placed", func(s *scenario) { status(s, 3, "PLACED") }, "6 o4"},
 		{"refused, but held", func(s *scenario) {
 			s.after.Reservations = append(s.after.Reservations, check.Reservation{OrderNo: "o4", Status: "reserved", Lines: map[string]int64{"A": 1}})

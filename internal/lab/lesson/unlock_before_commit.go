@@ -117,7 +117,7 @@ type sale struct {
 	read  int64
 }
 
-// beginSale locks, reads and writes, and leaves the end to its caller.
+// beginSale locks, reads and writes. The caller ends the sale.
 func beginSale(ctx context.Context, s *shelf, locker *lock.Redis) (_ *sale, err error) {
 	one := &sale{}
 	if one.lease, err = locker.Acquire(ctx, sku); err != nil {

@@ -23,7 +23,7 @@ func unsortedLocks() Lesson {
 	}
 }
 
-// shirt is the second thing in the carts.
+// shirt is the second product in the carts.
 const shirt = "TEE-BLACK-M"
 
 func carts() [2][]string { return [2][]string{{sku, shirt}, {shirt, sku}} }
@@ -69,7 +69,7 @@ func runUnsortedLocks(ctx context.Context, e *Env) error {
 	}
 	for _, where := range []taker{inRedis, inRows} {
 		n, err := bothCarts(ctx, sorted, func(ctx context.Context, cart []string, _ func()) (bool, error) {
-			return where(ctx, cart, func() {}) // they cannot meet: the second one is still waiting for its first lock
+			return where(ctx, cart, func() {}) // the second cart waits for its first lock
 		})
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func runUnsortedLocks(ctx context.Context, e *Env) error {
 	return nil
 }
 
-// twoProducts makes a mug and a shirt.
+// twoProducts creates the mug and the shirt.
 func (e *Env) twoProducts(ctx context.Context, s *shelf) error {
 	lab, err := e.lab(ctx, s.dsn, "for-update")
 	if err != nil {
@@ -89,12 +89,12 @@ func (e *Env) twoProducts(ctx context.Context, s *shelf) error {
 	return errors.Join(lab.Stock(ctx, sku, 10, "first-mug"), lab.Stock(ctx, shirt, 10, "first-shirt"))
 }
 
-// taker takes the locks of a cart, one after the other, and calls meet when it has the first. It returns false when it
-// had to let go.
+// taker takes the locks of a cart one after the other and calls meet when it holds the first. It returns false when it
+// had to give up.
 type taker func(ctx context.Context, cart []string, meet func()) (bool, error)
 
-// bothCarts runs two carts at once and returns how many failed. Whoever has its first lock calls meet and waits there
-// until the other one has its first, too.
+// bothCarts runs two carts concurrently and returns how many failed. A cart that holds its first lock calls meet,
+// which waits until the other cart holds its first lock.
 func bothCarts(ctx context.Context, carts [2][]string, take taker) (failed int, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var got [2]bool
@@ -105,7 +105,7 @@ func bothCarts(ctx context.Context, carts [2][]string, take taker) (failed int, 
 				close(arrived[i])
 				select {
 				case <-arrived[1-i]:
-				case <-ctx.Done(): // the other one has failed
+				case <-ctx.Done(): // the other cart has failed
 				}
 			})
 			return err
@@ -120,7 +120,7 @@ func bothCarts(ctx context.Context, carts [2][]string, take taker) (failed int, 
 	return failed, err
 }
 
-// lockInRedis has the flaw unsorted-locks reserve a cart; false when it gave up.
+// lockInRedis lets the mistake unsorted-locks reserve a cart. It returns false when it gave up.
 func lockInRedis(ctx context.Context, e *Env, s *shelf, cart []string, meet func()) (bool, error) {
 	lab, err := e.flaw(ctx, s.dsn, "unsorted-locks", sync.OnceFunc(meet))
 	if err != nil {
@@ -139,13 +139,13 @@ func lockInRedis(ctx context.Context, e *Env, s *shelf, cart []string, meet func
 	return err == nil, err
 }
 
-// lockRows takes the rows of a cart in one transaction; false when the server ended it for a deadlock.
+// lockRows locks the rows of a cart in one transaction. It returns false when the server ended it with a deadlock.
 func lockRows(ctx context.Context, db *stdsql.DB, cart []string, meet func()) (bool, error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, err
 	}
-	defer tx.Rollback() //nolint:errcheck // it has only read
+	defer tx.Rollback() //nolint:errcheck // the transaction only reads
 	for i, name := range cart {
 		var n int64
 		err := tx.QueryRowContext(ctx, lockingRead, name).Scan(&n)
