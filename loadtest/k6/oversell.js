@@ -1,5 +1,5 @@
 // Does the shop oversell? BUYERS people ask at once for one unit each of a fresh product with STOCK units; then both
-// ledgers are audited. k6 leaves with 99 when stock was harmed, when the audit did not run, or when a buyer got no answer.
+// ledgers are audited. k6 exits with status 99 when an invariant is violated, when the audit did not run, or when a buyer got no answer.
 //
 //   k6 run -e BUYERS=300 -e STOCK=100 -e STRATEGY=for-update loadtest/k6/oversell.js
 //

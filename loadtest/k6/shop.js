@@ -26,7 +26,7 @@ function json(token, more) {
   return { headers: Object.assign(headers, more || {}) };
 }
 
-// must returns the answer's body. Where a test cannot go on without it, an exception is right: k6 leaves with 107.
+// must returns the answer's body. Where a test cannot go on without it, an exception is right: k6 exits with status 107.
 function must(response, ...statuses) {
   if (!statuses.includes(response.status)) {
     throw new Error(`${response.request.method} ${response.url}: ${response.status} ${response.error || response.body}`);

@@ -1,7 +1,7 @@
 // How long does an order take at a steady rate? An open model: RATE orders a second arrive whether or not earlier ones are
 // done, as customers do; a closed loop would slow down with the shop and hide its queue. SKUS products share the load, and
-// there is stock for all, so that a refusal is a failure. k6 leaves with 99 when the latency is above P95_MS, when an order
-// fails, when k6 itself could not keep up (dropped_iterations), or when the audit finds stock harmed.
+// there is stock for all, so that a refusal is a failure. k6 exits with status 99 when the latency is above P95_MS, when an order
+// fails, when k6 itself could not keep up (dropped_iterations), or when the audit finds a violation.
 //
 //   k6 run -e RATE=50 -e DURATION=30 -e STRATEGY=group-commit loadtest/k6/steady.js
 import http from 'k6/http';
