@@ -8,12 +8,12 @@ REPLICAS     ?= 1
 TOOL         ?= k6
 K6_VERSION     := v1.8.1
 VEGETA_VERSION := v12.13.0
-# The order's way is tested once more on the development broker, whatever the rest ran on.
+# These tests run once more on the development broker, whatever broker the others used.
 ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancelledOrder|TestGivenBack|TestInventoryCut
-# Whole shops that are killed in many places, with a pass of their own: they fill the machine, and others would be late by it.
+# These tests run whole shops and need the whole machine, so they have a pass of their own.
 ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 
-# A run in which one of the brokers carried no order is a failure: auto falls back silently when RocketMQ stopped working.
+# The run fails if one of the brokers carried no order: with auto, a broken RocketMQ would only select the other broker.
 has           = $(shell sh -c 'command -v $(1)')
 comma        := ,
 rocketmq      = $(if $(filter devbroker,$(BROKER))$(HOLDFAST_NAMESRV),,$(and $(call has,java),$(call has,mvn),$(comma)RocketMQ@holdfast/e2e))
@@ -29,14 +29,14 @@ help: ## show this list
 build: ## compile bin/holdfast and the three services
 	@$(GO) build -trimpath -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
 
-up: build ## start everything: with Docker when an engine answers, else or with NATIVE=1 as plain processes; REPLICAS=2 of each service
+up: build ## start everything, with Docker if an engine answers, else or with NATIVE=1 as plain processes; REPLICAS=2 of each service
 	@way=$$(NATIVE='$(NATIVE)' BROKER='$(BROKER)' deploy/way up) && case $$way in \
 	docker) docker compose up --build --wait --scale order-srv=$(REPLICAS) --scale inventory-srv=$(REPLICAS) && \
 		echo "The shop is open. Next: $(BIN) order --sku MUG-CLASSIC" ;; \
 	native) BROKER='$(BROKER)' $(BIN) up --replicas $(REPLICAS) ;; \
 	esac
 
-down: build ## stop what `make up` started; data stays
+down: build ## stop what `make up` started; data is kept
 	@case $$(deploy/way) in docker) docker compose --profile '*' down ;; native) $(BIN) down ;; esac
 
 status: build ## show what runs
@@ -56,22 +56,22 @@ test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
 	@cd tools && $(GO) test -shuffle=on -count=1 ./...
 
-kill-test: build ## 2,000 buyers, 500 units, two of each service, one of each killed meanwhile; then an audit
+kill-test: build ## 2,000 buyers, 500 units, two replicas of each service, one of each is killed; then an audit
 	@$(BIN) env --private -- $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
 
-storm-test: build ## 20,000 half messages left undecided, two replicas to decide them, on a RocketMQ of its own
+storm-test: build ## two replicas decide 20,000 half messages, on a private RocketMQ
 	@$(BIN) env --private -- env HOLDFAST_HALF_MESSAGES=20000 $(GO) test -count=1 -v -run 'TestCheckBackStorm$$' ./order-srv
 
 soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
 	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./internal/dev/leasecheck
 
-compose-test: ## run docker-compose.yml for real, on ports of its own: restarts, replicas, audit
+compose-test: ## run docker-compose.yml on separate ports: restarts, replicas, audit
 	@deploy/compose-test
 
-lessons: build ## every lesson of docs/lessons for real, on the stack that is up or on private servers
+lessons: build ## run every lesson of docs/lessons, on the stack that is up or on private servers
 	@$(BIN) lesson --all
 
-bench-lock: ## pkg/lock beside other Redis locks: waits, a burst, commands, and whether its bars are met
+bench-lock: ## compare pkg/lock with other Redis locks: waits, a burst, commands; check its bars
 	@cd tools && $(GO) run ./benchlock
 
 tools: bin/k6 bin/vegeta ## install k6 and vegeta under bin/
@@ -82,10 +82,10 @@ bin/k6:
 bin/vegeta:
 	@GOBIN=$(CURDIR)/bin $(GO) install github.com/tsenart/vegeta/v12@$(VEGETA_VERSION)
 
-load: build bin/$(TOOL) ## look for overselling on the shop that is up; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
+load: build bin/$(TOOL) ## check the shop that is up for overselling; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
 	@loadtest/$(TOOL)/run
 
-overload: build ## offer up to 10 times the capacity of the shop that is up, or OWN=1, and look whether it recovers; QUICK=1 STRATEGY=
+overload: build ## offer up to 10 times the capacity of the shop that is up, or OWN=1, and check that it recovers; QUICK=1 STRATEGY=
 	@$(GO) build -trimpath -o bin/ ./loadtest/overload
 	@bin/overload $(if $(OWN),-own) $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
 
