@@ -6,7 +6,6 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -29,7 +28,7 @@ type setting struct {
 func settings(t *testing.T, service string) map[string]setting {
 	t.Helper()
 	found := map[string]setting{}
-	for _, pattern := range []string{"/config.go", "/internal/app/settings.go", "/internal/app/config.go"} {
+	for _, pattern := range []string{"/config.go", "/internal/app/settings.go"} {
 		files, err := filepath.Glob("../" + service + pattern)
 		if err != nil {
 			t.Fatal(err)
