@@ -1,6 +1,6 @@
-// Package inventorylab opens inventory-srv's stock to what is no service: the comparison, the lessons and the end-to-end
-// tests run a strategy in their own process, on servers of their choice, and look at its ledger. Production code must
-// not import it.
+// Package inventorylab opens inventory-srv's stock to what is no service: the comparison, the lessons and the
+// end-to-end tests run a strategy in their own process, on servers of their choice, and look at its ledger.
+// Production code must not import it.
 package inventorylab
 
 import (
@@ -83,8 +83,8 @@ func (c Config) lockOptions() []lock.Option {
 	return options
 }
 
-// Lost returns what Redis had answered and lost before MySQL heard of it, as far as labs have found out: operations, and the units
-// that they had taken, less those given back.
+// Lost returns what Redis had answered and lost before MySQL heard of it, as far as labs have found out: operations,
+// and the units that they had taken, less those given back.
 func (l *Lab) Lost(ctx context.Context) (operations, units int64, err error) {
 	losses, err := l.app.Stock.Losses(ctx)
 	for _, loss := range losses {
@@ -146,8 +146,8 @@ func (l *Lab) Release(ctx context.Context, orderNo string) error {
 	return l.reserver.Release(ctx, orderNo)
 }
 
-// Stock creates a product for the lab, unless it is there, in the layout of this lab's strategy, and adds units to it, once for
-// each reference.
+// Stock creates a product for the lab, unless it is there, in the layout of this lab's strategy, and adds units to
+// it, once for each reference.
 func (l *Lab) Stock(ctx context.Context, sku string, units int64, reference string) error {
 	if _, err := l.app.Store.CreateProduct(ctx, store.Product{SKU: sku, Title: sku, PriceCents: 100, Lab: true}); err != nil {
 		return err

@@ -4,8 +4,8 @@
 // The invariants, by number:
 //
 //  1. inbound = available + reserved + sold for each SKU, and no counter is below zero.
-//  2. reserved = Σ lines of reserved reservations, sold = Σ lines of confirmed ones. Different statements write counters
-//     and lines, so this invariant detects a lost update.
+//  2. reserved = Σ lines of reserved reservations, sold = Σ lines of confirmed ones. Different statements write
+//     counters and lines, so this invariant detects a lost update.
 //  3. No oversell: Σ lines reserved or confirmed ≤ inbound, and Σ items of PLACED and PAID orders ≤ inbound.
 //  5. Orders and reservations agree: a PLACED order has a reserved reservation with the same lines, a PAID order has a
 //     confirmed one, an ended order holds no units, and each reservation has an order. An order without a reservation

@@ -29,7 +29,7 @@ type Options struct {
 	Log     *slog.Logger // for slow queries and the driver's warnings; default: discarded
 
 	LockWait    time.Duration // how long a statement waits for a row lock before 1205, whole seconds; default 2 s
-	IdleTimeout time.Duration // after which the server ends a silent session and what it holds, whole seconds; default 10 s
+	IdleTimeout time.Duration // until the server ends a silent session and its locks, whole seconds; default 10 s
 	IOTimeout   time.Duration // for one read or write on the connection; default 30 s
 }
 

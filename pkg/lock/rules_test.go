@@ -20,7 +20,7 @@ package lock_test
 //	    the key's remaining TTL             TestAcquire_Waits/until the key in the way expires  [poll only]
 //	    a jittered poll                     TestAcquire_Waits/until the poll  [no poll]
 //	    first come, first served            TestAcquire_Waits/in the order of arrival  [no queue]
-//	    tickets, lowest first               TestRedis_Tickets, locktest ManyKeys  [no keep of a free key; a higher ticket obeyed]
+//	    tickets, lowest first               TestRedis_Tickets, locktest ManyKeys  [no keep of a free key]
 //	    Try respects them                   TestRedis_Tickets/keep a free key  [Try sees the locks only]
 //	    giving up removes them              TestRedis_Tickets/are removed  [no script; no wake-up]
 //	    a dead waiter's lapse               TestRedis_Tickets/lapse  [no TTL]
@@ -46,7 +46,7 @@ package lock_test
 //	 9  client fit for locks                TestNewRedis_Refuses, TestRedis_Hung  [checks left out]
 //	    no hidden retries                   TestCluster/RepeatsNothing  [go-redis's own command]
 //	10  neither SetNXOnExtend               TestRedlock_Votes/one lost vote, locktest LostKey  [the option on]
-//	    nor failFast                        TestRedlock_LateVoteIsGivenBack  {its late answers are waited for in round anyway}
+//	    nor failFast                        TestRedlock_LateVoteIsGivenBack  {a round waits for late answers}
 //	11  WaitReplicas waits before a grant   TestRedis_WaitReplicas  [no WAIT]
 //	12  exclusive, not reentrant            locktest NotReentrant  [owner by process]
 //	    the observer gets all calls         TestObserver  [a call left out]

@@ -45,7 +45,7 @@ type Bus struct {
 	topics []neededTopic // all that must have a route, our names
 
 	live  atomic.Pointer[connection] // nil unless running
-	store atomic.Int64               // identity of the broker's store that the consumers are for; 0 while they are replaced
+	store atomic.Int64               // identity of the consumers' broker store; 0 while they are replaced
 	gate  gate                       // counts checks and the hand-over of queues; each set of consumers has its own
 
 	watching sync.WaitGroup // for a new store; begun by Start, ended by Close

@@ -135,7 +135,8 @@ func (w *wire) pull(ctx context.Context, topic, group string, from int64, count 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.callBody(ctx, requestCreateGroup, nil, config); err != nil { // a broker answers no group that it does not know
+	// A broker answers no group that it does not know.
+	if _, err := w.callBody(ctx, requestCreateGroup, nil, config); err != nil {
 		return nil, fmt.Errorf("create group %s: %w", group, err)
 	}
 	fields := queueFields(topic)

@@ -31,7 +31,8 @@ func TestClient_Do_goesRoundTheURLs(t *testing.T) {
 		t.Errorf("the URLs got %d and %d calls, want 10 each", first.Load(), second.Load())
 	}
 	a.Close()
-	c.Close() // its idle connections: a request that meets the closing of one has an unknown outcome, which is not the matter here
+	// Its idle connections: a request that meets the closing of one has an unknown outcome, which is not the matter here.
+	c.Close()
 	for range 20 {
 		if err := c.Do(t.Context(), "POST", "/", nil, nil); err != nil {
 			t.Fatalf("one replica is down: %v", err)

@@ -261,7 +261,8 @@ func TestClient_Do_deadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	wantFault(t, patient.Do(ctx, "POST", "/", answer{}, nil), "stock_srv_timeout", fault.Timeout, true)
-	wantFault(t, patient.Do(ctx, "POST", "/", answer{}, nil), "stock_srv_timeout", fault.Timeout, false) // passed before it began
+	// Passed before it began.
+	wantFault(t, patient.Do(ctx, "POST", "/", answer{}, nil), "stock_srv_timeout", fault.Timeout, false)
 
 	gone, giveUp := context.WithCancel(t.Context())
 	giveUp()

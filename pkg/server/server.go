@@ -27,7 +27,7 @@ type Config struct {
 
 	MaxConns        int           // open connections to Addr at most; one beyond is answered with 429. Default 3072
 	RequestTimeout  time.Duration // of the handler; reading and writing get a little more. Default 5 s
-	DrainDelay      time.Duration // how long to go on after /readyz says draining, so that load balancers notice. Default 0
+	DrainDelay      time.Duration // how long to serve after /readyz says draining, for load balancers. Default 0
 	ShutdownTimeout time.Duration // how long requests under way may take after that. Default RequestTimeout + 1 s
 
 	// Started, if set, is called once with the addresses that are listened on, which tells port 0's real number.

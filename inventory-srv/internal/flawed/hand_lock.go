@@ -69,7 +69,8 @@ func (l HandLock) Watch(ctx context.Context, renewed func()) (stop func()) {
 			case <-done:
 				return
 			case <-tick.C:
-				if ok, err := l.Client.PExpire(ctx, l.Key, l.TTL).Result(); err == nil && ok && renewed != nil { // else the next tick retries
+				// After an error the next tick retries.
+				if ok, err := l.Client.PExpire(ctx, l.Key, l.TTL).Result(); err == nil && ok && renewed != nil {
 					renewed()
 				}
 			}

@@ -47,8 +47,8 @@ func ValidSKU(sku string) bool {
 	return len(sku) > 0 && len(sku) <= 64
 }
 
-// CheckOrderNo returns ErrInvalidOrderNo unless no is 1 to 26 visible ASCII characters. The database ignores blanks at the
-// end of a number and Go does not, so a number has none.
+// CheckOrderNo returns ErrInvalidOrderNo unless no is 1 to 26 visible ASCII characters. The database ignores blanks
+// at the end of a number and Go does not, so a number has none.
 func CheckOrderNo(no string) error {
 	if len(no) > 26 || !Visible(no) {
 		return ErrInvalidOrderNo

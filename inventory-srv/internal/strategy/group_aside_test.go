@@ -13,8 +13,8 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// newAsideBatched is a batched whose sessions wait one second for a lock, which is the least that the server can. It also
-// returns the number of lock waits that ran out.
+// newAsideBatched is a batched whose sessions wait one second for a lock, which is the least that the server can. It
+// also returns the number of lock waits that ran out.
 func newAsideBatched(t *testing.T) (*batched, *atomic.Int64) {
 	t.Helper()
 	w := newWorld(t)

@@ -52,8 +52,8 @@ func (w *world) relay(t *testing.T, sku, layout string) {
 	}
 }
 
-// TestLayout_OpenOrders changes the layout while orders are open: they are confirmed and released as ever, and what is left is
-// sold to the last unit in the new way.
+// TestLayout_OpenOrders changes the layout while orders are open: they are confirmed and released as ever, and what
+// is left is sold to the last unit in the new way.
 func TestLayout_OpenOrders(t *testing.T) { // parallel in pairs
 	pairs(t, func(t *testing.T, w *world, from, to seller) {
 		w.has(t, "A", 20)
@@ -98,8 +98,8 @@ func TestLayout_OpenOrders(t *testing.T) { // parallel in pairs
 	})
 }
 
-// TestLayout_UnderLoad changes the layout to and fro while exactly as many buyers as there are units buy, confirm, and give back
-// and buy again. Each must get a unit in the end: a refusal would be a lie.
+// TestLayout_UnderLoad changes the layout to and fro while exactly as many buyers as there are units buy, confirm,
+// and give back and buy again. Each must get a unit in the end: a refusal would be a lie.
 func TestLayout_UnderLoad(t *testing.T) { // parallel in pairs
 	pairs(t, func(t *testing.T, w *world, from, to seller) {
 		const buyers, leastChanges = 40, 6
@@ -160,8 +160,8 @@ func buyInEither(ctx context.Context, s stock.Reserver, no string, wrong *atomic
 	}
 }
 
-// TestPlaces_NoFalseRefusal: somebody has locked the last unit and has not committed. Whoever wants it too must wait for the
-// outcome, and gets it when there was none.
+// TestPlaces_NoFalseRefusal: somebody has locked the last unit and has not committed. Whoever wants it too must wait
+// for the outcome, and gets it when there was none.
 func TestPlaces_NoFalseRefusal(t *testing.T) {
 	t.Parallel()
 	for _, s := range sellers() {
@@ -208,8 +208,8 @@ func TestPlaces_NoFalseRefusal(t *testing.T) {
 	}
 }
 
-// TestBuckets_Starved: one bucket has everything. The order that finds another one empty deals the units out again, with a delivery
-// that waits in the store room.
+// TestBuckets_Starved: one bucket has everything. The order that finds another one empty deals the units out again,
+// with a delivery that waits in the store room.
 func TestBuckets_Starved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -13,8 +13,8 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// TestStrategies_Mixed has all strategies sell the same two SKUs at once, while other orders are confirmed and released:
-// a shop that changes its configuration has both kinds of replica for a while.
+// TestStrategies_Mixed has all strategies sell the same two SKUs at once, while other orders are confirmed and
+// released: a shop that changes its configuration has both kinds of replica for a while.
 func TestStrategies_Mixed(t *testing.T) {
 	t.Parallel()
 	const orders, units = 120, 50

@@ -16,8 +16,8 @@ import (
 	"holdfast/pkg/lock"
 )
 
-// fork is a shop in front of Sentinel whose Redis replica has stopped to replicate. What Redis answers from then on is gone after
-// failover. MySQL does not follow Redis until the test has it do so.
+// fork is a shop in front of Sentinel whose Redis replica has stopped to replicate. What Redis answers from then on
+// is gone after failover. MySQL does not follow Redis until the test has it do so.
 type fork struct {
 	*world
 	sentinel *stacktest.RedisSentinel
@@ -94,8 +94,9 @@ func (f *fork) wantNamed(t *testing.T, orderNos []string) {
 	}
 }
 
-// TestRedisLua_LostByFailover answers orders at replica one which the promoted Redis does not have. Replica two never saw them. The
-// loss is noticed, counted and named, in whichever order the replicas ask, and also when replica one does not ask for anything.
+// TestRedisLua_LostByFailover answers orders at replica one which the promoted Redis does not have. Replica two never
+// saw them. The loss is noticed, counted and named, in whichever order the replicas ask, and also when replica one
+// does not ask for anything.
 func TestRedisLua_LostByFailover(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -153,8 +154,9 @@ func TestRedisLua_LostByFailover(t *testing.T) {
 	}
 }
 
-// TestRedisLua_LostAndKilled ends the replica that was answered most. What it alone was answered is counted and named by nobody; the
-// ledger is right all the same. An order that the other replica has answered too, as its repetition, is named by that one.
+// TestRedisLua_LostAndKilled ends the replica that was answered most. What it alone was answered is counted and named
+// by nobody; the ledger is right all the same. An order that the other replica has answered too, as its repetition,
+// is named by that one.
 func TestRedisLua_LostAndKilled(t *testing.T) {
 	t.Parallel()
 	f := newFork(t, 100)
@@ -180,8 +182,8 @@ func TestRedisLua_LostAndKilled(t *testing.T) {
 	}
 }
 
-// TestRedisLua_LostUnnoticed ends the only replica that was answered. Nothing is left that knows of a loss: this is the limit of
-// noticing it. MySQL sells each unit once.
+// TestRedisLua_LostUnnoticed ends the only replica that was answered. Nothing is left that knows of a loss: this is
+// the limit of noticing it. MySQL sells each unit once.
 func TestRedisLua_LostUnnoticed(t *testing.T) {
 	t.Parallel()
 	f := newFork(t, 10)

@@ -17,8 +17,9 @@ import (
 	"holdfast/pkg/fault"
 )
 
-// TestRedisLua_LostEntry takes an order's entry out of the log before MySQL has followed it, and leaves the replica's number as it was:
-// no script can notice. The replica finds that MySQL has passed the entry and does not have the order.
+// TestRedisLua_LostEntry takes an order's entry out of the log before MySQL has followed it, and leaves the replica's
+// number as it was: no script can notice. The replica finds that MySQL has passed the entry and does not have the
+// order.
 func TestRedisLua_LostEntry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -38,8 +39,9 @@ func TestRedisLua_LostEntry(t *testing.T) {
 	w.wantLedger(t, "A", 17, 3, 0)
 }
 
-// TestRedisLua_CountGoesBack sets the count of replica two's answers back, as a Redis has it that lost the last one. MySQL does not
-// follow. Redis is shut as soon as that replica asks, after the other one has, and also when it has nothing to ask.
+// TestRedisLua_CountGoesBack sets the count of replica two's answers back, as a Redis has it that lost the last one.
+// MySQL does not follow. Redis is shut as soon as that replica asks, after the other one has, and also when it has
+// nothing to ask.
 func TestRedisLua_CountGoesBack(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(ctx context.Context, t *testing.T, w *world, set stock.Reserver){
@@ -163,7 +165,8 @@ func (a *afterwards) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	}
 }
 
-// TestRedisLua_UnknownThenShut loses the answer to a reserve and shuts Redis before it is sent again. Redis may have executed it.
+// TestRedisLua_UnknownThenShut loses the answer to a reserve and shuts Redis before it is sent again. Redis may have
+// executed it.
 func TestRedisLua_UnknownThenShut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -185,8 +188,9 @@ func TestRedisLua_UnknownThenShut(t *testing.T) {
 	}
 }
 
-// TestRedisLua_GateDeadline: Redis executes a reserve under the stock row's lock and does not answer before the time for it is up. The
-// transaction fails because of that, and the answer is not contended, which would say that nothing was executed.
+// TestRedisLua_GateDeadline: Redis executes a reserve under the stock row's lock and does not answer before the time
+// for it is up. The transaction fails because of that, and the answer is not contended, which would say that nothing
+// was executed.
 func TestRedisLua_GateDeadline(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -79,8 +79,8 @@ func TestRedisLua_BeforeMySQL(t *testing.T) {
 	}
 }
 
-// TestRedisLua_WriterKilled ends the writer in COMMIT, before the server has seen it and before its answer has come back. The next one
-// applies what was not applied, and nothing twice.
+// TestRedisLua_WriterKilled ends the writer in COMMIT, before the server has seen it and before its answer has come
+// back. The next one applies what was not applied, and nothing twice.
 func TestRedisLua_WriterKilled(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]dbtest.CommitFault{"before COMMIT": dbtest.LoseCommit, "after COMMIT": dbtest.LoseAnswer} {
@@ -122,8 +122,8 @@ func TestRedisLua_WriterKilled(t *testing.T) {
 	}
 }
 
-// TestRedisLua_WriterStopped stops a writer with entries in its hand, has Redis lose everything and another writer rebuild it, and lets
-// the first one go on: what it holds is of an epoch that is over.
+// TestRedisLua_WriterStopped stops a writer with entries in its hand, has Redis lose everything and another writer
+// rebuild it, and lets the first one go on: what it holds is of an epoch that is over.
 func TestRedisLua_WriterStopped(t *testing.T) {
 	t.Parallel()
 	w := newWorldOn(t, stacktest.OwnRedis(t).Addr, shortTerm())
@@ -204,8 +204,9 @@ func (w *world) lost(t *testing.T) (operations, units int64) {
 	return operations, units
 }
 
-// TestRedisLua_FlushAll empties Redis while orders come in, twice. Whoever is told to wait asks again. In the end MySQL has sold as
-// many units as there are, and not one more; what buyers were told beyond that is what was recorded as lost.
+// TestRedisLua_FlushAll empties Redis while orders come in, twice. Whoever is told to wait asks again. In the end
+// MySQL has sold as many units as there are, and not one more; what buyers were told beyond that is what was recorded
+// as lost.
 func TestRedisLua_FlushAll(t *testing.T) {
 	t.Parallel()
 	const buyers, units = 300, 150
@@ -240,8 +241,8 @@ func TestRedisLua_FlushAll(t *testing.T) {
 	t.Logf("%d losses, %d orders were told of a unit that was lost", len(losses), told.Load()-units)
 }
 
-// TestRedisLua_Restart kills Redis. With a file that is written before each answer nothing is lost; without one, what MySQL had not
-// heard.
+// TestRedisLua_Restart kills Redis. With a file that is written before each answer nothing is lost; without one, what
+// MySQL had not heard.
 func TestRedisLua_Restart(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -281,7 +282,8 @@ func TestRedisLua_Restart(t *testing.T) {
 	}
 }
 
-// TestRedisLua_Failover promotes a replica that is behind. It has counters and an epoch, and would sell on, with units that are sold.
+// TestRedisLua_Failover promotes a replica that is behind. It has counters and an epoch, and would sell on, with
+// units that are sold.
 func TestRedisLua_Failover(t *testing.T) {
 	t.Parallel()
 	s := stacktest.NewRedisSentinel(t)
@@ -323,7 +325,8 @@ func TestRedisLua_Failover(t *testing.T) {
 	}
 }
 
-// TestRedisLua_Refused has Redis grant what MySQL must refuse: an order number that another strategy has used. The units come back.
+// TestRedisLua_Refused has Redis grant what MySQL must refuse: an order number that another strategy has used. The
+// units come back.
 func TestRedisLua_Refused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -393,7 +396,8 @@ func TestRedisLua_Busy(t *testing.T) {
 	w.wantLedger(t, "A", 15, 4, 1)
 }
 
-// TestRedisLua_Gate: somebody sits on the stock row. Redis sells on, and what it has not enough of is contended, not refused.
+// TestRedisLua_Gate: somebody sits on the stock row. Redis sells on, and what it has not enough of is contended, not
+// refused.
 func TestRedisLua_Gate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -437,8 +441,8 @@ func TestRedisLua_Eviction(t *testing.T) {
 	}
 }
 
-// TestRedisLua_Fork removes the entry that MySQL applied last, as a replica has it that was promoted while it was behind and has gone
-// on since. No caller can notice, only the writer.
+// TestRedisLua_Fork removes the entry that MySQL applied last, as a replica has it that was promoted while it was
+// behind and has gone on since. No caller can notice, only the writer.
 func TestRedisLua_Fork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -460,8 +464,8 @@ func TestRedisLua_Fork(t *testing.T) {
 	w.wantLedger(t, "A", 19, 1, 0)
 }
 
-// TestRedisLua_ReleaseToTheRow gives an order's units back after its SKU has left Redis, while nobody follows: the release is not done
-// before the units are on the row.
+// TestRedisLua_ReleaseToTheRow gives an order's units back after its SKU has left Redis, while nobody follows: the
+// release is not done before the units are on the row.
 func TestRedisLua_ReleaseToTheRow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

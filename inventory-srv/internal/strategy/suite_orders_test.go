@@ -282,7 +282,8 @@ func sellOutUnderKills(ctx context.Context, t *testing.T, s shop, sku string) {
 	t.Helper()
 	const buyers, units = 60, killedUnits
 	err := s.bring(ctx, sku, units)
-	for ; fault.KindOf(err) == fault.Unavailable && ctx.Err() == nil; err = s.bring(ctx, sku, units) { // the killer knows no bystanders
+	// The killer knows no bystanders.
+	for ; fault.KindOf(err) == fault.Unavailable && ctx.Err() == nil; err = s.bring(ctx, sku, units) {
 	}
 	if err != nil {
 		t.Fatalf("bring %s into the shop: %v", sku, err)

@@ -31,7 +31,8 @@ import (
 	"holdfast/sql"
 )
 
-// patience is how long a test waits for what must happen. Tests fill the machine; a deadline that bites would measure it.
+// patience is how long a test waits for what must happen. Tests fill the machine; a deadline that bites would measure
+// it.
 const patience = 60 * time.Second
 
 // instance is what one replica of the service has for itself.
@@ -146,7 +147,8 @@ func (w *world) toRedis(t *testing.T) {
 	w.two.toRedis(t, redisstock.Config{Prefix: w.counters})
 }
 
-// follow runs the part of a replica that has MySQL follow Redis, until the test ends or the returned function is called.
+// follow runs the part of a replica that has MySQL follow Redis, until the test ends or the returned function is
+// called.
 func (i instance) follow(t *testing.T) (stop func() error) {
 	t.Helper()
 	return inBackground(t, i.redis.Run)
@@ -328,8 +330,9 @@ func (w *world) faults(t *testing.T) []string {
 	return append(append(faults, strayed...), w.redisFaults(t)...)
 }
 
-// redisFaults compares the counters in Redis with MySQL's, which has followed. What MySQL has laid out and Redis has not heard of yet,
-// because the order that laid it out has left, is told by the next one at the gate; so what has to agree is what was taken of it.
+// redisFaults compares the counters in Redis with MySQL's, which has followed. What MySQL has laid out and Redis has
+// not heard of yet, because the order that laid it out has left, is told by the next one at the gate; so what has to
+// agree is what was taken of it.
 func (w *world) redisFaults(t *testing.T) (faults []string) {
 	t.Helper()
 	if !w.one.inRedis {

@@ -91,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (app *App, err error) {
 	if err := a.openBus(); err != nil {
 		return nil, err
 	}
-	a.HTTP = a.http() //nolint:contextcheck // its requests bring their own contexts
+	a.HTTP = a.http()
 	return a, nil
 }
 

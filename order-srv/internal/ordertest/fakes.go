@@ -82,7 +82,8 @@ func NewInventory(tb testing.TB, answers ...Answer) *Inventory {
 		i.answers = answers
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/strategies", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.Strategies{}) }) // for readiness
+	// For readiness.
+	mux.HandleFunc("GET /v1/strategies", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.Strategies{}) })
 	mux.HandleFunc("POST /v1/reservations", i.serveReserve)
 	mux.HandleFunc("GET /v1/reservations", i.servePage)
 	mux.HandleFunc("POST /v1/reservations/states", i.serveStates)

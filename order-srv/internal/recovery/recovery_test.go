@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // replica is another healer on the same database, with the same counters.
-func (w *world) replica() *recovery.Healer { return recovery.New(w.Healer.Config) }
+func (w *world) replica() *recovery.Healer { return recovery.New(w.Config) }
 
 func (w *world) count(by string) float64 { return testutil.ToFloat64(w.healed.WithLabelValues(by)) }
 

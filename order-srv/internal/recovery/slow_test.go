@@ -75,7 +75,7 @@ func (i *slowInventory) count(orderNo string) int {
 // slowed is a healer on an inventory that can be slow.
 func (w *world) slowed() (*recovery.Healer, *slowInventory) {
 	inventory := &slowInventory{Inventory: w.Inventory, slow: map[string]bool{}, releases: map[string]int{}}
-	cfg := w.Healer.Config
+	cfg := w.Config
 	cfg.Inventory = inventory
 	return recovery.New(cfg), inventory
 }

@@ -41,7 +41,8 @@ func normal(t *testing.T, env Env) {
 	for i := range 50 {
 		m := mq.Message{
 			Topic: topicA, Key: fmt.Sprintf("k%d", i), ShardKey: fmt.Sprintf("s%d", i%3),
-			Body: body(strings.Repeat("x", i*200)), Headers: map[string]string{"number": fmt.Sprint(i)}, // large ones are compressed
+			// Large ones are compressed.
+			Body: body(strings.Repeat("x", i*200)), Headers: map[string]string{"number": fmt.Sprint(i)},
 		}
 		sent[m.Key] = m
 		Send(t, b, m)
