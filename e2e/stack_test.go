@@ -40,7 +40,7 @@ func TestStack(t *testing.T) {
 
 	out := s.up(2)
 	s.wantParts(12)
-	if !strings.Contains(out, "order-srv-2") || strings.Count(out, "where the others are now") != 2 {
+	if !strings.Contains(out, "order-srv-2") || strings.Count(out, "because the addresses of its peers changed") != 2 {
 		t.Errorf("the order-srv and the gateway that ran have to learn of the new replicas:\n%s", out)
 	}
 	s.order()
