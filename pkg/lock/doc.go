@@ -76,14 +76,14 @@
 //
 //	                        open loop, busy 40 %: wait, ms   burst of 40    commands for each
 //	                        p50    p90    p99                drain, ms      open loop  burst
-//	this package            0.6    8.6    21.7 (20.2-24.9)   240 (236-251)    13.8     23.8
-//	rueidislock             0.5    8.4    22.4 (19.9-24.2)   232 (229-244)     7.9     15.8
-//	redsync, 5 ms poll      0.5   18.1    41.7 (35.9-48.4)   271 (253-275)     7.0     63.4
-//	redislock, 5 ms poll    0.5   17.6    37.2 (35.8-48.9)   264 (254-276)     8.9     66.8
-//	redsync, its defaults   0.4    384     846 (726-912)     693 (651-813)     6.5     10.5
-//	sync.Mutex, no Redis    0.0    5.5    12.6 (11.8-14.8)   216 (213-220)
+//	this package            0.5    9.3    19.9 (15.1-20.3)   241 (232-242)    12.2     29.5
+//	rueidislock             0.5    8.5    24.6 (21.5-25.4)   229 (227-236)     7.9     14.9
+//	redsync, 5 ms poll      0.4   17.7    37.0 (35.7-48.6)   271 (250-282)     6.7     63.3
+//	redislock, 5 ms poll    0.4   17.3    47.6 (34.5-50.0)   275 (257-282)     9.0     69.7
+//	redsync, its defaults   0.4    373     754 (649-887)     701 (607-851)     6.3     10.2
+//	sync.Mutex, one process 0.0    5.6    12.7 (10.9-14.8)   215 (211-216)
 //
-// So the p99 of the wait is 1.01 times rueidislock's and 1/39 of redsync's with its defaults, and a burst is drained in
+// So the p99 of the wait is 0.81 times rueidislock's and 1/43 of redsync's with its defaults, and a burst is drained in
 // 1.20 times the ideal of 200 ms. Figures are medians, in brackets the lowest and the highest. Commands are the
 // server's own count, those inside of scripts included: tickets cost commands in scripts, not round trips. The last
 // line is what queueing alone costs.
