@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"holdfast/internal/lab/load"
 )
 
 func main() {
@@ -40,11 +42,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) (missed int, err 
 		defer func() { err = errors.Join(err, stop()) }()
 		defer func() { logSizes(stdout, logs) }()
 	}
-	s := newShop(o.url)
-	target, err := s.prepare(ctx, o.strategy)
+	s := load.NewShop(o.url)
+	target, skus, err := s.Prepare(ctx, load.UniqueName("overload"), o.strategy, 1)
 	if err != nil {
 		return 0, fmt.Errorf("prepare the product: %w", err)
 	}
+	target.Baskets = []string{load.Basket(skus...)}
 	r, err := measure(ctx, o, s, target, stdout)
 	if err != nil {
 		return 0, err

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"holdfast/internal/lab/load"
 	"holdfast/pkg/wait"
 )
 
@@ -18,9 +19,9 @@ const (
 )
 
 // measure runs the plan.
-func measure(ctx context.Context, o options, s *shop, t target, progress io.Writer) (*report, error) {
-	r := &report{Started: time.Now().UTC(), Strategy: o.strategy, SKU: t.sku, Deadline: o.deadline, CPUs: runtime.NumCPU()}
-	before, err := s.audit(ctx)
+func measure(ctx context.Context, o options, s *load.Shop, t load.Target, progress io.Writer) (*report, error) {
+	r := &report{Started: time.Now().UTC(), Strategy: o.strategy, SKU: t.Name + "-1", Deadline: o.deadline, CPUs: runtime.NumCPU()}
+	before, err := s.Audit(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("audit before the load: %w", err)
 	}
@@ -28,8 +29,8 @@ func measure(ctx context.Context, o options, s *shop, t target, progress io.Writ
 	defer w.stop()
 	r.Before = w.now(ctx)
 	for _, n := range o.plan.Buyers {
-		r.add(progress, w, row{Load: fmt.Sprintf("closed, %d buyers", n), Connections: n}, func() (*tally, time.Duration) {
-			return closedLoop(ctx, t, n, o.plan.Closed, o.deadline)
+		r.add(progress, w, row{Load: fmt.Sprintf("closed, %d buyers", n), Connections: n}, func() (*load.Tally, time.Duration) {
+			return load.Run{Target: t, Name: fmt.Sprintf("closed%d", n), Connections: n, Time: o.plan.Closed, Deadline: o.deadline}.Closed(ctx)
 		})
 	}
 	r.Capacity = r.best()
@@ -38,8 +39,9 @@ func measure(ctx context.Context, o options, s *shop, t target, progress io.Writ
 		for _, factor := range o.plan.Factors {
 			_ = wait.Sleep(ctx, o.plan.Pause)
 			rate := factor * r.Capacity
-			r.add(progress, w, row{Load: fmt.Sprintf("open, %g times", factor), Factor: factor, Connections: n}, func() (*tally, time.Duration) {
-				return openLoop(ctx, t, n, rate, o.plan.Open, o.deadline)
+			r.add(progress, w, row{Load: fmt.Sprintf("open, %g times", factor), Factor: factor, Connections: n}, func() (*load.Tally, time.Duration) {
+				name := fmt.Sprintf("open%.0f-%d", rate, n)
+				return load.Run{Target: t, Name: name, Connections: n, Time: o.plan.Open, Deadline: o.deadline}.Open(ctx, rate)
 			})
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -55,11 +57,11 @@ func measure(ctx context.Context, o options, s *shop, t target, progress io.Writ
 }
 
 // add runs one load and appends its row.
-func (r *report) add(progress io.Writer, w *watch, one row, load func() (*tally, time.Duration)) {
+func (r *report) add(progress io.Writer, w *watch, one row, run func() (*load.Tally, time.Duration)) {
 	w.peaks()
-	cpu, begin := cpuTime(), time.Now()
-	t, measured := load()
-	one.GeneratorCPU = (cpuTime() - cpu).Seconds() / time.Since(begin).Seconds()
+	cpu, begin := load.CPUTime(), time.Now()
+	t, measured := run()
+	one.GeneratorCPU = (load.CPUTime() - cpu).Seconds() / time.Since(begin).Seconds()
 	one.fill(t, measured)
 	one.Peak = w.peaks()
 	r.Rows = append(r.Rows, one)
@@ -68,7 +70,7 @@ func (r *report) add(progress io.Writer, w *watch, one row, load func() (*tally,
 }
 
 // rest waits and then checks that the shop is at rest.
-func (r *report) rest(ctx context.Context, o options, s *shop, w *watch) error {
+func (r *report) rest(ctx context.Context, o options, s *load.Shop, w *watch) error {
 	_ = wait.Sleep(ctx, max(0, o.plan.Rest-lastInterval))
 	early := w.now(ctx)
 	_ = wait.Sleep(ctx, lastInterval)
@@ -77,7 +79,7 @@ func (r *report) rest(ctx context.Context, o options, s *shop, w *watch) error {
 		r.LateChecks += f.Checks - early[name].Checks
 	}
 	for deadline := time.Now().Add(auditPatience); ; _ = wait.Sleep(ctx, time.Second) {
-		found, err := s.audit(ctx)
+		found, err := s.Audit(ctx)
 		if err == nil && len(found.Unsettled) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			if err != nil {
 				return fmt.Errorf("audit after the load: %w", err)

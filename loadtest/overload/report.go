@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"text/tabwriter"
 	"time"
+
+	"holdfast/internal/lab/load"
 )
 
 // report is the content of overload.json.
@@ -63,14 +65,14 @@ type row struct {
 	GeneratorCPU float64            `json:"generator_cpu"` // cores
 }
 
-func (r *row) fill(t *tally, measured time.Duration) {
-	r.Sent, r.Unsent = t.sent.Load(), t.unsent.Load()
-	r.Placed, r.Late = t.good.Load()+t.late.Load(), t.late.Load()
-	r.Pending, r.Refused, r.SoldOut = t.pending.Load(), t.refused.Load(), t.soldOut.Load()
-	r.Unavailable, r.Other, r.Broken = t.unavailable.Load(), t.other.Load(), t.broken.Load()
-	r.P50, r.P99, r.RefusedP99 = t.placed.quantile(0.5), t.placed.quantile(0.99), t.limited.quantile(0.99)
+func (r *row) fill(t *load.Tally, measured time.Duration) {
+	r.Sent, r.Unsent = t.Sent.Load(), t.Unsent.Load()
+	r.Placed, r.Late = t.Good.Load()+t.Late.Load(), t.Late.Load()
+	r.Pending, r.Refused, r.SoldOut = t.Pending.Load(), t.Refused.Load(), t.SoldOut.Load()
+	r.Unavailable, r.Other, r.Broken = t.Unavailable.Load(), t.Other.Load(), t.Broken.Load()
+	r.P50, r.P99, r.RefusedP99 = t.Placed.Quantile(0.5), t.Placed.Quantile(0.99), t.Limited.Quantile(0.99)
 	r.Offered = float64(r.Sent+r.Unsent) / measured.Seconds()
-	r.Goodput = float64(t.good.Load()) / measured.Seconds()
+	r.Goodput = float64(t.Good.Load()) / measured.Seconds()
 }
 
 // best returns the highest goodput of the closed loops.

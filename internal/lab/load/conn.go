@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -16,40 +16,46 @@ import (
 // arrives.
 const patience = 8 * time.Second
 
-// conn is one keep-alive connection of a buyer.
-type conn struct {
-	dial    func(ctx context.Context) (net.Conn, error)
-	c       net.Conn
-	r       *bufio.Reader
-	request []byte // head, key and rest of the request
-	key     int    // offset of the key in request
-	host    string
-	n       int64
+// Conn is one keep-alive connection of a buyer.
+type Conn struct {
+	dial     func(ctx context.Context) (net.Conn, error)
+	c        net.Conn
+	r        *bufio.Reader
+	requests []request
+	host     string
+	n        int64
+}
+
+// request is a request whose idempotency key is written anew for each order.
+type request struct {
+	bytes []byte
+	key   int // offset of the key's counter
 }
 
 // keyDigits is the width of the counter in an idempotency key.
 const keyDigits = 12
 
-// newConn prepares connection i of the load named run. The connection is opened at its first use.
-func newConn(t target, run string, i int) *conn {
-	prefix := fmt.Sprintf("%s-%s-%d-", t.sku, run, i)
-	body := fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, t.sku)
-	head := fmt.Sprintf("POST /v1/orders HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n",
-		t.addr, t.tokens[i%len(t.tokens)], len(body))
-	if t.strategy != "" {
-		head += "X-Stock-Strategy: " + t.strategy + "\r\n"
-	}
-	head += "Idempotency-Key: " + prefix
+// NewConn prepares connection i of the load named run, which no other load on the target has. The connection is opened
+// at its first use. It sends the target's baskets in turn and begins with the i-th.
+func NewConn(t Target, run string, i int) *Conn {
 	var dialer net.Dialer
-	return &conn{
-		dial:    func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", t.addr) },
-		request: []byte(head + fmt.Sprintf("%0*d", keyDigits, 0) + "\r\n\r\n" + body),
-		key:     len(head), host: t.addr,
+	c := &Conn{dial: func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", t.Addr) }, host: t.Addr}
+	prefix := fmt.Sprintf("%s-%s-%d-", t.Name, run, i)
+	for n := range t.Baskets {
+		body := t.Baskets[(i+n)%len(t.Baskets)]
+		head := fmt.Sprintf("POST /v1/orders HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n",
+			t.Addr, t.Tokens[i%len(t.Tokens)], len(body))
+		if t.Strategy != "" {
+			head += "X-Stock-Strategy: " + t.Strategy + "\r\n"
+		}
+		head += "Idempotency-Key: " + prefix
+		c.requests = append(c.requests, request{[]byte(head + fmt.Sprintf("%0*d", keyDigits, 0) + "\r\n\r\n" + body), len(head)})
 	}
+	return c
 }
 
 // connect opens the connection if it is closed.
-func (c *conn) connect(ctx context.Context) error {
+func (c *Conn) connect(ctx context.Context) error {
 	if c.c != nil {
 		return nil
 	}
@@ -67,32 +73,33 @@ func (c *conn) connect(ctx context.Context) error {
 	return nil
 }
 
-// order sends one order with a new key and returns the status of the answer. An error closes the connection.
-func (c *conn) order(ctx context.Context) (status int, err error) {
+// Order sends one order with a new key and returns the status of the answer. An error closes the connection.
+func (c *Conn) Order(ctx context.Context) (status int, err error) {
 	if err := c.connect(ctx); err != nil {
 		return 0, err
 	}
 	c.n++
 	digits := strconv.AppendInt(make([]byte, 0, keyDigits), c.n, 10)
-	copy(c.request[c.key+keyDigits-len(digits):], digits)
-	status, closing, err := c.exchange(c.request)
+	r := c.requests[int(c.n)%len(c.requests)]
+	copy(r.bytes[r.key+keyDigits-len(digits):], digits)
+	status, closing, err := c.exchange(r.bytes)
 	if err != nil || closing {
-		c.close()
+		c.Close()
 	}
 	return status, err
 }
 
 // warmUp opens the connection and requests a page that does not exist.
-func (c *conn) warmUp(ctx context.Context) {
+func (c *Conn) warmUp(ctx context.Context) {
 	if err := c.connect(ctx); err != nil {
 		return
 	}
 	if _, closing, err := c.exchange([]byte("GET /v1 HTTP/1.1\r\nHost: " + c.host + "\r\n\r\n")); err != nil || closing {
-		c.close()
+		c.Close()
 	}
 }
 
-func (c *conn) exchange(request []byte) (status int, closing bool, err error) {
+func (c *Conn) exchange(request []byte) (status int, closing bool, err error) {
 	if err := c.c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, true, err
 	}
@@ -139,7 +146,8 @@ func (c *conn) exchange(request []byte) (status int, closing bool, err error) {
 
 var errMalformed = errors.New("read answer: not an answer of the gateway")
 
-func (c *conn) close() {
+// Close closes the connection. The next order opens it again.
+func (c *Conn) Close() {
 	if c.c != nil {
 		_ = c.c.Close()
 		c.c = nil
