@@ -54,7 +54,7 @@ func (r Report) page(w io.Writer) error {
 		return err
 	}
 	return t.Execute(w, map[string]any{
-		"Report": r, "Rows": r.rows(), "Correctness": r.correctness(), "Durability": r.Environment.durability(), "Repetitions": r.repetitions(),
+		"Report": r, "Rows": r.rows(), "Correctness": r.correctness(), "Durability": r.Environment.Durability(), "Repetitions": r.repetitions(),
 		"Reference": Reference, "Data": json.RawMessage(data),
 		"CSS": template.CSS(uplotCSS + pageCSS), "UPlot": template.JS(uplotJS), "JS": template.JS(pageJS), //nolint:gosec // embedded files
 	})

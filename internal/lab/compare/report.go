@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"holdfast/internal/lab/machine"
 )
 
 // Reference is the strategy to which all others are compared.
@@ -35,14 +37,9 @@ type Strategy struct {
 
 // Environment describes the machine and the servers on which the figures depend.
 type Environment struct {
-	CPU      string            `json:"cpu"`
-	Cores    int               `json:"cores"`
-	OS       string            `json:"os"`
-	Go       string            `json:"go"`
-	Database string            `json:"database"`
-	Redis    string            `json:"redis"`
-	Settings map[string]string `json:"settings"` // of the database server, mainly durability
-	Pool     int               `json:"pool"`     // maximum database connections of one replica
+	machine.Machine
+	Redis string `json:"redis"`
+	Pool  int    `json:"pool"` // maximum database connections of one replica
 }
 
 // Cell is one repetition of one strategy under one load.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/lab/compare"
+	"holdfast/internal/lab/machine"
 )
 
 func hot(callers int) compare.Shape {
@@ -24,8 +25,11 @@ func report() compare.Report {
 	r := compare.Report{
 		Preset: "quick", Period: 1,
 		Environment: compare.Environment{
-			Database: "SomeDB 1.0", Redis: "7.0", Cores: 2,
-			Settings: map[string]string{"innodb_flush_log_at_trx_commit": "1", "log_bin": "ON", "sync_binlog": "1"},
+			Machine: machine.Machine{
+				Database: "SomeDB 1.0", Cores: 2,
+				Settings: map[string]string{"innodb_flush_log_at_trx_commit": "1", "log_bin": "ON", "sync_binlog": "1"},
+			},
+			Redis: "7.0",
 		},
 		Strategies: []compare.Strategy{{Name: "naive", Layout: "row", Idea: "read <b>then</b> write"}, {Name: "for-update", Layout: "row", Safe: true}},
 	}

@@ -1,21 +1,19 @@
 package compare
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/lab/machine"
 )
 
 // Servers are the servers on which the strategies run.
@@ -127,31 +125,11 @@ func (a *admin) lockWaits(ctx context.Context) (w lockWaits, err error) {
 	return w, nil
 }
 
-// settings returns the server settings on which the figures depend. Some servers lack some of them.
-func settings() []string {
-	return []string{
-		"innodb_flush_log_at_trx_commit", "sync_binlog", "log_bin", "innodb_buffer_pool_size", "innodb_flush_method", "max_connections",
-	}
-}
-
 func environment(ctx context.Context, a *admin, o Options) (Environment, error) {
-	e := Environment{
-		CPU: cpu(), Cores: runtime.NumCPU(), OS: kernel(), Go: runtime.Version(),
-		Settings: map[string]string{}, Pool: o.Pool,
-	}
-	if err := a.db.QueryRowContext(ctx, "SELECT CONCAT(@@version_comment, ' ', VERSION())").Scan(&e.Database); err != nil {
-		return e, fmt.Errorf("read the database's version: %w", err)
-	}
-	for _, name := range settings() {
-		var got, value string
-		err := a.db.QueryRowContext(ctx, "SHOW GLOBAL VARIABLES LIKE '"+name+"'").Scan(&got, &value)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return e, fmt.Errorf("read %s: %w", name, err)
-		}
-		e.Settings[name] = value
+	e := Environment{Pool: o.Pool}
+	var err error
+	if e.Machine, err = machine.Describe(ctx, a.db); err != nil {
+		return e, err
 	}
 	if len(o.Servers.Redis) == 0 {
 		return e, errors.New("no Redis to compare on")
@@ -164,27 +142,4 @@ func environment(ctx context.Context, a *admin, o Options) (Environment, error) 
 	}
 	e.Redis = info["Server"]["redis_version"]
 	return e, nil
-}
-
-// cpu returns the processor's name, or "" if it cannot be read.
-func cpu() string {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return ""
-	}
-	defer f.Close() //nolint:errcheck // read only
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
-}
-
-func kernel() string {
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return runtime.GOOS
-	}
-	return runtime.GOOS + " " + strings.TrimSpace(string(b))
 }

@@ -13,7 +13,7 @@ func (r Report) Table(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Closed loop: reservations per second, and the ratio to %s. Open loop: latency, p50 / p99. Medians of %d interleaved repetitions.\n",
 		Reference, r.repetitions())
-	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.durability())
+	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.Durability())
 	b.WriteString("| load |")
 	for _, s := range r.Strategies {
 		fmt.Fprintf(&b, " %s |", s.Name)
@@ -94,14 +94,4 @@ func (r Report) repetitions() int {
 		n = max(n, c.Repetition)
 	}
 	return n
-}
-
-func (e Environment) durability() string {
-	words := []string{"flush at commit " + e.Settings["innodb_flush_log_at_trx_commit"]}
-	if e.Settings["log_bin"] == "ON" {
-		words = append(words, "binlog, sync "+e.Settings["sync_binlog"])
-	} else {
-		words = append(words, "no binlog")
-	}
-	return strings.Join(words, ", ")
 }
