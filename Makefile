@@ -21,7 +21,7 @@ REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench-lock tools load overload soak-lock lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock tools load overload soak-lock lint fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ compose-test: ## run docker-compose.yml on separate ports: restarts, replicas, a
 
 lessons: build ## run every lesson of docs/lessons, on the stack that is up or on private servers
 	@$(BIN) lesson --all
+
+bench: build ## measure whole orders of the shop that is up, beside an empty chain of services; PRESET=standard
+	@$(BIN) bench --preset $(or $(PRESET),quick)
 
 bench-lock: ## compare pkg/lock with other Redis locks: waits, a burst, commands; check its bars
 	@cd tools && $(GO) run ./benchlock

@@ -29,8 +29,10 @@ type cli struct {
 	Audit     auditCmd     `cmd:"" help:"Check both ledgers. Exit status: 0 clean, 1 findings, 2 audit failed, 3 nothing sold (--expect-sales)."`
 	Dlq       dlqCmd       `cmd:"" name:"dlq" help:"List messages that were given up, or send them again."`
 	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, violations, ratios to FOR UPDATE."`
+	Bench     benchCmd     `cmd:"" help:"Measure whole orders of the shop that is up, beside an empty chain of services, and write a report."`
 
 	LessonRole lessonRoleCmd `cmd:"" hidden:"" help:"Run one of the processes of a lesson."`
+	BenchHop   benchHopCmd   `cmd:"" hidden:"" help:"Serve one hop of the empty chain of bench."`
 }
 
 // exit is an error with an exit status.

@@ -23,6 +23,7 @@ const (
 	requestQueryOffset  = 14
 	requestUpdateOffset = 15
 	requestCreateTopic  = 17
+	requestRuntimeInfo  = 28
 	requestMaxOffset    = 30
 	requestMinOffset    = 31
 	requestEarliestTime = 32

@@ -73,6 +73,16 @@ func (s State) Again() string {
 	return fmt.Sprintf("bin/holdfast up --replicas %d", n) // without the number, up would stop all but one replica
 }
 
+// Broker returns the name and version of the part that carries the messages, for output.
+func (s State) Broker() string {
+	for _, name := range []string{nameRocketMQ, nameDevBroker} {
+		if c, ok := s.find(name); ok {
+			return name + ", " + c.What
+		}
+	}
+	return ""
+}
+
 func (s *State) find(name string) (Component, bool) {
 	i := slices.IndexFunc(s.Components, func(c Component) bool { return c.Name == name })
 	if i < 0 {

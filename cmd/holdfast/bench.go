@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"holdfast/internal/dev/stack"
+	"holdfast/internal/lab/bench"
+	"holdfast/pkg/database"
+)
+
+type benchCmd struct {
+	Preset     string   `help:"quick (about two minutes) or standard (about twenty minutes)." default:"quick"`
+	Strategies []string `help:"Measure only these strategies of the shop."`
+	Out        string   `help:"Folder for bench.json and bench.html." default:"bench" type:"path"`
+	Table      string   `help:"Run nothing; print the table of an earlier run's bench.json as Markdown." placeholder:"FILE"`
+}
+
+// Run measures whole orders on the stack that is up, beside an empty chain of services, and writes the report. It exits
+// with status 1 if an audit after a cell had findings.
+func (b *benchCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
+	if b.Table != "" {
+		report, err := bench.Read(b.Table)
+		if err != nil {
+			return exit{2, err}
+		}
+		return report.Table(stdout)
+	}
+	preset, err := bench.PresetNamed(b.Preset)
+	if err != nil {
+		return exit{2, err}
+	}
+	if len(b.Strategies) > 0 {
+		preset.Strategies = b.Strategies
+	}
+	report, err := b.measure(ctx, c, preset)
+	if len(report.Cells) > 0 { // also after an interruption
+		err = errors.Join(err, report.Write(b.Out), report.Table(stdout))
+		fmt.Fprintf(stdout, "\n%s\n", filepath.Join(b.Out, "bench.html"))
+	}
+	if err != nil {
+		return err
+	}
+	if broken := report.Broken(); len(broken) > 0 {
+		return exit{1, fmt.Errorf("the audit had findings after %d cells, the first: %q", len(broken), broken[0].Findings)}
+	}
+	return nil
+}
+
+func (b *benchCmd) measure(ctx context.Context, c *cli, preset bench.Preset) (r bench.Report, err error) {
+	state, err := stack.Load(c.Dir)
+	if err != nil {
+		return r, err
+	}
+	if !state.Up(ctx) {
+		return r, exit{2, errors.New("bench reads the processes' CPU time, so the shop must run as plain processes: make up NATIVE=1")}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return r, err
+	}
+	vars := stack.UpVars(os.Getenv)
+	db, err := database.Open(ctx, vars.MySQL, database.Options{})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, database.Close(db)) }()
+	pool, err := db.DB()
+	if err != nil {
+		return r, err
+	}
+	dir, err := os.MkdirTemp("", "holdfast-bench-")
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	pids := map[string]int{}
+	for _, p := range state.Components {
+		pids[p.Name] = p.PID
+	}
+	begun := time.Now()
+	progress := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.String("elapsed", time.Since(begun).Round(time.Second).String())
+		}
+		return a
+	}}))
+	return bench.Run(ctx, bench.Options{
+		URL: c.URL, MySQL: pool, Namesrv: vars.Namesrv, PIDs: pids, Broker: state.Broker(), Self: self, Dir: dir,
+		Preset: preset, Progress: progress,
+	})
+}
+
+type benchHopCmd struct {
+	Addr string `arg:""`
+	Next string `arg:"" optional:""`
+}
+
+// Run serves one hop of the chain.
+func (b *benchHopCmd) Run(ctx context.Context) error {
+	return bench.Hop(ctx, b.Addr, b.Next)
+}

@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Chain is the name of the empty chain among the subjects. The others are strategies.
+const Chain = "chain"
+
+// The baskets.
+const (
+	Hot   = "one SKU"                // one unit of the same product
+	Mixed = "100 SKUs, 1 to 3 lines" // of 100 products
+)
+
+// Shape is a load that is put on every subject.
+type Shape struct {
+	Connections int     `json:"connections"`
+	Basket      string  `json:"basket"`
+	Share       float64 `json:"share,omitempty"` // open loop: the rate, as a share of the subject's best closed loop; 0: a closed loop
+}
+
+// String describes the load in output.
+func (s Shape) String() string {
+	text := fmt.Sprintf("%d connections, %s", s.Connections, s.Basket)
+	if s.Connections == 1 {
+		text = "1 connection, " + s.Basket
+	}
+	if s.Share > 0 {
+		return text + fmt.Sprintf(", open loop at %.0f %%", 100*s.Share)
+	}
+	return text
+}
+
+// Preset is a set of loads, repeated.
+type Preset struct {
+	Name        string
+	Strategies  []string
+	Shapes      []Shape
+	Repetitions int
+	Time        time.Duration // of one cell, of which a quarter is warm-up
+}
+
+// Presets returns all presets, the shortest first. The times in the comments hold for two cores.
+func Presets() []Preset {
+	hot := func(connections int) Shape { return Shape{Connections: connections, Basket: Hot} }
+	safe := []string{"for-update", "conditional", "redis-lock", "group-commit"}
+	standard := []Shape{
+		hot(1), hot(16), hot(64), hot(256), hot(1024), {Connections: 256, Basket: Mixed}, {Connections: 1024, Basket: Hot, Share: 0.5},
+	}
+	return []Preset{
+		{"quick", []string{"redis-lock", "group-commit"}, []Shape{hot(1), hot(64), hot(256)}, 2, 4 * time.Second}, // two minutes
+		{"standard", safe, standard, 3, 6 * time.Second},                                                          // about fifteen minutes
+	}
+}
+
+// PresetNamed returns one of Presets, or an error that lists their names.
+func PresetNamed(name string) (Preset, error) {
+	var names []string
+	for _, p := range Presets() {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Preset{}, fmt.Errorf("preset %q is not one of %s", name, strings.Join(names, ", "))
+}
