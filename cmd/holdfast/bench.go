@@ -16,7 +16,7 @@ import (
 )
 
 type benchCmd struct {
-	Preset     string   `help:"quick (about two minutes) or standard (about twenty minutes)." default:"quick"`
+	Preset     string   `help:"quick (about two minutes) or standard (about fifteen minutes)." default:"quick"`
 	Strategies []string `help:"Measure only these strategies of the shop."`
 	Out        string   `help:"Folder for bench.json and bench.html." default:"bench" type:"path"`
 	Table      string   `help:"Run nothing; print the table of an earlier run's bench.json as Markdown." placeholder:"FILE"`

@@ -28,8 +28,8 @@ type chainOrder struct {
 	} `json:"items"`
 }
 
-// Hop serves one hop of the empty chain on addr, host:port, until ctx is done. It decodes an order, passes it on to the hop at next
-// and encodes the answer; without next it answers at once. It has no log, no limit and no deadline: what it costs is
+// Hop serves one hop of the empty chain on addr, host:port, until ctx is done. It decodes an order, passes it on to the
+// hop at next and encodes the answer; without next it answers at once. It has no log, no limit and no deadline: what it costs is
 // what HTTP and JSON cost three times on this machine, and no shop of three services can cost less.
 func Hop(ctx context.Context, addr, next string) error {
 	gin.SetMode(gin.ReleaseMode)
@@ -66,7 +66,7 @@ func pass(client *http.Client, next string, o chainOrder) (status int, answer ma
 	if err != nil {
 		return 0, nil, err
 	}
-	res, err := client.Post("http://"+next+"/v1/orders", "application/json", bytes.NewReader(body)) //nolint:noctx // the cheapest call is the measure
+	res, err := client.Post("http://"+next+"/v1/orders", "application/json", bytes.NewReader(body)) //nolint:noctx // the cheapest call
 	if err != nil {
 		return 0, nil, err
 	}

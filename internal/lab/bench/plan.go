@@ -19,7 +19,7 @@ const (
 type Shape struct {
 	Connections int     `json:"connections"`
 	Basket      string  `json:"basket"`
-	Share       float64 `json:"share,omitempty"` // open loop: the rate, as a share of the subject's best closed loop; 0: a closed loop
+	Share       float64 `json:"share,omitempty"` // open loop: the rate, as a share of the best closed loop; else 0
 }
 
 // String describes the load in output.
@@ -51,8 +51,8 @@ func Presets() []Preset {
 		hot(1), hot(16), hot(64), hot(256), hot(1024), {Connections: 256, Basket: Mixed}, {Connections: 1024, Basket: Hot, Share: 0.5},
 	}
 	return []Preset{
-		{"quick", []string{"redis-lock", "group-commit"}, []Shape{hot(1), hot(64), hot(256)}, 2, 4 * time.Second}, // two minutes
-		{"standard", safe, standard, 3, 6 * time.Second},                                                          // about fifteen minutes
+		{"quick", []string{"redis-lock", "group-commit"}, []Shape{hot(1), hot(64), hot(256)}, 2, 4 * time.Second}, // 2 min
+		{"standard", safe, standard, 3, 6 * time.Second},                                                          // 15 min
 	}
 }
 

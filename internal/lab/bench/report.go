@@ -102,7 +102,7 @@ func (r Report) Shapes() []Shape {
 // Summary combines the repetitions of one subject under one load. All values are medians.
 type Summary struct {
 	Throughput, P50, P99 float64
-	Ratio                float64 // of the throughputs of subject and chain, taken repetition by repetition; 0 without a chain
+	Ratio                float64 // to the chain's throughput, taken repetition by repetition; 0 without a chain
 	CPU                  float64 // microseconds an order, all processes together, without the generator
 	ByProcess            map[string]float64
 	Statements, Commits  float64

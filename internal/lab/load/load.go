@@ -1,5 +1,5 @@
-// Package load sends orders to a shop: in a closed loop, in which buyers wait for their answers, and in an open loop, in
-// which orders arrive at a rate. The generator shares the machine with the shop, so it must use little CPU: each
+// Package load sends orders to a shop: in a closed loop, in which buyers wait for their answers, and in an open loop,
+// in which orders arrive at a rate. The generator shares the machine with the shop, so it must use little CPU: each
 // connection is one goroutine that writes a request from a template and reads the answer's status and length, without
 // net/http.
 package load
