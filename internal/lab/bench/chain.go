@@ -66,7 +66,8 @@ func pass(client *http.Client, next string, o chainOrder) (status int, answer ma
 	if err != nil {
 		return 0, nil, err
 	}
-	res, err := client.Post("http://"+next+"/v1/orders", "application/json", bytes.NewReader(body)) //nolint:noctx // the cheapest call
+	url := "http://" + next + "/v1/orders"
+	res, err := client.Post(url, "application/json", bytes.NewReader(body)) //nolint:noctx // the cheapest call
 	if err != nil {
 		return 0, nil, err
 	}
