@@ -29,8 +29,8 @@ type chainOrder struct {
 }
 
 // Hop serves one hop of the empty chain on addr, host:port, until ctx is done. It decodes an order, passes it on to the
-// hop at next and encodes the answer; without next it answers at once. It has no log, no limit and no deadline: what it costs is
-// what HTTP and JSON cost three times on this machine, and no shop of three services can cost less.
+// hop at next and encodes the answer; without next it answers at once. It has no log, no limit and no deadline: what it
+// costs is what HTTP and JSON cost on this machine, and no shop of three services can cost less than three hops.
 func Hop(ctx context.Context, addr, next string) error {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
