@@ -170,6 +170,20 @@ func TestAudit_skuWaits(t *testing.T) {
 	}
 }
 
+// TestAudit_skuViolation: a violation is final, so the audit of one product does not wait for the findings beside it.
+func TestAudit_skuViolation(t *testing.T) {
+	t.Parallel()
+	found := []check.Violation{{Subject: "A", SKUs: []string{"A"}}}
+	url, audits := gateway(t, &check.Report{SKUs: []check.SKU{{SKU: "A", Inbound: 5}}, Violations: found, Unsettled: found})
+	err := run(t.Context(), []string{"--url", url, "audit", "--sku", "A", "--wait", "2s"}, &bytes.Buffer{})
+	if got := code(err); got != 1 {
+		t.Errorf("exit code %d (%v), want 1", got, err)
+	}
+	if n := audits.Load(); n != 1 {
+		t.Errorf("%d audits, want 1", n)
+	}
+}
+
 func TestAudit_noGateway(t *testing.T) {
 	t.Parallel()
 	if err := run(t.Context(), []string{"--url", "http://127.0.0.1:1", "audit"}, &bytes.Buffer{}); code(err) != 2 {

@@ -115,8 +115,9 @@ function follow(token, orderNo, end) {
   return 'undecided';
 }
 
-// audit returns the ledger entry of one SKU, what is found about it and its orders, and what Redis has lost for redis-lua:
-// once nothing of it is in flight, or after a while as it then is. What is still in flight then is a finding.
+// audit returns the ledger entry of one SKU, what is found about it and its orders, and what Redis has lost for redis-lua.
+// It waits until nothing of the SKU is in flight, a violation is found, or the time is over. What is still in flight then
+// is a finding.
 export function audit(admin, sku, seconds) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
@@ -125,7 +126,7 @@ export function audit(admin, sku, seconds) {
     if (!entry) throw new Error(`the audit knows nothing of ${sku}`);
     const { violations, unsettled } = findings(report, sku);
     const rest = unsettled.length === 0 && report.unsent === 0;
-    if (rest || Date.now() > end) {
+    if (rest || violations.length > 0 || Date.now() > end) {
       for (const f of violations.concat(unsettled).slice(0, 10)) console.error(`invariant ${f.invariant}: ${f.subject}: ${f.text}`);
       return { entry, found: violations.length + unsettled.length, losses: report.losses || [], lost: (report.lost || []).length };
     }
