@@ -12,7 +12,7 @@ import (
 )
 
 // A table in a page stands between the command that made it and an end mark.
-var figures = regexp.MustCompile(`(?s)<!-- compare: bin/holdfast compare --table (\S+) -->\n(.*?)<!-- end -->`)
+var figures = regexp.MustCompile(`(?s)<!-- compare: bin/holdfast compare --(table|ratios) (\S+) -->\n(.*?)<!-- end -->`)
 
 // TestTables makes every table of figures again from its run's JSON: nobody has typed one, and none is older than its
 // run.
@@ -22,17 +22,21 @@ func TestTables(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range figures.FindAllStringSubmatch(read(t, page), -1) {
 			found++
-			report, err := compare.Read(filepath.Join("..", m[1]))
+			report, err := compare.Read(filepath.Join("..", m[2]))
 			if err != nil {
 				t.Errorf("%s: %v", page, err)
 				continue
 			}
 			var want strings.Builder
-			if err := report.Table(&want); err != nil {
+			writeTable := report.Table
+			if m[1] == "ratios" {
+				writeTable = report.Ratios
+			}
+			if err := writeTable(&want); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff("\n"+want.String()+"\n", m[2]); diff != "" {
-				t.Errorf("%s: not what %s says (-want +got):\n%s", page, m[1], diff)
+			if diff := cmp.Diff("\n"+want.String()+"\n", m[3]); diff != "" {
+				t.Errorf("%s: not what %s says (-want +got):\n%s", page, m[2], diff)
 			}
 		}
 	}

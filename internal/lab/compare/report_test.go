@@ -107,6 +107,35 @@ SomeDB 1.0, Redis 7.0, 2 cores (flush at commit 1, binlog, sync 1).
 	}
 }
 
+// TestReport_Ratios has three loads that are not for the small table, and a strategy that did not run under one.
+func TestReport_Ratios(t *testing.T) {
+	t.Parallel()
+	r := report()
+	for _, other := range []compare.Shape{
+		{Callers: 64, SKUs: 100, Replicas: 1, Loop: compare.Closed},
+		{Callers: 64, SKUs: 1, Replicas: 2, Loop: compare.Closed},
+		{Callers: 64, SKUs: 1, Replicas: 1, Loop: compare.Closed, Units: 10},
+		{SKUs: 1, Replicas: 1, Loop: compare.Open, Rate: 200},
+		hot(256),
+	} {
+		r.Cells = append(r.Cells, compare.Cell{Strategy: "for-update", Shape: other, Repetition: 1, Orders: 10, Throughput: 200})
+	}
+	var got strings.Builder
+	if err := r.Ratios(&got); err != nil {
+		t.Fatal(err)
+	}
+	want := `SomeDB 1.0, Redis 7.0, 2 cores (flush at commit 1, binlog, sync 1).
+
+| strategy | 1 caller | 64 callers | 256 callers | units oversold |
+|---|---:|---:|---:|---:|
+| naive | 2.00× | 2.00× | - | 3 |
+| for-update | 1.00× | 1.00× | 1.00× | 0 |
+`
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestReport_Write(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new")

@@ -8,7 +8,7 @@ import (
 
 // Table writes the report as Markdown, with one row for each load and one column for each strategy. A closed loop
 // shows the throughput and its ratio to the reference. An open loop, whose throughput is fixed, shows the latency. The
-// last row shows the violations. README and docs/strategies.md contain this output.
+// last row shows the violations. docs/strategies.md contains this output.
 func (r Report) Table(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Closed loop: reservations per second, and the ratio to %s. Open loop: latency, p50 / p99. Medians of %d interleaved repetitions.\n",
@@ -38,6 +38,45 @@ func (r Report) Table(w io.Writer) error {
 	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// Ratios writes a small table as Markdown, with one row for each strategy and one column for each number of callers that
+// buy one SKU from one replica in a closed loop. A cell is the ratio to the reference. README contains this output.
+func (r Report) Ratios(w io.Writer) error {
+	var hot []Shape
+	for _, shape := range r.Shapes() {
+		if shape.Loop == Closed && shape.SKUs == 1 && shape.Replicas == 1 && shape.units() == 1 {
+			hot = append(hot, shape)
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.Durability())
+	b.WriteString("| strategy |")
+	for _, shape := range hot {
+		fmt.Fprintf(&b, " %s |", shape.callers())
+	}
+	b.WriteString(" units oversold |\n|---|" + strings.Repeat("---:|", len(hot)+1) + "\n")
+	for _, s := range r.Strategies {
+		fmt.Fprintf(&b, "| %s |", s.Name)
+		for _, shape := range hot {
+			sum, _ := r.Summary(s.Name, shape)
+			fmt.Fprintf(&b, " %s |", ratio(sum.Ratio))
+		}
+		fmt.Fprintf(&b, " %d |\n", r.oversold(s.Name))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// oversold returns the units that a strategy oversold in the whole run.
+func (r Report) oversold(strategy string) int64 {
+	var n int64
+	for _, c := range r.Cells {
+		if c.Strategy == strategy {
+			n += c.Oversold
+		}
+	}
+	return n
 }
 
 func (s Summary) cell(load Shape) string {
