@@ -81,7 +81,10 @@ func TestLinks(t *testing.T) {
 // twins are the pages for users, and their Chinese versions. Lessons and strategies are translated with the comments
 // in their code, and compared by eye.
 func twins() map[string]string {
-	return map[string]string{"../README.md": "../README.zh.md", "running.md": "running.zh.md", "glossary.md": "glossary.zh.md", "problems.md": "problems.zh.md"}
+	return map[string]string{
+		"../README.md": "../README.zh.md", "api.md": "api.zh.md", "running.md": "running.zh.md",
+		"glossary.md": "glossary.zh.md", "problems.md": "problems.zh.md",
+	}
 }
 
 // What is typed and what is answered is the same in both languages, byte by byte.
