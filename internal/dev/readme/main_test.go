@@ -18,7 +18,7 @@ echo "naive    60    40" # prints a row
 
 ` + fences + `sh
 test a = b               # exits non-zero
-echo "conditional 20 0; done in 1.5s"
+echo 'time=12 msg="conditional 20 0; done in 1.5s" source=console'
 ` + fences + `
 
 ` + fences + `

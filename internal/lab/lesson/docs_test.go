@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"holdfast/internal/lab/lesson"
 )
 
@@ -32,6 +34,34 @@ func TestPages(t *testing.T) {
 			if !strings.Contains(index, "("+name+")") {
 				t.Errorf("README%s has no link to %s", suffix, name)
 			}
+		}
+	}
+}
+
+// output is a page's example of what its lesson prints.
+var output = regexp.MustCompile("(?ms)^```\n(Lesson .*?)^```$")
+
+// step matches the lines of an output that do not depend on timing: titles of steps and passed checks.
+var step = regexp.MustCompile(`(?m)^ *(\d+\. .*|✓ .*)$`)
+
+var digits = regexp.MustCompile(`\d+(\.\d+)?`)
+
+// comparePages compares the steps and checks that a lesson printed with those of its pages, whatever their numbers are.
+func comparePages(t *testing.T, name, printed string) {
+	t.Helper()
+	steps := func(text string) (lines []string) {
+		for _, m := range step.FindAllStringSubmatch(text, -1) {
+			lines = append(lines, digits.ReplaceAllString(m[1], "N"))
+		}
+		return lines
+	}
+	for _, suffix := range []string{".md", ".zh.md"} {
+		shown := output.FindStringSubmatch(page(t, name+suffix))
+		if shown == nil {
+			t.Fatalf("%s shows no output", name+suffix)
+		}
+		if diff := cmp.Diff(steps(printed), steps(shown[1])); diff != "" {
+			t.Errorf("the lesson's steps (-) and those of %s (+) differ:\n%s", name+suffix, diff)
 		}
 	}
 }
