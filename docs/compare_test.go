@@ -3,8 +3,10 @@ package docs_test
 import (
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -43,4 +45,53 @@ func TestTables(t *testing.T) {
 	if found < 6 {
 		t.Errorf("found only %d tables", found)
 	}
+}
+
+// TestPresets_times: the help of compare says how long a preset takes with all strategies. The estimate is that of the
+// stored runs: a cell takes its period and the time for starting and auditing.
+func TestPresets_times(t *testing.T) {
+	t.Parallel()
+	help := read(t, "../cmd/holdfast/compare.go")
+	overhead := cellOverhead(t)
+	for _, p := range compare.Presets() {
+		m := regexp.MustCompile(p.Name + ` \((\d+) to (\d+) minutes\)`).FindStringSubmatch(help)
+		if m == nil {
+			t.Errorf("the help of compare does not say how long %s takes", p.Name)
+			continue
+		}
+		cells := time.Duration(len(p.Shapes) * p.Repetitions * len(strategies(false)))
+		takes := (cells * (p.Period + overhead)).Minutes()
+		least, most := number(t, m[1]), number(t, m[2])
+		if takes < least || takes > most {
+			t.Errorf("%s takes %.0f minutes, and the help of compare says %q", p.Name, takes, m[0])
+		}
+	}
+}
+
+// cellOverhead is the mean time of a cell of the stored runs beyond its period.
+func cellOverhead(t *testing.T) time.Duration {
+	t.Helper()
+	runs, err := filepath.Glob("compare/*.json")
+	if err != nil || len(runs) == 0 {
+		t.Fatalf("runs %v, %v", runs, err)
+	}
+	var seconds, cells float64
+	for _, file := range runs {
+		r, err := compare.Read(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seconds += r.Took - r.Period*float64(len(r.Cells))
+		cells += float64(len(r.Cells))
+	}
+	return time.Duration(seconds / cells * float64(time.Second))
+}
+
+func number(t *testing.T, text string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

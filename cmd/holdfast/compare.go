@@ -13,7 +13,7 @@ import (
 )
 
 type compareCmd struct {
-	Preset     string   `help:"quick (about three minutes), standard (about twenty minutes) or long." default:"quick"`
+	Preset     string   `help:"quick (2 to 6 minutes), standard (20 to 40 minutes) or long (90 to 180 minutes)." default:"quick"`
 	Strategies []string `help:"Run only these strategies; for-update is added as the baseline."`
 	Out        string   `help:"Folder for compare.json and compare.html." default:"compare" type:"path"`
 	Pool       int      `help:"Maximum database connections of one replica." default:"64"`

@@ -61,7 +61,7 @@ type Preset struct {
 	Period      time.Duration // measured time of one cell
 }
 
-// Presets returns all presets, the shortest first. The times in the comments hold for two cores and eight strategies.
+// Presets returns all presets, the shortest first. The help of `holdfast compare` says how long they take.
 func Presets() []Preset {
 	hot := func(callers int) Shape { return Shape{Callers: callers, SKUs: 1, Replicas: 1, Loop: Closed} }
 	many := func(callers int) Shape { return Shape{Callers: callers, SKUs: 100, Replicas: 1, Loop: Closed} }
@@ -76,9 +76,9 @@ func Presets() []Preset {
 	}
 	long := append(standard, hot(4), many(16), two(1024), open(50, 1), open(500, 1), open(500, 100))
 	return []Preset{
-		{"quick", quick, 2, 600 * time.Millisecond},        // two to three minutes
-		{"standard", standard, 3, 1500 * time.Millisecond}, // about fifteen minutes
-		{"long", long, 5, 4 * time.Second},                 // more than an hour
+		{"quick", quick, 2, 600 * time.Millisecond},
+		{"standard", standard, 3, 1500 * time.Millisecond},
+		{"long", long, 5, 4 * time.Second},
 	}
 }
 
