@@ -1,4 +1,4 @@
-// Package docs_test keeps the pages true: links lead somewhere, the two languages have the same commands, and every
+// Package docs_test keeps the pages true: links resolve, the two languages have the same commands, and every
 // setting is described with its real default.
 package docs_test
 

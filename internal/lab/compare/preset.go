@@ -24,9 +24,12 @@ type Shape struct {
 
 // String describes the load in output.
 func (s Shape) String() string {
-	load := s.callers()
-	if s.Loop == Open {
+	load := fmt.Sprintf("%d callers", s.Callers)
+	switch {
+	case s.Loop == Open:
 		load = fmt.Sprintf("%g orders/s", s.Rate)
+	case s.Callers == 1:
+		load = "1 caller"
 	}
 	product := "one SKU"
 	if s.SKUs > 1 {
@@ -41,13 +44,6 @@ func (s Shape) String() string {
 		units = fmt.Sprintf(", %d units per order", s.Units)
 	}
 	return load + ", " + product + replica + units + ", " + s.Loop + " loop"
-}
-
-func (s Shape) callers() string {
-	if s.Callers == 1 {
-		return "1 caller"
-	}
-	return fmt.Sprintf("%d callers", s.Callers)
 }
 
 // units returns the number of units of each order.

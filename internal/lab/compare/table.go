@@ -53,7 +53,8 @@ func (r Report) Ratios(w io.Writer) error {
 	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.Durability())
 	b.WriteString("| strategy |")
 	for _, shape := range hot {
-		fmt.Fprintf(&b, " %s |", shape.callers())
+		callers, _, _ := strings.Cut(shape.String(), ",")
+		fmt.Fprintf(&b, " %s |", callers)
 	}
 	b.WriteString(" units oversold |\n|---|" + strings.Repeat("---:|", len(hot)+1) + "\n")
 	for _, s := range r.Strategies {
