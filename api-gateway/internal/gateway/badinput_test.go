@@ -109,10 +109,48 @@ func TestBadInput(t *testing.T) {
 	d.wantUntouched()
 }
 
-// TestBadTokens makes tokens as an attacker, or an attacker's library, would.
+// TestBadTokens makes tokens as an attacker, or an attacker's library, would. Cold, the gateway has seen no token. Warm,
+// it remembers the valid one from which the others are made, and has refused each of them before.
 func TestBadTokens(t *testing.T) {
 	t.Parallel()
-	d := open(t, options{}, nil, nil)
+	bad, valid := badTokens(t)
+	t.Run("cold", func(t *testing.T) {
+		t.Parallel()
+		for name, token := range bad {
+			d := open(t, options{}, nil, nil)
+			wantRefused(t, d, name, token)
+			d.wantUntouched()
+		}
+	})
+	t.Run("warm", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, options{}, nil, nil)
+		for range 2 {
+			if _, err := d.tokens.Verify(valid); err != nil {
+				t.Fatalf("the token that the bad ones are made from is not valid itself: %v", err)
+			}
+		}
+		for range 2 {
+			for name, token := range bad {
+				wantRefused(t, d, name, token)
+			}
+		}
+		d.wantUntouched()
+	})
+}
+
+// wantRefused sends a token to a route for administrators.
+func wantRefused(t *testing.T, d *door, name, token string) {
+	t.Helper()
+	a := d.do("GET", "/v1/admin/audit", "", "Authorization: Bearer "+token)
+	if p := d.problem(a); a.status != 401 || p.Code != "unauthenticated" {
+		t.Errorf("%s: got %d %s", name, a.status, a.body)
+	}
+}
+
+// badTokens returns invalid tokens by their faults, and the valid token from which they are made.
+func badTokens(t *testing.T) (bad map[string]string, valid string) {
+	t.Helper()
 	now := time.Now()
 	good := func() jwt.MapClaims {
 		return jwt.MapClaims{"iss": "holdfast", "sub": "ann", "role": "admin", "exp": now.Add(time.Hour).Unix()}
@@ -132,16 +170,13 @@ func TestBadTokens(t *testing.T) {
 		return token
 	}
 	hs256 := func(change map[string]any) string { return sign(jwt.SigningMethodHS256, []byte(secret), change) }
-	valid := hs256(nil)
+	valid = hs256(nil)
 	head, rest, _ := strings.Cut(valid, ".")
 	_, signature, _ := strings.Cut(rest, ".")
 	_, otherRest, _ := strings.Cut(hs256(map[string]any{"sub": "bob"}), ".")
 	otherPayload, _, _ := strings.Cut(otherRest, ".")
 
-	if _, err := d.tokens.Verify(valid); err != nil {
-		t.Fatalf("the token that the bad ones are made from is not valid itself: %v", err)
-	}
-	for name, token := range map[string]string{
+	return map[string]string{
 		"alg none":              sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
 		"another HMAC":          sign(jwt.SigningMethodHS512, []byte(secret), nil),
 		"another secret":        sign(jwt.SigningMethodHS256, []byte(secret+"!"), nil),
@@ -159,13 +194,17 @@ func TestBadTokens(t *testing.T) {
 		"another's payload":     head + "." + otherPayload + "." + signature,
 		"no signature":          head + "." + otherPayload + ".",
 		"two parts":             head + "." + otherPayload,
-	} {
-		a := d.do("GET", "/v1/admin/audit", "", "Authorization: Bearer "+token)
-		if p := d.problem(a); a.status != 401 || p.Code != "unauthenticated" {
-			t.Errorf("%s: got %d %s", name, a.status, a.body)
-		}
+		"a dot at the end":      valid + ".",
+		"a changed signature":   valid[:len(valid)-2] + flipped(valid[len(valid)-2]) + valid[len(valid)-1:],
+	}, valid
+}
+
+// flipped returns another character of base64.
+func flipped(c byte) string {
+	if c == 'A' {
+		return "B"
 	}
-	d.wantUntouched()
+	return "A"
 }
 
 func TestTokens_expire(t *testing.T) {
@@ -177,8 +216,10 @@ func TestTokens_expire(t *testing.T) {
 		t.Fatal(err)
 	}
 	now = now.Add(24*time.Hour - time.Second)
-	if c, err := tokens.Verify(token); err != nil || c != (gateway.Caller{User: "a.b_c@d-E9", Role: "buyer"}) {
-		t.Errorf("got %+v, %v", c, err)
+	for range 2 { // the second time it is remembered
+		if c, err := tokens.Verify(token); err != nil || c != (gateway.Caller{User: "a.b_c@d-E9", Role: "buyer"}) {
+			t.Errorf("got %+v, %v", c, err)
+		}
 	}
 	now = now.Add(2 * time.Second)
 	if _, err := tokens.Verify(token); err == nil || !strings.Contains(err.Error(), "expired") {
