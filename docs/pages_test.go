@@ -48,16 +48,17 @@ func pages(t *testing.T) []string {
 }
 
 var (
-	fence   = regexp.MustCompile("(?ms)^```.*?^```$")
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	fence    = regexp.MustCompile("(?ms)^```.*?^```$")
+	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
 // anchors are the names that GitHub gives to a page's headings.
 func anchors(page string) []string {
 	var names []string
 	for _, m := range heading.FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
-		name := strings.ToLower(regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(m[1], ""))
+		name := strings.ToLower(noAnchor.ReplaceAllString(m[1], ""))
 		names = append(names, strings.ReplaceAll(name, " ", "-"))
 	}
 	return names
