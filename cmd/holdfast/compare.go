@@ -17,18 +17,26 @@ type compareCmd struct {
 	Strategies []string `help:"Run only these strategies; for-update is added as the baseline."`
 	Out        string   `help:"Folder for compare.json and compare.html." default:"compare" type:"path"`
 	Pool       int      `help:"Maximum database connections of one replica." default:"64"`
-	Table      string   `help:"Run nothing; print the table of an earlier run's compare.json as Markdown." placeholder:"FILE"`
 	Ratios     string   `help:"Run nothing; print a small table of an earlier run's compare.json: only ratios, a row for each strategy." placeholder:"FILE"`
+	Table      string   `help:"Run nothing; print the table of an earlier run's compare.json as Markdown." placeholder:"FILE"`
 }
 
 // Run compares the strategies on private servers, or on the database server that HOLDFAST_MYSQL names, and writes the
 // report. It exits with status 1 if a safe strategy violated an invariant or failed orders.
 func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
-	switch {
-	case c.Table != "":
-		return printTable(c.Table, compare.Report.Table, stdout)
-	case c.Ratios != "":
-		return printTable(c.Ratios, compare.Report.Ratios, stdout)
+	if c.Ratios != "" {
+		report, err := compare.Read(c.Ratios)
+		if err != nil {
+			return exit{2, err}
+		}
+		return report.Ratios(stdout)
+	}
+	if c.Table != "" {
+		report, err := compare.Read(c.Table)
+		if err != nil {
+			return exit{2, err}
+		}
+		return report.Table(stdout)
 	}
 	preset, err := compare.PresetNamed(c.Preset)
 	if err != nil {
@@ -49,15 +57,6 @@ func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
 		return exit{1, fmt.Errorf("safe strategies failed in %d cells", len(broken))}
 	}
 	return nil
-}
-
-// printTable prints a table of an earlier run.
-func printTable(file string, table func(compare.Report, io.Writer) error, stdout io.Writer) error {
-	report, err := compare.Read(file)
-	if err != nil {
-		return exit{2, err}
-	}
-	return table(report, stdout)
 }
 
 func (c *compareCmd) measure(ctx context.Context, preset compare.Preset) (compare.Report, error) {

@@ -115,9 +115,9 @@ function follow(token, orderNo, end) {
   return 'undecided';
 }
 
-// audit returns the ledger entry of one SKU, what is found about it and its orders, and what Redis has lost for redis-lua.
-// It waits until nothing of the SKU is in flight, a violation is found, or the time is over. What is still in flight then
-// is a finding.
+// audit returns the ledger entry of one SKU, what is found about it and its orders, and what Redis has lost for redis-lua:
+// once nothing of it is in flight or a violation is found, or after a while as it then is. What is still in flight then is a
+// finding. Waiting does not end a violation.
 export function audit(admin, sku, seconds) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
