@@ -8,8 +8,8 @@ import (
 )
 
 // TestReadme_commandsAreRun: internal/dev/readme runs the commands of README's sh blocks and compares their output with
-// the blocks without a language. A block of another kind would be text that nothing checks. The Chinese page has the same
-// blocks, see TestTranslations_sameCommands.
+// the blocks without a language. A block of another kind would be text that nothing checks. The Chinese page has the
+// same blocks, see TestTranslations_sameCommands.
 func TestReadme_commandsAreRun(t *testing.T) {
 	t.Parallel()
 	page := read(t, "../README.md")

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAPIPage_commands runs every command of docs/api.md, in order and in one shell, against a shop of the test. No curl
-// may be answered with a problem.
+// TestAPIPage_commands runs every command of docs/api.md, in order and in one shell, against a shop of the test. No
+// curl may be answered with a problem.
 func TestAPIPage_commands(t *testing.T) {
 	t.Parallel()
 	page := readFile(t, "../docs/api.md")

@@ -109,8 +109,8 @@ func TestBadInput(t *testing.T) {
 	d.wantUntouched()
 }
 
-// TestBadTokens makes tokens as an attacker, or an attacker's library, would. Cold, the gateway has seen no token. Warm,
-// it remembers the valid one from which the others are made, and has refused each of them before.
+// TestBadTokens makes tokens as an attacker, or an attacker's library, would. Cold, the gateway has seen no token.
+// Warm, it remembers the valid one from which the others are made, and has refused each of them before.
 func TestBadTokens(t *testing.T) {
 	t.Parallel()
 	bad, valid := badTokens(t)

@@ -70,8 +70,8 @@ var (
 	number = regexp.MustCompile(`\d+(\.\d+)?`)
 )
 
-// shape replaces what differs from run to run: generated names, numbers, the width of columns, and the quotes in which k6
-// writes a line that does not go to a terminal.
+// shape replaces what differs from run to run: generated names, numbers, the width of columns, and the quotes in which
+// k6 writes a line that does not go to a terminal.
 func shape(line string) string {
 	line = name.ReplaceAllString(strings.ReplaceAll(line, `"`, " "), "NAME")
 	line = number.ReplaceAllStringFunc(line, func(digits string) string {

@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLessons runs every lesson. All checks must pass, the pages must show what it prints, and no data may remain on the
-// servers.
+// TestLessons runs every lesson. All checks must pass, the pages must show what it prints, and no data may remain on
+// the servers.
 func TestLessons(t *testing.T) {
 	t.Parallel()
 	addr, dsn := stacktest.Redis(t), dbtest.Server(t)
