@@ -41,7 +41,8 @@ func (r Report) Table(w io.Writer) error {
 }
 
 // Ratios writes a small table as Markdown, with one row for each strategy and one column for each number of callers
-// that buy one SKU from one replica in a closed loop. A cell is the ratio to the reference. README contains this output.
+// that buy one SKU from one replica in a closed loop. A cell is the ratio to the reference. README contains this
+// output.
 func (r Report) Ratios(w io.Writer) error {
 	var hot []Shape
 	for _, shape := range r.Shapes() {
