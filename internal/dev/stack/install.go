@@ -37,10 +37,31 @@ func find(programs ...string) string {
 
 // requirement describes a program that this package starts and the packages that contain it.
 type requirement struct {
-	name     string   // the name in messages
-	programs []string // alternatives; the first that exists is used
-	packages []string // Debian and Ubuntu packages, tried in order; an entry may name several; none may start a daemon
-	hint     string   // what to install on other systems
+	name     string            // the name in messages
+	use      string            // what needs it
+	programs []string          // alternatives; the first that exists is used
+	packages []string          // Debian and Ubuntu packages, tried in order; an entry may name several; none may start a daemon
+	others   map[string]string // the package of other package managers, by the manager's program
+	getting  getting           // what require does if the program is missing
+}
+
+// getting says who gets a missing program.
+type getting int
+
+const (
+	fetchNever   getting = iota // require only says what is missing
+	fetchAsRoot                 // as root on Debian and Ubuntu, require installs it
+	fetchForShop                // likewise, and without root require unpacks it into the user's cache
+)
+
+// automatic reports whether require would get the missing program on this machine.
+func (r requirement) automatic() bool {
+	return r.getting >= fetchAsRoot && os.Geteuid() == 0 && find("apt-get") != ""
+}
+
+// missing is the error for a program that was not found.
+func (r requirement) missing() error {
+	return fmt.Errorf("%s is not installed (looked for %s); %s", r.name, strings.Join(r.programs, ", "), r.install(thisSystem()))
 }
 
 // require returns the program's path. As root on Debian or Ubuntu it installs a missing program.
@@ -48,15 +69,13 @@ func require(ctx context.Context, o Options, r requirement) (string, error) {
 	if path := find(r.programs...); path != "" {
 		return path, nil
 	}
-	missing := fmt.Errorf("%s is not installed (looked for %s); %s", r.name, strings.Join(r.programs, ", "), r.hint)
-	apt := find("apt-get")
-	if apt == "" || os.Geteuid() != 0 {
-		return "", missing
+	err := r.missing()
+	if !r.automatic() {
+		return "", err
 	}
-	err := missing
 	for _, pkg := range r.packages {
 		o.progress("installing %s", pkg)
-		if installErr := aptInstall(ctx, apt, pkg); installErr != nil {
+		if installErr := aptInstall(ctx, find("apt-get"), pkg); installErr != nil {
 			err = errors.Join(err, installErr)
 			continue
 		}
@@ -69,12 +88,7 @@ func require(ctx context.Context, o Options, r requirement) (string, error) {
 
 // RequireRaceDetector makes sure that a C compiler is installed, which Go's race detector needs.
 func RequireRaceDetector(ctx context.Context, progress io.Writer) error {
-	_, err := require(ctx, Options{Log: progress}, requirement{
-		name:     "a C compiler, for the race detector,",
-		programs: []string{"gcc", "clang", "cc"},
-		packages: []string{"gcc libc6-dev"},
-		hint:     "install gcc or clang",
-	})
+	_, err := require(ctx, Options{Log: progress}, cCompiler())
 	return err
 }
 
@@ -82,9 +96,11 @@ func RequireRaceDetector(ctx context.Context, progress io.Writer) error {
 func RequireBrowser(ctx context.Context, progress io.Writer) (string, error) {
 	return require(ctx, Options{Log: progress}, requirement{
 		name:     "Chromium",
+		use:      "tests that load a page",
 		programs: []string{"chromium", "chromium-browser", "google-chrome"},
 		packages: []string{"chromium"},
-		hint:     "install Chromium or Chrome",
+		others:   map[string]string{"brew": "--cask chromium", "dnf": "chromium", "pacman": "chromium", "zypper": "chromium"},
+		getting:  fetchAsRoot,
 	})
 }
 

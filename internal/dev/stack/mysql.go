@@ -62,12 +62,7 @@ func StartMySQL(ctx context.Context, o Options) (*MySQL, error) {
 }
 
 func findMySQL(ctx context.Context, o Options) (mysqlBinary, error) {
-	path, err := require(ctx, o, requirement{
-		name:     "MySQL or MariaDB",
-		programs: []string{"mariadbd", "mysqld"},
-		packages: []string{"mariadb-server-core", "mariadb-server-core-10.6"},
-		hint:     "install MariaDB (brew install mariadb, dnf install mariadb-server) or MySQL 8.4 or 9",
-	})
+	path, err := require(ctx, o, mysqlServer())
 	if err != nil {
 		return mysqlBinary{}, err
 	}

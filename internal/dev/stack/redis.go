@@ -38,12 +38,7 @@ func startRedis(
 ) (*Redis, error) {
 	ctx, cancel := withStartTimeout(ctx)
 	defer cancel()
-	path, err := require(ctx, o, requirement{
-		name:     "Redis",
-		programs: []string{"redis-server", "redis-check-rdb", "valkey-server"},
-		packages: []string{"redis-tools"},
-		hint:     "install Redis 6.2 or newer (brew install redis, dnf install redis)",
-	})
+	path, err := require(ctx, o, redisServer())
 	if err != nil {
 		return nil, err
 	}

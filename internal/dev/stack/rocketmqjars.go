@@ -21,8 +21,8 @@ const fetchTimeout = 10 * time.Minute
 // RocketMQAvailable returns nil if [StartRocketMQ] has what it needs: Java 17, and either the jars of an earlier start
 // or Maven and a Java compiler. Otherwise the error says what is missing. It fetches nothing.
 func RocketMQAvailable() error {
-	if find("java") == "" {
-		return errors.New("no Java program found; install a JDK 17 or newer (apt-get install openjdk-17-jdk-headless maven)")
+	if r := javaProgram(); find(r.programs...) == "" {
+		return r.missing()
 	}
 	dir, err := jarsDir()
 	if err != nil {
@@ -31,10 +31,9 @@ func RocketMQAvailable() error {
 	if fetched(dir) {
 		return nil
 	}
-	for _, tool := range []struct{ program, what string }{{"mvn", "Maven"}, {"javac", "the Java compiler"}} {
-		if find(tool.program) == "" {
-			return fmt.Errorf("%s (%s) is not installed and RocketMQ's jars are not in %s; "+
-				"install a JDK 17 or newer and Maven (apt-get install openjdk-17-jdk-headless maven)", tool.what, tool.program, dir)
+	for _, r := range []requirement{mavenProgram(), javaCompiler()} {
+		if find(r.programs...) == "" {
+			return fmt.Errorf("RocketMQ's jars are not in %s, and %w", dir, r.missing())
 		}
 	}
 	return nil
