@@ -3,7 +3,6 @@ package lock_test
 import (
 	"context"
 	"errors"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,10 +20,10 @@ func TestRedis_Hung(t *testing.T) {
 	s := newServer(t, own.Addr)
 	locker := s.locker(t, lock.WithTTL(ttl), lock.WithMargin(margin))
 	lease := acquire(t, locker, "k")
-	if err := own.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := own.Process.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = own.Process.Signal(syscall.SIGCONT) })
+	t.Cleanup(func() { _ = own.Process.Thaw() })
 
 	start := time.Now()
 	if _, err := locker.Try(t.Context(), "other"); !errors.Is(err, lock.ErrUnavailable) ||
@@ -52,7 +51,7 @@ func TestRedis_Hung(t *testing.T) {
 	if got := time.Since(start); got > ttl+time.Second {
 		t.Errorf("release took %v", got)
 	}
-	if err := own.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := own.Process.Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	release(t, acquire(t, locker, "k", "other"))

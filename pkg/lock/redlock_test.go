@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,10 +25,10 @@ func ownNodes(t *testing.T, n int) (nodes, []*stack.Redis) {
 
 func freeze(t *testing.T, server *stack.Redis) (thaw func()) {
 	t.Helper()
-	if err := server.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := server.Process.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	thaw = func() { _ = server.Process.Signal(syscall.SIGCONT) }
+	thaw = func() { _ = server.Process.Thaw() }
 	t.Cleanup(thaw)
 	return thaw
 }

@@ -3,7 +3,6 @@ package leasecheck
 import (
 	"errors"
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 
@@ -72,11 +71,11 @@ func hungRedis(tb testing.TB, s Subject) error {
 	own := stacktest.OwnRedis(tb)
 	b := NewBench(tb, s, own.Addr)
 	lease := b.Acquire(b.Locker(lock.WithTTL(ttl), lock.WithMargin(margin)), "k")
-	if err := own.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := own.Process.Freeze(); err != nil {
 		tb.Fatal(err)
 	}
 	expiry := time.Now().Add(ttl) // at the latest: no renewal reaches Redis any more
-	defer func() { _ = own.Process.Signal(syscall.SIGCONT) }()
+	defer func() { _ = own.Process.Thaw() }()
 	select {
 	case <-lease.Context().Done():
 	case <-time.After(2 * ttl):

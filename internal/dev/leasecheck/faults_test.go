@@ -2,7 +2,6 @@ package leasecheck_test
 
 import (
 	"net"
-	"syscall"
 	"testing"
 	"time"
 
@@ -106,11 +105,11 @@ func flush(t *testing.T, a *arena) {
 func freeze(t *testing.T, a *arena) {
 	t.Helper()
 	before := a.history(t)
-	if err := a.redis.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := a.redis.Process.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := a.redis.Process.Signal(syscall.SIGCONT); err != nil {
+		if err := a.redis.Process.Thaw(); err != nil {
 			t.Error(err)
 		}
 	}()

@@ -2,7 +2,6 @@ package leasecheck_test
 
 import (
 	"bytes"
-	"syscall"
 	"testing"
 	"time"
 
@@ -40,7 +39,9 @@ func stopHolder(t *testing.T, point leasecheck.Point, deaf bool) {
 		StopAt: point, Deaf: deaf,
 	})
 	leasecheck.Eventually(t, "the holder is there", func() bool { return history(t, holder).Events[string(point)] > 0 })
-	signal(t, holder, syscall.SIGSTOP)
+	if err := holder.Freeze(); err != nil {
+		t.Fatal(err)
+	}
 	leasecheck.Eventually(t, "the holder stands still", func() bool { return holder.Stopped(t.Context()) })
 
 	var text bytes.Buffer
@@ -50,7 +51,9 @@ func stopHolder(t *testing.T, point leasecheck.Point, deaf bool) {
 	if err := holder.GoOn(); err != nil {
 		t.Fatal(err)
 	}
-	signal(t, holder, syscall.SIGCONT)
+	if err := holder.Thaw(); err != nil {
+		t.Fatal(err)
+	}
 	if err := other.Wait(); err != nil {
 		t.Errorf("the other: %v", err)
 	}
@@ -84,11 +87,4 @@ func history(t *testing.T, h *leasecheck.Holder) leasecheck.History {
 		t.Fatal(err)
 	}
 	return got
-}
-
-func signal(t *testing.T, h *leasecheck.Holder, sig syscall.Signal) {
-	t.Helper()
-	if err := h.Signal(sig); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // Outcome is the answer to a client's deduction.
@@ -40,15 +38,6 @@ type Op struct {
 	Call, Return int64
 	Outcome      Outcome
 	Left         int64 `json:",omitempty"` // of an accepted one
-}
-
-// Now reads the clock of operations: monotonic, and the same for all processes.
-func Now() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err) // there is no system without it
-	}
-	return ts.Nano()
 }
 
 // Journal is where clients write what they are about to do and what came of it, a line each. A line is in the file

@@ -2,7 +2,6 @@ package leasecheck_test
 
 import (
 	"context"
-	"syscall"
 	"testing"
 	"time"
 
@@ -69,21 +68,22 @@ func holdBack(p *tcpproxy.Proxy, d tcpproxy.Direction, lasts time.Duration) bool
 
 // process is what can be made to stand still.
 type process interface {
-	Signal(sig syscall.Signal) error
+	Freeze() error
+	Thaw() error
 	Stopped(ctx context.Context) bool
 }
 
 // standStill has landed when the process was seen to stand still at the beginning and at the end.
 func standStill(t *testing.T, p process, lasts time.Duration) bool {
 	t.Helper()
-	if p.Signal(syscall.SIGSTOP) != nil { // it has ended, which is another's failure
+	if p.Freeze() != nil { // it has ended, which is another's failure
 		return false
 	}
 	time.Sleep(lasts / 2)
 	first := p.Stopped(t.Context())
 	time.Sleep(lasts / 2)
 	landed := first && p.Stopped(t.Context())
-	return p.Signal(syscall.SIGCONT) == nil && landed
+	return p.Thaw() == nil && landed
 }
 
 // holder is the i-th process that works in this window at present.
@@ -93,12 +93,21 @@ func (w *window) holder(i int) *leasecheck.Holder {
 	return w.working[i]
 }
 
+func hasEnded(h *leasecheck.Holder) bool {
+	select {
+	case <-h.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // kill ends a holder in the middle of its work and starts another in its place. It has landed when the holder was at
 // work.
 func (w *window) kill(t *testing.T, i int) bool {
 	t.Helper()
 	old := w.holder(i)
-	landed := soon(func() bool { return len(read(t, old).Ops) > 0 }) && old.Signal(0) == nil
+	landed := soon(func() bool { return len(read(t, old).Ops) > 0 }) && !hasEnded(old)
 	if err := old.Kill(); err != nil {
 		t.Errorf("kill a holder: %v", err)
 	}

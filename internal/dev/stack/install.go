@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"time"
+
+	"holdfast/pkg/wait"
 )
 
 // binDirs are searched after PATH: servers live in sbin, and Homebrew keeps some formulas out of PATH.
@@ -20,13 +22,22 @@ func binDirs() []string {
 	}
 }
 
+// programDirs are the folders that are searched after PATH: first those of installed, then those of unpacked packages.
+func programDirs() []string {
+	dirs := binDirs()
+	for _, root := range packageRoots() {
+		dirs = append(dirs, filepath.Join(root, "usr", "sbin"), filepath.Join(root, "usr", "bin"))
+	}
+	return dirs
+}
+
 // find returns the path of the first of the programs that exists, or an empty string.
 func find(programs ...string) string {
 	for _, program := range programs {
 		if path, err := exec.LookPath(program); err == nil {
 			return path
 		}
-		for _, dir := range binDirs() {
+		for _, dir := range programDirs() {
 			if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
 				return path
 			}
@@ -56,7 +67,10 @@ const (
 
 // automatic reports whether require would get the missing program on this machine.
 func (r requirement) automatic() bool {
-	return r.getting >= fetchAsRoot && os.Geteuid() == 0 && find("apt-get") != ""
+	if os.Geteuid() == 0 {
+		return r.getting != fetchNever && find("apt-get") != ""
+	}
+	return r.getting == fetchForShop && canUnpack()
 }
 
 // missing is the error for a program that was not found.
@@ -64,7 +78,8 @@ func (r requirement) missing() error {
 	return fmt.Errorf("%s is not installed (looked for %s); %s", r.name, strings.Join(r.programs, ", "), r.install(thisSystem()))
 }
 
-// require returns the program's path. As root on Debian or Ubuntu it installs a missing program.
+// require returns the program's path. On Debian and Ubuntu it gets a missing program: as root it installs the package,
+// else it unpacks it into the user's cache.
 func require(ctx context.Context, o Options, r requirement) (string, error) {
 	if path := find(r.programs...); path != "" {
 		return path, nil
@@ -74,9 +89,8 @@ func require(ctx context.Context, o Options, r requirement) (string, error) {
 		return "", err
 	}
 	for _, pkg := range r.packages {
-		o.progress("installing %s", pkg)
-		if installErr := aptInstall(ctx, find("apt-get"), pkg); installErr != nil {
-			err = errors.Join(err, installErr)
+		if getErr := get(ctx, o, pkg); getErr != nil {
+			err = errors.Join(err, getErr)
 			continue
 		}
 		if path := find(r.programs...); path != "" {
@@ -84,6 +98,19 @@ func require(ctx context.Context, o Options, r requirement) (string, error) {
 		}
 	}
 	return "", err
+}
+
+// get installs or unpacks one entry of requirement.packages.
+func get(ctx context.Context, o Options, pkg string) error {
+	if os.Geteuid() == 0 {
+		o.progress("installing %s", pkg)
+		return aptInstall(ctx, find("apt-get"), pkg)
+	}
+	o.progress("unpacking %s into the user's cache, as this user is not root", pkg)
+	if err := unpack(ctx, pkg); err != nil {
+		return fmt.Errorf("unpack %s into the user's cache: %w", pkg, err)
+	}
+	return nil
 }
 
 // RequireRaceDetector makes sure that a C compiler is installed, which Go's race detector needs.
@@ -107,19 +134,13 @@ func RequireBrowser(ctx context.Context, progress io.Writer) (string, error) {
 // aptInstall installs packages, and updates the package lists if the first attempt fails. A client can wait for only
 // some of apt's locks, so installations by all Holdfast processes wait for one lock of their own.
 func aptInstall(ctx context.Context, apt, pkg string) error {
-	unlock, err := aptQueue()
+	unlock, err := waitLock(ctx, filepath.Join(os.TempDir(), "holdfast-apt.lock"))
 	if err != nil {
 		return fmt.Errorf("install %s: %w", pkg, err)
 	}
 	defer unlock()
 	run := func(args ...string) error {
-		cmd := exec.CommandContext(ctx, apt, append([]string{"-q", "-y", "-o", "DPkg::Lock::Timeout=120"}, args...)...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-			return fmt.Errorf("apt-get %s: %w: %s", args[0], err, lines[len(lines)-1])
-		}
-		return nil
+		return runApt(ctx, apt, append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
 	}
 	install := append([]string{"install", "--no-install-recommends"}, strings.Fields(pkg)...)
 	if run(install...) == nil {
@@ -134,14 +155,30 @@ func aptInstall(ctx context.Context, apt, pkg string) error {
 	return nil
 }
 
-// aptQueue waits until no other Holdfast process installs packages. The lock ends with the process.
-func aptQueue() (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "holdfast-apt.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+// runApt runs apt-get. The error contains the last line of its output.
+func runApt(ctx context.Context, apt string, args ...string) error {
+	cmd := exec.CommandContext(ctx, apt, append([]string{"-q", "-y"}, args...)...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+	cmd.WaitDelay = time.Second // its download methods may outlive it for a moment
+	if out, err := cmd.CombinedOutput(); err != nil {
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return fmt.Errorf("apt-get: %w: %s", err, lines[len(lines)-1])
+	}
+	return nil
+}
+
+// lockPoll is the pause between two attempts to get a lock file.
+const lockPoll = 100 * time.Millisecond
+
+// waitLock waits until no other process holds the lock file. The lock ends with the process.
+func waitLock(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(err, f.Close())
+	err = wait.Until(ctx, lockPoll, func(context.Context) (bool, error) { return tryLock(f) == nil, nil })
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for the lock %s: %w", path, err), f.Close())
 	}
 	return func() { _ = f.Close() }, nil // closing releases the lock
 }

@@ -31,18 +31,20 @@ func (m *MySQL) AdminDSN() string { return "root@tcp(" + m.Addr + ")/" }
 type mysqlBinary struct {
 	path    string
 	mariadb bool
+	root    string   // folder of the unpacked package; empty if the server is installed
+	env     []string // for every start
 }
 
 // StartMySQL starts MariaDB or MySQL, whichever is installed, and returns when it answers. The server is durable (each
 // commit is on disk before it is acknowledged) and uses little memory. The error names what is missing or the port in
 // use, or contains the end of the log. No process is left running after an error.
 func StartMySQL(ctx context.Context, o Options) (*MySQL, error) {
-	ctx, cancel := withStartTimeout(ctx)
-	defer cancel()
-	bin, err := findMySQL(ctx, o)
+	bin, err := findMySQL(ctx, o) // before the start timeout: a package may have to be fetched
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := withStartTimeout(ctx)
+	defer cancel()
 	dir, remove, err := o.folder("mysql")
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", bin.name(), err)
@@ -66,11 +68,15 @@ func findMySQL(ctx context.Context, o Options) (mysqlBinary, error) {
 	if err != nil {
 		return mysqlBinary{}, err
 	}
-	version, err := exec.CommandContext(ctx, path, "--version").Output() // mysqld may well be a link to mariadbd
+	bin := mysqlBinary{path: path, root: packageRoot(path), env: libraryEnv(path)}
+	cmd := exec.CommandContext(ctx, path, "--no-defaults", "--version")
+	cmd.Env = append(os.Environ(), bin.env...)
+	version, err := cmd.CombinedOutput() // mysqld may well be a link to mariadbd
 	if err != nil {
-		return mysqlBinary{}, fmt.Errorf("%s --version: %w", path, err)
+		return mysqlBinary{}, fmt.Errorf("%s --version: %w: %s", path, err, strings.TrimSpace(string(version)))
 	}
-	return mysqlBinary{path: path, mariadb: strings.Contains(string(version), "MariaDB")}, nil
+	bin.mariadb = strings.Contains(string(version), "MariaDB")
+	return bin, nil
 }
 
 func (b mysqlBinary) name() string {
@@ -87,13 +93,16 @@ func (b mysqlBinary) args(data string, more ...string) []string {
 	if os.Geteuid() == 0 {
 		args = append(args, "--user=root")
 	}
+	if b.root != "" { // its messages and character sets are not under /usr
+		args = append(args, "--basedir="+filepath.Join(b.root, "usr"))
+	}
 	return append(args, more...)
 }
 
 // start runs the server on port and waits until it answers. It recognises its own server by the data folder.
 func (m *MySQL) start(ctx context.Context, bin mysqlBinary, o Options, port int, remove string) error {
 	data := filepath.Join(m.Dir, "data")
-	p, err := Start(Command{Name: m.Name, Args: bin.args(data, serveArgs(m.Dir, port)...), Log: m.LogFile, Tie: o.Tie, Remove: remove})
+	p, err := Start(Command{Name: m.Name, Args: bin.args(data, serveArgs(m.Dir, port)...), Env: bin.env, Log: m.LogFile, Tie: o.Tie, Remove: remove})
 	if err != nil {
 		return err
 	}

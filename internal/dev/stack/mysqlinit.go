@@ -79,7 +79,7 @@ func (b mysqlBinary) initializeMySQL(ctx context.Context, data, script, remove s
 
 // runInit ties the initialization to this process: without this process it has no use.
 func (b mysqlBinary) runInit(ctx context.Context, c Command, args []string) error {
-	c.Name, c.Args, c.Tie = b.name(), args, true
+	c.Name, c.Args, c.Env, c.Tie = b.name(), args, b.env, true
 	p, err := Start(c)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func Terminate(ctx context.Context, pid int, marker string) error {
 	if !Running(uncancelled, pid, marker) {
 		return nil
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !gone(err) {
+	if err := signalProcess(pid, syscall.SIGTERM); err != nil && !gone(err) {
 		return fmt.Errorf("terminate process %d: %w", pid, err)
 	}
 	grace, cancel := context.WithTimeout(ctx, stopGrace)
@@ -48,7 +48,7 @@ func Terminate(ctx context.Context, pid int, marker string) error {
 	if waitEnded(grace, pid) {
 		return nil
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !gone(err) {
+	if err := signalProcess(pid, syscall.SIGKILL); err != nil && !gone(err) {
 		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
 	killed, cancelKilled := context.WithTimeout(uncancelled, killTimeout)
@@ -68,7 +68,7 @@ func waitEnded(ctx context.Context, pid int) bool {
 
 // ended is also true for a process that its parent has not reaped: its files and ports are closed.
 func ended(ctx context.Context, pid int) bool {
-	if pid <= 1 || syscall.Kill(pid, 0) != nil {
+	if pid <= 1 || signalProcess(pid, 0) != nil {
 		return true
 	}
 	switch state(ctx, pid) {

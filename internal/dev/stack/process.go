@@ -62,8 +62,12 @@ type Process struct {
 	err  error // result of the process; read after done is closed
 }
 
-// Start runs c and returns immediately; see [Process.Ready]. The error names the program that could not be started.
+// Start runs c and returns immediately; see [Process.Ready]. The error names the program that could not be started. On
+// Windows there is always an error.
 func Start(c Command) (*Process, error) {
+	if err := supported(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
 	if len(c.Args) == 0 {
 		return nil, fmt.Errorf("start %s: no program given", c.Name)
 	}
@@ -88,12 +92,12 @@ func openLog(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }
 
-// build prepares a child in a session of its own, so that Ctrl-C reaches this process and not the server.
+// build prepares a child in a session of its own.
 func build(c Command, out *os.File, args ...string) *exec.Cmd {
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // the child outlives the caller's context
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	ownSession(cmd)
 	return cmd
 }
 
@@ -200,19 +204,31 @@ func (p *Process) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Signal sends sig to the server, for instance SIGSTOP. It returns an error if the server has ended.
-func (p *Process) Signal(sig syscall.Signal) error {
+// Freeze stops the server with SIGSTOP: it keeps its ports and connections and answers nothing. It returns an error if
+// the server has ended.
+func (p *Process) Freeze() error { return p.signal(sigStop) }
+
+// Thaw resumes a frozen server with SIGCONT. It returns an error if the server has ended.
+func (p *Process) Thaw() error { return p.signal(sigCont) }
+
+// Freeze stops a child process of this one, like a long pause of a virtual machine. Windows cannot.
+func Freeze(p *os.Process) error { return p.Signal(sigStop) }
+
+// Thaw resumes a frozen process.
+func Thaw(p *os.Process) error { return p.Signal(sigCont) }
+
+func (p *Process) signal(sig syscall.Signal) error {
 	select {
 	case <-p.done:
 		return fmt.Errorf("signal %s: %w", p.Name, os.ErrProcessDone)
 	default:
-		return syscall.Kill(p.PID, sig)
+		return signalProcess(p.PID, sig)
 	}
 }
 
 // Kill ends the process with SIGKILL and waits until it has ended. Killing an ended process is no error.
 func (p *Process) Kill() error {
-	if err := p.Signal(syscall.SIGKILL); err != nil && !gone(err) {
+	if err := p.signal(syscall.SIGKILL); err != nil && !gone(err) {
 		return err
 	}
 	<-p.done
@@ -224,7 +240,7 @@ func (p *Process) Kill() error {
 func (p *Process) Stop(ctx context.Context) error {
 	p.stop.Lock()
 	defer p.stop.Unlock()
-	if err := p.Signal(syscall.SIGTERM); err != nil && !gone(err) {
+	if err := p.signal(syscall.SIGTERM); err != nil && !gone(err) {
 		return err
 	}
 	grace := time.NewTimer(stopGrace)

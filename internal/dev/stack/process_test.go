@@ -46,8 +46,8 @@ func TestProcess_Stop(t *testing.T) {
 			if alive(p.PID) {
 				t.Error("the process still runs after Stop")
 			}
-			if err := p.Signal(syscall.SIGCONT); !errors.Is(err, os.ErrProcessDone) {
-				t.Errorf("Signal after Stop = %v, want os.ErrProcessDone", err)
+			if err := p.Thaw(); !errors.Is(err, os.ErrProcessDone) {
+				t.Errorf("Thaw after Stop = %v, want os.ErrProcessDone", err)
 			}
 		})
 	}

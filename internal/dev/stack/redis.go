@@ -18,6 +18,7 @@ import (
 type Redis struct {
 	Server
 	args   []string
+	env    []string
 	tie    bool
 	remove string
 }
@@ -36,19 +37,19 @@ func StartRedis(ctx context.Context, o Options, settings ...string) (*Redis, err
 func startRedis(
 	ctx context.Context, name string, o Options, args func(program, dir string, port int) ([]string, error),
 ) (*Redis, error) {
-	ctx, cancel := withStartTimeout(ctx)
-	defer cancel()
-	path, err := require(ctx, o, redisServer())
+	path, err := require(ctx, o, redisServer()) // before the start timeout: a package may have to be fetched
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := withStartTimeout(ctx)
+	defer cancel()
 	dir, remove, err := o.folder(strings.ToLower(name))
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	r := &Redis{
 		Server: Server{Name: name, Dir: dir, LogFile: filepath.Join(dir, strings.ToLower(name)+".log"), temporary: o.Dir == ""},
-		tie:    o.Tie, remove: remove,
+		tie:    o.Tie, remove: remove, env: libraryEnv(path),
 	}
 	program, err := asServer(path, dir)
 	if err == nil {
@@ -76,10 +77,10 @@ func startRedis(
 // redis-check-rdb, and the program selects its function by its name.
 func asServer(path, dir string) (string, error) {
 	link := filepath.Join(dir, "redis-server")
-	if err := os.Symlink(path, link); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) { // it may lead to a program that is gone
 		return "", err
 	}
-	return link, nil
+	return link, os.Symlink(path, link)
 }
 
 func redisArgs(program, dir string, port int, temporary bool) []string {
@@ -108,7 +109,7 @@ func (r *Redis) Restart(ctx context.Context) error {
 }
 
 func (r *Redis) start(ctx context.Context) error {
-	p, err := Start(Command{Name: r.Name, Args: r.args, Log: r.LogFile, Tie: r.tie, Remove: r.remove})
+	p, err := Start(Command{Name: r.Name, Args: r.args, Env: r.env, Log: r.LogFile, Tie: r.tie, Remove: r.remove})
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,9 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"holdfast/internal/dev/stack"
 )
 
 // Process is the lesson's view of one of its processes.
@@ -102,10 +103,10 @@ func (p *Process) Kill() error {
 
 // Freeze stops the process, like a long pause of a virtual machine or of a garbage collector. The process does not
 // notice.
-func (p *Process) Freeze() error { return p.process.Signal(syscall.SIGSTOP) }
+func (p *Process) Freeze() error { return stack.Freeze(p.process) }
 
 // Thaw resumes a frozen process.
-func (p *Process) Thaw() error { return p.process.Signal(syscall.SIGCONT) }
+func (p *Process) Thaw() error { return stack.Thaw(p.process) }
 
 // end waits until the process ends by itself, and kills it after endGrace. An error of the process, such as a data
 // race, is an error of the lesson.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"syscall"
 	"testing"
 	"time"
 
@@ -203,7 +202,7 @@ func TestMetrics_NotRenewed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, lock.WithTTL(time.Second))
 	lease := w.acquire(t)
-	if err := w.redis.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := w.redis.Process.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	ended(t, lease)
