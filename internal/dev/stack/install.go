@@ -8,18 +8,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"holdfast/pkg/wait"
 )
 
-// binDirs are searched after PATH: servers live in sbin, and Homebrew keeps some formulas out of PATH.
+// binDirs are searched after PATH: servers live in sbin, and Homebrew, under /opt/homebrew or /usr/local, keeps versioned
+// formulas out of PATH.
 func binDirs() []string {
-	return []string{
-		"/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec",
-		"/opt/homebrew/bin", "/opt/homebrew/opt/mariadb/bin", "/opt/homebrew/opt/mysql/bin", "/usr/local/mysql/bin",
+	dirs := []string{"/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec", "/opt/homebrew/bin", "/usr/local/mysql/bin"}
+	for _, brew := range []string{"/opt/homebrew", "/usr/local"} {
+		for _, formula := range []string{"mariadb", "mysql", "mysql@8.4", "redis", "openjdk@17", "openjdk@21", "openjdk"} {
+			dirs = append(dirs, filepath.Join(brew, "opt", formula, "bin"))
+		}
 	}
+	return dirs
 }
 
 // programDirs are the folders that are searched after PATH: first those of installed, then those of unpacked packages.
@@ -34,7 +39,7 @@ func programDirs() []string {
 // find returns the path of the first of the programs that exists, or an empty string.
 func find(programs ...string) string {
 	for _, program := range programs {
-		if path, err := exec.LookPath(program); err == nil {
+		if path, err := exec.LookPath(program); err == nil && !macStub(path) {
 			return path
 		}
 		for _, dir := range programDirs() {
@@ -44,6 +49,15 @@ func find(programs ...string) string {
 		}
 	}
 	return ""
+}
+
+// macStub reports whether the program is one of those that macOS has in place of Java. Without an installed Java they
+// only ask the user to install one.
+func macStub(path string) bool {
+	if runtime.GOOS != "darwin" || path != "/usr/bin/java" && path != "/usr/bin/javac" {
+		return false
+	}
+	return exec.Command("/usr/libexec/java_home").Run() != nil //nolint:noctx // returns at once
 }
 
 // requirement describes a program that this package starts and the packages that contain it.
@@ -106,8 +120,7 @@ func get(ctx context.Context, o Options, pkg string) error {
 		o.progress("installing %s", pkg)
 		return aptInstall(ctx, find("apt-get"), pkg)
 	}
-	o.progress("unpacking %s into the user's cache, as this user is not root", pkg)
-	if err := unpack(ctx, pkg); err != nil {
+	if err := unpack(ctx, o, pkg); err != nil {
 		return fmt.Errorf("unpack %s into the user's cache: %w", pkg, err)
 	}
 	return nil

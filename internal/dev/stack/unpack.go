@@ -101,7 +101,7 @@ func canUnpack() bool {
 
 // unpack downloads the packages and what they depend on, and unpacks all of it into one folder, which gets its final
 // name only when it is complete. The first package gives the folder its name. Processes wait for each other.
-func unpack(ctx context.Context, pkg string) error {
+func unpack(ctx context.Context, o Options, pkg string) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	dir, err := unpackDir()
@@ -120,6 +120,7 @@ func unpack(ctx context.Context, pkg string) error {
 	if _, err := os.Stat(root); err == nil { // another process was faster
 		return nil
 	}
+	o.progress("unpacking %s into %s", pkg, root)
 	archives, tree := filepath.Join(work, "archives"), filepath.Join(work, "tree")
 	defer os.RemoveAll(tree) //nolint:errcheck // what remains is removed by the next call
 	for range unpackTries {
