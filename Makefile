@@ -21,7 +21,7 @@ REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock tools load overload soak-lock lint fmt
+.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock tools load overload soak-lock lint cross fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,15 @@ lint: ## vet, golangci-lint and formatting
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run --build-tags crashpoint ./pkg/crash
 	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
+
+cross: ## compile everything, and vet it with its tests, for Windows and macOS; nothing of it is run
+	@for target in windows/amd64 darwin/amd64 darwin/arm64; do \
+		echo "$$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o bin/cross/$$target/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv || exit; \
+	done
+	@for target in windows/amd64 darwin/arm64; do \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit; \
+	done
 
 fmt: ## format the code
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) fmt ./...

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -194,7 +193,7 @@ func inventoryStopped(t *testing.T, b crashBroker) string {
 	both := []*service{cs.inventory, second}
 	goOn := func() {
 		for _, s := range both {
-			_ = s.cmd.Process.Signal(syscall.SIGCONT)
+			_ = stack.Thaw(s.cmd.Process)
 		}
 	}
 	t.Cleanup(goOn) // a stopped process cannot handle SIGTERM

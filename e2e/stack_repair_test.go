@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -57,6 +56,15 @@ func (s *wholeStack) pids() map[string]int {
 	return found
 }
 
+// kill ends a process that is not a child of this one.
+func kill(pid int) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return p.Kill()
+}
+
 // loseBroker kills the broker and deletes its store.
 func (s *wholeStack) loseBroker() {
 	s.t.Helper()
@@ -65,7 +73,7 @@ func (s *wholeStack) loseBroker() {
 		if !ok {
 			continue
 		}
-		if err := syscall.Kill(c.PID, syscall.SIGKILL); err != nil {
+		if err := kill(c.PID); err != nil {
 			s.t.Fatal(err)
 		}
 		if err := os.RemoveAll(filepath.Join(s.dir, name, "store")); err != nil {

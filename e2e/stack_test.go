@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,7 +26,7 @@ func TestStack(t *testing.T) {
 	s.up(1)
 	s.order()
 	for _, c := range s.state().Components {
-		if err := syscall.Kill(c.PID, syscall.SIGKILL); err != nil {
+		if err := kill(c.PID); err != nil {
 			t.Fatalf("kill %s: %v", c.Name, err)
 		}
 		s.wantUp(false, "after "+c.Name+" was killed")

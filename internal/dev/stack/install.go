@@ -103,12 +103,13 @@ func require(ctx context.Context, o Options, r requirement) (string, error) {
 		return "", err
 	}
 	for _, pkg := range r.packages {
-		if getErr := get(ctx, o, pkg); getErr != nil {
-			err = errors.Join(err, getErr)
-			continue
-		}
+		getErr := get(ctx, o, pkg)
 		if path := find(r.programs...); path != "" {
 			return path, nil
+		}
+		err = errors.Join(err, getErr)
+		if !errors.Is(getErr, errNoPackage) { // another package would fail for the same reason
+			break
 		}
 	}
 	return "", err
@@ -147,13 +148,13 @@ func RequireBrowser(ctx context.Context, progress io.Writer) (string, error) {
 // aptInstall installs packages, and updates the package lists if the first attempt fails. A client can wait for only
 // some of apt's locks, so installations by all Holdfast processes wait for one lock of their own.
 func aptInstall(ctx context.Context, apt, pkg string) error {
-	unlock, err := waitLock(ctx, filepath.Join(os.TempDir(), "holdfast-apt.lock"))
+	lock, err := waitLock(ctx, filepath.Join(os.TempDir(), "holdfast-apt.lock"))
 	if err != nil {
 		return fmt.Errorf("install %s: %w", pkg, err)
 	}
-	defer unlock()
+	defer lock.Close() //nolint:errcheck // nothing was written
 	run := func(args ...string) error {
-		return runApt(ctx, apt, append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
+		return runApt(ctx, lock, apt, append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
 	}
 	install := append([]string{"install", "--no-install-recommends"}, strings.Fields(pkg)...)
 	if run(install...) == nil {
@@ -168,23 +169,46 @@ func aptInstall(ctx context.Context, apt, pkg string) error {
 	return nil
 }
 
-// runApt runs apt-get. The error contains the last line of its output.
-func runApt(ctx context.Context, apt string, args ...string) error {
+// errNoPackage means that the distribution has no package of this name, or that there are no package lists.
+var errNoPackage = errors.New("there is no such package")
+
+// runApt runs apt-get. The error contains the first cause that apt-get names. held stays open in apt-get and ends with
+// it: an apt-get that outlives this process keeps its lock.
+func runApt(ctx context.Context, held *os.File, apt string, args ...string) error {
 	cmd := exec.CommandContext(ctx, apt, append([]string{"-q", "-y"}, args...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+	cmd.ExtraFiles = []*os.File{held}
 	cmd.WaitDelay = time.Second // its download methods may outlive it for a moment
-	if out, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return fmt.Errorf("apt-get: %w: %s", err, lines[len(lines)-1])
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
 	}
-	return nil
+	if ctx.Err() != nil {
+		return fmt.Errorf("apt-get: %w", ctx.Err())
+	}
+	cause := firstLine(string(out), "E: ")
+	if strings.Contains(cause, "Unable to locate package") || strings.Contains(cause, "has no installation candidate") {
+		err = errNoPackage
+	}
+	return fmt.Errorf("apt-get: %w: %s", err, cause)
+}
+
+// firstLine returns the first line with the prefix. Without one it returns the last line.
+func firstLine(text, prefix string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for _, line := range lines {
+		if strings.HasPrefix(line, prefix) {
+			return line
+		}
+	}
+	return lines[len(lines)-1]
 }
 
 // lockPoll is the pause between two attempts to get a lock file.
 const lockPoll = 100 * time.Millisecond
 
-// waitLock waits until no other process holds the lock file. The lock ends with the process.
-func waitLock(ctx context.Context, path string) (unlock func(), err error) {
+// waitLock waits until no other process holds the lock file. Closing the file releases the lock.
+func waitLock(ctx context.Context, path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -193,5 +217,5 @@ func waitLock(ctx context.Context, path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("wait for the lock %s: %w", path, err), f.Close())
 	}
-	return func() { _ = f.Close() }, nil // closing releases the lock
+	return f, nil
 }

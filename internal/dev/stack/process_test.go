@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -161,7 +160,11 @@ func TestStart_parentKilled(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(detached, syscall.SIGKILL) })
+	orphan, err := os.FindProcess(detached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = orphan.Kill() })
 	if !alive(tied) || !alive(detached) {
 		t.Fatal("the children are not running")
 	}

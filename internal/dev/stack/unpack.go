@@ -82,9 +82,6 @@ func libraryEnv(program string) []string {
 			dirs = append(dirs, found...)
 		}
 	}
-	if set := os.Getenv("LD_LIBRARY_PATH"); set != "" {
-		dirs = append(dirs, set)
-	}
 	return []string{"LD_LIBRARY_PATH=" + strings.Join(dirs, ":")}
 }
 
@@ -112,11 +109,11 @@ func unpack(ctx context.Context, o Options, pkg string) error {
 	if err := errors.Join(os.MkdirAll(work, 0o755), os.MkdirAll(filepath.Dir(root), 0o755)); err != nil {
 		return err
 	}
-	unlock, err := waitLock(ctx, filepath.Join(work, "lock"))
+	lock, err := waitLock(ctx, filepath.Join(work, "lock"))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Close()                       //nolint:errcheck // nothing was written
 	if _, err := os.Stat(root); err == nil { // another process was faster
 		return nil
 	}
@@ -124,10 +121,10 @@ func unpack(ctx context.Context, o Options, pkg string) error {
 	archives, tree := filepath.Join(work, "archives"), filepath.Join(work, "tree")
 	defer os.RemoveAll(tree) //nolint:errcheck // what remains is removed by the next call
 	for range unpackTries {
-		if err = download(ctx, work, pkg); err != nil {
+		if err = download(ctx, lock, work, pkg); err != nil {
 			return err
 		}
-		if err = extract(ctx, archives, tree); err == nil {
+		if err = extract(ctx, lock, archives, tree); err == nil {
 			return errors.Join(os.Rename(tree, root), os.RemoveAll(archives))
 		}
 		if removeErr := os.RemoveAll(archives); removeErr != nil {
@@ -143,7 +140,7 @@ const unpackTries = 2
 
 // download fetches packages, and those they depend on that are not installed, into work/archives. It uses the
 // machine's package lists, and if they are missing or old, lists of its own.
-func download(ctx context.Context, work, pkg string) error {
+func download(ctx context.Context, lock *os.File, work, pkg string) error {
 	options := []string{
 		"-o", "Debug::NoLocking=true", // the lock of work is enough
 		"-o", "APT::Sandbox::User=", "-o", "Dir::Cache=" + work, "-o", "Dir::Cache::archives=" + filepath.Join(work, "archives"),
@@ -154,20 +151,20 @@ func download(ctx context.Context, work, pkg string) error {
 	}
 	apt := find("apt-get")
 	install := append([]string{"install", "--download-only", "--no-install-recommends"}, strings.Fields(pkg)...)
-	first := runApt(ctx, apt, append(options, install...)...)
-	if first == nil {
+	if runApt(ctx, lock, apt, append(options, install...)...) == nil {
 		return nil
 	}
 	if err := makeAptFolders(work, "lists"); err != nil {
 		return err
 	}
-	options = append(options, "-o", "Dir::State::lists="+filepath.Join(work, "lists"),
+	options = append(options, "-o", "Dir::State::lists="+filepath.Join(work, "lists"), "-o", "APT::Update::Error-Mode=any",
 		"-o", "Acquire::GzipIndexes=true", "-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false")
-	update := runApt(ctx, apt, append(options, "update")...) // fails also if one of several sources is out of reach
-	if err := runApt(ctx, apt, append(options, install...)...); err != nil {
-		return errors.Join(first, update, err)
+	update := runApt(ctx, lock, apt, append(options, "update")...)
+	err := runApt(ctx, lock, apt, append(options, install...)...)
+	if err != nil && update != nil { // one of several sources may be out of reach, and the package in another one
+		return fmt.Errorf("update the package lists: %w", update)
 	}
-	return nil
+	return err
 }
 
 func makeAptFolders(work, name string) error {
@@ -175,7 +172,7 @@ func makeAptFolders(work, name string) error {
 }
 
 // extract unpacks all archives into tree, which must not contain anything else.
-func extract(ctx context.Context, archives, tree string) error {
+func extract(ctx context.Context, lock *os.File, archives, tree string) error {
 	files, err := os.ReadDir(archives)
 	if err != nil {
 		return err
@@ -189,8 +186,9 @@ func extract(ctx context.Context, archives, tree string) error {
 		}
 		cmd := exec.CommandContext(ctx, find("dpkg-deb"), "-x", filepath.Join(archives, f.Name()), tree)
 		cmd.Env = append(os.Environ(), "LC_ALL=C")
+		cmd.ExtraFiles = []*os.File{lock} // as in runApt
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("unpack %s: %w: %s", f.Name(), err, strings.TrimSpace(string(out)))
+			return fmt.Errorf("extract %s: %w: %s", f.Name(), err, firstLine(string(out), ""))
 		}
 	}
 	return nil

@@ -181,9 +181,9 @@ func TestDistribution(t *testing.T) {
 	t.Parallel()
 	for release, want := range map[string]string{
 		"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n": "debian-12",
-		"ID=ubuntu\nVERSION_ID='24.04'":                                                    "ubuntu-24.04",
-		"ID=debian\n":                                                                      "debian-",
-		"ID=../..\nVERSION_ID=/etc":                                                        "....-etc",
+		"ID=ubuntu\nVERSION_ID='24.04'": "ubuntu-24.04",
+		"ID=debian\n":                   "debian-",
+		"ID=../..\nVERSION_ID=/etc":     "....-etc",
 	} {
 		if got := distribution(release); got != want {
 			t.Errorf("distribution(%q) = %q, want %q", release, got, want)
