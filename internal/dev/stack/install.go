@@ -15,8 +15,8 @@ import (
 	"holdfast/pkg/wait"
 )
 
-// binDirs are searched after PATH: servers live in sbin, and Homebrew, under /opt/homebrew or /usr/local, keeps versioned
-// formulas out of PATH.
+// binDirs are searched after PATH: servers live in sbin, and Homebrew, under /opt/homebrew or /usr/local, keeps
+// versioned formulas out of PATH.
 func binDirs() []string {
 	dirs := []string{"/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec", "/opt/homebrew/bin", "/usr/local/mysql/bin"}
 	for _, brew := range []string{"/opt/homebrew", "/usr/local"} {
@@ -65,7 +65,7 @@ type requirement struct {
 	name     string            // the name in messages
 	use      string            // what needs it
 	programs []string          // alternatives; the first that exists is used
-	packages []string          // Debian and Ubuntu packages, tried in order; an entry may name several; none may start a daemon
+	packages []string          // of Debian and Ubuntu, tried in order; an entry may name several; none may start a daemon
 	others   map[string]string // the package of other package managers, by the manager's program
 	getting  getting           // what require does if the program is missing
 }
