@@ -14,7 +14,7 @@ import (
 // Without root, packages of Debian and Ubuntu are unpacked into a folder of the user:
 //
 //	~/.cache/holdfast/debian-12-amd64/packages/NAME   a package with its libraries, complete
-//	~/.cache/holdfast/debian-12-amd64/work            the lock, downloads, package lists, a package that is being unpacked
+//	~/.cache/holdfast/debian-12-amd64/work            the lock, downloads, package lists, the package in progress
 //
 // apt-get chooses the versions, resumes an interrupted download and checks the packages' signatures.
 
