@@ -188,7 +188,8 @@ func extract(ctx context.Context, lock *os.File, archives, tree string) error {
 		cmd.Env = append(os.Environ(), "LC_ALL=C")
 		cmd.ExtraFiles = []*os.File{lock} // as in runApt
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("extract %s: %w: %s", f.Name(), err, firstLine(string(out), ""))
+			causes := strings.SplitN(strings.TrimSpace(string(out)), "\n", 3) // of a full disk there is a line for each file
+			return fmt.Errorf("extract %s: %w: %s", f.Name(), err, strings.Join(causes[:min(2, len(causes))], "; "))
 		}
 	}
 	return nil
