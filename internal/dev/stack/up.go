@@ -64,6 +64,9 @@ type upRun struct {
 }
 
 func newUpRun(o UpOptions) (*upRun, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
 	o.Replicas, o.Ports = max(o.Replicas, 1), o.Ports.withDefaults()
 	if o.Replicas > maxReplicas {
 		return nil, fmt.Errorf("%d replicas: at most %d of each service are possible", o.Replicas, maxReplicas)
