@@ -103,7 +103,7 @@ cross: ## compile everything, and vet it with its tests, for Windows and macOS; 
 		echo "$$target"; \
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o bin/cross/$$target/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv || exit; \
 	done
-	@for target in windows/amd64 darwin/arm64; do \
+	@for target in windows/amd64 darwin/amd64; do \
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit; \
 	done
 
