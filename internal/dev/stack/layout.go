@@ -54,6 +54,32 @@ func (p Ports) withDefaults() Ports {
 	return p
 }
 
+// Port is a port on which a part of the stack listens.
+type Port struct {
+	Name   string // of the part
+	Number int
+}
+
+// PortList lists the ports that `holdfast up` needs. With RocketMQ these include the broker's ports.
+func PortList(replicas int, withRocketMQ bool) []Port {
+	p := Ports{}.withDefaults()
+	list := []Port{{nameMySQL, p.MySQL}, {nameRedis, p.Redis}}
+	for i := range redlockCount {
+		list = append(list, Port{fmt.Sprintf("redlock-%d", i+1), p.redlock(i)})
+	}
+	broker := nameDevBroker
+	if withRocketMQ {
+		broker = nameRocketMQ
+		b := p.Namesrv + brokerOffset
+		list = append(list, Port{broker, b - 2}, Port{broker, b}, Port{broker, b + 1})
+	}
+	list = append(list, Port{broker, p.Namesrv})
+	for _, s := range serviceList(p, max(1, replicas)) {
+		list = append(list, Port{s.name, s.port}, Port{s.name, s.port + opsOffset})
+	}
+	return list
+}
+
 // mysqlDSN returns the DSN of a database on the stack's server, as root. "" selects no database.
 func (p Ports) mysqlDSN(database string) string {
 	return "root@tcp(" + loopback(p.MySQL) + ")/" + database
