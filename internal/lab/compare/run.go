@@ -20,7 +20,7 @@ type Options struct {
 	Preset     Preset
 	Strategies []string  // default: all
 	Pool       int       // database connections of one replica; default 64
-	Progress   io.Writer // receives a line that is overwritten; nil: none
+	Progress   io.Writer // receives a line for each cell, which is overwritten on a terminal; nil: none
 }
 
 // defaultPool is the pool size of the services.

@@ -1,0 +1,47 @@
+package compare
+
+import (
+	"bytes"
+	"testing"
+	"time"
+)
+
+// TestProgress: a pipe receives one line for each finished cell, a terminal one line that is overwritten.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		overwrite bool
+		want      string
+	}{
+		"pipe": {false, "  1 of 4, 10s elapsed, 30s left  naive, hot (1): 100/s  BROKEN\n" +
+			"  2 of 4, 20s elapsed, 20s left  optimistic, hot (1): 50/s\n"},
+		"terminal": {true, "\r  0 of 4, 0s elapsed, ? left  naive, hot (1)\x1b[K" +
+			"\r  1 of 4, 10s elapsed, 30s left  naive, hot (1): 100/s  BROKEN\x1b[K" +
+			"\r  1 of 4, 10s elapsed, 30s left  optimistic, hot (1)\x1b[K" +
+			"\r  2 of 4, 20s elapsed, 20s left  optimistic, hot (1): 50/s\x1b[K\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			p := newProgress(&out, 4)
+			if p.overwrite {
+				t.Error("a buffer is taken for a terminal")
+			}
+			now := p.begun
+			p.overwrite, p.now = tt.overwrite, func() time.Time { return now }
+			shape := Shape{Loop: Closed, Callers: 64, SKUs: 1, Replicas: 1}
+			for _, c := range []Cell{{Strategy: "naive", Throughput: 100, Oversold: 1}, {Strategy: "optimistic", Throughput: 50}} {
+				p.begin(c.Strategy, shape, 1)
+				now = now.Add(10 * time.Second)
+				p.done(c)
+			}
+			if err := p.end(); err != nil {
+				t.Fatal(err)
+			}
+			want := bytes.ReplaceAll([]byte(tt.want), []byte("hot"), []byte(shape.String()))
+			if !bytes.Equal(out.Bytes(), want) {
+				t.Errorf("got\n%q\nwant\n%q", out.Bytes(), want)
+			}
+		})
+	}
+}
