@@ -21,7 +21,7 @@ REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock tools load overload soak-lock lint cross fmt
+.PHONY: help build up down status doctor test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock tools load overload soak-lock lint cross fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,8 @@ build: ## compile bin/holdfast and the three services
 
 up: build ## start everything, with Docker if an engine answers, else or with NATIVE=1 as plain processes; REPLICAS=2 of each service
 	@way=$$(NATIVE='$(NATIVE)' BROKER='$(BROKER)' deploy/way up) && case $$way in \
-	docker) docker compose up --build --wait --scale order-srv=$(REPLICAS) --scale inventory-srv=$(REPLICAS) && \
+	docker) docker compose up --build --wait --scale order-srv=$(REPLICAS) --scale inventory-srv=$(REPLICAS) || { \
+			$(BIN) doctor --way docker --problems >&2; exit 1; }; \
 		echo "The shop is open. Next: $(BIN) order --sku MUG-CLASSIC" ;; \
 	native) BROKER='$(BROKER)' $(BIN) up --replicas $(REPLICAS) ;; \
 	esac
@@ -41,6 +42,9 @@ down: build ## stop what `make up` started; data is kept
 
 status: build ## show what runs
 	@case $$(deploy/way) in docker) docker compose ps && $(BIN) status ;; native) $(BIN) status ;; esac
+
+doctor: build ## examine this machine: what would stop `make up`, and what to do
+	@$(BIN) doctor
 
 test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
 	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) -skip '$(ALONE)' ./... \

@@ -28,6 +28,7 @@ type cli struct {
 	Devbroker devbrokerCmd `cmd:"" help:"Run the development broker alone, in memory, until interrupted."`
 	Audit     auditCmd     `cmd:"" help:"Check both ledgers. Exit status: 0 clean, 1 findings, 2 audit failed, 3 nothing sold (--expect-sales)."`
 	Dlq       dlqCmd       `cmd:"" name:"dlq" help:"List messages that were given up, or send them again."`
+	Doctor    doctorCmd    `cmd:"" help:"Examine this machine: what would stop up, and what to do. Exit status: 0 nothing, 1 problems."`
 	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, violations, ratios to FOR UPDATE."`
 	Bench     benchCmd     `cmd:"" help:"Measure whole orders of the shop that is up, beside an empty chain of services, and write a report."`
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"holdfast/internal/dev/doctor"
 	"holdfast/internal/dev/stack"
 	"holdfast/pkg/crash"
 )
@@ -44,7 +45,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		Env: map[string]string{"STOCK_STRATEGY": u.Strategy},
 	})
 	if err != nil {
-		return err
+		return diagnose(ctx, doctor.Options{Dir: c.Dir, Way: doctor.Native, Broker: u.Broker, Replicas: u.Replicas}, err)
 	}
 	fmt.Fprintf(stdout, "\nThe shop is open at %s. Next: bin/holdfast ", c.URL)
 	return printNext(c.Dir, u.Crash, stdout)

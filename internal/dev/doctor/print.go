@@ -1,0 +1,65 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Print writes one line for each finding, and below it what to do.
+func (r Report) Print(w io.Writer, colors bool) error {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		level := fmt.Sprintf("%-8s", f.Level)
+		if colors {
+			level = "\x1b[" + f.Level.color() + "m" + level + "\x1b[0m"
+		}
+		fmt.Fprintf(&b, "%s %-10s %s\n", level, f.Check, f.Found)
+		if f.Advice != "" {
+			fmt.Fprintf(&b, "%20s-> %s\n", "", f.Advice)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// color returns the parameter of the control sequence that selects the level's colour.
+func (l Level) color() string {
+	switch l {
+	case OK:
+		return "32" // green
+	case Warning:
+		return "33" // yellow
+	case Problem:
+		return "31" // red
+	}
+	return "0"
+}
+
+// Bearing returns the report without what bears on no failure of `up`: only problems and warnings stay.
+func (r Report) Bearing() Report {
+	var kept []Finding
+	for _, f := range r.Findings {
+		if f.Level == Problem || f.Level == Warning {
+			kept = append(kept, f)
+		}
+	}
+	r.Findings = kept
+	return r
+}
+
+// Summary is the last line: whether something stops `make up`.
+func (r Report) Summary() string {
+	way := map[Way]string{Docker: "with Docker", Native: "as plain processes"}[r.Way]
+	if r.Problems > 0 {
+		return fmt.Sprintf("%s would stop make up %s (%s)", counted(r.Problems, "problem"), way, counted(r.Warnings, "warning"))
+	}
+	return fmt.Sprintf("nothing stops make up %s (%s)", way, counted(r.Warnings, "warning"))
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

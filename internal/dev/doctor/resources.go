@@ -1,0 +1,160 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// What a shop needs, in bytes. See "docs/running.md" for the measurements.
+const (
+	composeLimits  = 2_300_000_000 // the sum of mem_limit in docker-compose.yml
+	composeMemory  = 1_500_000_000 // what an idle shop in containers and its first orders use
+	rocketmqMemory = 900_000_000   // plain processes with RocketMQ
+	devMemory      = 400_000_000   // plain processes with the development broker
+	nativeDisk     = 1_000_000_000 // data, logs and RocketMQ's jars
+	composeDisk    = 4_000_000_000 // images and volumes
+	fullRatio      = 0.90          // RocketMQ refuses messages when its disk is fuller
+	minFiles       = 4096          // Redis accepts 4,000 clients, MySQL 2,000 connections
+)
+
+// checkMemory compares the free memory with what the way needs, and for containers also the memory of the engine, which
+// is a virtual machine's on Docker Desktop.
+func checkMemory(ctx context.Context, e *exam) []Finding {
+	free, limit := e.freeMemory()
+	d := e.docker(ctx)
+	if e.way(ctx) == Docker && d.memory > 0 && d.memory < composeLimits {
+		level := Warning
+		if d.memory < composeMemory {
+			level = Problem
+		}
+		return []Finding{{
+			Level: level, Found: fmt.Sprintf("the engine has %s, the containers may use %s", gb(d.memory), gb(composeLimits)),
+			Advice: "give Docker at least 3 GB: Docker Desktop, Settings, Resources; in WSL 2, memory= in .wslconfig",
+		}}
+	}
+	if free == 0 {
+		return []Finding{{Level: OK, Found: "the free memory is unknown on this system; a shop needs " + gb(e.needed(ctx))}}
+	}
+	found := Finding{Level: OK, Found: gb(free) + " available" + limit + ", needed " + gb(e.needed(ctx))}
+	if free < e.needed(ctx) {
+		found.Level, found.Advice = Warning, "close other programs"
+		if e.way(ctx) == Native && e.broker() == "" {
+			found.Advice += ", or use the development broker: make up BROKER=devbroker needs " + gb(devMemory)
+		}
+	}
+	if free < e.needed(ctx)/2 {
+		found.Level = Problem
+	}
+	return []Finding{found}
+}
+
+func (e *exam) needed(ctx context.Context) uint64 {
+	switch {
+	case e.way(ctx) == Docker:
+		return composeMemory
+	case e.broker() == "devbroker" || e.RocketMQ() != nil:
+		return devMemory
+	}
+	return rocketmqMemory
+}
+
+// freeMemory returns the memory that new processes can use, or 0. limit says when a control group allows less than the
+// machine has.
+func (e *exam) freeMemory() (free uint64, limit string) {
+	for line := range strings.Lines(file(e.Proc, "meminfo")) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemAvailable:" {
+			kib, _ := strconv.ParseUint(f[1], 10, 64) // 0: unknown
+			free = kib * 1024
+		}
+	}
+	most, err := strconv.ParseUint(file(e.Cgroup, "memory.max"), 10, 64) // "max" without a limit
+	used, usedErr := strconv.ParseUint(file(e.Cgroup, "memory.current"), 10, 64)
+	if err == nil && usedErr == nil && most > 0 && most-min(used, most) < free {
+		return most - min(used, most), " of this control group's " + gb(most)
+	}
+	return free, ""
+}
+
+// checkDisk examines the folders that grow.
+func checkDisk(ctx context.Context, e *exam) []Finding {
+	native := []Finding{e.diskFinding("the state", existing(e.Dir), nativeDisk), e.writable(existing(e.Dir))}
+	found := make([]Finding, 0, len(native))
+	for _, f := range native {
+		if f.Way = Native; f.Found != "" {
+			found = append(found, f)
+		}
+	}
+	root := e.docker(ctx).root
+	if _, err := os.Stat(root); root == "" || err != nil { // the engine runs in a virtual machine or elsewhere
+		return found
+	}
+	f := e.diskFinding("Docker", root, composeDisk)
+	f.Way = Docker
+	return append(found, f)
+}
+
+func (e *exam) diskFinding(what, path string, need uint64) Finding {
+	s, err := e.Space(path)
+	if err != nil || s.Total == 0 {
+		return Finding{Level: OK, Found: fmt.Sprintf("the free space for %s is unknown on this system", what)}
+	}
+	full := 1 - float64(s.Free)/float64(s.Total)
+	f := Finding{Level: OK, Found: fmt.Sprintf("%s free for %s in %s, %.0f%% used, needed %s", gb(s.Free), what, path, 100*full, gb(need))}
+	switch {
+	case s.Free < need/2:
+		f.Level, f.Advice = Problem, "free some space; docker system df shows what Docker uses"
+	case full > fullRatio:
+		f.Level, f.Advice = Warning, "RocketMQ refuses messages on a disk that is more than 90% full: free some space"
+	case s.Free < need:
+		f.Level, f.Advice = Warning, "free some space"
+	}
+	return f
+}
+
+// existing returns the path or its nearest parent that exists.
+func existing(path string) string {
+	for {
+		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// writable creates a file and removes it.
+func (e *exam) writable(dir string) Finding {
+	f, err := os.CreateTemp(dir, ".doctor-")
+	if err == nil {
+		_, err = f.WriteString("holdfast doctor")
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}
+	if err != nil {
+		return Finding{Level: Problem, Found: err.Error(), Advice: "make " + dir + " writable, or choose another folder: holdfast --dir"}
+	}
+	return Finding{}
+}
+
+func checkFiles(_ context.Context, e *exam) []Finding {
+	n, err := e.MaxFiles()
+	if err != nil {
+		return []Finding{{Level: OK, Found: "the limit of open files is unknown on this system"}}
+	}
+	if n < minFiles {
+		return []Finding{{
+			Level: Warning, Found: fmt.Sprintf("a process may open only %d files; load tests open 3,000 connections", n),
+			Advice: "raise the hard limit: ulimit -Hn, and /etc/security/limits.conf",
+		}}
+	}
+	if n > 1<<40 {
+		return []Finding{{Level: OK, Found: "a process may open any number of files"}}
+	}
+	return []Finding{{Level: OK, Found: fmt.Sprintf("a process may open %d files", n)}}
+}
+
+// gb formats bytes in GB (10^9 bytes).
+func gb(bytes uint64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/1e9) }
