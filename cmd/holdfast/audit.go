@@ -16,6 +16,7 @@ type auditCmd struct {
 	Wait        time.Duration `help:"Wait at most this long until no order or message is in flight; a violation ends the waiting." default:"60s"`
 	SKU         string        `help:"Audit only this product and its orders, for instance after a load test." name:"sku"`
 	ExpectSales bool          `help:"Exit with status 3 when no unit is reserved or sold, so that a load test without sales does not pass."`
+	JSON        bool          `help:"Print the report as one JSON document." name:"json"`
 }
 
 // Run repeats the audit until nothing is in flight or the waiting time ends. It prints the last report and judges it.
@@ -26,6 +27,12 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	}
 	if a.SKU != "" && len(r.SKUs) == 0 {
 		return exit{2, fmt.Errorf("the ledger has no %s", a.SKU)}
+	}
+	if a.JSON {
+		if err := printJSON(stdout, newAuditResult(r)); err != nil {
+			return exit{2, err}
+		}
+		return a.judge(r, io.Discard)
 	}
 	if err := printReport(stdout, r); err != nil {
 		return exit{2, err}
@@ -110,15 +117,20 @@ func printLosses(stdout io.Writer, r check.Report) {
 	}
 }
 
+// sales counts the units that are reserved or sold.
+func sales(r check.Report) int64 {
+	units := int64(0)
+	for _, s := range r.SKUs {
+		units += s.LinesReserved + s.LinesConfirmed
+	}
+	return units
+}
+
 func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {
 	if n := len(r.Violations) + len(r.Unsettled); n > 0 {
 		return exit{1, fmt.Errorf("%d findings", n)}
 	}
-	sales := int64(0)
-	for _, s := range r.SKUs {
-		sales += s.LinesReserved + s.LinesConfirmed
-	}
-	if a.ExpectSales && sales == 0 {
+	if a.ExpectSales && sales(r) == 0 {
 		return exit{3, errors.New("nothing is reserved or sold")}
 	}
 	if a.SKU != "" {

@@ -19,6 +19,7 @@ type compareCmd struct {
 	Pool       int      `help:"Maximum database connections of one replica." default:"64"`
 	Ratios     string   `help:"Run nothing; print a small table of an earlier run's compare.json: only ratios, a row for each strategy." placeholder:"FILE"`
 	Table      string   `help:"Run nothing; print the table of an earlier run's compare.json as Markdown." placeholder:"FILE"`
+	JSON       bool     `help:"Print the report as one JSON document, the content of compare.json." name:"json"`
 }
 
 // Run compares the strategies on private servers, or on the database server that HOLDFAST_MYSQL names, and writes the
@@ -36,7 +37,7 @@ func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
 		if err != nil {
 			return exit{2, err}
 		}
-		return report.Table(stdout)
+		return c.print(stdout, report)
 	}
 	preset, err := compare.PresetNamed(c.Preset)
 	if err != nil {
@@ -44,19 +45,35 @@ func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
 	}
 	report, err := c.measure(ctx, preset)
 	if len(report.Cells) > 0 { // also after an interruption
-		err = errors.Join(err, report.Write(c.Out), report.Table(stdout))
-		fmt.Fprintf(stdout, "\n%s\n", filepath.Join(c.Out, "compare.html"))
+		err = errors.Join(err, report.Write(c.Out), c.print(stdout, report))
+		fmt.Fprintf(c.text(stdout), "\n%s\n", filepath.Join(c.Out, "compare.html"))
 	}
 	if err != nil {
 		return err
 	}
 	if broken := report.BrokenSafe(); len(broken) > 0 {
 		for _, b := range broken {
-			fmt.Fprintf(stdout, "BROKEN %s, %s: %q\n", b.Strategy, b.Shape, b.Findings)
+			fmt.Fprintf(c.text(stdout), "BROKEN %s, %s: %q\n", b.Strategy, b.Shape, b.Findings)
 		}
 		return exit{1, fmt.Errorf("safe strategies failed in %d cells", len(broken))}
 	}
 	return nil
+}
+
+// print prints the report as a table or as JSON.
+func (c *compareCmd) print(stdout io.Writer, report compare.Report) error {
+	if c.JSON {
+		return printJSON(stdout, report)
+	}
+	return report.Table(stdout)
+}
+
+// text returns where text for people goes: with --json, standard output has the document only.
+func (c *compareCmd) text(stdout io.Writer) io.Writer {
+	if c.JSON {
+		return os.Stderr
+	}
+	return stdout
 }
 
 func (c *compareCmd) measure(ctx context.Context, preset compare.Preset) (compare.Report, error) {

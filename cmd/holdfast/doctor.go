@@ -14,7 +14,7 @@ import (
 
 type doctorCmd struct {
 	Way      string `help:"${enum}; auto is the way that make up goes." enum:"auto,docker,native" default:"auto"`
-	Problems bool   `help:"Print only problems and warnings."`
+	Problems bool   `help:"Print only what may explain why up failed."`
 	JSON     bool   `help:"Print one JSON document." name:"json"`
 }
 

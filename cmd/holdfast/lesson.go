@@ -21,6 +21,7 @@ type lessonCmd struct {
 	Name string `arg:"" optional:"" help:"Name of the lesson."`
 	List bool   `help:"List the lessons."`
 	All  bool   `help:"Run all lessons; exit with status 1 if a check of one fails."`
+	JSON bool   `help:"Print the results as one JSON document, with --all an array; the text goes to standard error." name:"json"`
 }
 
 // Run runs lessons on the stack that is up, or on private servers that end with the command. A lesson stops, flushes
@@ -31,7 +32,7 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 		return exit{2, err}
 	}
 	if lessons == nil {
-		return listLessons(stdout)
+		return l.list(stdout)
 	}
 	// Some lessons kill a Redis. The client library's messages about that would hide the lesson's own output.
 	redis.SetLogger(telemetry.RedisLogger(slog.New(slog.DiscardHandler)))
@@ -48,17 +49,39 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 		defer cancel()
 		err = errors.Join(err, servers.Stop(clean))
 	}()
+	cfg := lesson.Config{Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout}
+	if !l.JSON {
+		_, err := runLessons(ctx, lessons, cfg)
+		return err
+	}
+	cfg.Out = os.Stderr
+	results, failed := runLessons(ctx, lessons, cfg)
+	return errors.Join(failed, l.printResults(stdout, results))
+}
+
+// runLessons runs the lessons one after the other. After an interruption it returns the results until then.
+func runLessons(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config) ([]lesson.Result, error) {
+	var results []lesson.Result
 	var failed []error
 	for i, one := range lessons {
 		if i > 0 {
-			fmt.Fprint(stdout, "\n\n")
+			fmt.Fprint(cfg.Out, "\n\n")
 		}
-		failed = append(failed, lesson.Run(ctx, one, lesson.Config{Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout}))
+		r, err := lesson.Run(ctx, one, cfg)
+		results, failed = append(results, r), append(failed, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return errors.Join(failed...)
+	return results, errors.Join(failed...)
+}
+
+// printResults prints an array for --all, else an object.
+func (l *lessonCmd) printResults(stdout io.Writer, results []lesson.Result) error {
+	if l.All {
+		return printJSON(stdout, results)
+	}
+	return printJSON(stdout, results[0])
 }
 
 // choose returns the lessons to run, nil for the list.
@@ -78,9 +101,22 @@ func (l *lessonCmd) choose() ([]lesson.Lesson, error) {
 	return []lesson.Lesson{one}, nil
 }
 
-func listLessons(stdout io.Writer) error {
-	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+// listed is a lesson in the list.
+type listed struct {
+	Name  string `json:"name"`
+	Title string `json:"title"`
+}
+
+func (l *lessonCmd) list(stdout io.Writer) error {
+	var lessons []listed
 	for _, one := range lesson.All() {
+		lessons = append(lessons, listed{one.Name, one.Title})
+	}
+	if l.JSON {
+		return printJSON(stdout, lessons)
+	}
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	for _, one := range lessons {
 		fmt.Fprintf(w, "%s\t%s\n", one.Name, one.Title)
 	}
 	return w.Flush()

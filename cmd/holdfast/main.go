@@ -32,6 +32,9 @@ type cli struct {
 	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, violations, ratios to FOR UPDATE."`
 	Bench     benchCmd     `cmd:"" help:"Measure whole orders of the shop that is up, beside an empty chain of services, and write a report."`
 
+	Completion completionCmd `cmd:"" help:"Print the script that completes commands, flags, lessons, strategies and crash points in a shell."`
+
+	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the candidates for the last word, for the scripts of completion."`
 	LessonRole lessonRoleCmd `cmd:"" hidden:"" help:"Run one of the processes of a lesson."`
 	BenchHop   benchHopCmd   `cmd:"" hidden:"" help:"Serve one hop of the empty chain of bench."`
 }

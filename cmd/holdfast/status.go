@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,73 +19,101 @@ import (
 // rateTime is how long the broker's checks are counted to compute their rate.
 const rateTime = time.Second
 
-type statusCmd struct{}
+type statusCmd struct {
+	JSON bool `help:"Print one JSON document." name:"json"`
+}
 
 // Run shows the stack. It exits with status 1 if a part is missing. If no process is recorded, it shows the audit of
 // the gateway at --url, for instance under compose.
-func (*statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
+func (s *statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	state, err := stack.Load(c.Dir)
 	if err != nil {
 		return err
 	}
-	if len(state.Components) == 0 {
-		if err := printOrders(ctx, c.URL, stdout); err != nil {
-			return exit{1, fmt.Errorf("nothing runs (state in %s), and no gateway answers at %s", c.Dir, c.URL)}
-		}
-		fmt.Fprintln(stdout, "check-back rate and repeated releases: unknown, because the operations ports cannot be reached from here")
-		return nil
+	shown, err := inspect(ctx, c, state)
+	if s.JSON {
+		return errors.Join(err, printJSON(stdout, shown))
 	}
-	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PART\tSTATE\tPID\tMEMORY\tWHAT")
-	for _, p := range state.Components {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d MB\t%s\n", p.Name, p.State(ctx), p.PID, p.MemoryMB(), p.What)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if !state.Up(ctx) {
-		return exit{1, fmt.Errorf("a part is missing: holdfast up starts it again")}
-	}
-	if err := printOrders(ctx, c.URL, stdout); err != nil {
-		return err
-	}
-	return printRates(ctx, state, stdout)
+	return errors.Join(err, shown.print(stdout))
 }
 
-// printOrders prints the audit's counts of orders and messages.
-func printOrders(ctx context.Context, url string, stdout io.Writer) error {
-	report, err := audit(ctx, url)
-	if err != nil {
-		return err
+// inspect returns what can be found out, also with an error.
+func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, error) {
+	shown := statusResult{Parts: []partResult{}}
+	for _, p := range state.Components {
+		shown.Parts = append(shown.Parts, partResult{p.Name, p.State(ctx), p.PID, p.MemoryMB(), p.What, p.Log})
 	}
-	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(report.Orders))
-	fmt.Fprintf(stdout, "messages: %s\n", messagesLine(report.Messages))
-	if m := report.Messages; m.Undecided > 0 && m.OldestUndecided > m.LateAfter {
-		fmt.Fprintf(stdout, "ALARM: half messages stay undecided for longer than %v\n", m.LateAfter)
+	if len(state.Components) > 0 && !state.Up(ctx) {
+		return shown, exit{1, errors.New("a part is missing: holdfast up starts it again")}
+	}
+	report, err := audit(ctx, c.URL)
+	if err != nil && len(state.Components) == 0 {
+		return shown, exit{1, fmt.Errorf("nothing runs (state in %s), and no gateway answers at %s", c.Dir, c.URL)}
+	}
+	if err != nil {
+		return shown, err
+	}
+	messages := newMessagesResult(report.Messages)
+	shown.Up, shown.Orders, shown.Messages, shown.report = true, report.Orders, &messages, report
+	if len(state.Components) == 0 {
+		return shown, nil
+	}
+	rates, err := measureRates(ctx, state)
+	if err != nil {
+		return shown, err
+	}
+	shown.CheckBack = &rates
+	return shown, nil
+}
+
+// print prints the status for people.
+func (s statusResult) print(stdout io.Writer) error {
+	if len(s.Parts) > 0 {
+		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "PART\tSTATE\tPID\tMEMORY\tWHAT")
+		for _, p := range s.Parts {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d MB\t%s\n", p.Name, p.State, p.PID, p.MemoryMB, p.What)
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	if s.Messages == nil {
+		return nil
+	}
+	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(s.Orders))
+	fmt.Fprintf(stdout, "messages: %s\n", messagesLine(s.report.Messages))
+	if s.Messages.Late {
+		fmt.Fprintf(stdout, "ALARM: half messages stay undecided for longer than %v\n", s.report.Messages.LateAfter)
+	}
+	if len(s.Parts) == 0 {
+		fmt.Fprintln(stdout, "check-back rate and repeated releases: unknown, because the operations ports cannot be reached from here")
+	}
+	if r := s.CheckBack; r != nil {
+		fmt.Fprintf(stdout, "check-back: %.0f checks/s, %.0f half messages undecided on all replicas; %.0f releases delivered again since the start\n",
+			r.ChecksPerSecond, r.Undecided, r.ReleaseRepeats)
 	}
 	return nil
 }
 
-// printRates prints figures from the metrics of all replicas.
-func printRates(ctx context.Context, state stack.State, stdout io.Writer) error {
+// measureRates computes figures from the metrics of all replicas.
+func measureRates(ctx context.Context, state stack.State) (checkBackResult, error) {
 	before, err := scrape(ctx, state)
 	if err != nil {
-		return err
+		return checkBackResult{}, err
 	}
 	started := time.Now()
 	if err := wait.Sleep(ctx, rateTime); err != nil {
-		return err
+		return checkBackResult{}, err
 	}
 	after, err := scrape(ctx, state)
 	if err != nil {
-		return err
+		return checkBackResult{}, err
 	}
 	rate := (after["mq_checks_total"] - before["mq_checks_total"]) / time.Since(started).Seconds()
-	fmt.Fprintf(stdout, "check-back: %.0f checks/s, %.0f half messages undecided on all replicas; %.0f releases delivered again since the start\n",
-		max(0, rate), after["order_half_messages_undecided"], after["stock_release_repeats_total"])
-	return nil
+	return checkBackResult{max(0, rate), after["order_half_messages_undecided"], after["stock_release_repeats_total"]}, nil
 }
 
 // scrape sums the metrics of all services by name, over all labels.

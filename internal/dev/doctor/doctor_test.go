@@ -160,6 +160,9 @@ func TestExamine_findings(t *testing.T) {
 		{"old MariaDB", native, func(m *machine) {
 			m.outputs["/usr/sbin/mariadbd --version"] = "mariadbd  Ver 10.5.23-MariaDB"
 		}, "programs", doctor.Problem, "10.5.23 is too old", "10.6"},
+		{"a server that warns first", native, func(m *machine) {
+			m.outputs["/usr/sbin/mariadbd --version"] = "2026-11-29  8:30:46 0 [Warning] x\nmariadbd  Ver 10.11.14-MariaDB"
+		}, "programs", doctor.OK, "mariadbd 10.11.14", ""},
 		{"old Redis", native, func(m *machine) { m.outputs["/usr/bin/redis-server --version"] = "Redis server v=5.0.7" }, "programs", doctor.Problem, "5.0.7 is too old", "6.2"},
 
 		{"no Java", native, func(m *machine) { m.RocketMQ = noJava }, "java", doctor.Warning, "no Java", "development broker"},
@@ -169,7 +172,7 @@ func TestExamine_findings(t *testing.T) {
 		{"Java 8", native, func(m *machine) { m.outputs["/usr/bin/java -version"] = `java version "1.8.0_451"` }, "java", doctor.Problem, "java 8.0 is too old", "JDK 17"},
 		{"the stub of macOS", native, func(m *machine) { m.outputs["/usr/bin/java -version"] = "!Unable to locate a Java Runtime." }, "java", doctor.Problem, "Unable to locate", "JDK 17"},
 
-		{"little memory", native, func(m *machine) { m.proc("meminfo", "MemAvailable: 700000 kB\n") }, "memory", doctor.Warning, "0.7 GB available", "BROKER=devbroker"},
+		{"little memory", native, func(m *machine) { m.proc("meminfo", "MemAvailable: 500000 kB\n") }, "memory", doctor.Warning, "0.5 GB available", "BROKER=devbroker"},
 		{"no memory", native, func(m *machine) { m.proc("meminfo", "MemAvailable: 150000 kB\n") }, "memory", doctor.Problem, "0.2 GB available", "close"},
 		{"a control group", native, func(m *machine) {
 			m.file(filepath.Join(m.Cgroup, "memory.max"), "536870912\n")
@@ -181,7 +184,7 @@ func TestExamine_findings(t *testing.T) {
 
 		{"no space", native, func(m *machine) { m.space(1e6, 100e9) }, "disk", doctor.Problem, "0.0 GB free for the state", "free some space"},
 		{"a full disk", native, func(m *machine) { m.space(5e9, 100e9) }, "disk", doctor.Warning, "95% used", "RocketMQ refuses"},
-		{"little space", native, func(m *machine) { m.space(7e8, 1e9) }, "disk", doctor.Warning, "0.7 GB free", "free some space"},
+		{"little space", native, func(m *machine) { m.space(4e8, 1e9) }, "disk", doctor.Warning, "0.4 GB free", "free some space"},
 		{"little space for images", inDocker, func(m *machine) { m.space(3e9, 10e9) }, "disk", doctor.Warning, "3.0 GB free for Docker", "free some space"},
 		{"unknown space", native, func(m *machine) {
 			m.Space = func(string) (doctor.Space, error) { return doctor.Space{}, errors.ErrUnsupported }

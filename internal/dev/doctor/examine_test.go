@@ -110,12 +110,13 @@ func TestReport_Print(t *testing.T) {
 	r := doctor.Report{Way: doctor.Native, Problems: 1, Findings: []doctor.Finding{
 		{Check: "java", Level: doctor.OK, Found: "java 17"},
 		{Check: "ports", Level: doctor.Problem, Found: "8080 is in use", Advice: "kill 4711"},
+		{Check: "proxy", Level: doctor.Warning, Found: "x"},
 	}}
 	var plain, colored bytes.Buffer
 	if err := r.Print(&plain, false); err != nil {
 		t.Fatal(err)
 	}
-	want := "ok       java       java 17\nproblem  ports      8080 is in use\n                    -> kill 4711\n"
+	want := "ok       java       java 17\nproblem  ports      8080 is in use\n                    -> kill 4711\nwarning  proxy      x\n"
 	if plain.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &plain, want)
 	}

@@ -98,7 +98,10 @@ func (e *exam) portFinding(ctx context.Context, p stack.Port, o owner) Finding {
 		f.Advice = "docker stop " + containers[i].name
 	case o.pid != 0:
 		f.Found += fmt.Sprintf(" by %s (process %d)", o.name, o.pid)
-		f.Advice = fmt.Sprintf("if it is a shop in another folder, run make down there; else kill %d", o.pid)
+		f.Advice = fmt.Sprintf("stop it: kill %d", o.pid)
+		if slices.Contains(parts(), o.name) {
+			f.Advice = fmt.Sprintf("if it is a shop in another folder, run make down there; else kill %d", o.pid)
+		}
 	case o.uid != "":
 		f.Found += fmt.Sprintf(" by a process of %s that this user may not inspect", e.UserName(o.uid))
 		f.Advice = fmt.Sprintf("sudo ss -ltnp 'sport = :%d' names it", p.Number)
@@ -113,6 +116,11 @@ func (e *exam) portFinding(ctx context.Context, p stack.Port, o owner) Finding {
 		f.Advice += fmt.Sprintf("; or publish another one: %s=%d make up", variable, p.Number+1)
 	}
 	return f
+}
+
+// parts are the names of the processes of a shop. /proc cuts them to 15 bytes.
+func parts() []string {
+	return append(servers(), "inventory-srv", "order-srv", "api-gateway", "holdfast")
 }
 
 // portVariable returns the variable of .env that changes a published port.

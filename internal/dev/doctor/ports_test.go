@@ -44,7 +44,9 @@ func TestExamine_ports(t *testing.T) {
 	}{
 		{"all free", native, func(*machine) {}, doctor.OK, "all 15 ports are free", ""},
 		{"a process", native, func(m *machine) { m.listens(8080, 4711, "1000", "python3", true) }, doctor.Problem,
-			"8080, which api-gateway needs, is in use by python3 (process 4711)", "kill 4711"},
+			"8080, which api-gateway needs, is in use by python3 (process 4711)", "stop it: kill 4711"},
+		{"another shop", native, func(m *machine) { m.listens(16379, 4711, "1000", "redis-server", true) }, doctor.Problem,
+			"16379, which redis needs, is in use by redis-server (process 4711)", "make down there; else kill 4711"},
 		{"a process of another user", native, func(m *machine) { m.listens(13306, 4711, "27", "mysqld", false) }, doctor.Problem,
 			"13306, which mysql needs, is in use by a process of user 27", "sudo ss -ltnp"},
 		{"no /proc", native, func(m *machine) { m.taken[8080], m.Proc = true, "/nowhere" }, doctor.Problem, "8080, which api-gateway needs, is in use", "lsof"},

@@ -36,16 +36,17 @@ func (l Level) color() string {
 	return "0"
 }
 
-// Bearing returns the report without what bears on no failure of `up`: only problems and warnings stay.
+// Bearing returns the report with only the findings that may explain why `up` failed: the problems, and the warnings
+// except those that concern other commands.
 func (r Report) Bearing() Report {
-	var kept []Finding
+	bearing := Report{Way: r.Way, Findings: []Finding{}}
 	for _, f := range r.Findings {
-		if f.Level == Problem || f.Level == Warning {
-			kept = append(kept, f)
+		elsewhere := f.Check == "proxy" || f.Check == "files" // curl and load tests
+		if f.Level == Problem || f.Level == Warning && !elsewhere {
+			bearing.add(f)
 		}
 	}
-	r.Findings = kept
-	return r
+	return bearing
 }
 
 // Summary is the last line: whether something stops `make up`.

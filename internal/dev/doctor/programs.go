@@ -31,9 +31,13 @@ func (e *exam) ask(ctx context.Context, program string, args ...string) (string,
 	return e.Output(ctx, path, args...)
 }
 
-// version returns the first version number in a text, such as 1.26.0, or "".
+// version returns the first version number in a text, such as 1.26.0 or else 17, or "". A server may print warnings with
+// a date first.
 func version(text string) string {
-	return regexp.MustCompile(`[0-9]+(\.[0-9]+)+|[0-9]+`).FindString(text)
+	if v := regexp.MustCompile(`[0-9]+(\.[0-9]+)+`).FindString(text); v != "" {
+		return v
+	}
+	return regexp.MustCompile(`[0-9]+`).FindString(text)
 }
 
 // atLeast compares version numbers part by part. A missing part counts as 0.

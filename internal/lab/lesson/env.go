@@ -19,11 +19,12 @@ type Env struct {
 	cfg    Config
 	id     string // part of every name that this run uses on a shared server
 
-	mu             sync.Mutex
-	steps          int
-	checks, broken int
-	usesRedis      bool
-	cleanups       []func(context.Context) error
+	mu        sync.Mutex
+	steps     int
+	claims    []Claim
+	tables    []Table
+	usesRedis bool
+	cleanups  []func(context.Context) error
 }
 
 func newEnv(l Lesson, cfg Config) *Env {
@@ -46,6 +47,9 @@ func (e *Env) Show(format string, args ...any) {
 
 // Table prints a table. The first row is the header.
 func (e *Env) Table(rows ...[]any) {
+	e.mu.Lock()
+	e.tables = append(e.tables, newTable(rows))
+	e.mu.Unlock()
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 	for _, row := range rows {
@@ -65,15 +69,15 @@ func (e *Env) Table(rows ...[]any) {
 
 // Check states a result. If it is false, the lesson continues and fails at its end.
 func (e *Env) Check(holds bool, format string, args ...any) {
-	mark := "✓"
+	claim := Claim{Text: fmt.Sprintf(format, args...), Holds: holds, Figures: figures(args)}
 	e.mu.Lock()
-	e.checks++
+	e.claims = append(e.claims, claim)
+	e.mu.Unlock()
+	mark := "✓"
 	if !holds {
-		e.broken++
 		mark = "✗ FALSE:"
 	}
-	e.mu.Unlock()
-	e.printf("   %s %s", mark, fmt.Sprintf(format, args...))
+	e.printf("   %s %s", mark, claim.Text)
 }
 
 func (e *Env) printf(format string, args ...any) {

@@ -65,9 +65,10 @@ type Config struct {
 	Out  io.Writer
 }
 
-// Run runs the lesson and cleans up after it. It returns ErrDoesNotHold if a check failed or if the lesson made no
-// check. Any other error means that the lesson could not be run.
-func Run(ctx context.Context, l Lesson, cfg Config) error {
+// Run runs the lesson, cleans up after it and returns what it showed. The error is ErrDoesNotHold if a check failed or if
+// the lesson made no check. Any other error means that the lesson could not be run; the result then has the checks until
+// that point.
+func Run(ctx context.Context, l Lesson, cfg Config) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	e := newEnv(l, cfg)
@@ -78,12 +79,13 @@ func Run(ctx context.Context, l Lesson, cfg Config) error {
 	if cleanErr := e.clean(context.WithoutCancel(ctx)); cleanErr != nil {
 		err = errors.Join(err, fmt.Errorf("clean up: %w", cleanErr))
 	}
+	r := e.result(took, err)
 	switch {
 	case err != nil:
-		return fmt.Errorf("lesson %s: %w", l.Name, err)
-	case e.broken > 0 || e.checks == 0:
-		return fmt.Errorf("lesson %s: %w: %d of %d checks failed", l.Name, ErrDoesNotHold, e.broken, e.checks)
+		return r, fmt.Errorf("lesson %s: %w", l.Name, err)
+	case !r.Holds:
+		return r, fmt.Errorf("lesson %s: %w: %d of %d checks failed", l.Name, ErrDoesNotHold, r.broken(), len(r.Claims))
 	}
-	e.printf("\n%d checks passed in %v. Read on: docs/lessons/%s.md", e.checks, took.Round(10*time.Millisecond), l.Name)
-	return nil
+	e.printf("\n%d checks passed in %v. Read on: docs/lessons/%s.md", len(r.Claims), took.Round(10*time.Millisecond), l.Name)
+	return r, nil
 }

@@ -40,12 +40,12 @@ func TestLessons(t *testing.T) {
 				t.Parallel()
 				var out strings.Builder
 				servers := lesson.NewServers(stack.Vars{Redis: addr, MySQL: dsn}, nil)
-				err := lesson.Run(t.Context(), l, lesson.Config{
+				got, err := lesson.Run(t.Context(), l, lesson.Config{
 					Servers: servers, Self: []string{os.Args[0], lesson.RoleArg}, Out: &out,
 				})
 				t.Log("\n" + out.String())
-				if err != nil {
-					t.Error(err)
+				if err != nil || !got.Holds || len(got.Claims) == 0 {
+					t.Errorf("%+v, error %v", got, err)
 				}
 				comparePages(t, l.Name, out.String())
 			})
@@ -81,7 +81,7 @@ func TestRun_DoesNotHold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out strings.Builder
-			err := lesson.Run(t.Context(), lesson.Lesson{Name: "x", Run: run}, lesson.Config{Out: &out})
+			_, err := lesson.Run(t.Context(), lesson.Lesson{Name: "x", Run: run}, lesson.Config{Out: &out})
 			if !errors.Is(err, lesson.ErrDoesNotHold) {
 				t.Errorf("run = %v, want ErrDoesNotHold", err)
 			}

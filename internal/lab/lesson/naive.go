@@ -42,7 +42,7 @@ func runNaive(ctx context.Context, e *Env) error {
 	}
 	e.Table(rushHead(), broken.row("naive"), exact.row("conditional"))
 	e.Check(broken.oversold > 0, "naive sold %d units that did not exist, and no statement failed", broken.oversold)
-	e.Check(broken.lost > 0, "%[2]d of its %[1]d updates are lost", broken.sold, broken.lost)
+	e.Check(broken.lost > 0, "%d of its %d updates are lost", broken.lost, broken.sold)
 	e.Check(exact.sold == rushUnits && exact.lost == 0, "conditional sold %d of %d, and lost no update", exact.sold, rushUnits)
 	return nil
 }
