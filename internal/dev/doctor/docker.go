@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"sync"
 )
 
-// composeProject is the name of the project in docker-compose.yml.
+// composeProject is the name of the project in docker-compose.yml, unless COMPOSE_PROJECT_NAME has another one.
 const composeProject = "holdfast"
 
 // The oldest versions with which docker-compose.yml works: it uses start_interval.
@@ -30,6 +31,7 @@ type dockerFacts struct {
 	root       string // folder of images and volumes
 	compose    string // version; "" if the plugin is missing
 	containers []container
+	name       string // of Holdfast's project
 }
 
 // container is a container of any project.
@@ -43,14 +45,14 @@ func (d dockerFacts) usable() bool { return d.err == nil && d.compose != "" }
 
 // project returns the containers of Holdfast.
 func (d dockerFacts) project() []container {
-	return slices.DeleteFunc(slices.Clone(d.containers), func(c container) bool { return c.project != composeProject })
+	return slices.DeleteFunc(slices.Clone(d.containers), func(c container) bool { return c.project != d.name })
 }
 
 // askDocker runs three commands of the client concurrently.
 func (e *exam) askDocker(ctx context.Context) dockerFacts {
 	ctx, cancel := context.WithTimeout(ctx, dockerPatience)
 	defer cancel()
-	var d dockerFacts
+	d := dockerFacts{name: cmp.Or(e.Getenv("COMPOSE_PROJECT_NAME"), composeProject)}
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		var text string

@@ -55,6 +55,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.Machine = doctor.Machine{
 		OS: "linux", CPUs: 2, Proc: filepath.Join(root, "proc"), Cgroup: filepath.Join(root, "cgroup"), Home: root, Cache: filepath.Join(root, "cache"),
+		DotEnv: filepath.Join(root, ".env"),
 		Getenv: func(name string) string { return m.env[name] },
 		Look:   func(program string) (string, error) { return program, nil },
 		Output: func(_ context.Context, program string, args ...string) (string, error) {
@@ -138,6 +139,8 @@ func TestExamine_findings(t *testing.T) {
 			m.options.Dir = "/mnt/c/holdfast/.run"
 		}, "system", doctor.Warning, "Windows drive", "folder of Linux"},
 		{"WSL", native, func(m *machine) { m.proc("sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2") }, "system", doctor.OK, "WSL", ""},
+
+		{"a container", native, func(m *machine) { m.Container = true }, "system", doctor.OK, "in a container", ""},
 
 		{"no Go", native, func(m *machine) { m.missing("go") }, "go", doctor.Warning, "go: not found", "https://go.dev/dl/"},
 		{"old Go", native, func(m *machine) { m.outputs["go version"] = "go version go1.19.8 linux/amd64" }, "go", doctor.Problem, "1.19.8", "1.26"},
@@ -223,6 +226,10 @@ func TestExamine_findings(t *testing.T) {
 		{"a container without memory", inDocker, func(m *machine) {
 			m.outputs[dockerPS] = "holdfast-broker-1\tholdfast\tbroker\tExited (137) 2 minutes ago\t\nholdfast-seed-1\tholdfast\tseed\tExited (0) 2 minutes ago\t"
 		}, "leftovers", doctor.Warning, "holdfast-broker-1: Exited (137)", "docker compose logs broker"},
+		{"containers of another project", native, func(m *machine) { m.outputs[dockerPS] = "blog-1\tblog\tweb\tUp 3 minutes\t" }, "leftovers", doctor.OK, "none", ""},
+		{"a project of another name", native, func(m *machine) {
+			m.outputs[dockerPS], m.env["COMPOSE_PROJECT_NAME"] = "mine-1\tmine\tredis\tUp 3 minutes\t", "mine"
+		}, "leftovers", doctor.Warning, "project mine", "docker compose"},
 		{"an interrupted download", native, func(m *machine) { m.oldFolder(filepath.Join(m.Cache, "holdfast", "fetching-1")) }, "leftovers", doctor.Warning, "fetching-1", "rm -r"},
 		{"a download that runs", native, func(m *machine) { m.file(filepath.Join(m.Cache, "holdfast", "fetching-1", "x"), "") }, "leftovers", doctor.OK, "none", ""},
 	} {

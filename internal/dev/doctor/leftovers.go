@@ -78,7 +78,7 @@ func (e *exam) containers(ctx context.Context) []Finding {
 	}
 	if e.way(ctx) == Native {
 		return []Finding{{
-			Level: Warning, Found: fmt.Sprintf("%d containers of the project %s exist; both ways use the same ports", len(list), composeProject),
+			Level: Warning, Found: fmt.Sprintf("%d containers of the project %s exist; both ways use the same ports", len(list), list[0].project),
 			Advice: "docker compose --profile '*' down",
 		}}
 	}

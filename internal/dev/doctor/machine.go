@@ -26,17 +26,18 @@ type Machine struct {
 	Cgroup string // the folder /sys/fs/cgroup
 	Home   string
 	Cache  string // the user's cache folder
-	Temp   string // a folder outside of every Go module
+	DotEnv string // Compose's file of variables
 
-	Getenv   func(string) string
-	Look     func(program string) (string, error) // as exec.LookPath
-	Output   func(ctx context.Context, program string, args ...string) (string, error)
-	PortFree func(port int) error
-	Space    func(path string) (Space, error)
-	MaxFiles func() (uint64, error)
-	UserName func(uid string) string
-	Programs func() []stack.Program
-	RocketMQ func() error // nil if RocketMQ can run
+	Container bool // this process runs in a container
+	Getenv    func(string) string
+	Look      func(program string) (string, error) // as exec.LookPath
+	Output    func(ctx context.Context, program string, args ...string) (string, error)
+	PortFree  func(port int) error
+	Space     func(path string) (Space, error)
+	MaxFiles  func() (uint64, error)
+	UserName  func(uid string) string
+	Programs  func() []stack.Program
+	RocketMQ  func() error // nil if RocketMQ can run
 }
 
 // Space is the size of a file system, in bytes.
@@ -47,10 +48,16 @@ func This() Machine {
 	home, _ := os.UserHomeDir()   // empty: nothing is found there
 	cache, _ := os.UserCacheDir() // likewise
 	return Machine{
-		OS: runtime.GOOS, CPUs: runtime.NumCPU(), Proc: "/proc", Cgroup: "/sys/fs/cgroup", Home: home, Cache: cache, Temp: os.TempDir(),
-		Getenv: os.Getenv, Look: exec.LookPath, Output: output, PortFree: stack.PortFree, Space: space, MaxFiles: maxFiles,
+		OS: runtime.GOOS, CPUs: runtime.NumCPU(), Proc: "/proc", Cgroup: "/sys/fs/cgroup", Home: home, Cache: cache, DotEnv: ".env",
+		Container: exists("/.dockerenv") || exists("/run/.containerenv"),
+		Getenv:    os.Getenv, Look: exec.LookPath, Output: output, PortFree: stack.PortFree, Space: space, MaxFiles: maxFiles,
 		UserName: userName, Programs: stack.Programs, RocketMQ: stack.RocketMQAvailable,
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // output returns what a program prints on standard output and standard error. It returns when ctx ends, even if a child

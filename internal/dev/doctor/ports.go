@@ -43,11 +43,21 @@ func (e *exam) ports(ctx context.Context) []stack.Port {
 	}
 	ports := []stack.Port{{Name: "api-gateway", Number: 8080}, {Name: "mysql", Number: 13306}, {Name: "redis", Number: 16379}}
 	for i, variable := range []string{"GATEWAY_PORT", "MYSQL_PORT", "REDIS_PORT"} {
-		if n, err := strconv.Atoi(e.Getenv(variable)); err == nil {
+		if n, err := strconv.Atoi(cmp.Or(e.Getenv(variable), e.dotEnv(variable))); err == nil {
 			ports[i].Number = n
 		}
 	}
 	return ports
+}
+
+// dotEnv returns a variable of Compose's file, or "".
+func (e *exam) dotEnv(variable string) string {
+	for line := range strings.Lines(file(e.DotEnv)) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name == variable {
+			return value
+		}
+	}
+	return ""
 }
 
 // taken returns the ports that are in use. It probes them concurrently: a probe of a port in use waits.
@@ -87,10 +97,11 @@ func (e *exam) isOurs(ctx context.Context, p stack.Port, o owner) bool {
 
 func (e *exam) portFinding(ctx context.Context, p stack.Port, o owner) Finding {
 	f := Finding{Level: Problem, Found: fmt.Sprintf("%d, which %s needs, is in use", p.Number, p.Name)}
-	containers := e.docker(ctx).containers
+	d := e.docker(ctx)
+	containers := d.containers
 	i := slices.IndexFunc(containers, func(c container) bool { return slices.Contains(c.ports, p.Number) })
 	switch {
-	case i >= 0 && containers[i].project == composeProject:
+	case i >= 0 && containers[i].project == d.name:
 		f.Found += " by the container " + containers[i].name
 		f.Advice = "make down stops the containers of Holdfast"
 	case i >= 0:

@@ -70,6 +70,10 @@ func TestExamine_ports(t *testing.T) {
 			m.listens(8080, 4711, "0", "docker-proxy", false)
 			m.outputs[dockerPS] = "blog\t\t\tUp\t0.0.0.0:8079-8081->79-81/tcp, [::]:8079-8081->79-81/tcp"
 		}, doctor.Problem, "by the container blog", "docker stop blog; or publish another one: GATEWAY_PORT=8081"},
+		{"another published port in .env", inDocker, func(m *machine) {
+			m.listens(8080, 4711, "1000", "python3", true)
+			m.file(m.DotEnv, "# comment\nGATEWAY_PORT=9001\n")
+		}, doctor.OK, "9001, 13306, 16379", ""},
 		{"another published port", inDocker, func(m *machine) {
 			m.listens(8080, 4711, "1000", "python3", true)
 			m.env["GATEWAY_PORT"] = "9000"

@@ -61,6 +61,9 @@ func checkSystem(_ context.Context, e *exam) []Finding {
 	if kernel := file(e.Proc, "sys/kernel/osrelease"); kernel != "" {
 		found += ", kernel " + kernel
 	}
+	if e.Container {
+		found += ", in a container, whose ports and memory are examined"
+	}
 	switch {
 	case e.OS == "windows":
 		return []Finding{{
