@@ -2,11 +2,13 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // What a shop needs, in bytes. Measured: containers used 1.2 GB of memory while their shop worked; an idle shop of plain
@@ -126,7 +128,7 @@ func existing(path string) string {
 	}
 }
 
-// writable creates a file and removes it.
+// writable creates a file and removes it. A full disk is no finding of its own.
 func (e *exam) writable(dir string) Finding {
 	f, err := os.CreateTemp(dir, ".doctor-")
 	if err == nil {
@@ -134,7 +136,7 @@ func (e *exam) writable(dir string) Finding {
 		_ = f.Close()
 		_ = os.Remove(f.Name())
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, syscall.ENOSPC) {
 		return Finding{Level: Problem, Found: err.Error(), Advice: "make " + dir + " writable, or choose another folder: holdfast --dir"}
 	}
 	return Finding{}
