@@ -181,6 +181,14 @@ func TestExamine_findings(t *testing.T) {
 			m.file(filepath.Join(m.Cgroup, "memory.max"), "536870912\n")
 			m.file(filepath.Join(m.Cgroup, "memory.current"), "300000000\n")
 		}, "memory", doctor.Problem, "0.2 GB available of this control group's 0.5 GB", "close"},
+		{"a control group of version 1", native, func(m *machine) {
+			m.file(filepath.Join(m.Cgroup, "memory/memory.limit_in_bytes"), "536870912\n")
+			m.file(filepath.Join(m.Cgroup, "memory/memory.usage_in_bytes"), "300000000\n")
+		}, "memory", doctor.Problem, "0.2 GB available of this control group's 0.5 GB", "close"},
+		{"a control group without a limit", native, func(m *machine) {
+			m.file(filepath.Join(m.Cgroup, "memory/memory.limit_in_bytes"), "9223372036854771712\n")
+			m.file(filepath.Join(m.Cgroup, "memory/memory.usage_in_bytes"), "300000000\n")
+		}, "memory", doctor.OK, "8.2 GB available, needed", ""},
 		{"a small engine", inDocker, func(m *machine) { m.outputs[dockerInfo] = "28.5.2\tDocker Desktop\t2000000000\t/x" }, "memory", doctor.Warning, "the engine has 2.0 GB", "Settings, Resources"},
 		{"a tiny engine", inDocker, func(m *machine) { m.outputs[dockerInfo] = "28.5.2\tDocker Desktop\t1000000000\t/x" }, "memory", doctor.Problem, "the engine has 1.0 GB", "Settings, Resources"},
 		{"unknown memory", native, func(m *machine) { m.proc("meminfo", "") }, "memory", doctor.OK, "unknown", ""},

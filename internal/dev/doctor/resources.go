@@ -74,10 +74,14 @@ func (e *exam) freeMemory() (free uint64, limit string) {
 			free = kib * 1024
 		}
 	}
-	most, err := strconv.ParseUint(file(e.Cgroup, "memory.max"), 10, 64) // "max" without a limit
-	used, usedErr := strconv.ParseUint(file(e.Cgroup, "memory.current"), 10, 64)
-	if err == nil && usedErr == nil && most > 0 && most-min(used, most) < free {
-		return most - min(used, most), " of this control group's " + gb(most)
+	for _, v := range [][2]string{ // version 2, then version 1
+		{"memory.max", "memory.current"}, {"memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"},
+	} {
+		most, err := strconv.ParseUint(file(e.Cgroup, v[0]), 10, 64) // without a limit "max", or a huge number
+		used, usedErr := strconv.ParseUint(file(e.Cgroup, v[1]), 10, 64)
+		if err == nil && usedErr == nil && most-min(used, most) < free {
+			return most - min(used, most), " of this control group's " + gb(most)
+		}
 	}
 	return free, ""
 }
