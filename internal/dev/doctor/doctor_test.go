@@ -169,22 +169,26 @@ func TestExamine_findings(t *testing.T) {
 		{"old Redis", native, func(m *machine) { m.outputs["/usr/bin/redis-server --version"] = "Redis server v=5.0.7" }, "programs", doctor.Problem, "5.0.7 is too old", "6.2"},
 
 		{"no Java", native, func(m *machine) { m.RocketMQ = noJava }, "java", doctor.Warning, "no Java", "development broker"},
+		{"no Java, and how to install it", native, func(m *machine) {
+			m.RocketMQ = noJava
+			m.lacks(2, "sudo apt-get install y", false)
+		}, "java", doctor.Warning, "RocketMQ needs Java 17 or newer", "sudo apt-get install y, or stay"},
 		{"no Java for RocketMQ", native, func(m *machine) { m.RocketMQ, m.options.Broker = noJava, "rocketmq" }, "java", doctor.Problem, "no Java", "BROKER=devbroker"},
 		{"no Java for the development broker", native, func(m *machine) { m.RocketMQ, m.options.Broker = noJava, "devbroker" }, "java", doctor.OK, "not needed", ""},
 		{"Java 11", native, func(m *machine) { m.outputs["/usr/bin/java -version"] = `openjdk version "11.0.27"` }, "java", doctor.Problem, "java 11.0.27 is too old", "JDK 17"},
 		{"Java 8", native, func(m *machine) { m.outputs["/usr/bin/java -version"] = `java version "1.8.0_451"` }, "java", doctor.Problem, "java 8.0 is too old", "JDK 17"},
 		{"the stub of macOS", native, func(m *machine) { m.outputs["/usr/bin/java -version"] = "!Unable to locate a Java Runtime." }, "java", doctor.Problem, "Unable to locate", "JDK 17"},
 
-		{"little memory", native, func(m *machine) { m.proc("meminfo", "MemAvailable: 500000 kB\n") }, "memory", doctor.Warning, "0.5 GB available", "BROKER=devbroker"},
-		{"no memory", native, func(m *machine) { m.proc("meminfo", "MemAvailable: 150000 kB\n") }, "memory", doctor.Problem, "0.2 GB available", "close"},
+		{"little memory", native, func(m *machine) { m.proc("meminfo", "MemAvailable: 500000 kB\n") }, "memory", doctor.Warning, "512 MB available", "BROKER=devbroker"},
+		{"no memory", native, func(m *machine) { m.proc("meminfo", "MemAvailable: 150000 kB\n") }, "memory", doctor.Problem, "154 MB available", "close"},
 		{"a control group", native, func(m *machine) {
 			m.file(filepath.Join(m.Cgroup, "memory.max"), "536870912\n")
 			m.file(filepath.Join(m.Cgroup, "memory.current"), "300000000\n")
-		}, "memory", doctor.Problem, "0.2 GB available of this control group's 0.5 GB", "close"},
+		}, "memory", doctor.Problem, "237 MB available of this control group's 537 MB", "close"},
 		{"a control group of version 1", native, func(m *machine) {
 			m.file(filepath.Join(m.Cgroup, "memory/memory.limit_in_bytes"), "536870912\n")
 			m.file(filepath.Join(m.Cgroup, "memory/memory.usage_in_bytes"), "300000000\n")
-		}, "memory", doctor.Problem, "0.2 GB available of this control group's 0.5 GB", "close"},
+		}, "memory", doctor.Problem, "237 MB available of this control group's 537 MB", "close"},
 		{"a control group without a limit", native, func(m *machine) {
 			m.file(filepath.Join(m.Cgroup, "memory/memory.limit_in_bytes"), "9223372036854771712\n")
 			m.file(filepath.Join(m.Cgroup, "memory/memory.usage_in_bytes"), "300000000\n")
@@ -193,9 +197,9 @@ func TestExamine_findings(t *testing.T) {
 		{"a tiny engine", inDocker, func(m *machine) { m.outputs[dockerInfo] = "28.5.2\tDocker Desktop\t1000000000\t/x" }, "memory", doctor.Problem, "the engine has 1.0 GB", "Settings, Resources"},
 		{"unknown memory", native, func(m *machine) { m.proc("meminfo", "") }, "memory", doctor.OK, "unknown", ""},
 
-		{"no space", native, func(m *machine) { m.space(1e6, 100e9) }, "disk", doctor.Problem, "0.0 GB free for the state", "free some space"},
+		{"no space", native, func(m *machine) { m.space(1e6, 100e9) }, "disk", doctor.Problem, "1 MB free for the state", "free some space"},
 		{"a full disk", native, func(m *machine) { m.space(5e9, 100e9) }, "disk", doctor.Warning, "95% used", "RocketMQ refuses"},
-		{"little space", native, func(m *machine) { m.space(4e8, 1e9) }, "disk", doctor.Warning, "0.4 GB free", "free some space"},
+		{"little space", native, func(m *machine) { m.space(4e8, 1e9) }, "disk", doctor.Warning, "400 MB free", "free some space"},
 		{"little space for images", inDocker, func(m *machine) { m.space(3e9, 10e9) }, "disk", doctor.Warning, "3.0 GB free for Docker", "free some space"},
 		{"unknown space", native, func(m *machine) {
 			m.Space = func(string) (doctor.Space, error) { return doctor.Space{}, errors.ErrUnsupported }

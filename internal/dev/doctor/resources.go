@@ -45,7 +45,7 @@ func checkMemory(ctx context.Context, e *exam) []Finding {
 	found := Finding{Level: OK, Found: gb(free) + " available" + limit + ", needed " + gb(e.needed(ctx))}
 	if free < e.needed(ctx) {
 		found.Level, found.Advice = Warning, "close other programs"
-		if e.way(ctx) == Native && e.broker() == "" {
+		if e.needed(ctx) == rocketmqMemory && e.broker() == "" {
 			found.Advice += ", or use the development broker: make up BROKER=devbroker needs " + gb(devMemory)
 		}
 	}
@@ -163,5 +163,10 @@ func checkFiles(_ context.Context, e *exam) []Finding {
 	return []Finding{{Level: OK, Found: fmt.Sprintf("a process may open %d files", n)}}
 }
 
-// gb formats bytes in GB (10^9 bytes).
-func gb(bytes uint64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/1e9) }
+// gb formats bytes in GB (10^9 bytes), less than one in MB.
+func gb(bytes uint64) string {
+	if bytes < 1e9 {
+		return fmt.Sprintf("%.0f MB", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -89,7 +90,11 @@ func checkJava(ctx context.Context, e *exam) []Finding {
 		level, instead = Problem, ", or choose BROKER="+stack.BrokerDev
 	}
 	if err := e.RocketMQ(); err != nil {
-		return []Finding{{Level: level, Found: err.Error(), Advice: "install what is missing" + instead}}
+		what, install := e.missingForRocketMQ()
+		if what == "" {
+			what, install = err.Error(), "mend this"
+		}
+		return []Finding{{Level: level, Found: what, Advice: install + instead}}
 	}
 	text, err := e.Output(ctx, e.path("java"), "-version")
 	if err != nil {
@@ -103,6 +108,23 @@ func checkJava(ctx context.Context, e *exam) []Finding {
 		}}
 	}
 	return []Finding{{Level: OK, Found: "java " + v + "; RocketMQ can run"}}
+}
+
+// missingForRocketMQ returns the programs that are missing and how to install them.
+func (e *exam) missingForRocketMQ() (what, install string) {
+	var names, commands []string
+	for _, p := range e.Programs() {
+		if p.Path == "" && strings.Contains(p.For, "RocketMQ") {
+			names = append(names, p.Name)
+			if !slices.Contains(commands, p.Install) {
+				commands = append(commands, p.Install)
+			}
+		}
+	}
+	if names == nil {
+		return "", ""
+	}
+	return "RocketMQ needs " + strings.Join(names, ", "), strings.Join(commands, "; ")
 }
 
 func (e *exam) broker() string {
