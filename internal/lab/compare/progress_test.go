@@ -2,6 +2,7 @@ package compare
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 )
@@ -43,5 +44,29 @@ func TestProgress(t *testing.T) {
 				t.Errorf("got\n%q\nwant\n%q", out.Bytes(), want)
 			}
 		})
+	}
+}
+
+// TestChoose: the reference is always compared, and a strategy that does not exist is an error.
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ names, want []string }{
+		{[]string{"conditional"}, []string{Reference, "conditional"}},
+		{[]string{Reference}, []string{Reference}},
+		{[]string{"conditional", "no-such"}, nil},
+	} {
+		chosen, err := choose(tt.names)
+		var got []string
+		for _, s := range chosen {
+			got = append(got, s.Name)
+		}
+		slices.Sort(got)
+		slices.Sort(tt.want)
+		if !slices.Equal(got, tt.want) || (err == nil) != (tt.want != nil) {
+			t.Errorf("%q: %q, error %v", tt.names, got, err)
+		}
+	}
+	if all, err := choose(nil); err != nil || len(all) < 8 {
+		t.Errorf("without names: %v, error %v", all, err)
 	}
 }

@@ -33,13 +33,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		o.Pool = defaultPool
 	}
 	r := Report{Preset: o.Preset.Name, StartedAt: time.Now().UTC(), Period: o.Preset.Period.Seconds()}
-	for _, s := range inventorylab.Strategies() {
-		if len(o.Strategies) == 0 || slices.Contains(o.Strategies, s.Name) {
-			r.Strategies = append(r.Strategies, Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe})
-		}
-	}
-	if len(r.Strategies) == 0 {
-		return r, fmt.Errorf("none of %q is a strategy", o.Strategies)
+	var err error
+	if r.Strategies, err = choose(o.Strategies); err != nil {
+		return r, err
 	}
 	admin, err := openAdmin(ctx, o.Servers.MySQL)
 	if err != nil {
@@ -66,6 +62,22 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	r.Took = time.Since(r.StartedAt).Seconds()
 	return r, line.end()
+}
+
+// choose returns the named strategies and the reference, or all if there are no names.
+func choose(names []string) ([]Strategy, error) {
+	var chosen []Strategy
+	unknown := slices.Clone(names)
+	for _, s := range inventorylab.Strategies() {
+		if len(names) == 0 || s.Name == Reference || slices.Contains(names, s.Name) {
+			chosen = append(chosen, Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe})
+		}
+		unknown = slices.DeleteFunc(unknown, func(name string) bool { return name == s.Name })
+	}
+	if len(unknown) > 0 {
+		return nil, fmt.Errorf("%q: no such strategy", unknown)
+	}
+	return chosen, nil
 }
 
 // warmUp is the time of load before each measurement, which opens connections, fills the buffer pool and loads
