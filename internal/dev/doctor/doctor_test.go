@@ -230,11 +230,16 @@ func TestExamine_findings(t *testing.T) {
 			m.proc("4711/comm", "mariadbd\n")
 			m.proc("4711/cmdline", "/usr/sbin/mariadbd\x00--datadir="+m.options.Dir+"/mysql/data\x00")
 		}, "leftovers", doctor.Problem, "mariadbd (process 4711) of an earlier run", "kill 4711"},
+		{"a server of this shop", native, func(m *machine) {
+			m.state(`{"components":[{"name":"mysql","pid":` + self() + `,"marker":""}]}`)
+			m.proc(self()+"/comm", "mariadbd\n")
+			m.proc(self()+"/cmdline", "/usr/sbin/mariadbd\x00--datadir="+m.options.Dir+"/mysql/data\x00")
+		}, "leftovers", doctor.OK, "a shop of 1 part runs", ""},
 		{"a server of somebody else", native, func(m *machine) {
 			m.proc("4711/comm", "mariadbd\n")
 			m.proc("4711/cmdline", "/usr/sbin/mariadbd\x00--datadir=/var/lib/mysql\x00")
 		}, "leftovers", doctor.OK, "none", ""},
-		{"containers", native, func(m *machine) { m.outputs[dockerPS] = "holdfast-redis-1\tholdfast\tredis\tUp 3 minutes\t" }, "leftovers", doctor.Warning, "1 containers", "docker compose"},
+		{"containers", native, func(m *machine) { m.outputs[dockerPS] = "holdfast-redis-1\tholdfast\tredis\tUp 3 minutes\t" }, "leftovers", doctor.Warning, "1 container ", "docker compose"},
 		{"a container without memory", inDocker, func(m *machine) {
 			m.outputs[dockerPS] = "holdfast-broker-1\tholdfast\tbroker\tExited (137) 2 minutes ago\t\nholdfast-seed-1\tholdfast\tseed\tExited (0) 2 minutes ago\t"
 		}, "leftovers", doctor.Warning, "holdfast-broker-1: Exited (137)", "docker compose logs broker"},
@@ -251,6 +256,11 @@ func TestExamine_findings(t *testing.T) {
 			m.options.Way = tt.way
 			tt.breaks(m)
 			r := m.examine()
+			for _, f := range find(r, tt.check) {
+				if tt.level == doctor.OK && f.Level == doctor.Problem {
+					t.Errorf("a problem: %+v", f)
+				}
+			}
 			for _, f := range find(r, tt.check) {
 				if f.Level == tt.level && strings.Contains(f.Found, tt.says) && strings.Contains(f.Advice, tt.advice) {
 					return

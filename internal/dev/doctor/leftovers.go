@@ -45,7 +45,7 @@ func (e *exam) recorded(ctx context.Context) []Finding {
 			Advice: e.state.Again() + " starts the missing parts; " + filepath.Join(e.Dir, "*.log") + " says why they ended",
 		}}
 	}
-	return []Finding{{Level: OK, Way: Native, Found: fmt.Sprintf("a shop of %d parts runs", len(e.state.Components))}}
+	return []Finding{{Level: OK, Way: Native, Found: fmt.Sprintf("a shop of %s runs", counted(len(e.state.Components), "part"))}}
 }
 
 // servers are the programs that keep data in the state folder.
@@ -78,7 +78,7 @@ func (e *exam) containers(ctx context.Context) []Finding {
 	}
 	if e.way(ctx) == Native {
 		return []Finding{{
-			Level: Warning, Found: fmt.Sprintf("%d containers of the project %s exist; both ways use the same ports", len(list), list[0].project),
+			Level: Warning, Found: fmt.Sprintf("%s of the project %s; both ways use the same ports", counted(len(list), "container"), list[0].project),
 			Advice: "docker compose --profile '*' down",
 		}}
 	}
