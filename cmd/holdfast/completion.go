@@ -25,8 +25,8 @@ func (c *completionCmd) Run(stdout io.Writer) error {
 	return err
 }
 
-// The scripts pass the words after the program's name, up to the cursor. They call the program by the name on the command
-// line, such as bin/holdfast, and complete file names where there is no candidate.
+// The scripts pass the words after the program's name, up to the cursor. They call the program by the name on the
+// command line, such as bin/holdfast, and complete file names where there is no candidate.
 const (
 	// bash breaks words at "=" and "@" too, so the script takes them from the line. $2 is what bash will replace.
 	bashScript = `

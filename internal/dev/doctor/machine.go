@@ -110,7 +110,8 @@ func newExam(m Machine, o Options) *exam {
 	return e
 }
 
-// way resolves [Auto] as deploy/way does: what runs already decides, then the variables, then whether an engine answers.
+// way resolves [Auto] as deploy/way does: what runs already decides, then the variables, then whether an engine
+// answers.
 func (e *exam) way(ctx context.Context) Way {
 	switch {
 	case e.Way == Docker || e.Way == Native:

@@ -20,7 +20,7 @@ type owner struct {
 // listening is the state of a listening socket in /proc/net/tcp.
 const listening = "0A"
 
-// owners reads from /proc who listens on the ports. It finds nothing on systems without /proc.
+// owners reads the listeners of the ports from /proc. It finds nothing on systems without /proc.
 func (e *exam) owners(ports []stack.Port) map[int]owner {
 	byPort, byInode := map[int]owner{}, map[string][]int{}
 	for _, table := range []string{"tcp", "tcp6"} {

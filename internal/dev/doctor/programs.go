@@ -31,8 +31,8 @@ func (e *exam) ask(ctx context.Context, program string, args ...string) (string,
 	return e.Output(ctx, path, args...)
 }
 
-// version returns the first version number in a text, such as 1.26.0 or else 17, or "". A server may print warnings with
-// a date first.
+// version returns the first version number in a text, such as 1.26.0 or else 17, or "". A server may first print
+// warnings with a date.
 func version(text string) string {
 	if v := regexp.MustCompile(`[0-9]+(\.[0-9]+)+`).FindString(text); v != "" {
 		return v

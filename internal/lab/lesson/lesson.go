@@ -65,9 +65,9 @@ type Config struct {
 	Out  io.Writer
 }
 
-// Run runs the lesson, cleans up after it and returns what it showed. The error is ErrDoesNotHold if a check failed or if
-// the lesson made no check. Any other error means that the lesson could not be run; the result then has the checks until
-// that point.
+// Run runs the lesson, cleans up after it and returns what it showed. The error is ErrDoesNotHold if a check failed or
+// if the lesson made no check. Any other error means that the lesson could not be run; the result then has the checks
+// until that point.
 func Run(ctx context.Context, l Lesson, cfg Config) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -81,7 +81,7 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// newTable returns the table of the rows, of which the first is the header.
+// newTable returns the table of the rows. The first row is the header.
 func newTable(rows [][]any) Table {
 	t := Table{Columns: []string{}, Rows: [][]any{}}
 	for i, row := range rows {
