@@ -75,7 +75,9 @@ func (c *completeCmd) Run(k *kong.Kong, stdout io.Writer) error {
 		words = words[1:]
 	}
 	for _, candidate := range candidates(k.Model.Node, words) {
-		fmt.Fprintln(stdout, candidate)
+		if _, err := fmt.Fprintln(stdout, candidate); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -108,8 +108,11 @@ func TestInterrupt(t *testing.T) {
 			t.Logf("it ended %v after the interruption", time.Since(begin).Round(time.Millisecond))
 			testkit.Eventually(t, 10*time.Second, "no process and no folder is left", func() error {
 				left, err := filepath.Glob(filepath.Join(c.temp, "holdfast-*"))
-				if left = append(left, c.processes(t)...); err != nil || len(left) > 0 {
-					return fmt.Errorf("%q, %v", left, err)
+				if err != nil {
+					return err
+				}
+				if left = append(left, c.processes(t)...); len(left) > 0 {
+					return fmt.Errorf("left: %q", left)
 				}
 				return nil
 			})

@@ -102,7 +102,7 @@ func examine(ctx context.Context, e *exam, list []check, patience time.Duration)
 	}
 	r := Report{Way: e.way(ctx)}
 	for i, c := range list {
-		for _, f := range await(ctx, c, results[i], patience) {
+		for _, f := range await(ctx, results[i], patience) {
 			f.Check = c.name
 			if f.Way == "" {
 				f.Way = c.way
@@ -114,7 +114,7 @@ func examine(ctx context.Context, e *exam, list []check, patience time.Duration)
 }
 
 // await returns the findings of a check, or a warning if it has none when ctx ends.
-func await(ctx context.Context, c check, result <-chan []Finding, patience time.Duration) []Finding {
+func await(ctx context.Context, result <-chan []Finding, patience time.Duration) []Finding {
 	select {
 	case found := <-result:
 		return found

@@ -17,13 +17,12 @@ import (
 // machine is a healthy machine with plain processes and with Docker. Its files are in a temporary folder.
 type machine struct {
 	doctor.Machine
-	t         *testing.T
-	env       map[string]string
-	outputs   map[string]string // by command; "!" before the text: the command fails
-	programs  []stack.Program
-	taken     map[int]bool
-	available uint64
-	options   doctor.Options
+	t        *testing.T
+	env      map[string]string
+	outputs  map[string]string // by command; "!" before the text: the command fails
+	programs []stack.Program
+	taken    map[int]bool
+	options  doctor.Options
 }
 
 const dockerPS = `docker ps --all --no-trunc --format {{.Names}}\t{{.Label "com.docker.compose.project"}}` +

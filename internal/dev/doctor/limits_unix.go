@@ -9,8 +9,8 @@ func space(path string) (Space, error) {
 	if err := unix.Statfs(path, &s); err != nil {
 		return Space{}, err
 	}
-	block := uint64(s.Bsize)                                                   //nolint:gosec,unconvert // a block size is positive; its type depends on the system
-	return Space{Free: uint64(s.Bavail) * block, Total: s.Blocks * block}, nil //nolint:gosec,unconvert // likewise
+	block := uint64(s.Bsize)
+	return Space{Free: uint64(s.Bavail) * block, Total: s.Blocks * block}, nil //nolint:unconvert // the types depend on the system
 }
 
 // maxFiles returns the hard limit: the services, MySQL and Redis raise their own limit up to it.
@@ -19,5 +19,5 @@ func maxFiles() (uint64, error) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
 		return 0, err
 	}
-	return uint64(r.Max), nil //nolint:gosec,unconvert // the type depends on the system
+	return uint64(r.Max), nil //nolint:unconvert // the type depends on the system
 }

@@ -43,12 +43,18 @@ func TestExamine_ports(t *testing.T) {
 		advice string
 	}{
 		{"all free", native, func(*machine) {}, doctor.OK, "all 15 ports are free", ""},
-		{"a process", native, func(m *machine) { m.listens(8080, 4711, "1000", "python3", true) }, doctor.Problem,
-			"8080, which api-gateway needs, is in use by python3 (process 4711)", "stop it: kill 4711"},
-		{"another shop", native, func(m *machine) { m.listens(16379, 4711, "1000", "redis-server", true) }, doctor.Problem,
-			"16379, which redis needs, is in use by redis-server (process 4711)", "make down there; else kill 4711"},
-		{"a process of another user", native, func(m *machine) { m.listens(13306, 4711, "27", "mysqld", false) }, doctor.Problem,
-			"13306, which mysql needs, is in use by a process of user 27", "sudo ss -ltnp"},
+		{
+			"a process", native, func(m *machine) { m.listens(8080, 4711, "1000", "python3", true) }, doctor.Problem,
+			"8080, which api-gateway needs, is in use by python3 (process 4711)", "stop it: kill 4711",
+		},
+		{
+			"another shop", native, func(m *machine) { m.listens(16379, 4711, "1000", "redis-server", true) }, doctor.Problem,
+			"16379, which redis needs, is in use by redis-server (process 4711)", "make down there; else kill 4711",
+		},
+		{
+			"a process of another user", native, func(m *machine) { m.listens(13306, 4711, "27", "mysqld", false) }, doctor.Problem,
+			"13306, which mysql needs, is in use by a process of user 27", "sudo ss -ltnp",
+		},
 		{"no /proc", native, func(m *machine) { m.taken[8080], m.Proc = true, "/nowhere" }, doctor.Problem, "8080, which api-gateway needs, is in use", "lsof"},
 		{"a program of Windows", native, func(m *machine) {
 			m.proc("sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2")

@@ -44,11 +44,11 @@ func version(text string) string {
 func atLeast(version, least string) bool {
 	have, want := strings.Split(version, "."), strings.Split(least, ".")
 	for i := range want {
-		h, w := 0, 0
+		h := 0
 		if i < len(have) {
 			h, _ = strconv.Atoi(have[i]) // digits only, see version
 		}
-		w, _ = strconv.Atoi(want[i])
+		w, _ := strconv.Atoi(want[i])
 		if h != w {
 			return h > w
 		}
