@@ -8,6 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"holdfast/internal/lab/bench"
 	"holdfast/internal/lab/compare"
 	"holdfast/internal/lab/lesson"
 	"holdfast/inventory-srv/inventorylab"
@@ -176,11 +177,7 @@ func values(node *kong.Node, name, enum string) []string {
 	case "crash":
 		return append(crashPoints(), "list")
 	case "preset":
-		var names []string
-		for _, p := range compare.Presets() {
-			names = append(names, p.Name)
-		}
-		return names
+		return presetNames(node.Name)
 	case "broker":
 		return []string{"auto", "rocketmq", "devbroker"}
 	case "name":
@@ -198,6 +195,20 @@ func lessonNames() []string {
 	var names []string
 	for _, l := range lesson.All() {
 		names = append(names, l.Name)
+	}
+	return names
+}
+
+func presetNames(command string) []string {
+	var names []string
+	if command == "bench" {
+		for _, p := range bench.Presets() {
+			names = append(names, p.Name)
+		}
+		return names
+	}
+	for _, p := range compare.Presets() {
+		names = append(names, p.Name)
 	}
 	return names
 }

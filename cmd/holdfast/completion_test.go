@@ -30,6 +30,7 @@ func TestComplete(t *testing.T) {
 		"order --strategy group":        "group-commit",
 		"order --strategy=group":        "--strategy=group-commit",
 		"compare --preset ":             "quick standard long",
+		"bench --preset ":               "quick standard",
 		"up --crash inventory-srv@comm": "inventory-srv@committed",
 		"up --broker d":                 "devbroker",
 		"up --replicas 2 --bro":         "--broker",

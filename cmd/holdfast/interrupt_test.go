@@ -5,9 +5,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,33 +42,45 @@ func start(t *testing.T, args ...string) *command {
 		t.Fatal(err)
 	}
 	go func() { c.done <- c.cmd.Wait() }()
-	t.Cleanup(func() { _ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) })
+	t.Cleanup(func() { // after a failure
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+		for pid := range c.processes(t) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	return c
 }
 
-// processes returns the command lines of the processes that holdfast started: they have inherited its TMPDIR. Each line
-// follows a line feed.
-func (c *command) processes(t *testing.T) []string {
+// processes returns the processes that holdfast started, by id, with their command lines: they have inherited its
+// TMPDIR.
+func (c *command) processes(t *testing.T) map[int]string {
 	t.Helper()
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	folders, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found []string
-	for _, file := range environs {
-		if file == fmt.Sprintf("/proc/%d/environ", c.cmd.Process.Pid) {
+	found := map[int]string{}
+	for _, folder := range folders {
+		pid, err := strconv.Atoi(filepath.Base(folder))
+		if err != nil || pid == c.cmd.Process.Pid {
 			continue
 		}
-		environ, err := os.ReadFile(file)
+		environ, err := os.ReadFile(filepath.Join(folder, "environ"))
 		if err != nil || !strings.Contains("\x00"+string(environ), "\x00TMPDIR="+c.temp+"\x00") { // another user's, or ended
 			continue
 		}
-		line, err := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		line, err := os.ReadFile(filepath.Join(folder, "cmdline"))
 		if err == nil && len(line) > 0 { // a process that has ended and is not reaped has none
-			found = append(found, "\n"+strings.ReplaceAll(string(line), "\x00", " "))
+			found[pid] = strings.ReplaceAll(string(line), "\x00", " ")
 		}
 	}
 	return found
+}
+
+// seen returns the output and, each after a line feed, the command lines of the processes.
+func (c *command) seen(t *testing.T) string {
+	t.Helper()
+	return c.out.String() + "\n" + strings.Join(slices.Sorted(maps.Values(c.processes(t))), "\n")
 }
 
 // TestInterrupt: Ctrl-C, which the terminal sends to the whole process group, ends the command soon and leaves neither
@@ -88,7 +103,7 @@ func TestInterrupt(t *testing.T) {
 			t.Parallel()
 			c := start(t, tt.args...)
 			testkit.Eventually(t, 2*time.Minute, "the command works", func() error {
-				if seen := c.out.String() + strings.Join(c.processes(t), ""); !strings.Contains(seen, tt.until) {
+				if seen := c.seen(t); !strings.Contains(seen, tt.until) {
 					return fmt.Errorf("%q is not in\n%s", tt.until, seen)
 				}
 				return nil
@@ -103,7 +118,7 @@ func TestInterrupt(t *testing.T) {
 					t.Errorf("exit with %v, want a status that is not 0", err)
 				}
 			case <-time.After(time.Minute):
-				t.Fatalf("it still runs a minute after the interruption:\n%s\n%s", c.out.String(), strings.Join(c.processes(t), ""))
+				t.Fatalf("it still runs a minute after the interruption:\n%s", c.seen(t))
 			}
 			t.Logf("it ended %v after the interruption", time.Since(begin).Round(time.Millisecond))
 			testkit.Eventually(t, 10*time.Second, "no process and no folder is left", func() error {
@@ -111,8 +126,8 @@ func TestInterrupt(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if left = append(left, c.processes(t)...); len(left) > 0 {
-					return fmt.Errorf("left: %q", left)
+				if running := c.processes(t); len(left)+len(running) > 0 {
+					return fmt.Errorf("left: %q, running: %v", left, running)
 				}
 				return nil
 			})
