@@ -44,8 +44,9 @@ func TestExamine_way(t *testing.T) {
 func TestExamine_hangs(t *testing.T) {
 	t.Parallel()
 	bin := t.TempDir()
-	script := "#!/bin/sh\nsleep 300 & wait\n"                                                 // the child keeps the output open after the client was killed
-	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte(script), 0o700); err != nil { //nolint:gosec // a program
+	// The child keeps the output open after the client was killed.
+	script := "#!/bin/sh\nsleep 300 & wait\n"
+	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	m := newMachine(t)
