@@ -2,11 +2,12 @@ package compare
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -70,6 +71,7 @@ func StartServers(ctx context.Context, mysqlDSN string, progress io.Writer) (s S
 type admin struct {
 	cfg  *mysql.Config
 	db   *sql.DB
+	id   string // of this comparison
 	made int
 }
 
@@ -82,7 +84,7 @@ func openAdmin(ctx context.Context, dsn string) (*admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &admin{cfg: cfg, db: sql.OpenDB(connector)}
+	a := &admin{cfg: cfg, db: sql.OpenDB(connector), id: strings.ToLower(rand.Text()[:8])}
 	a.db.SetConnMaxIdleTime(time.Minute)
 	if err := a.db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("reach the database server: %w", err), a.db.Close())
@@ -92,8 +94,9 @@ func openAdmin(ctx context.Context, dsn string) (*admin, error) {
 
 func (a *admin) close() { _ = a.db.Close() }
 
-// name returns the name of the newest database. The process id separates two comparisons on one server.
-func (a *admin) name() string { return fmt.Sprintf("holdfast_compare_%d_%d", os.Getpid(), a.made) }
+// name returns the name of the newest database. The id separates two comparisons on one server, and a comparison from
+// what a killed one left there. A process id does not: in a container it is always 1.
+func (a *admin) name() string { return fmt.Sprintf("holdfast_compare_%s_%d", a.id, a.made) }
 
 // database creates an empty database. drop removes it, even if ctx has ended.
 func (a *admin) database(ctx context.Context) (dsn string, drop func() error, err error) {
