@@ -53,7 +53,7 @@ export function product(admin, prefix, units) {
 function layout(admin) {
   const known = must(http.get(`${URL}/admin/strategies`, json(admin)), 200);
   const found = known.strategies.find((s) => s.name === (STRATEGY || known.default));
-  if (!found) throw new Error(`there is no strategy ${STRATEGY}`);
+  if (!found) exec.test.abort(`there is no strategy ${STRATEGY}; there are: ${known.strategies.map((s) => s.name).join(' ')}`);
   return found.layout;
 }
 
