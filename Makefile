@@ -69,7 +69,7 @@ storm-test: build ## two replicas decide 20,000 half messages, on a private Rock
 soak-lock: ## pkg/lock under random faults for SOAK=10m, checked by porcupine; SEED=n repeats a schedule
 	@HOLDFAST_SOAK=$(SOAK) HOLDFAST_SOAK_SEED=$(SEED) $(GO) test -race -v -count=1 -timeout=0 -run '^TestSoak$$' ./internal/dev/leasecheck
 
-compose-test: ## run docker-compose.yml on separate ports: restarts, replicas, audit
+compose-test: ## run docker-compose.yml on separate ports: restarts, replicas, audit, a crash point, lessons, load tests
 	@deploy/compose-test
 
 lessons: build ## run every lesson of docs/lessons, on the stack that is up or on private servers

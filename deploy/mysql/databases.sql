@@ -6,3 +6,7 @@ CREATE USER inventory@'%' IDENTIFIED BY 'inventory';
 CREATE USER orders@'%' IDENTIFIED BY 'orders';
 GRANT ALL ON inventory.* TO inventory@'%';
 GRANT ALL ON orders.* TO orders@'%';
+-- Lessons and comparisons create databases of these names, and drop them.
+CREATE USER lab@'%' IDENTIFIED BY 'lab';
+GRANT ALL ON `lesson\_%`.* TO lab@'%';
+GRANT ALL ON `holdfast\_compare\_%`.* TO lab@'%';

@@ -19,18 +19,30 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"holdfast/deploy/rocketmq"
+	"holdfast/pkg/crash"
 )
 
 const root = "../.."
 
-// memoryLimit is the limit for all services together. It fits a laptop with 4 GB.
-const memoryLimit = 2500 << 20
+// The limits for all services of the shop together, which fit a laptop with 4 GB, and for a command beside them.
+const (
+	memoryLimit = 2500 << 20
+	toolLimit   = 384 << 20
+)
 
-// load reads docker-compose.yml with all profiles, like compose, but without this machine's environment.
-func load(t *testing.T) *types.Project {
+// reports is the folder of the repository to which the command line writes.
+const reports = "compare"
+
+// load reads docker-compose.yml, and overlays, with all profiles, like compose, but without this machine's environment.
+// env has variables of the form NAME=VALUE.
+func load(t *testing.T, env []string, overlays ...string) *types.Project {
 	t.Helper()
-	o, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")},
-		cli.WithWorkingDirectory(root), cli.WithEnvFiles(), cli.WithDotEnv, cli.WithProfiles([]string{"*"}))
+	var files []string
+	for _, name := range append([]string{"docker-compose.yml"}, overlays...) {
+		files = append(files, filepath.Join(root, name))
+	}
+	o, err := cli.NewProjectOptions(files,
+		cli.WithWorkingDirectory(root), cli.WithEnv(env), cli.WithEnvFiles(), cli.WithDotEnv, cli.WithProfiles([]string{"*"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +53,7 @@ func load(t *testing.T) *types.Project {
 	return p
 }
 
-// ours returns the services that are built from this repository, by program.
+// ours returns the services that are built from this repository.
 func ours(t *testing.T, p *types.Project) map[string]types.ServiceConfig {
 	t.Helper()
 	m := make(map[string]types.ServiceConfig)
@@ -56,15 +68,19 @@ func ours(t *testing.T, p *types.Project) map[string]types.ServiceConfig {
 	return m
 }
 
+// program returns what runs in a service's image: the program that SERVICE names, or the image's target.
 func program(s types.ServiceConfig) string {
-	if v := s.Build.Args["SERVICE"]; v != nil {
+	if v := s.Build.Args["SERVICE"]; v != nil && s.Build.Target == "service" {
 		return *v
 	}
-	return ""
+	return s.Build.Target
 }
 
+// loadTest reports whether a program is a load test.
+func loadTest(program string) bool { return program == "k6" || program == "vegeta" }
+
 func TestDependenciesCanBeMet(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	for name, s := range p.Services {
 		for on, d := range s.DependsOn {
 			target := p.Services[on]
@@ -87,7 +103,7 @@ func TestDependenciesCanBeMet(t *testing.T) {
 
 // `up --wait` fails when a container ends, unless another service waits for its end.
 func TestOneShotsAreWaitedFor(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	awaited := make(map[string]bool)
 	for _, s := range p.Services {
 		for on, d := range s.DependsOn {
@@ -103,11 +119,17 @@ func TestOneShotsAreWaitedFor(t *testing.T) {
 }
 
 func TestMountsExist(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	for name, s := range p.Services {
 		for _, v := range s.Volumes {
 			if v.Type != types.VolumeTypeBind {
 				continue
+			}
+			if v.Source == filepath.Join(p.WorkingDir, reports) {
+				if name != "init" && name != "holdfast" {
+					t.Errorf("%s may write reports", name)
+				}
+				continue // it is made at the first start
 			}
 			if _, err := os.Stat(v.Source); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -123,7 +145,7 @@ func TestMountsExist(t *testing.T) {
 }
 
 func TestTagsArePinned(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	pinned := regexp.MustCompile(`^[a-z0-9./-]+:[0-9][a-z0-9.-]*$`) // no digest: it would need a registry at each start
 	for name, s := range p.Services {
 		if (s.Image == "") == (s.Build == nil) {
@@ -137,19 +159,55 @@ func TestTagsArePinned(t *testing.T) {
 		t.Errorf("the broker is %s here and %s natively", got, want)
 	}
 	for i, line := range lines(t, "Dockerfile") {
-		image, ok := strings.CutPrefix(line, "FROM ")
-		image, _, _ = strings.Cut(image, " ")
-		if ok && (!strings.Contains(image, ":") || strings.HasSuffix(image, ":latest")) {
-			t.Errorf("Dockerfile:%d: %s has no version", i+1, image)
-		}
 		if strings.HasPrefix(line, "# syntax=") {
 			t.Errorf("Dockerfile:%d fetches a front end from a registry", i+1)
+		}
+		image, ok := strings.CutPrefix(line, "FROM ")
+		image, _, _ = strings.Cut(image, " ")
+		if ok && strings.ContainsAny(image, ":/") {
+			t.Errorf("Dockerfile:%d: %s cannot be replaced by a build argument", i+1, image)
+		}
+	}
+}
+
+// The base images have the same names in .env and, for a build without compose, in the Dockerfile.
+func TestBaseImages(t *testing.T) {
+	p := load(t, nil)
+	pinned := regexp.MustCompile(`^[a-z0-9./-]+:[a-z0-9.-]+$`)
+	found := 0
+	for _, line := range lines(t, "Dockerfile") {
+		m := regexp.MustCompile(`^ARG (GOLANG_IMAGE|DISTROLESS_IMAGE|DEBIAN_IMAGE)=(.*)`).FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		found++
+		if !pinned.MatchString(m[2]) || strings.HasSuffix(m[2], ":latest") {
+			t.Errorf("%s is %s, which has no version", m[1], m[2])
+		}
+		for name, s := range ours(t, p) {
+			if got := s.Build.Args[m[1]]; got == nil || *got != m[2] {
+				t.Errorf("%s is built with another %s than the Dockerfile's %s", name, m[1], m[2])
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("the Dockerfile names %d base images, want 3", found)
+	}
+}
+
+// make load and the images use the same versions of k6 and vegeta.
+func TestToolVersions(t *testing.T) {
+	makefile, dockerfile := strings.Join(lines(t, "Makefile"), "\n"), strings.Join(lines(t, "Dockerfile"), "\n")
+	for variable, module := range map[string]string{"K6_VERSION": "go.k6.io/k6", "VEGETA_VERSION": "github.com/tsenart/vegeta/v12"} {
+		m := regexp.MustCompile(`(?m)^` + variable + ` +:= (.*)$`).FindStringSubmatch(makefile)
+		if m == nil || !strings.Contains(dockerfile, module+"@"+m[1]+"\n") {
+			t.Errorf("the Dockerfile does not install %s in the Makefile's version, %q", module, m)
 		}
 	}
 }
 
 func TestPortsAreUniqueAndOnLoopback(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	taken := make(map[string]string)
 	for name, s := range p.Services {
 		for _, port := range s.Ports {
@@ -171,10 +229,14 @@ func TestPortsAreUniqueAndOnLoopback(t *testing.T) {
 }
 
 func TestHardened(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	var sum types.UnitBytes
 	for name, s := range p.Services {
-		sum += s.MemLimit
+		if !slices.Contains(s.Profiles, "tools") { // these run one at a time
+			sum += s.MemLimit
+		} else if s.MemLimit > toolLimit {
+			t.Errorf("%s may use %d MB", name, s.MemLimit>>20)
+		}
 		if s.MemLimit == 0 {
 			t.Errorf("%s has no memory limit", name)
 		}
@@ -185,7 +247,7 @@ func TestHardened(t *testing.T) {
 			t.Errorf("%s has capabilities", name)
 		}
 		root := s.User == "" || s.User == "root" || strings.HasPrefix(s.User, "0")
-		if root && name != "rocketmq-init" {
+		if root && name != "init" {
 			t.Errorf("%s runs as root", name)
 		}
 		if s.ContainerName != "" {
@@ -199,9 +261,9 @@ func TestHardened(t *testing.T) {
 
 // On a public address a service starts only with its own credential, or with the demo value in lab mode.
 func TestServiceCredential(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	for name, s := range ours(t, p) {
-		if program(s) == "holdfast" {
+		if s.Build.Target != "service" {
 			continue
 		}
 		credential, lab := s.Environment["SERVICE_CREDENTIAL"], s.Environment["LAB_MODE"]
@@ -212,7 +274,7 @@ func TestServiceCredential(t *testing.T) {
 }
 
 func TestEnvironmentIsRead(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	for name, s := range ours(t, p) {
 		known := append(variables(t, program(s)), "GOMEMLIMIT") // read by the Go runtime
 		for _, v := range slices.Sorted(maps.Keys(s.Environment)) {
@@ -228,7 +290,7 @@ func TestEnvironmentIsRead(t *testing.T) {
 
 // No proxy may be written into the build, and every program must have an image.
 func TestBuilds(t *testing.T) {
-	p := load(t)
+	p := load(t, nil)
 	built := make(map[string]bool)
 	for name, s := range ours(t, p) {
 		built[program(s)] = true
@@ -236,20 +298,79 @@ func TestBuilds(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		for arg, value := range s.Build.Args {
-			if strings.HasPrefix(arg, "GO") && value != nil {
+			if strings.HasPrefix(arg, "GO") && arg != "GOLANG_IMAGE" && value != nil {
 				t.Errorf("%s: the build argument %s must come from the environment", name, arg)
 			}
 		}
 	}
-	for _, want := range []string{"api-gateway", "order-srv", "inventory-srv", "holdfast"} {
+	for _, want := range []string{"api-gateway", "order-srv", "inventory-srv", "holdfast", "k6", "vegeta"} {
 		if !built[want] {
 			t.Errorf("no service runs %s", want)
 		}
 	}
 }
 
-// variables returns the variables that a program reads: the env tags of the Go files in its folder and in internal/app.
+// TestCrashOverlay checks what a service needs to die at a crash point in a container, and to stay dead.
+func TestCrashOverlay(t *testing.T) {
+	p := load(t, []string{"CRASH_AT=order-srv@reserved"}, "docker-compose.crash.yml")
+	for _, name := range []string{"order-srv", "inventory-srv"} {
+		s := p.Services[name]
+		if tags := s.Build.Args["TAGS"]; tags == nil || *tags != crash.Tag {
+			t.Errorf("%s is built without crash points", name)
+		}
+		if at := s.Environment[crash.EnvAt]; at == nil || *at != "order-srv@reserved" {
+			t.Errorf("%s is not armed", name)
+		}
+		if s.Restart != "no" {
+			t.Errorf("%s is started again (%s)", name, s.Restart)
+		}
+		if s.Init == nil || !*s.Init {
+			t.Errorf("%s is the first process of its container, which cannot kill itself", name)
+		}
+		marks := s.Environment[crash.EnvMarks]
+		if marks == nil || !slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool {
+			return v.Type == types.VolumeTypeVolume && v.Target == *marks
+		}) {
+			t.Errorf("%s has no volume for its marks", name)
+		}
+	}
+}
+
+// variables returns the variables that a program reads.
 func variables(t *testing.T, program string) []string {
+	t.Helper()
+	if loadTest(program) {
+		return matches(t, filepath.Join(root, "loadtest", program, "*"), `(?:__ENV\.|number\('|\$\{)([A-Z_0-9]+)`)
+	}
+	found := tagged(t, program)
+	if program == "holdfast" {
+		found = append(found, matches(t, filepath.Join(root, "internal", "dev", "stack", "private.go"), `getenv\("([A-Z_]+)"\)`)...)
+	}
+	return found
+}
+
+// matches returns what the first group of a regular expression matches in files.
+func matches(t *testing.T, pattern, expression string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+	}
+	var found []string
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(expression).FindAllStringSubmatch(string(text), -1) {
+			found = append(found, m[1])
+		}
+	}
+	return found
+}
+
+// tagged returns the env tags of the Go files in a program's folder and in its internal/app.
+func tagged(t *testing.T, program string) []string {
 	t.Helper()
 	dir := filepath.Join(root, program)
 	if program == "holdfast" {
