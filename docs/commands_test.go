@@ -25,7 +25,7 @@ func TestCommands(t *testing.T) {
 			continue // these describe what was
 		}
 		text := strings.Join(code.FindAllString(read(t, page), -1), "\n")
-		for _, name := range names(`(?m)(?:^|[\s;&(`+"`"+`])make(?: [A-Z]+=\S+)* ([a-z][a-z-]*)`, text) {
+		for _, name := range names(`(?m)(?:^\s*|[;&(] *|`+"`"+`)(?:time )?make(?: [A-Z]+=\S+)* ([a-z][a-z-]*)`, text) {
 			found++
 			if !slices.Contains(targets, name) {
 				t.Errorf("%s names `make %s`, which does not exist", page, name)
