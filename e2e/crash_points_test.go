@@ -19,6 +19,11 @@ func pointRows() []crashRow {
 		{killed: "order-srv after reserve, before PLACED commits", run: diesReserved},
 		{killed: "order-srv after REJECTED, before end-transaction", run: diesRejected},
 		{killed: "order-srv after PLACED, before end-transaction", run: diesPlaced},
+		{killed: "order-srv after PENDING, before the half message of a group of many", run: groupDies(crash.OrderPending, orderapi.StatusAbandoned)},
+		{killed: "order-srv after the half message of a group, before reserve", run: groupDies(crash.OrderHalfSent, orderapi.StatusAbandoned)},
+		{killed: "order-srv after reserve of a group, before PLACED commits", run: groupDies(crash.OrderReserved, orderapi.StatusAbandoned)},
+		{killed: "order-srv after PLACED of a group, before end-transaction", run: groupDies(crash.OrderPlaced, orderapi.StatusPlaced)},
+		{killed: "order-srv after REJECTED of a group, before end-transaction", run: groupDies(crash.OrderRejected, orderapi.StatusRejected)},
 		{killed: "order-srv's check-back after ABANDONED, next check", run: diesAbandoned},
 		{
 			killed: "order-srv's check-back after ABANDONED, no check any more", run: diesAbandonedReconciled,

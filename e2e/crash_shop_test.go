@@ -53,7 +53,7 @@ type crashShop struct {
 }
 
 // units is the stock of a crash test.
-const units = 10
+const units = 500
 
 // newCrashShop starts a shop on the broker with some points armed and the given settings.
 func newCrashShop(tb testing.TB, b crashBroker, s setup, settings map[string]string, armed ...crash.Point) *crashShop {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Batcher gathers calls. It is safe for concurrent use. It has no goroutine while it is idle and one while it flushes.
+// Batcher gathers calls. It is safe for concurrent use. It has no goroutine while it is idle and one for each flush.
 type Batcher[T, R any] struct {
 	flush func(context.Context, *Batch[T, R])
 	s     settings
@@ -22,8 +22,8 @@ type Batcher[T, R any] struct {
 	flushes sync.WaitGroup
 }
 
-// New makes a Batcher. flush does the work of a batch and answers each of its calls; it is never called twice at the
-// same time. The answers go out when it returns. It panics when an option cannot work.
+// New makes a Batcher. flush does the work of a batch and answers each of its calls; without [WithOverlap] it is never
+// called twice at the same time. The answers go out when it returns. It panics when an option cannot work.
 func New[T, R any](flush func(ctx context.Context, batch *Batch[T, R]), opts ...Option) *Batcher[T, R] {
 	return &Batcher[T, R]{flush: flush, s: newSettings(opts)}
 }
@@ -119,13 +119,18 @@ func (b *Batcher[T, R]) Close() error {
 
 // run flushes one batch. Whatever the flush does to this goroutine, the next one gets a new one.
 func (b *Batcher[T, R]) run() {
-	defer b.next()
+	next := sync.OnceFunc(b.next)
+	defer next()
 	b.yield()
 	ctx, cancel := context.WithTimeout(context.Background(), b.s.timeout)
 	defer cancel()
 	batch := b.take(cancel)
 	if batch == nil {
 		return // they have all gone
+	}
+	if b.s.overlap > 0 {
+		overlap := time.AfterFunc(b.s.overlap, next)
+		defer overlap.Stop()
 	}
 	f := Flush{Calls: len(batch.calls), Weight: batch.weight, Queued: time.Since(batch.calls[0].since)}
 	began := time.Now()
@@ -145,7 +150,8 @@ func (b *Batcher[T, R]) run() {
 // yield lets other goroutines run, for as long as they bring new calls: the callers that the last flush has just
 // answered call again. Without it the first of them gets a batch of its own, and all others wait for that batch.
 func (b *Batcher[T, R]) yield() {
-	for queued := 0; queued < b.Queued() && queued < b.s.maxWeight; {
+	most := b.s.batchWeight()
+	for queued := 0; queued < b.Queued() && queued < most; {
 		queued = b.Queued()
 		runtime.Gosched()
 	}
@@ -163,11 +169,12 @@ func (b *Batcher[T, R]) next() {
 
 // take makes a batch of the queue's front.
 func (b *Batcher[T, R]) take(cancel context.CancelFunc) *Batch[T, R] {
+	most := b.s.batchWeight()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	batch := &Batch[T, R]{owner: b, cancel: cancel}
 	for _, c := range b.queue {
-		if len(batch.calls) > 0 && batch.weight+c.weight > b.s.maxWeight {
+		if len(batch.calls) > 0 && batch.weight+c.weight > most {
 			break
 		}
 		c.state, c.batch = sealed, batch
@@ -187,7 +194,7 @@ func (b *Batch[T, R]) deliver(failure error) {
 	here := b.calls[:0:0]
 	b.owner.mu.Lock()
 	for _, c := range b.calls {
-		if c.state != left {
+		if c.state != left && c.state != over {
 			c.state = over
 			here = append(here, c)
 		}

@@ -43,7 +43,8 @@ func (c *Call[T, R]) Answer(result R, err error) {
 	c.staged = answer[R]{result, err}
 }
 
-// Batch is the calls of one flush. It is for the flush's goroutine alone and no longer than the flush.
+// Batch is the calls of one flush. But for [Batch.Deliver] it is for the flush's goroutine alone, and no longer than the
+// flush.
 type Batch[T, R any] struct {
 	owner   *Batcher[T, R]
 	calls   []*Call[T, R]
@@ -54,6 +55,18 @@ type Batch[T, R any] struct {
 
 // Calls returns the batch's calls in order of arrival. They are sealed.
 func (b *Batch[T, R]) Calls() []*Call[T, R] { return b.calls }
+
+// Deliver answers a call at once, while the flush goes on with the others. Only the first answer that is delivered
+// counts. Unlike the other methods it may be called from any goroutine while the flush runs.
+func (b *Batch[T, R]) Deliver(c *Call[T, R], result R, err error) {
+	b.owner.mu.Lock()
+	defer b.owner.mu.Unlock()
+	if c.state == left || c.state == over {
+		return
+	}
+	c.state, c.final = over, answer[R]{result, err}
+	close(c.done)
+}
 
 // Open says that none of these calls has been executed, or that all of it was undone, and returns those whose callers
 // still wait. Until [Batch.Seal] a caller may leave and get [ErrWithdrawn]. When all callers of the batch have left,
@@ -66,7 +79,7 @@ func (b *Batch[T, R]) Open(calls []*Call[T, R]) []*Call[T, R] {
 	b.owner.mu.Lock()
 	for _, c := range calls {
 		switch {
-		case c.state == left:
+		case c.state == left || c.state == over:
 		case c.leaving:
 			b.leave(c)
 			gone = append(gone, c)
@@ -91,7 +104,7 @@ func (b *Batch[T, R]) Seal(calls []*Call[T, R]) []*Call[T, R] {
 	b.owner.mu.Lock()
 	defer b.owner.mu.Unlock()
 	for _, c := range calls {
-		if c.state != left {
+		if c.state != left && c.state != over {
 			c.state = sealed
 			here = append(here, c)
 		}

@@ -12,6 +12,14 @@ type Option func(*settings)
 // Default 1,000.
 func WithMaxWeight(n int) Option { return func(s *settings) { s.maxWeight = n } }
 
+// WithLimit sets what one batch may hold by a function that is asked for each batch: for a flush whose work became slower
+// or faster. The batch holds the smaller of its answer and the maximum, and at least one call. Default: the maximum.
+func WithLimit(limit func() int) Option { return func(s *settings) { s.limit = limit } }
+
+// WithOverlap lets the next flush begin when one has run for d: a flush that waits for something slow does not keep the
+// calls that arrive meanwhile. Default 0: no two flushes run at the same time.
+func WithOverlap(d time.Duration) Option { return func(s *settings) { s.overlap = d } }
+
 // WithTimeout sets how long a flush may take: its context's deadline. Default 10 s.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
@@ -44,6 +52,8 @@ func (silent) Flushed(Flush) {}
 
 type settings struct {
 	maxWeight int
+	limit     func() int // nil: maxWeight
+	overlap   time.Duration
 	timeout   time.Duration
 	patience  time.Duration
 	observer  Observer
@@ -55,8 +65,16 @@ func newSettings(opts []Option) settings {
 	for _, o := range opts {
 		o(&s)
 	}
-	if s.maxWeight < 1 || s.timeout <= 0 || s.patience < 0 || s.observer == nil {
+	if s.maxWeight < 1 || s.timeout <= 0 || s.patience < 0 || s.overlap < 0 || s.observer == nil {
 		panic(fmt.Sprintf("batch: options that cannot work: %+v", s))
 	}
 	return s
+}
+
+// batchWeight is what the next batch may hold.
+func (s *settings) batchWeight() int {
+	if s.limit == nil {
+		return s.maxWeight
+	}
+	return min(s.maxWeight, s.limit())
 }

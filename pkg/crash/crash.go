@@ -24,6 +24,7 @@ const (
 	EnvAt    = "CRASH_AT"    // points, separated by commas; each process heeds its own
 	EnvMarks = "CRASH_MARKS" // a folder; dying leaves a file there by which the point is used up, for restarts too
 	EnvStop  = "CRASH_STOP"  // not empty: the process is stopped, as by SIGSTOP, instead of killed
+	EnvGroup = "CRASH_GROUP" // a number: a point of a group of orders is passed by smaller groups
 )
 
 // Tag is the build tag.

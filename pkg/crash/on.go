@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +26,20 @@ func At(p Point) {
 	}
 	send(p, syscall.SIGKILL)
 	select {} // the signal is on its way: nothing more must happen
+}
+
+// AtGroup is At for a point to which a group of orders has come. A group that is smaller than EnvGroup passes.
+func AtGroup(p Point, orders int) {
+	if least := os.Getenv(EnvGroup); least != "" {
+		n, err := strconv.Atoi(least)
+		if err != nil {
+			panic(fmt.Sprintf("crash point %s: %s is %q, not a number", p, EnvGroup, least))
+		}
+		if orders < n {
+			return
+		}
+	}
+	At(p)
 }
 
 // stop stops the process and returns after SIGCONT. The threads stop one after another; stop keeps this one from

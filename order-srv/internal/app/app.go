@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -43,6 +44,8 @@ type Config struct {
 	TxProducer  func(group string, check mq.Checker) mq.TxProducer // default the bus's
 	CheckMemory int                                                // default recovery.DefaultCheckMemory
 	Flows       []flow.Kind                                        // default flow.List
+	Overlap     time.Duration                                      // of groups of orders; default intake's
+	GroupLimit  func() int                                         // default what inventory reserves in time
 }
 
 // App is the service's parts. Nothing runs before Run is called.
@@ -130,11 +133,11 @@ func (a *App) openBus() (err error) {
 // openFlows builds the flows, and what uses them.
 func (a *App) openFlows() error {
 	shortages := shortage.New()
+	resolver := &flow.Resolver{
+		Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), PaymentWindow: a.PaymentTimeout, Log: a.Log,
+	}
 	flows, err := flow.NewSet(a.Flows, a.OrderFlow, flow.Deps{
-		Resolver: &flow.Resolver{
-			Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), PaymentWindow: a.PaymentTimeout, Log: a.Log,
-		},
-		Upkeep: a.upkeep.orders, Tx: a.TxProducer("order-tx", a.CheckBack.Check), SweepAfter: a.SweepAfter,
+		Resolver: resolver, Upkeep: a.upkeep.orders, Tx: a.TxProducer("order-tx", a.CheckBack.Check), SweepAfter: a.SweepAfter,
 	})
 	if err != nil {
 		return err
@@ -146,8 +149,12 @@ func (a *App) openFlows() error {
 		a.workers = append(a.workers, f.Workers()...)
 	}
 	a.Orders, a.upkeep.orders = a.Orders.WithFlows(flows), a.upkeep.orders.WithFlows(flows)
+	if a.GroupLimit == nil {
+		a.GroupLimit = resolver.GroupLimit
+	}
 	a.Intake = intake.New(intake.Config{
-		Store: a.Orders, Flows: flows, Shortages: shortages, Remembered: a.Metrics.remembered, Timeout: a.RequestTimeout,
+		Store: a.Orders, GroupLimit: a.GroupLimit, Flows: flows, Shortages: shortages, Remembered: a.Metrics.remembered,
+		Timeout: a.RequestTimeout, Overlap: a.Overlap,
 	})
 	a.Healer = recovery.New(recovery.Config{
 		Store: a.upkeep.orders, Flows: flows, Inventory: a.upkeep.inventory, Log: a.Log, Healed: a.Metrics.Healed, Alarms: a.Metrics.Alarms,
@@ -185,11 +192,14 @@ func (a *App) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connections.
+// Close lets the last orders be decided and ends the connections.
 func (a *App) Close() error {
 	var err error
+	if a.Intake != nil {
+		err = a.Intake.Close()
+	}
 	if a.upkeep != nil {
-		err = a.upkeep.close()
+		err = errors.Join(err, a.upkeep.close())
 	}
 	if a.client != nil {
 		a.client.Close()

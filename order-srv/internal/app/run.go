@@ -17,6 +17,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, stopBus()) }()
 	// Stopped before the bus, which the workers use.
 	defer background(ctx, a.workers...)()
+	// An order whose caller has hung up is decided all the same, while there is a bus.
+	defer func() { err = errors.Join(err, a.Intake.Close()) }()
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: a.HTTPAddr, OpsAddr: a.OpsAddr, Registry: a.Metrics.Registry, Log: a.Log,
 		RequestTimeout: a.RequestTimeout, DrainDelay: a.DrainDelay,

@@ -14,6 +14,7 @@ import (
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/internal/audit"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/sql"
@@ -66,10 +67,10 @@ func TestRun(t *testing.T) {
 	for range orders {
 		no := ulid.Make().String()
 		o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
-		if _, inserted, err := s.Insert(t.Context(), o); err != nil || !inserted {
+		if _, inserted, err := ordertest.Insert(t.Context(), s, o); err != nil || !inserted {
 			t.Fatalf("inserted %v, error %v", inserted, err)
 		}
-		_, err := s.Place(t.Context(), no, store.Placement{
+		_, err := ordertest.Place(t.Context(), s, no, store.Placement{
 			Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
 			PaymentWindow: time.Hour,
 		})

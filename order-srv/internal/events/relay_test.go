@@ -37,11 +37,11 @@ func placed(t *testing.T, s *store.Store, window time.Duration) string {
 	t.Helper()
 	no := ulid.Make().String()
 	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
-	if _, inserted, err := s.Insert(t.Context(), o); err != nil || !inserted {
+	if _, inserted, err := ordertest.Insert(t.Context(), s, o); err != nil || !inserted {
 		t.Fatalf("inserted %v, error %v", inserted, err)
 	}
 	ctx := telemetry.WithRequestID(t.Context(), "request-"+no)
-	_, err := s.Place(ctx, no, store.Placement{
+	_, err := ordertest.Place(ctx, s, no, store.Placement{
 		Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
 		PaymentWindow: window,
 	})

@@ -10,13 +10,17 @@ import (
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/crash"
+	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/wait"
 )
 
 const (
 	attemptTimeout = 1500 * time.Millisecond // of one call to inventory
-	resolveReserve = 700 * time.Millisecond  // of the deadline that is kept for writing the outcome
+
+	// DecideTime is the part of an order's deadline that is kept for writing the outcome. Writing may end as much after
+	// the deadline.
+	DecideTime = 700 * time.Millisecond
 
 	// leastAttempt must be left for an attempt. One that is cut turns "not executed" into an unknown outcome.
 	leastAttempt = 150 * time.Millisecond
@@ -38,117 +42,249 @@ type Resolver struct {
 	Inventory     Inventory
 	PaymentWindow time.Duration // from PLACED to EXPIRED
 	Log           *slog.Logger
+
+	pace pace
 }
 
-// Resolve reserves the order's stock, with retries until the deadline of ctx is near, and writes the outcome: PLACED,
-// or REJECTED after a refusal or when nothing was executed. It leaves the order PENDING when an attempt may have been
-// executed and no answer says so, or when the outcome cannot be written: the order's flow recovers it later.
-func (r *Resolver) Resolve(ctx context.Context, o order.Order) Result {
-	receipt, maybe, err := r.reserve(ctx, o)
-	switch {
-	case err == nil:
-		return r.place(ctx, o, receipt)
-	case definite(err):
-		shortage := errors.Is(err, inventoryapi.ErrOutOfStock)
-		return r.reject(ctx, o, store.Rejection{Refusal: err, GiveBack: maybe, Shortage: shortage}, nil)
-	case !maybe:
-		err = notExecuted(err)
-		return r.reject(ctx, o, store.Rejection{Refusal: err, FreeKey: true}, err)
-	}
-	r.Log.WarnContext(ctx, "order stays pending, its reserve has no answer", "order_no", o.OrderNo, "err", err)
-	return Result{Order: o}
-}
-
-// reserve calls inventory until there is a definite answer or the deadline is near. maybe says that some attempt, an
-// earlier or the last one, may have been executed, or may still be waiting in a queue.
-func (r *Resolver) reserve(ctx context.Context, o order.Order) (receipt *inventoryapi.Receipt, maybe bool, err error) {
-	end, _ := ctx.Deadline()
-	ctx, cancel := context.WithDeadline(ctx, end.Add(-resolveReserve))
-	defer cancel()
+// Resolve reserves stock for the members, in one call, and writes the outcomes in one transaction: PLACED, or REJECTED
+// after a refusal or when nothing was executed. Members whose attempt did not decide them are retried together until
+// their deadlines are near; the others have their answers by then. It leaves an order PENDING when an attempt may have
+// been executed and no answer says so, or when the outcome cannot be written: the order's flow recovers it later.
+func (r *Resolver) Resolve(ctx context.Context, group []*Member) {
 	backoff := wait.Backoff{First: firstPause, Max: lastPause, Attempt: leastAttempt}
 	for try := 1; ; try++ {
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < leastAttempt { // writing and sending took the time
-			return nil, maybe, fault.ErrTimeout.NotExecuted()
+		if group = r.inTime(ctx, group); len(group) == 0 {
+			return
 		}
-		receipt, err = r.attempt(ctx, o)
-		if err == nil || definite(err) {
-			return receipt, maybe, err
+		if group = r.attempt(ctx, group); len(group) == 0 {
+			return
 		}
-		maybe = maybe || fault.Ambiguous(err)
-		// While an attempt may have been executed only another one can decide the order.
-		retry := passing(err) || maybe && fault.KindOf(err) == fault.Limited
-		if !retry || backoff.Sleep(ctx, try) != nil {
-			return nil, maybe, err
+		pausing, cancel := context.WithDeadline(ctx, latest(group).Add(-DecideTime))
+		err := backoff.Sleep(pausing, try)
+		cancel()
+		if err != nil {
+			r.giveUp(ctx, group)
+			return
 		}
 	}
 }
 
-func (r *Resolver) attempt(ctx context.Context, o order.Order) (*inventoryapi.Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	ask := inventoryapi.ReserveOrder{OrderNo: o.OrderNo, Strategy: o.Strategy}
-	for _, it := range o.Items {
-		ask.Lines = append(ask.Lines, inventoryapi.Line{SKU: it.SKU, Quantity: it.Quantity})
+// inTime returns the members that have time for another attempt and gives the others up: writing and sending took the
+// time.
+func (r *Resolver) inTime(ctx context.Context, group []*Member) []*Member {
+	var late, here []*Member
+	for _, m := range group {
+		if time.Until(m.reserveEnd()) < leastAttempt {
+			m.last = fault.ErrTimeout.NotExecuted()
+			late = append(late, m)
+			continue
+		}
+		here = append(here, m)
 	}
-	results, err := r.Inventory.Reserve(ctx, []inventoryapi.ReserveOrder{ask})
+	r.giveUp(ctx, late)
+	return here
+}
+
+// giveUp ends members that no attempt decides. Those for which nothing was executed are rejected, the others stay
+// PENDING.
+func (r *Resolver) giveUp(ctx context.Context, group []*Member) {
+	var decided []decision
+	for _, m := range group {
+		if m.maybe {
+			r.Log.WarnContext(ctx, "order stays pending, its reserve has no answer", "order_no", m.OrderNo, "err", m.last)
+			m.leave()
+			continue
+		}
+		err := notExecuted(m.last)
+		decided = append(decided, decision{m: m, rejection: &store.Rejection{Refusal: err, FreeKey: true}, failure: err})
+	}
+	r.write(ctx, decided)
+}
+
+// attempt calls inventory for the members, writes the outcomes of those that are decided, and returns those for which a
+// retry may be answered otherwise.
+func (r *Resolver) attempt(ctx context.Context, group []*Member) (again []*Member) {
+	results, err := r.reserve(ctx, group)
+	if len(group) > 1 && definite(err) {
+		// The call was refused and not its orders: what is wrong with one of them must not end the others.
+		for _, m := range group {
+			again = append(again, r.attempt(ctx, []*Member{m})...)
+		}
+		return again
+	}
+	var decided []decision
+	var over []*Member
+	for i, m := range group {
+		receipt, err := outcome(results, i, m, err)
+		switch {
+		case err == nil:
+			decided = append(decided, decision{m: m, placement: r.placement(receipt)})
+			continue
+		case definite(err):
+			shortage := errors.Is(err, inventoryapi.ErrOutOfStock)
+			decided = append(decided, decision{m: m, rejection: &store.Rejection{Refusal: err, GiveBack: m.maybe, Shortage: shortage}})
+			continue
+		}
+		m.maybe, m.last = m.maybe || fault.Ambiguous(err), err
+		// While an attempt may have been executed only another one can decide the order.
+		if passing(err) || m.maybe && fault.KindOf(err) == fault.Limited {
+			again = append(again, m)
+		} else {
+			over = append(over, m)
+		}
+	}
+	r.write(ctx, decided)
+	r.giveUp(ctx, over)
+	return again
+}
+
+// reserve calls inventory once. A member whose time ends during the call is answered that its order is PENDING, and gets
+// its outcome from the call all the same.
+func (r *Resolver) reserve(ctx context.Context, group []*Member) ([]inventoryapi.ReserveResult, error) {
+	end := time.Now().Add(attemptTimeout)
+	if last := latest(group).Add(-DecideTime); last.Before(end) {
+		end = last
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	asked := make([]inventoryapi.ReserveOrder, len(group))
+	for i, m := range group {
+		asked[i] = inventoryapi.ReserveOrder{OrderNo: m.OrderNo, Strategy: m.Strategy, Lines: make([]inventoryapi.Line, len(m.Items))}
+		for n, it := range m.Items {
+			asked[i].Lines[n] = inventoryapi.Line{SKU: it.SKU, Quantity: it.Quantity}
+		}
+		if m.reserveEnd().Before(end) {
+			early := time.AfterFunc(time.Until(m.reserveEnd()), m.leave)
+			defer early.Stop()
+		}
+	}
+	begin := time.Now()
+	results, err := r.Inventory.Reserve(ctx, asked)
+	r.pace.note(len(group), time.Since(begin))
+	if err == nil && len(results) != len(group) {
+		err = errOtherOrders
+	}
+	return results, err
+}
+
+var errOtherOrders = errors.New("inventory answered about other orders")
+
+// outcome is the receipt of the i-th order of a call, or why there is none.
+func outcome(results []inventoryapi.ReserveResult, i int, m *Member, err error) (*inventoryapi.Receipt, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case len(results) != 1 || results[0].OrderNo != o.OrderNo:
-		return nil, errors.New("inventory answered about other orders")
-	case results[0].Problem != nil:
-		return nil, results[0].Problem.Fault()
-	case results[0].Receipt == nil:
+	case results[i].OrderNo != m.OrderNo:
+		return nil, errOtherOrders
+	case results[i].Problem != nil:
+		return nil, results[i].Problem.Fault()
+	case results[i].Receipt == nil:
 		return nil, errors.New("inventory answered with neither a receipt nor a problem")
 	}
-	return results[0].Receipt, nil
+	return results[i].Receipt, nil
 }
 
-// resolving gives the last step the time until resolveReserve after the order's deadline, but at least
-// 2*resolveReserve. The units may be taken by now, and an outcome that is not written leaves the order PENDING.
-func resolving(ctx context.Context) (context.Context, context.CancelFunc) {
-	end := time.Now().Add(2 * resolveReserve)
-	if t, ok := ctx.Deadline(); ok && t.Add(resolveReserve).After(end) {
-		end = t.Add(resolveReserve)
+func (r *Resolver) placement(receipt *inventoryapi.Receipt) *store.Placement {
+	p := &store.Placement{Strategy: receipt.Strategy, PaymentWindow: r.PaymentWindow, Items: make([]order.Item, len(receipt.Lines))}
+	for i, l := range receipt.Lines {
+		p.Items[i] = order.Item{SKU: l.SKU, Title: l.Title, Quantity: l.Quantity, UnitPriceCents: l.UnitPriceCents}
+	}
+	return p
+}
+
+// decision is how a member is to end, and what its caller gets.
+type decision struct {
+	m         *Member
+	placement *store.Placement
+	rejection *store.Rejection
+	failure   error  // with a rejection that has no answer
+	unwritten Result // when the outcome cannot be written; zero: the order is PENDING
+}
+
+// resolving gives the last step the time until DecideTime after the latest deadline, but at least 2*DecideTime.
+// The units may be taken by now, and an outcome that is not written leaves the order PENDING.
+func resolving(ctx context.Context, decided []decision) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(2 * DecideTime)
+	for _, d := range decided {
+		if t := d.m.Deadline.Add(DecideTime); t.After(end) {
+			end = t
+		}
 	}
 	return context.WithDeadline(context.WithoutCancel(ctx), end)
 }
 
-func (r *Resolver) place(ctx context.Context, o order.Order, receipt *inventoryapi.Receipt) Result {
-	crash.At(crash.OrderReserved)
-	ctx, cancel := resolving(ctx)
+// write writes the outcomes and answers the members. An order whose row another transaction holds delays only the
+// orders like it.
+func (r *Resolver) write(ctx context.Context, decided []decision) {
+	if len(decided) == 0 {
+		return
+	}
+	ctx, cancel := resolving(ctx, decided)
 	defer cancel()
-	items := make([]order.Item, len(receipt.Lines))
-	for i, l := range receipt.Lines {
-		items[i] = order.Item{SKU: l.SKU, Title: l.Title, Quantity: l.Quantity, UnitPriceCents: l.UnitPriceCents}
+	if locked := r.resolve(ctx, decided, len(decided) > 1); len(locked) > 0 {
+		r.resolve(ctx, locked, false)
 	}
-	placed, err := r.Store.Place(ctx, o.OrderNo, store.Placement{Items: items, Strategy: receipt.Strategy, PaymentWindow: r.PaymentWindow})
-	if err != nil {
-		return r.unresolved(ctx, o, err)
-	}
-	crash.At(crash.OrderPlaced)
-	return Result{Order: placed}
 }
 
-func (r *Resolver) reject(ctx context.Context, o order.Order, rejection store.Rejection, failure error) Result {
-	ctx, cancel := resolving(ctx)
-	defer cancel()
-	rejected, err := r.Store.Reject(ctx, o.OrderNo, rejection)
-	if err != nil {
-		return r.unresolved(ctx, o, err)
+// resolve writes outcomes in one transaction, and with skipLocked returns those that it left out. When the server
+// refuses a value, each outcome gets a transaction of its own.
+func (r *Resolver) resolve(ctx context.Context, decided []decision, skipLocked bool) (locked []decision) {
+	steps := make([]store.Decision, len(decided))
+	reserved := 0
+	for i, d := range decided {
+		steps[i] = store.Decision{OrderNo: d.m.OrderNo, RequestID: d.m.RequestID, Placement: d.placement, Rejection: d.rejection}
+		if d.placement != nil {
+			reserved++
+		}
 	}
-	crash.At(crash.OrderRejected)
-	return Result{Order: rejected, Err: failure}
+	if reserved > 0 {
+		crash.AtGroup(crash.OrderReserved, reserved)
+	}
+	resolved, err := r.Store.Resolve(ctx, steps, skipLocked)
+	if database.IsData(err) && len(decided) > 1 {
+		for i := range decided {
+			r.resolve(ctx, decided[i:i+1], false)
+		}
+		return nil
+	}
+	written := map[order.Status]int{}
+	for _, o := range resolved {
+		written[o.Order.Status]++
+	}
+	if n := written[order.Placed]; n > 0 {
+		crash.AtGroup(crash.OrderPlaced, n)
+	}
+	if n := written[order.Rejected]; n > 0 {
+		crash.AtGroup(crash.OrderRejected, n)
+	}
+	for i, d := range decided {
+		switch {
+		case err != nil:
+			r.unresolved(ctx, d, err)
+		case resolved[i].Locked:
+			locked = append(locked, d)
+		case resolved[i].Err != nil:
+			r.unresolved(ctx, d, resolved[i].Err)
+		default:
+			d.m.end(Result{Order: resolved[i].Order, Err: d.failure})
+		}
+	}
+	return locked
 }
 
 // unresolved is an outcome that could not be written. Either the order was ended before, which is definite; or the row
 // is PENDING, or its status is unknown.
-func (r *Resolver) unresolved(ctx context.Context, o order.Order, err error) Result {
+func (r *Resolver) unresolved(ctx context.Context, d decision, err error) {
 	if errors.Is(err, order.ErrNotPending) {
-		return Result{Err: order.ErrNotPending.With("order_no", o.OrderNo)}
+		d.m.end(Result{Err: order.ErrNotPending.With("order_no", d.m.OrderNo)})
+		return
 	}
-	r.Log.WarnContext(ctx, "outcome not written, the order is recovered later", "order_no", o.OrderNo, "err", err)
-	return Result{Order: o}
+	r.Log.WarnContext(ctx, "outcome not written, the order is recovered later", "order_no", d.m.OrderNo, "err", err)
+	if d.unwritten.Err != nil {
+		d.m.Answer(d.unwritten)
+		return
+	}
+	d.m.leave()
 }
 
 // definite reports whether a refusal is inventory's last word. Any other failure is retried.

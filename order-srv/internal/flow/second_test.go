@@ -50,14 +50,8 @@ func (l *later) Begin(tx *store.Tx, orders []order.Order) error {
 	return nil
 }
 
-// Place implements flow.Flow.
-func (l *later) Place(_ context.Context, orders []order.Order) []flow.Result {
-	results := make([]flow.Result, len(orders))
-	for i, o := range orders {
-		results[i] = flow.Result{Order: o}
-	}
-	return results
-}
+// Place implements flow.Flow. All orders stay PENDING for now.
+func (l *later) Place(context.Context, []*flow.Member) {}
 
 // Ended implements flow.Flow.
 func (l *later) Ended(tx *store.Tx, o order.Order) error {
@@ -85,7 +79,7 @@ func (l *later) Workers() []func(context.Context) {
 				return
 			case o := <-l.due:
 				deciding, cancel := context.WithTimeout(ctx, ordertest.RequestTimeout)
-				l.Resolve(deciding, o)
+				l.Resolve(deciding, []*flow.Member{flow.NewMember(deciding, o, nil)})
 				cancel()
 			}
 		}
@@ -207,16 +201,19 @@ func TestFlow_changed(t *testing.T) {
 func TestTxMessage_Place_group(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	var group []order.Order
-	for i := range 3 {
+	var group []*flow.Member
+	got := make([]flow.Result, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), ordertest.RequestTimeout)
+	defer cancel()
+	for i := range got {
 		o := order.Order{
 			OrderNo: fmt.Sprintf("%026d", i), GroupID: "0", UserID: "ann", IdempotencyKey: fmt.Sprint(i), RequestHash: "h", Status: order.Pending,
 			Flow: "tx-message", Items: []order.Item{{SKU: "A", Quantity: 1}},
 		}
-		if _, _, err := w.Orders.Insert(t.Context(), o); err != nil {
-			t.Fatal(err)
+		if _, inserted, err := ordertest.Insert(t.Context(), w.Orders, o); err != nil || !inserted {
+			t.Fatal(inserted, err)
 		}
-		group = append(group, o)
+		group = append(group, flow.NewMember(ctx, o, func(r flow.Result) { got[i] = r }))
 	}
 	w.Inventory.Set(group[1].OrderNo, "released") // a closed reservation: its order is REJECTED
 	flows, err := flow.NewSet(flow.List(), "tx-message", flow.Deps{
@@ -226,19 +223,21 @@ func TestTxMessage_Place_group(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, f := flows.Current()
-	ctx, cancel := context.WithTimeout(t.Context(), ordertest.RequestTimeout)
-	defer cancel()
-	var got []order.Status
-	for i, r := range f.Place(ctx, group) {
+	f.Place(ctx, group)
+	var statuses []order.Status
+	for i, r := range got {
 		if r.Err != nil || r.Order.OrderNo != group[i].OrderNo {
 			t.Errorf("result %d: %+v", i, r)
 		}
-		got = append(got, r.Order.Status)
+		statuses = append(statuses, r.Order.Status)
 	}
-	if diff := cmp.Diff([]order.Status{order.Placed, order.Rejected, order.Placed}, got); diff != "" {
+	if diff := cmp.Diff([]order.Status{order.Placed, order.Rejected, order.Placed}, statuses); diff != "" {
 		t.Errorf("results (-want +got):\n%s", diff)
 	}
 	if half := w.Half(); half != mq.TxRollback {
 		t.Errorf("half message: %s, want rollback", half)
+	}
+	if diff := cmp.Diff([]string{"timeout"}, w.Events()); diff != "" {
+		t.Errorf("outbox (-want +got):\n%s", diff)
 	}
 }

@@ -3,7 +3,6 @@ package flow
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"time"
 
 	"holdfast/order-srv/internal/order"
@@ -19,9 +18,9 @@ import (
 // abandoned.
 //
 // Idea:        let the broker remember that something was begun.
-// Steps:       PENDING → half message → reserve → PLACED or REJECTED → rollback of the half message.
+// Steps:       PENDING → half message → reserve → PLACED or REJECTED → rollback of the half message; for a whole group.
 // Goes wrong:  a lost answer that is taken for a refusal loses stock; a check-back that does not read the row guesses.
-// Cost:        one message more for each order, and the broker must be up.
+// Cost:        one message more for each group of orders, and the broker must be up.
 // Choose it:   the caller wants the answer now, and stock must come back by itself after a crash.
 type TxMessage struct {
 	Base
@@ -30,50 +29,41 @@ type TxMessage struct {
 
 var _ Flow = (*TxMessage)(nil)
 
-// Place implements Flow.
-func (f *TxMessage) Place(ctx context.Context, orders []order.Order) []Result {
-	crash.At(crash.OrderPending)
+// Place implements Flow. The half message names the whole group. It is sent when the orders are inserted and not
+// meanwhile: then it names no order that is a repeat of another one, a group of repeats sends none, and a process that
+// dies between the two leaves orders that the sweeper alone can end, as it must be able to.
+func (f *TxMessage) Place(ctx context.Context, group []*Member) {
+	crash.AtGroup(crash.OrderPending, len(group))
 	var release orderapi.StockRelease
-	for _, o := range orders {
-		release.Orders = append(release.Orders, o.OrderNo)
+	for _, m := range group {
+		release.Orders = append(release.Orders, m.OrderNo)
 	}
 	body, err := json.Marshal(release)
 	if err != nil {
-		return f.unsent(ctx, orders, err)
+		f.unsent(ctx, group, err)
+		return
 	}
-	half := mq.Message{Topic: orderapi.TopicStockRelease, Key: orders[0].GroupID, Body: body}
+	half := mq.Message{Topic: orderapi.TopicStockRelease, Key: group[0].GroupID, Body: body}
 	// Sending gets half of the time. If the broker hangs, the rest is for the refusal.
-	end, _ := ctx.Deadline()
-	sending, cancel := context.WithTimeout(ctx, time.Until(end)/2)
+	sending, cancel := context.WithTimeout(ctx, time.Until(latest(group))/2)
 	defer cancel()
-	var results []Result
+	sent := false
 	err = f.Tx.SendInTx(sending, half, func(context.Context) mq.TxState {
-		crash.At(crash.OrderHalfSent)
-		results = f.decide(ctx, orders)
-		return ended(results)
+		sent = true
+		crash.AtGroup(crash.OrderHalfSent, len(group))
+		f.Resolve(ctx, group)
+		return ended(group)
 	})
-	if results == nil {
-		return f.unsent(ctx, orders, err)
+	if !sent {
+		f.unsent(ctx, group, err)
 	}
-	return results
-}
-
-// decide resolves the orders at the same time.
-func (f *TxMessage) decide(ctx context.Context, orders []order.Order) []Result {
-	results := make([]Result, len(orders))
-	var running sync.WaitGroup
-	for i, o := range orders {
-		running.Go(func() { results[i] = f.Resolve(ctx, o) })
-	}
-	running.Wait()
-	return results
 }
 
 // ended is how the half message ends: it is rolled back once each order's row says how the order ended, and unknown
 // while one may be PENDING. The check-back decides then.
-func ended(results []Result) mq.TxState {
-	for _, r := range results {
-		if r.Err == nil && r.Order.Status == order.Pending {
+func ended(group []*Member) mq.TxState {
+	for _, m := range group {
+		if m.open {
 			return mq.TxUnknown
 		}
 	}
@@ -82,18 +72,13 @@ func ended(results []Result) mq.TxState {
 
 // unsent rejects orders whose half message could not be sent: no stock was taken. An order that cannot be rejected
 // stays PENDING until the sweeper abandons it.
-func (f *TxMessage) unsent(ctx context.Context, orders []order.Order, cause error) []Result {
+func (f *TxMessage) unsent(ctx context.Context, group []*Member, cause error) {
 	refusal := order.ErrBrokerUnavailable.Wrap(cause)
-	ctx, cancel := resolving(ctx)
-	defer cancel()
-	results := make([]Result, len(orders))
-	for i, o := range orders {
-		if _, err := f.Store.Reject(ctx, o.OrderNo, store.Rejection{Refusal: refusal, FreeKey: true}); err != nil {
-			f.Log.WarnContext(ctx, "order stays pending until it is swept", "order_no", o.OrderNo, "err", err)
-		}
-		results[i] = Result{Err: refusal}
+	decided := make([]decision, len(group))
+	for i, m := range group {
+		decided[i] = decision{m: m, rejection: &store.Rejection{Refusal: refusal, FreeKey: true}, failure: refusal, unwritten: Result{Err: refusal}}
 	}
-	return results
+	f.write(ctx, decided)
 }
 
 // StalePending implements Flow.

@@ -2,6 +2,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,32 +10,60 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/intake/shortage"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/batch"
+	"holdfast/pkg/database"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/telemetry"
+)
+
+const (
+	// defaultOverlap is how long a group keeps the next one waiting. A group that takes longer waits for something that is
+	// not this service's work, such as a lock or a retry.
+	defaultOverlap = 100 * time.Millisecond
+
+	// A group may have as many lines and bytes as MaxGroup orders of these: more of an order count as several orders.
+	linesPerOrder = 4
+	bytesPerOrder = 1 << 10
 )
 
 // Config is what an [Intake] needs.
 type Config struct {
 	Store      *store.Store
+	GroupLimit func() int // how many orders a group may have
 	Flows      *flow.Set
 	Shortages  *shortage.Memory
 	Remembered prometheus.Counter // counts the orders that the memory of shortages refuses
 	Timeout    time.Duration      // of a request
+	Overlap    time.Duration      // how long a group keeps the next one waiting; default 100 ms
 }
 
-// Intake takes requests for orders and has the current flow decide them.
-type Intake struct{ Config }
+// Intake takes requests for orders and has the current flow decide them, those that arrive at the same time in groups.
+type Intake struct {
+	Config
+	groups *batch.Batcher[*request, orderapi.Reply]
+}
 
-// New returns an intake.
-func New(c Config) *Intake { return &Intake{c} }
+// New returns an intake. Close it.
+func New(c Config) *Intake {
+	i := &Intake{Config: c}
+	i.groups = i.newGroups()
+	return i
+}
+
+// Close returns when the last orders are decided. Place fails from then on.
+func (i *Intake) Close() error { return i.groups.Close() }
 
 // Place answers a request for an order. A repeat of it gets the stored answer, or 202 while the order is PENDING;
 // order.ErrIdempotency when the key was used for another payload. A request whose key belonged to an order that was
@@ -43,30 +72,17 @@ func New(c Config) *Intake { return &Intake{c} }
 // An order of more than inventory has just said to be available is refused with inventoryapi.ErrOutOfStock and is not
 // inserted: its key stays unused, and nothing is stored.
 //
-// Once the order's row is inserted, the cancellation of ctx has no effect, only its deadline: the order is decided
-// although the caller has hung up, and Place returns when it is.
+// Once the order's group has begun, the cancellation of ctx has no effect, only its deadline: the order is decided
+// although the caller has hung up. Until then a caller that gives up leaves nothing behind.
 func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (orderapi.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.Timeout)
 	defer cancel()
-	name, f := i.Flows.Current()
+	name, _ := i.Flows.Current()
 	o := newOrder(userID, r, name)
 	if refusal := i.shortage(o); refusal != nil {
 		return i.refuse(ctx, o, refusal)
 	}
-	known, inserted, err := i.Store.Insert(ctx, o)
-	if err != nil {
-		return orderapi.Reply{}, fmt.Errorf("insert the order: %w", err)
-	}
-	if !inserted {
-		return repeat(known, o)
-	}
-	ctx, cancel = untilDecided(ctx)
-	defer cancel()
-	result := f.Place(ctx, []order.Order{o})[0]
-	if result.Err != nil {
-		return orderapi.Reply{}, result.Err
-	}
-	return reply(result.Order)
+	return i.inGroup(ctx, o)
 }
 
 // shortage is the refusal of an order that exceeds what inventory has just said to be available; nil: inventory is
@@ -111,17 +127,10 @@ func reply(o order.Order) (orderapi.Reply, error) {
 	return orderapi.Reply{}, order.ErrNotPending.With("order_no", o.OrderNo)
 }
 
-// untilDecided keeps ctx's deadline and drops its cancellation. The order's row exists: a caller that hangs up does not
-// cancel the decision, which would leave the order PENDING with units that may be reserved.
-func untilDecided(ctx context.Context) (context.Context, context.CancelFunc) {
-	end, _ := ctx.Deadline() // Place has set one
-	return context.WithDeadline(context.WithoutCancel(ctx), end)
-}
-
 func newOrder(userID string, r orderapi.PlaceRequest, flowName string) order.Order {
 	no := ulid.Make().String()
 	o := order.Order{
-		OrderNo: no, GroupID: no, UserID: userID, IdempotencyKey: r.IdempotencyKey,
+		OrderNo: no, UserID: userID, IdempotencyKey: r.IdempotencyKey,
 		Status: order.Pending, Flow: flowName, Strategy: r.Strategy, CreatedAt: time.Now().UTC(),
 	}
 	for _, it := range r.Items {
@@ -135,4 +144,121 @@ func newOrder(userID string, r orderapi.PlaceRequest, flowName string) order.Ord
 	}
 	o.RequestHash = hex.EncodeToString(h.Sum(nil))
 	return o
+}
+
+// request is an order with its caller's context.
+type request struct {
+	ctx      context.Context //nolint:containedctx // for its deadline and its request id
+	order    order.Order
+	inserted atomic.Bool
+}
+
+// Queued returns how many orders wait for their group.
+func (i *Intake) Queued() int { return i.groups.Queued() }
+
+func (i *Intake) newGroups() *batch.Batcher[*request, orderapi.Reply] {
+	return batch.New(i.place,
+		batch.WithMaxWeight(flow.MaxGroup), batch.WithLimit(i.GroupLimit), batch.WithOverlap(cmp.Or(i.Overlap, defaultOverlap)),
+		// A group decides its orders until a moment after its latest deadline.
+		batch.WithTimeout(i.Timeout+2*flow.DecideTime), batch.WithPatience(2*flow.DecideTime))
+}
+
+// weight is what an order takes of its group.
+func weight(o order.Order) int {
+	size := len(o.UserID) + len(o.IdempotencyKey)
+	for _, it := range o.Items {
+		size += len(it.SKU)
+	}
+	return max(1, len(o.Items)/linesPerOrder, size/bytesPerOrder)
+}
+
+// inGroup has the order placed in a group. The caller leaves the queue when its deadline is so near that nothing could be
+// reserved, and waits for the outcome of a group that has begun until a moment after its deadline.
+func (i *Intake) inGroup(ctx context.Context, o order.Order) (orderapi.Reply, error) {
+	end, _ := ctx.Deadline() // Place has set one
+	waiting, cancel := context.WithDeadline(ctx, end.Add(-flow.DecideTime))
+	defer cancel()
+	r := &request{ctx: ctx, order: o}
+	answer, err := i.groups.Do(waiting, r, weight(o))
+	switch {
+	case errors.Is(err, batch.ErrUnanswered) && r.inserted.Load():
+		return orderapi.Pending(o)
+	case errors.Is(err, batch.ErrWithdrawn) && ctx.Err() == nil: // a timeout would not say that a retry may succeed
+		return answer, inventoryapi.ErrContended.Wrap(err)
+	case errors.Is(err, batch.ErrWithdrawn):
+		return answer, fault.From(ctx.Err()).NotExecuted()
+	case errors.Is(err, batch.ErrClosed):
+		return answer, errStopping.Wrap(err)
+	}
+	return answer, err
+}
+
+// errStopping is an order that comes while the process ends.
+var errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopping; nothing was ordered").NotExecuted()
+
+// place is the flush: it inserts the orders of a group and has the flow decide the new ones. Each caller gets its answer
+// as soon as there is one.
+func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Reply]) {
+	calls := b.Calls()
+	orders := make([]order.Order, len(calls))
+	end := time.Time{}
+	for n, c := range calls {
+		orders[n] = c.Item.order
+		orders[n].GroupID = orders[0].OrderNo
+		if t, _ := c.Item.ctx.Deadline(); t.After(end) {
+			end = t
+		}
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	ctx = telemetry.WithRequestID(ctx, telemetry.RequestID(calls[0].Item.ctx)) // for what concerns the whole group
+	inserted, err := i.insert(ctx, orders)
+	var group []*flow.Member
+	for n, c := range calls {
+		o := orders[n]
+		switch {
+		case err != nil:
+			c.Answer(orderapi.Reply{}, fmt.Errorf("insert the order: %w", err))
+		case inserted[n].New():
+			m := flow.NewMember(c.Item.ctx, o, func(r flow.Result) { deliver(b, c, r) })
+			group = append(group, m)
+			c.Item.inserted.Store(true)
+			c.Answer(orderapi.Pending(o)) // unless the flow has answered when it returns
+		case inserted[n].Err != nil:
+			c.Answer(orderapi.Reply{}, fmt.Errorf("insert the order: %w", inserted[n].Err))
+		default:
+			known, err := repeat(inserted[n].Known, o)
+			b.Deliver(c, known, err)
+		}
+	}
+	if len(group) > 0 {
+		_, f := i.Flows.Current()
+		f.Place(ctx, group)
+	}
+}
+
+func deliver(b *batch.Batch[*request, orderapi.Reply], c *batch.Call[*request, orderapi.Reply], r flow.Result) {
+	if r.Err != nil {
+		b.Deliver(c, orderapi.Reply{}, r.Err)
+		return
+	}
+	answer, err := reply(r.Order)
+	b.Deliver(c, answer, err)
+}
+
+// insert inserts the orders, each in a transaction of its own when the server refuses a value.
+func (i *Intake) insert(ctx context.Context, orders []order.Order) ([]store.Inserted, error) {
+	inserted, err := i.Store.Insert(ctx, orders)
+	if !database.IsData(err) || len(orders) == 1 {
+		return inserted, err
+	}
+	inserted = make([]store.Inserted, len(orders))
+	for n := range orders {
+		one, err := i.Store.Insert(ctx, orders[n:n+1])
+		if err != nil {
+			one = []store.Inserted{{Err: err}}
+		}
+		inserted[n] = one[0]
+	}
+	return inserted, nil
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,8 +67,10 @@ type Inventory struct {
 
 	mu       sync.Mutex
 	answers  []Answer
-	next     int // of the answers
+	choose   func(o inventoryapi.ReserveOrder) Answer // unless nil, instead of answers
+	next     int                                      // of the answers
 	attempts int
+	calls    []int // their orders
 	states   map[string]string
 	refuse   map[string]error // confirm and release, by order number
 	ages     map[string]time.Duration
@@ -144,11 +147,25 @@ func (i *Inventory) Answer(answers ...Answer) {
 	i.answers, i.next = answers, 0
 }
 
-// Attempts counts the attempts to reserve.
+// Choose has each attempt to reserve an order get the answer that choose returns for it.
+func (i *Inventory) Choose(choose func(o inventoryapi.ReserveOrder) Answer) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.choose = choose
+}
+
+// Attempts counts the attempts to reserve an order.
 func (i *Inventory) Attempts() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.attempts
+}
+
+// Calls returns how many orders each call had.
+func (i *Inventory) Calls() []int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return append([]int(nil), i.calls...)
 }
 
 func (i *Inventory) reserve(o inventoryapi.ReserveOrder) inventoryapi.ReserveResult {
@@ -169,19 +186,42 @@ func (i *Inventory) reserve(o inventoryapi.ReserveOrder) inventoryapi.ReserveRes
 
 func (i *Inventory) serveReserve(w http.ResponseWriter, r *http.Request) {
 	var in inventoryapi.ReserveRequest
-	if json.NewDecoder(r.Body).Decode(&in) != nil || len(in.Orders) != 1 {
+	if json.NewDecoder(r.Body).Decode(&in) != nil || len(in.Orders) == 0 {
 		panic(http.ErrAbortHandler)
 	}
 	i.mu.Lock()
-	answer := i.answers[min(i.next, len(i.answers)-1)]
-	i.next++
-	i.attempts++
+	i.calls = append(i.calls, len(in.Orders))
 	i.mu.Unlock()
-	result, ok := answer(i, in.Orders[0])
-	if !ok {
+	out := inventoryapi.ReserveResponse{Results: make([]inventoryapi.ReserveResult, len(in.Orders))}
+	var lost atomic.Bool
+	var reserving sync.WaitGroup
+	for n, o := range in.Orders {
+		answer := i.answer(o)
+		reserving.Go(func() {
+			result, ok := answer(i, o)
+			out.Results[n] = result
+			if !ok {
+				lost.Store(true)
+			}
+		})
+	}
+	reserving.Wait()
+	if lost.Load() {
 		panic(http.ErrAbortHandler) // breaks the connection
 	}
-	write(w, inventoryapi.ReserveResponse{Results: []inventoryapi.ReserveResult{result}})
+	write(w, out)
+}
+
+func (i *Inventory) answer(o inventoryapi.ReserveOrder) Answer {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.attempts++
+	if i.choose != nil {
+		return i.choose(o)
+	}
+	answer := i.answers[min(i.next, len(i.answers)-1)]
+	i.next++
+	return answer
 }
 
 func (i *Inventory) serveStates(w http.ResponseWriter, r *http.Request) {

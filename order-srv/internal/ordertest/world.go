@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -121,14 +122,18 @@ func (w *World) Events() []string {
 	return ids
 }
 
-// Half returns how the only half message ended.
-func (w *World) Half() mq.TxState {
+// Half returns how the only half message ended. It ends after the buyers have their answers.
+func (w *World) Half() (state mq.TxState) {
 	w.t.Helper()
-	_, states := w.Broker.Halves()
-	if len(states) != 1 {
-		w.t.Fatalf("%d half messages, want 1", len(states))
-	}
-	return states[0]
+	testkit.Eventually(w.t, 10*time.Second, "the half message ends", func() error {
+		_, states := w.Broker.Halves()
+		if len(states) != 1 {
+			return fmt.Errorf("%d half messages, want 1", len(states))
+		}
+		state = states[0]
+		return nil
+	})
+	return state
 }
 
 // HalfOf is the half message of these orders, as the broker asks about it.

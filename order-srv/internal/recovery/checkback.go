@@ -27,6 +27,7 @@ const (
 	DefaultCheckMemory = 8192
 
 	readBatch = 500             // half messages that are decided together
+	readBytes = 64 << 10        // of them; an order number takes 29
 	readTime  = 5 * time.Second // for deciding them
 	readPause = time.Second     // after a failure; the questions come again anyway
 	sweepTime = time.Second     // between two looks for answers that no question fetches
@@ -180,7 +181,7 @@ func (c *CheckBack) sweep(now time.Time) {
 // broker asks about it again.
 func (c *CheckBack) readNext(ctx context.Context) (more bool) {
 	c.mu.Lock()
-	batch := c.memory.next(readBatch)
+	batch := c.memory.next(readBatch, readBytes)
 	c.mu.Unlock()
 	if len(batch) == 0 {
 		return false

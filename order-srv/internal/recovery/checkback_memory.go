@@ -79,9 +79,16 @@ func (m *halfMemory) ask(msg mq.Message, scan int, now time.Time) (state mq.TxSt
 	return mq.TxUnknown, false
 }
 
-// next takes up to n half messages off the queue.
-func (m *halfMemory) next(n int) []*half {
+// next takes up to n half messages off the queue, but for the first only as many as have size bytes together: a message
+// may name hundreds of orders.
+func (m *halfMemory) next(n, size int) []*half {
 	n = min(n, len(m.queue))
+	for i, h := range m.queue[:n] {
+		if size -= len(h.body); size < 0 {
+			n = max(i, 1)
+			break
+		}
+	}
 	batch := m.queue[:n:n]
 	m.queue = m.queue[n:]
 	if len(m.queue) == 0 {

@@ -32,7 +32,7 @@ func (w *world) begun(old bool) string {
 func (w *world) rejected() string {
 	w.t.Helper()
 	no := w.begun(false)
-	if _, err := w.Orders.Reject(w.t.Context(), no, store.Rejection{Refusal: order.ErrBrokerUnavailable, FreeKey: true}); err != nil {
+	if _, err := ordertest.Reject(w.t.Context(), w.Orders, no, store.Rejection{Refusal: order.ErrBrokerUnavailable, FreeKey: true}); err != nil {
 		w.t.Fatal(err)
 	}
 	return no

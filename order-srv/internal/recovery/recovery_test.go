@@ -47,7 +47,7 @@ func (w *world) pending() string {
 	w.t.Helper()
 	no := ulid.Make().String()
 	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "tx-message", Items: []order.Item{{SKU: "A", Quantity: 1}}}
-	if _, inserted, err := w.Orders.Insert(w.t.Context(), o); err != nil || !inserted {
+	if _, inserted, err := ordertest.Insert(w.t.Context(), w.Orders, o); err != nil || !inserted {
 		w.t.Fatalf("inserted %v, error %v", inserted, err)
 	}
 	return no
@@ -56,7 +56,7 @@ func (w *world) pending() string {
 func (w *world) placed() string {
 	w.t.Helper()
 	no := w.pending()
-	_, err := w.Orders.Place(w.t.Context(), no, store.Placement{
+	_, err := ordertest.Place(w.t.Context(), w.Orders, no, store.Placement{
 		Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
 		PaymentWindow: time.Hour,
 	})

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 )
 
@@ -82,7 +83,7 @@ func TestStore_Abandon_freesKey(t *testing.T) {
 	}
 	retry := newOrder()
 	retry.IdempotencyKey = abandoned.IdempotencyKey
-	if known, inserted, err := s.Insert(t.Context(), retry); err != nil || !inserted {
+	if known, inserted, err := ordertest.Insert(t.Context(), s, retry); err != nil || !inserted {
 		t.Errorf("the retry was not inserted: found %s in status %s, error %v", known.OrderNo, known.Status, err)
 	}
 	if n := count(t, db, "SELECT COUNT(*) FROM orders WHERE order_no = ? AND freed_key = ?", abandoned.OrderNo, abandoned.IdempotencyKey); n != 1 {

@@ -113,11 +113,20 @@ func (s *Store) Remaining(ctx context.Context, orderNo string) (time.Duration, e
 // ended announces how a placed order ended.
 func (s *Store) ended(tx *gorm.DB, o order.Order) error {
 	err := write(tx, Event{
-		ID: o.OrderNo + ":" + string(o.Status), Topic: orderapi.TopicOrderEvents, Key: o.OrderNo,
+		ID: o.OrderNo + ":" + string(o.Status), Topic: orderapi.TopicOrderEvents, Key: o.GroupID,
 		Body: orderapi.OrderEvent{OrderNo: o.OrderNo, Status: string(o.Status)},
 	})
 	if err != nil || s.flows == nil {
 		return err
 	}
 	return s.flows.Ended(&Tx{tx}, o)
+}
+
+// inTx runs a step whose lost COMMIT is settled by the status that it leaves, and notifies the relay.
+func (s *Store) inTx(ctx context.Context, orderNo string, to order.Status, fn func(tx *gorm.DB) error) error {
+	err := database.InTx(ctx, s.db, fn, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? AND status = ? FOR UPDATE", orderNo, to))
+	if err == nil {
+		s.Kick()
+	}
+	return err
 }

@@ -63,17 +63,21 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 	var old []string
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		old = nil
-		err := tx.Raw(`SELECT order_no FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING'
+		var members []member
+		err := tx.Raw(`SELECT order_no, group_id FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING'
 			AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY order_no FOR UPDATE SKIP LOCKED`,
-			orderNos, -age.Microseconds()).Scan(&old).Error
-		if err != nil || len(old) == 0 {
+			orderNos, -age.Microseconds()).Scan(&members).Error
+		if err != nil || len(members) == 0 {
 			return err
+		}
+		for _, o := range members {
+			old = append(old, o.OrderNo)
 		}
 		if _, err := (change{from: order.Pending, to: order.Abandoned, set: freeKey}).apply(tx, old...); err != nil {
 			return err
 		}
 		if giveBack {
-			if err := release(tx, "abandoned", old...); err != nil {
+			if err := release(tx, "abandoned", members...); err != nil {
 				return err
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 )
 
@@ -26,8 +27,10 @@ func TestStore_guards(t *testing.T) {
 	s, db := newStore(t)
 	ctx := t.Context()
 	methods := map[order.Status]func(no string){
-		order.Placed:    func(no string) { _, _ = s.Place(ctx, no, placement(time.Hour)) },
-		order.Rejected:  func(no string) { _, _ = s.Reject(ctx, no, store.Rejection{Refusal: soldOut(), GiveBack: true}) },
+		order.Placed: func(no string) { _, _ = ordertest.Place(ctx, s, no, placement(time.Hour)) },
+		order.Rejected: func(no string) {
+			_, _ = ordertest.Reject(ctx, s, no, store.Rejection{Refusal: soldOut(), GiveBack: true})
+		},
 		order.Abandoned: func(no string) { _, _ = s.Abandon(ctx, []string{no}, 0, true, store.Sweeper) },
 		order.Paid:      func(no string) { _, _ = s.Pay(ctx, "ann", no) },
 		order.Cancelled: func(no string) { _, _ = s.Cancel(ctx, "ann", no) },

@@ -10,6 +10,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/fault"
 	"holdfast/sql"
@@ -48,7 +49,7 @@ func soldOut() error {
 
 func insert(t *testing.T, s *store.Store, o order.Order) order.Order {
 	t.Helper()
-	if _, inserted, err := s.Insert(t.Context(), o); err != nil || !inserted {
+	if _, inserted, err := ordertest.Insert(t.Context(), s, o); err != nil || !inserted {
 		t.Fatalf("insert: inserted %v, error %v", inserted, err)
 	}
 	return get(t, s, o.OrderNo)
@@ -58,7 +59,7 @@ func insert(t *testing.T, s *store.Store, o order.Order) order.Order {
 func place(t *testing.T, s *store.Store, window time.Duration) order.Order {
 	t.Helper()
 	o := insert(t, s, newOrder())
-	if _, err := s.Place(t.Context(), o.OrderNo, placement(window)); err != nil {
+	if _, err := ordertest.Place(t.Context(), s, o.OrderNo, placement(window)); err != nil {
 		t.Fatalf("place: %v", err)
 	}
 	return get(t, s, o.OrderNo)

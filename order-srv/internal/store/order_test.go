@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
@@ -27,12 +28,12 @@ func TestStore_Insert(t *testing.T) {
 	}
 	again := newOrder()
 	again.IdempotencyKey = o.IdempotencyKey
-	known, inserted, err := s.Insert(t.Context(), again)
+	known, inserted, err := ordertest.Insert(t.Context(), s, again)
 	if err != nil || inserted || known.OrderNo != o.OrderNo {
 		t.Errorf("repeat: order %s, inserted %v, error %v; want %s", known.OrderNo, inserted, err, o.OrderNo)
 	}
 	again.UserID = "bob"
-	if _, inserted, err := s.Insert(t.Context(), again); err != nil || !inserted {
+	if _, inserted, err := ordertest.Insert(t.Context(), s, again); err != nil || !inserted {
 		t.Errorf("another user's same key: inserted %v, error %v", inserted, err)
 	}
 	if _, err := s.Get(t.Context(), "bob", o.OrderNo); !errors.Is(err, order.ErrNotFound) {
@@ -52,7 +53,7 @@ func TestStore_Insert_sameKeyAtOnce(t *testing.T) {
 		wg.Go(func() {
 			o := newOrder()
 			o.IdempotencyKey = "same"
-			known, inserted, err := s.Insert(t.Context(), o)
+			known, inserted, err := ordertest.Insert(t.Context(), s, o)
 			if err != nil {
 				t.Error(err)
 				return
@@ -94,7 +95,7 @@ func TestStore_Place(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	// Placed again, as after a COMMIT whose answer was lost: it has its units, so nothing may be given back.
-	again, err := s.Place(t.Context(), o.OrderNo, placement(time.Hour))
+	again, err := ordertest.Place(t.Context(), s, o.OrderNo, placement(time.Hour))
 	if err != nil || again.Status != order.Placed {
 		t.Errorf("placed again: %s, error %v", again.Status, err)
 	}
@@ -110,7 +111,7 @@ func TestStore_Place_tooLate(t *testing.T) {
 	if n, err := s.Abandon(t.Context(), []string{o.OrderNo}, 0, false, store.CheckBack); err != nil || n != 1 {
 		t.Fatalf("abandoned %d, error %v", n, err)
 	}
-	_, err := s.Place(t.Context(), o.OrderNo, placement(time.Hour))
+	_, err := ordertest.Place(t.Context(), s, o.OrderNo, placement(time.Hour))
 	wantErr(t, "place an abandoned order", err, order.ErrNotPending)
 	if diff := cmp.Diff([]string{"release-late"}, events(t, db, o.OrderNo)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -135,7 +136,7 @@ func TestStore_Reject(t *testing.T) {
 	}
 	for _, tt := range tests {
 		o := insert(t, s, newOrder())
-		rejected, err := s.Reject(t.Context(), o.OrderNo, tt.rejection)
+		rejected, err := ordertest.Reject(t.Context(), s, o.OrderNo, tt.rejection)
 		must(t, err)
 		got := get(t, s, o.OrderNo)
 		if got.Status != order.Rejected || got.Reason != fault.From(tt.rejection.Refusal).Code || got.Reason != rejected.Reason || got.SettledAt.IsZero() == tt.settled {
@@ -154,10 +155,10 @@ func TestStore_Reject(t *testing.T) {
 		}
 		next := newOrder()
 		next.IdempotencyKey = o.IdempotencyKey
-		if _, inserted, err := s.Insert(t.Context(), next); err != nil || inserted != tt.rejection.FreeKey {
+		if _, inserted, err := ordertest.Insert(t.Context(), s, next); err != nil || inserted != tt.rejection.FreeKey {
 			t.Errorf("%s: the key is free: %v, error %v", tt.name, inserted, err)
 		}
-		_, err = s.Reject(t.Context(), o.OrderNo, tt.rejection)
+		_, err = ordertest.Reject(t.Context(), s, o.OrderNo, tt.rejection)
 		wantErr(t, tt.name+", again", err, order.ErrNotPending)
 	}
 }
@@ -292,7 +293,7 @@ func TestStore_List(t *testing.T) {
 	}
 	other := newOrder()
 	other.UserID = "bob"
-	if _, _, err := s.Insert(t.Context(), other); err != nil {
+	if _, _, err := ordertest.Insert(t.Context(), s, other); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -331,9 +332,9 @@ func TestStore_machine(t *testing.T) {
 			to  order.Status
 			run func() error
 		}{
-			{order.Placed, func() error { _, err := s.Place(t.Context(), no, placement(time.Hour)); return err }},
+			{order.Placed, func() error { _, err := ordertest.Place(t.Context(), s, no, placement(time.Hour)); return err }},
 			{order.Rejected, func() error {
-				_, err := s.Reject(t.Context(), no, store.Rejection{Refusal: soldOut(), GiveBack: true})
+				_, err := ordertest.Reject(t.Context(), s, no, store.Rejection{Refusal: soldOut(), GiveBack: true})
 				return err
 			}},
 			{order.Abandoned, func() error { _, err := s.Abandon(t.Context(), []string{no}, 0, true, store.Sweeper); return err }},

@@ -24,9 +24,9 @@ const keptOfShard = 20
 
 // Event is a message that is sent once its transaction has committed.
 type Event struct {
-	ID        string // order number + event: written twice it is there once
+	ID        string // order number + event: written twice it is there once. Of a list, the first order's number
 	Topic     string
-	Key       string // shard key: the messages of one key are sent in the order in which they were written
+	Key       string // shard key: the messages of one key are sent in the order in which they were written. It is the orders' group
 	Body      any
 	DeliverAt time.Time // zero: at once
 }
@@ -142,11 +142,12 @@ func (s *Store) busyShards(ctx context.Context) ([]int, error) {
 }
 
 func takenOver(tx *gorm.DB, shard int) error {
-	var keys []string
-	if err := tx.Raw("SELECT DISTINCT shard_key FROM outbox WHERE sent_at IS NULL AND shard = ? LIMIT ?", shard, keptOfShard).Scan(&keys).Error; err != nil {
+	var orderNos []string // that of a list is its first one's
+	err := tx.Raw("SELECT DISTINCT SUBSTRING_INDEX(event_id, ':', 1) FROM outbox WHERE sent_at IS NULL AND shard = ? LIMIT ?", shard, keptOfShard).Scan(&orderNos).Error
+	if err != nil {
 		return fmt.Errorf("look whose messages shard %d holds: %w", shard, err)
 	}
-	_, err := heal(tx, Relay, actionSentAgain, keys...)
+	_, err = heal(tx, Relay, actionSentAgain, orderNos...)
 	return err
 }
 

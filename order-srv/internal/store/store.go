@@ -3,19 +3,15 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/order"
-	"holdfast/pkg/database"
 )
 
 // Store is the orders database.
@@ -74,77 +70,6 @@ func (s *Store) Kick() {
 	case s.notify <- struct{}{}:
 	default: // the relay has not looked yet; one look will do
 	}
-}
-
-// insertTries bounds how often a key may be taken when we insert and free when we look for its order.
-const insertTries = 3
-
-// errKeyFreed is an insert that met an abandoned order which still had its key, and freed it.
-var errKeyFreed = errors.New("the key of an abandoned order was freed")
-
-// Insert writes a new order as PENDING, with its items. When the user has used the key before, nothing is written and
-// the earlier order is returned with inserted false, unless that order freed its key: it was abandoned or rejected.
-// Errors are those of database.InTx; after database.ErrCommitUnknown the order may be there, and the sweeper ends it.
-func (s *Store) Insert(ctx context.Context, o order.Order) (known order.Order, inserted bool, err error) {
-	for range insertTries {
-		known, inserted, err = s.insert(ctx, o)
-		if err == nil && !inserted && known.Status == order.Abandoned {
-			err = s.freeKey(ctx, known.OrderNo)
-		}
-		if !errors.Is(err, order.ErrNotFound) && !errors.Is(err, errKeyFreed) {
-			break
-		}
-		err = database.ErrContended // the key's order was rejected or abandoned meanwhile, which freed the key
-	}
-	if err == nil && inserted {
-		s.count(order.Pending, 1)
-	}
-	return known, inserted, err
-}
-
-func (s *Store) insert(ctx context.Context, o order.Order) (known order.Order, inserted bool, err error) {
-	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		res := tx.Exec(`INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, strategy, created_at, updated_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE order_no = order_no`,
-			o.OrderNo, o.GroupID, o.UserID, o.IdempotencyKey, o.RequestHash, order.Pending, o.Flow, o.Strategy)
-		if res.Error != nil {
-			return fmt.Errorf("insert the order: %w", res.Error)
-		}
-		inserted = res.RowsAffected == 1
-		if !inserted {
-			known, err = one(tx, "user_id = ? AND idempotency_key = ?", o.UserID, o.IdempotencyKey)
-			return err
-		}
-		if err := insertItems(tx, o.OrderNo, o.Items); err != nil || s.flows == nil {
-			return err
-		}
-		return s.flows.Begin(&Tx{tx}, []order.Order{o})
-	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE", o.OrderNo))
-	return known, inserted, err
-}
-
-// freeKey frees the key of an order that was abandoned before abandoning freed it. It returns errKeyFreed.
-func (s *Store) freeKey(ctx context.Context, orderNo string) error {
-	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		return tx.Exec(`UPDATE orders SET freed_key = idempotency_key, idempotency_key = NULL
-			WHERE order_no = ? AND status = 'ABANDONED' AND idempotency_key IS NOT NULL`, orderNo).Error
-	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? AND idempotency_key IS NULL FOR UPDATE", orderNo))
-	if err != nil {
-		return fmt.Errorf("free the key of %s: %w", orderNo, err)
-	}
-	return errKeyFreed
-}
-
-func insertItems(tx *gorm.DB, orderNo string, items []order.Item) error {
-	values, args := make([]string, len(items)), make([]any, 0, 3*len(items))
-	for i, it := range items {
-		values[i] = "(?, ?, ?)"
-		args = append(args, orderNo, it.SKU, it.Quantity)
-	}
-	if err := tx.Exec("INSERT INTO order_items (order_no, sku, quantity) VALUES "+strings.Join(values, ", "), args...).Error; err != nil {
-		return fmt.Errorf("insert the items: %w", err)
-	}
-	return nil
 }
 
 // record is a row of orders.

@@ -1,0 +1,113 @@
+package e2e_test
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+
+	"holdfast/internal/dev/testkit"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
+)
+
+const (
+	groupBuyers = 24 // who order at once
+	groupLeast  = 4  // orders of the group that dies
+)
+
+// groupDies kills order-srv at a point to which a group of many orders has come. Each of its orders must end with the
+// status. The orders of smaller groups before it are PLACED, or REJECTED.
+func groupDies(p crash.Point, status string) func(*testing.T, crashBroker) string {
+	return func(t *testing.T, b crashBroker) string {
+		settings := onlyCheckBack()
+		if p == crash.OrderPending {
+			settings = onlySweeper()
+		}
+		settings[crash.EnvGroup] = strconv.Itoa(groupLeast)
+		cs := newCrashShop(t, b, setup{}, settings, p)
+		quantity := 1
+		if p == crash.OrderRejected {
+			quantity = units + 1
+		}
+		testkit.Eventually(cs.tb, patience, "a group comes to "+string(p), func() error {
+			cs.rush(quantity)
+			if !crash.Reached(cs.marks, p) {
+				return fmt.Errorf("%d orders at once made no group of %d", groupBuyers, groupLeast)
+			}
+			return nil
+		})
+		cs.died(cs.order, p)
+		group := cs.lastGroup(status)
+		cs.back(cs.order, nil)
+		for _, no := range group {
+			cs.becomes(no, status)
+			if status == orderapi.StatusPlaced {
+				cs.holds(no, "reserved")
+			} else {
+				cs.holdsNothing(no)
+			}
+		}
+		placed := cs.count(orderapi.StatusPlaced)
+		if status == orderapi.StatusPlaced || status == orderapi.StatusRejected {
+			cs.noted(group[0], "check-back", "rolled back the message of")
+			cs.healedBy("", 0)
+		}
+		cs.stock(int64(units-placed), int64(placed), 0)
+		return fmt.Sprintf("%d orders %s", len(group), status)
+	}
+}
+
+// rush has buyers order at once and ignores what becomes of it.
+func (cs *crashShop) rush(quantity int) {
+	var buying sync.WaitGroup
+	for range groupBuyers {
+		cs.keys++
+		key := fmt.Sprintf("key-%d", cs.keys)
+		buying.Go(func() {
+			if _, err := cs.many(key, quantity); err != nil {
+				cs.tb.Errorf("the gateway does not answer: %v", err)
+			}
+		})
+	}
+	buying.Wait()
+}
+
+// lastGroup returns the order numbers of the last group of many that had the status, or PENDING if it is ABANDONED later.
+func (cs *crashShop) lastGroup(status string) []string {
+	cs.tb.Helper()
+	if status == orderapi.StatusAbandoned {
+		status = orderapi.StatusPending
+	}
+	numbers, err := cs.column(`SELECT order_no FROM orders WHERE group_id = (SELECT group_id FROM orders WHERE status = ? GROUP BY group_id
+		HAVING COUNT(*) >= ? ORDER BY MAX(created_at) DESC LIMIT 1)`, status, groupLeast)
+	if err != nil || len(numbers) < groupLeast {
+		cs.tb.Fatalf("the group: %v, error %v", numbers, err)
+	}
+	return numbers
+}
+
+func (cs *crashShop) column(query string, args ...any) (values []string, err error) {
+	rows, err := cs.ordersDB.Query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		values = append(values, v)
+	}
+	return values, rows.Err()
+}
+
+// count returns how many orders have the status.
+func (cs *crashShop) count(status string) (n int) {
+	cs.tb.Helper()
+	if err := cs.ordersDB.QueryRow("SELECT COUNT(*) FROM orders WHERE status = ?", status).Scan(&n); err != nil {
+		cs.tb.Fatal(err)
+	}
+	return n
+}
