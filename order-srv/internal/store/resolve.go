@@ -73,7 +73,7 @@ type resolution struct {
 	results   []Resolved
 
 	placed, rejected, missed []int // in decisions
-	events                   bool  // something went into the outbox
+	events                   bool  // something went into the outbox that is to be sent at once
 }
 
 // pendingRow is what Resolve needs of a PENDING order's row.
@@ -161,7 +161,6 @@ func (r *resolution) place(context.Context) error {
 	if err := r.price(); err != nil {
 		return err
 	}
-	r.events = true
 	return timeout(r.tx, r.results[r.placed[0]].Order.ExpiresAt, members)
 }
 
