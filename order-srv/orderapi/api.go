@@ -102,8 +102,18 @@ type OrderTimeout struct {
 	Orders []string `json:"orders"`
 }
 
-// OrderEvent is the body on TopicOrderEvents. Status is PAID, CANCELLED or EXPIRED.
+// OrderEvent is the body on TopicOrderEvents: one order, or orders of a group that ended together. Status is PAID,
+// CANCELLED or EXPIRED.
 type OrderEvent struct {
-	OrderNo string `json:"order_no"`
-	Status  string `json:"status"`
+	OrderNo string   `json:"order_no,omitempty"`
+	Orders  []string `json:"orders,omitempty"`
+	Status  string   `json:"status"`
+}
+
+// All returns the orders that the event is about.
+func (e OrderEvent) All() []string {
+	if len(e.Orders) > 0 {
+		return e.Orders
+	}
+	return []string{e.OrderNo}
 }

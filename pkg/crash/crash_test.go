@@ -42,7 +42,7 @@ func TestList(t *testing.T) {
 
 var (
 	declaration = regexp.MustCompile(`(\w+)\s+Point = "([^"]+)"`)
-	call        = regexp.MustCompile(`crash\.At\(crash\.(\w+)\)`)
+	call        = regexp.MustCompile(`crash\.At(?:Group)?\(crash\.(\w+)`)
 )
 
 // TestAt_everyPoint looks into the services' sources: a point that no code comes to would be a test that cannot fail.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/inventoryapi"
@@ -82,13 +83,53 @@ func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 	if len(body.Orders) == 0 {
 		return mq.Discard(errors.New("read a stock release: it names no order"))
 	}
-	var retry, discard error
-	for _, no := range body.Orders {
-		released := c.stock.Release(ctx, no)
-		if released == nil && c.released.record(no) {
+	return c.each(body.Orders, func(orderNo string) error {
+		err := c.stock.Release(ctx, orderNo)
+		if err == nil && c.released.record(orderNo) {
 			c.repeats.Inc()
 		}
-		err := c.verdict(ctx, orderapi.TopicStockRelease, no, released)
+		return c.verdict(ctx, orderapi.TopicStockRelease, orderNo, err)
+	})
+}
+
+// OrderEvent confirms paid orders and releases those that were cancelled or have expired.
+func (c *Consumers) OrderEvent(ctx context.Context, m mq.Message) error {
+	ctx = withRequestID(ctx, m)
+	var body orderapi.OrderEvent
+	if err := json.Unmarshal(m.Body, &body); err != nil {
+		return mq.Discard(fmt.Errorf("read an order event: %w", err))
+	}
+	end := c.stock.Release
+	switch body.Status {
+	case orderapi.StatusPaid:
+		end = c.stock.Confirm
+	case orderapi.StatusCancelled, orderapi.StatusExpired:
+	default:
+		return mq.Discard(fmt.Errorf("read an order event: unknown status %q", body.Status))
+	}
+	return c.each(body.All(), func(orderNo string) error {
+		return c.verdict(ctx, body.Status, orderNo, end(ctx, orderNo))
+	})
+}
+
+// parallel is how many orders of one message are ended at the same time.
+const parallel = 32
+
+// each ends the orders of a message. The failure of one does not keep the others from being ended; the broker then
+// delivers the message again.
+func (c *Consumers) each(orderNos []string, end func(orderNo string) error) error {
+	errs := make([]error, len(orderNos))
+	var running errgroup.Group
+	running.SetLimit(parallel)
+	for i, no := range orderNos {
+		running.Go(func() error {
+			errs[i] = end(no)
+			return nil
+		})
+	}
+	_ = running.Wait() // the errors are in errs
+	var retry, discard error
+	for _, err := range errs {
 		if mq.IsDiscard(err) {
 			discard = errors.Join(discard, err)
 			continue
@@ -99,22 +140,6 @@ func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 		return retry // the retry finds the discarded orders again
 	}
 	return discard
-}
-
-// OrderEvent confirms a paid order and releases one that was cancelled or has expired.
-func (c *Consumers) OrderEvent(ctx context.Context, m mq.Message) error {
-	ctx = withRequestID(ctx, m)
-	var body orderapi.OrderEvent
-	if err := json.Unmarshal(m.Body, &body); err != nil {
-		return mq.Discard(fmt.Errorf("read an order event: %w", err))
-	}
-	switch body.Status {
-	case orderapi.StatusPaid:
-		return c.verdict(ctx, body.Status, body.OrderNo, c.stock.Confirm(ctx, body.OrderNo))
-	case orderapi.StatusCancelled, orderapi.StatusExpired:
-		return c.verdict(ctx, body.Status, body.OrderNo, c.stock.Release(ctx, body.OrderNo))
-	}
-	return mq.Discard(fmt.Errorf("read an order event: unknown status %q", body.Status))
 }
 
 // verdict turns an operation's error into the handler's result.

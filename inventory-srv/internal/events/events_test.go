@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,16 +21,20 @@ import (
 // ender is a stock whose every operation ends with the error that is set for its order.
 type ender struct {
 	fails map[string]error
-	calls []string
+
+	mu    sync.Mutex
+	calls []string // by name
 }
 
-func (e *ender) Confirm(_ context.Context, no string) error {
-	e.calls = append(e.calls, "confirm "+no)
-	return e.fails[no]
-}
+func (e *ender) Confirm(_ context.Context, no string) error { return e.end("confirm ", no) }
 
-func (e *ender) Release(_ context.Context, no string) error {
-	e.calls = append(e.calls, "release "+no)
+func (e *ender) Release(_ context.Context, no string) error { return e.end("release ", no) }
+
+func (e *ender) end(how, no string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls = append(e.calls, how+no)
+	slices.Sort(e.calls)
 	return e.fails[no]
 }
 
@@ -125,6 +131,22 @@ func TestConsumers_StockRelease(t *testing.T) {
 				t.Errorf("%d alarms, want %d", got, c.alarms)
 			}
 		})
+	}
+}
+
+// TestConsumers_OrderEvent_list ends all orders of an event, also beside one that fails.
+func TestConsumers_OrderEvent_list(t *testing.T) {
+	t.Parallel()
+	for status, how := range map[string]string{orderapi.StatusPaid: "confirm ", orderapi.StatusExpired: "release "} {
+		e := &ender{fails: map[string]error{"B": errors.New("disk on fire")}}
+		consumers := events.New(e, slog.New(slog.DiscardHandler), nil)
+		err := consumers.OrderEvent(t.Context(), message(t, orderapi.OrderEvent{Orders: []string{"A", "B", "C"}, Status: status}))
+		if got := fate(err); got != "retried" {
+			t.Errorf("%s: %s (%v), want retried", status, got, err)
+		}
+		if diff := cmp.Diff([]string{how + "A", how + "B", how + "C"}, e.calls); diff != "" {
+			t.Errorf("%s: calls (-want +got):\n%s", status, diff)
+		}
 	}
 }
 

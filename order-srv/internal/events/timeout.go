@@ -44,11 +44,7 @@ func Timeout(s *store.Store, send mq.Producer, log *slog.Logger) mq.Handler {
 			return mq.Discard(errors.New("decode order-timeout: it names no order"))
 		}
 		rounds, _ := strconv.Atoi(m.Headers[headerEarly]) // 0 without the header
-		var failed error
-		for _, orderNo := range body.Orders {
-			failed = errors.Join(failed, t.expire(ctx, orderNo, rounds))
-		}
-		return failed // the whole message comes again, which does no harm
+		return t.expire(ctx, body.Orders, rounds)
 	}
 }
 
@@ -58,42 +54,54 @@ type timeouts struct {
 	log   *slog.Logger
 }
 
-func (t *timeouts) expire(ctx context.Context, orderNo string, rounds int) error {
-	outcome, err := t.store.Expire(ctx, orderNo, 0, store.NoHealer)
+// expire expires the orders together. Those whose rows others have locked are waited for when the rest is done. After an
+// error the whole message comes again, and finds what has ended.
+func (t *timeouts) expire(ctx context.Context, orderNos []string, rounds int) error {
+	outcomes, locked, err := t.store.Expire(ctx, orderNos, 0, store.NoHealer, len(orderNos) > 1)
 	if err != nil {
-		return fmt.Errorf("expire %s: %w", orderNo, err)
+		return fmt.Errorf("expire %d orders, the first %s: %w", len(orderNos), orderNos[0], err)
 	}
-	switch outcome {
-	case store.Expired:
+	var early []string
+	expired := false
+	for _, no := range orderNos {
+		expired = expired || outcomes[no] == store.Expired
+		if outcomes[no] == store.Early {
+			early = append(early, no)
+		}
+	}
+	if expired {
 		crash.At(crash.OrderExpired)
-	case store.Early:
-		return t.again(ctx, orderNo, rounds)
-	case store.Ended:
 	}
-	return nil
+	if len(early) > 0 {
+		err = t.again(ctx, early, rounds)
+	}
+	for _, no := range locked {
+		err = errors.Join(err, t.expire(ctx, []string{no}, rounds))
+	}
+	return err
 }
 
-// again sends the timeout of an order that is early.
-func (t *timeouts) again(ctx context.Context, orderNo string, rounds int) error {
-	left, err := t.store.Remaining(ctx, orderNo)
+// again sends the timeout of orders that are early.
+func (t *timeouts) again(ctx context.Context, orderNos []string, rounds int) error {
+	left, err := t.store.Remaining(ctx, orderNos)
 	if err != nil {
 		return err
 	}
 	if rounds >= maxEarly {
-		t.log.WarnContext(ctx, "order-timeout comes early again and again, the sweeper will expire the order; compare the clocks of broker and database",
-			"order_no", orderNo, "left", left)
+		t.log.WarnContext(ctx, "order-timeout comes early again and again, the sweeper will expire the orders; compare the clocks of broker and database",
+			"order_no", orderNos[0], "orders", len(orderNos), "left", left)
 		return nil
 	}
-	payload, err := json.Marshal(orderapi.OrderTimeout{Orders: []string{orderNo}})
+	payload, err := json.Marshal(orderapi.OrderTimeout{Orders: orderNos})
 	if err != nil {
 		return err
 	}
 	err = t.send.Send(ctx, mq.Message{
-		Topic: orderapi.TopicOrderTimeout, Key: orderNo, Body: payload, DeliverAt: time.Now().Add(min(max(left, earlyPause), maxDelay)),
+		Topic: orderapi.TopicOrderTimeout, Key: orderNos[0], Body: payload, DeliverAt: time.Now().Add(min(max(left, earlyPause), maxDelay)),
 		Headers: map[string]string{headerEarly: strconv.Itoa(rounds + 1)},
 	})
 	if err != nil {
-		return fmt.Errorf("send the timeout of %s again: %w", orderNo, err)
+		return fmt.Errorf("send the timeout of %s again: %w", orderNos[0], err)
 	}
 	return nil
 }

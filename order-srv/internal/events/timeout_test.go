@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/ordertest"
@@ -78,6 +81,54 @@ func TestTimeout(t *testing.T) {
 		if err := handle(t.Context(), mq.Message{Body: []byte(bad)}); !mq.IsDiscard(err) {
 			t.Errorf("%q: %v, want it discarded", bad, err)
 		}
+	}
+}
+
+// TestTimeout_group expires the orders of one message together: one event names them. A payment that holds one of the
+// rows delays only its own order.
+func TestTimeout_group(t *testing.T) {
+	t.Parallel()
+	s, db := newStore(t)
+	b := &ordertest.Broker{}
+	handle := events.Timeout(s, b, slog.New(slog.DiscardHandler))
+	var group []string
+	for range 4 {
+		group = append(group, placed(t, s, time.Hour))
+	}
+	pay(t, s, group[3])
+	if err := db.Exec("UPDATE orders SET group_id = ?, expires_at = UTC_TIMESTAMP(6)", group[0]).Error; err != nil {
+		t.Fatal(err)
+	}
+	tx := db.Begin()
+	if err := tx.Exec("SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE", group[1]).Error; err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- handle(t.Context(), message(group...)) }()
+	testkit.EventuallyTrue(t, 10*time.Second, "the free ones expire", func() bool { return status(t, s, group[2]) == order.Expired })
+	if got := status(t, s, group[1]); got != order.Placed {
+		t.Errorf("the locked order is %s", got)
+	}
+	tx.Rollback()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []order.Status{order.Expired, order.Expired, order.Expired, order.Paid} {
+		if got := status(t, s, group[i]); got != want {
+			t.Errorf("order %d is %s, want %s", i, got, want)
+		}
+	}
+	var bodies []string
+	err := db.Raw("SELECT payload FROM outbox WHERE topic = ? AND event_id LIKE '%:EXPIRED' ORDER BY id", orderapi.TopicOrderEvents).Scan(&bodies).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		fmt.Sprintf(`{"orders":[%q,%q],"status":"EXPIRED"}`, group[0], group[2]),
+		fmt.Sprintf(`{"order_no":%q,"status":"EXPIRED"}`, group[1]),
+	}
+	if diff := cmp.Diff(want, bodies); diff != "" {
+		t.Errorf("order-events (-want +got):\n%s", diff)
 	}
 }
 

@@ -2,6 +2,7 @@ package ordertest
 
 import (
 	"context"
+	"time"
 
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
@@ -24,6 +25,12 @@ func Place(ctx context.Context, s *store.Store, orderNo string, p store.Placemen
 // Reject makes one PENDING order REJECTED.
 func Reject(ctx context.Context, s *store.Store, orderNo string, r store.Rejection) (order.Order, error) {
 	return resolve(ctx, s, store.Decision{OrderNo: orderNo, Rejection: &r})
+}
+
+// Expire expires one order.
+func Expire(ctx context.Context, s *store.Store, orderNo string, grace time.Duration, by store.Healer) (store.Expiry, error) {
+	outcomes, _, err := s.Expire(ctx, []string{orderNo}, grace, by, false)
+	return outcomes[orderNo], err
 }
 
 func resolve(ctx context.Context, s *store.Store, d store.Decision) (order.Order, error) {

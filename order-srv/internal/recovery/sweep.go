@@ -55,19 +55,37 @@ func (h *Healer) recover(ctx context.Context, name string, f flow.Flow) error {
 	})
 }
 
+// expire expires overdue orders together, and one by one those whose rows others have locked, or all when that fails.
 func (h *Healer) expire(ctx context.Context) error {
 	overdue, err := h.Store.Overdue(ctx, h.Timers.SweepAfter, batch+h.sweepLater.size())
 	if err != nil {
 		return err
 	}
-	return each(ctx, time.Now().Add(actTime), h.sweepLater, overdue, func(ctx context.Context, orderNo string) error {
-		outcome, err := h.Store.Expire(ctx, orderNo, h.Timers.SweepAfter, store.Sweeper)
-		if err != nil {
+	overdue = slices.DeleteFunc(overdue, func(no string) bool { return !h.sweepLater.due(no) })
+	if len(overdue) == 0 {
+		return nil
+	}
+	together, cancel := context.WithTimeout(ctx, recoverTime)
+	locked, err := h.expireOrders(together, overdue, len(overdue) > 1)
+	cancel()
+	if err != nil {
+		h.Log.WarnContext(ctx, "sweeper could not expire a batch, expires its orders one by one", "orders", len(overdue), "err", err)
+		locked = overdue
+	}
+	return each(ctx, time.Now().Add(actTime), h.sweepLater, locked, func(ctx context.Context, orderNo string) error {
+		if _, err := h.expireOrders(ctx, []string{orderNo}, false); err != nil {
 			return fmt.Errorf("expire %s: %w", orderNo, err)
-		}
-		if outcome == store.Expired {
-			h.sweeper.Inc()
 		}
 		return nil
 	})
+}
+
+func (h *Healer) expireOrders(ctx context.Context, orderNos []string, skipLocked bool) (locked []string, err error) {
+	outcomes, locked, err := h.Store.Expire(ctx, orderNos, h.Timers.SweepAfter, store.Sweeper, skipLocked)
+	for _, outcome := range outcomes {
+		if outcome == store.Expired {
+			h.sweeper.Inc()
+		}
+	}
+	return locked, err
 }

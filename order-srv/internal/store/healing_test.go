@@ -9,6 +9,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 )
 
@@ -29,7 +30,7 @@ func TestStore_Healings(t *testing.T) {
 
 	onTime, overdue := place(t, s, time.Microsecond), place(t, s, time.Microsecond)
 	for no, by := range map[string]store.Healer{onTime.OrderNo: store.NoHealer, overdue.OrderNo: store.Sweeper} {
-		if got, err := s.Expire(t.Context(), no, 0, by); err != nil || got != store.Expired {
+		if got, err := ordertest.Expire(t.Context(), s, no, 0, by); err != nil || got != store.Expired {
 			t.Fatalf("expire: %v, error %v", got, err)
 		}
 	}

@@ -34,7 +34,7 @@ func TestStore_guards(t *testing.T) {
 		order.Abandoned: func(no string) { _, _ = s.Abandon(ctx, []string{no}, 0, true, store.Sweeper) },
 		order.Paid:      func(no string) { _, _ = s.Pay(ctx, "ann", no) },
 		order.Cancelled: func(no string) { _, _ = s.Cancel(ctx, "ann", no) },
-		order.Expired:   func(no string) { _, _ = s.Expire(ctx, no, -2*time.Hour, store.NoHealer) },
+		order.Expired:   func(no string) { _, _ = ordertest.Expire(ctx, s, no, -2*time.Hour, store.NoHealer) },
 		order.RefundDue: func(no string) { _, _ = s.RefundDue(ctx, no, "closed") },
 	}
 	for _, to := range order.Statuses() {

@@ -217,14 +217,14 @@ func TestStore_Expire(t *testing.T) {
 		want       store.Expiry
 	}{{0, 0, store.Early}, {time.Hour, time.Hour, store.Early}, {0, 0, store.Expired}, {0, 0, store.Ended}} {
 		age(t, db, o.OrderNo, step.age)
-		if got, err := s.Expire(t.Context(), o.OrderNo, step.grace, store.NoHealer); err != nil || got != step.want {
+		if got, err := ordertest.Expire(t.Context(), s, o.OrderNo, step.grace, store.NoHealer); err != nil || got != step.want {
 			t.Fatalf("%+v: outcome %v, error %v", step, got, err)
 		}
 	}
 	if diff := cmp.Diff([]string{"timeout", "EXPIRED"}, events(t, db, o.OrderNo)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if got, err := s.Expire(t.Context(), "NOPE", 0, store.NoHealer); err != nil || got != store.Ended {
+	if got, err := ordertest.Expire(t.Context(), s, "NOPE", 0, store.NoHealer); err != nil || got != store.Ended {
 		t.Errorf("no order: outcome %v, error %v", got, err)
 	}
 }
@@ -254,7 +254,7 @@ func TestStore_Pay_racesExpire(t *testing.T) {
 			pair.Go(func() {
 				for got := store.Early; got == store.Early; {
 					var err error
-					if got, err = s.Expire(t.Context(), o.OrderNo, 0, store.NoHealer); err != nil {
+					if got, err = ordertest.Expire(t.Context(), s, o.OrderNo, 0, store.NoHealer); err != nil {
 						t.Error(err)
 						return
 					}
@@ -340,7 +340,7 @@ func TestStore_machine(t *testing.T) {
 			{order.Abandoned, func() error { _, err := s.Abandon(t.Context(), []string{no}, 0, true, store.Sweeper); return err }},
 			{order.Paid, func() error { _, err := s.Pay(t.Context(), "ann", no); return err }},
 			{order.Cancelled, func() error { _, err := s.Cancel(t.Context(), "ann", no); return err }},
-			{order.Expired, func() error { _, err := s.Expire(t.Context(), no, -2*time.Hour, store.NoHealer); return err }},
+			{order.Expired, func() error { _, err := ordertest.Expire(t.Context(), s, no, -2*time.Hour, store.NoHealer); return err }},
 			{order.RefundDue, func() error { _, err := s.RefundDue(t.Context(), no, "closed"); return err }},
 		}
 		at := order.Pending
