@@ -19,11 +19,18 @@ import (
 // flight are some 65 MB alive; without a limit the garbage collector lets the heap grow to twice of it.
 const memoryLimit = 80 << 20
 
+// gcPercent is how much the heap grows between two collections, unless GOGC says otherwise: a service has little alive
+// and much garbage, and memoryLimit bounds the heap.
+const gcPercent = 400
+
 // Main is a service's main: it bounds the memory, runs run with a context that ends at SIGINT or SIGTERM, prints its
 // error to stderr behind the program's name, and exits with 1 then. A second signal kills at once.
 func Main(run func(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+		if os.Getenv("GOGC") == "" { // with a limit of another size it is for the operator to say
+			debug.SetGCPercent(gcPercent)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // back to the default action
