@@ -73,7 +73,8 @@ func (cs *crashShop) rush(quantity int) {
 	buying.Wait()
 }
 
-// lastGroup returns the order numbers of the last group of many that had the status, or PENDING if it is ABANDONED later.
+// lastGroup returns the order numbers of the last group of many that had the status, or PENDING if it is ABANDONED
+// later.
 func (cs *crashShop) lastGroup(status string) []string {
 	cs.tb.Helper()
 	if status == orderapi.StatusAbandoned {

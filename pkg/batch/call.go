@@ -43,8 +43,8 @@ func (c *Call[T, R]) Answer(result R, err error) {
 	c.staged = answer[R]{result, err}
 }
 
-// Batch is the calls of one flush. But for [Batch.Deliver] it is for the flush's goroutine alone, and no longer than the
-// flush.
+// Batch is the calls of one flush. But for [Batch.Deliver] it is for the flush's goroutine alone, and no longer than
+// the flush.
 type Batch[T, R any] struct {
 	owner   *Batcher[T, R]
 	calls   []*Call[T, R]

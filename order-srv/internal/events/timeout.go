@@ -54,8 +54,8 @@ type timeouts struct {
 	log   *slog.Logger
 }
 
-// expire expires the orders together. Those whose rows others have locked are waited for when the rest is done. After an
-// error the whole message comes again, and finds what has ended.
+// expire expires the orders together. Those whose rows others have locked are waited for when the rest is done. After
+// an error the whole message comes again, and finds what has ended.
 func (t *timeouts) expire(ctx context.Context, orderNos []string, rounds int) error {
 	outcomes, locked, err := t.store.Expire(ctx, orderNos, 0, store.NoHealer, len(orderNos) > 1)
 	if err != nil {

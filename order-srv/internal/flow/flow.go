@@ -20,8 +20,8 @@ import (
 type Flow interface {
 	// Begin writes what the flow needs in the transaction that inserts the orders as PENDING.
 	Begin(tx *store.Tx, orders []order.Order) error
-	// Place decides orders, which are PENDING, each before its deadline; that of ctx is the latest. It answers each as soon
-	// as the order is decided. What has no answer when Place returns is PENDING for its caller.
+	// Place decides orders, which are PENDING, each before its deadline; that of ctx is the latest. It answers each as
+	// soon as the order is decided. What has no answer when Place returns is PENDING for its caller.
 	Place(ctx context.Context, group []*Member)
 	// Ended writes what the flow needs in the transaction that makes an order PAID, CANCELLED, EXPIRED or REFUND_DUE.
 	Ended(tx *store.Tx, o order.Order) error

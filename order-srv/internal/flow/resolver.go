@@ -138,8 +138,8 @@ func (r *Resolver) attempt(ctx context.Context, group []*Member) (again []*Membe
 	return again
 }
 
-// reserve calls inventory once. A member whose time ends during the call is answered that its order is PENDING, and gets
-// its outcome from the call all the same.
+// reserve calls inventory once. A member whose time ends during the call is answered that its order is PENDING, and
+// gets its outcome from the call all the same.
 func (r *Resolver) reserve(ctx context.Context, group []*Member) ([]inventoryapi.ReserveResult, error) {
 	end := time.Now().Add(attemptTimeout)
 	if last := latest(group).Add(-DecideTime); last.Before(end) {

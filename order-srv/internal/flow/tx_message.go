@@ -18,7 +18,7 @@ import (
 // abandoned.
 //
 // Idea:        let the broker remember that something was begun.
-// Steps:       PENDING → half message → reserve → PLACED or REJECTED → rollback of the half message; for a whole group.
+// Steps:       PENDING → half message → reserve → PLACED or REJECTED → rollback of the half message.
 // Goes wrong:  a lost answer that is taken for a refusal loses stock; a check-back that does not read the row guesses.
 // Cost:        one message more for each group of orders, and the broker must be up.
 // Choose it:   the caller wants the answer now, and stock must come back by itself after a crash.

@@ -158,8 +158,8 @@ func TestIntake_Place_groupDuplicates(t *testing.T) {
 	}
 }
 
-// TestIntake_Place_groupReplicas places the same keys at two replicas at once, in opposite order: no deadlock becomes an
-// error, and each key has one order.
+// TestIntake_Place_groupReplicas places the same keys at two replicas at once, in opposite order: no deadlock becomes
+// an error, and each key has one order.
 func TestIntake_Place_groupReplicas(t *testing.T) {
 	t.Parallel()
 	const rounds, keys = 5, 60

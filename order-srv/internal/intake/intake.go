@@ -172,8 +172,8 @@ func weight(o order.Order) int {
 	return max(1, len(o.Items)/linesPerOrder, size/bytesPerOrder)
 }
 
-// inGroup has the order placed in a group. The caller leaves the queue when its deadline is so near that nothing could be
-// reserved, and waits for the outcome of a group that has begun until a moment after its deadline.
+// inGroup has the order placed in a group. The caller leaves the queue when its deadline is so near that nothing could
+// be reserved, and waits for the outcome of a group that has begun until a moment after its deadline.
 func (i *Intake) inGroup(ctx context.Context, o order.Order) (orderapi.Reply, error) {
 	end, _ := ctx.Deadline() // Place has set one
 	waiting, cancel := context.WithDeadline(ctx, end.Add(-flow.DecideTime))
@@ -196,8 +196,8 @@ func (i *Intake) inGroup(ctx context.Context, o order.Order) (orderapi.Reply, er
 // errStopping is an order that comes while the process ends.
 var errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopping; nothing was ordered").NotExecuted()
 
-// place is the flush: it inserts the orders of a group and has the flow decide the new ones. Each caller gets its answer
-// as soon as there is one.
+// place is the flush: it inserts the orders of a group and has the flow decide the new ones. Each caller gets its
+// answer as soon as there is one.
 func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Reply]) {
 	calls := b.Calls()
 	orders := make([]order.Order, len(calls))

@@ -68,8 +68,8 @@ const (
 // database's clock, in one transaction, and returns what became of each. by is recorded as their healer; it is NoHealer
 // for the order-timeout message.
 //
-// With skipLocked an order whose row another transaction has locked, such as its payment, does not delay the others, and
-// is returned in locked. Errors are those of database.InTx.
+// With skipLocked an order whose row another transaction has locked, such as its payment, does not delay the others,
+// and is returned in locked. Errors are those of database.InTx.
 func (s *Store) Expire(ctx context.Context, orderNos []string, grace time.Duration, by Healer, skipLocked bool) (outcomes map[string]Expiry, locked []string, err error) {
 	n := 0
 	args := make([]any, len(orderNos))

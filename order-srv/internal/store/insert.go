@@ -28,8 +28,8 @@ func (i Inserted) New() bool { return i.Err == nil && i.Known.OrderNo == "" }
 // each. When a user has used a key before, also in this call, the order is not written and the earlier one is returned,
 // unless that one freed its key: it was abandoned or rejected. Then the orders concerned are inserted once more.
 //
-// Errors are those of database.InTx, in the results after the first transaction; after database.ErrCommitUnknown the orders may be
-// there, and the sweeper ends them.
+// Errors are those of database.InTx, in the results after the first transaction; after database.ErrCommitUnknown the
+// orders may be there, and the sweeper ends them.
 func (s *Store) Insert(ctx context.Context, orders []order.Order) ([]Inserted, error) {
 	results := make([]Inserted, len(orders))
 	places := make([]int, len(orders)) // in results, of the orders that are still to be inserted
@@ -95,8 +95,8 @@ func (s *Store) insertAt(ctx context.Context, orders []order.Order, places []int
 	return again, nil
 }
 
-// insert is the transaction. It returns, by the numbers of the orders that it did not insert, the orders that have their
-// keys; a zero order when there is none any more.
+// insert is the transaction. It returns, by the numbers of the orders that it did not insert, the orders that have
+// their keys; a zero order when there is none any more.
 func (s *Store) insert(ctx context.Context, orders []order.Order) (known map[string]order.Order, err error) {
 	numbers := make([]string, len(orders))
 	args := make([]any, len(orders))

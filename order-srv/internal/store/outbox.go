@@ -24,9 +24,9 @@ const keptOfShard = 20
 
 // Event is a message that is sent once its transaction has committed.
 type Event struct {
-	ID        string // order number + event: written twice it is there once. Of a list, the first order's number
+	ID        string // order number, of a list the first one's, + event: written twice it is there once
 	Topic     string
-	Key       string // shard key: the messages of one key are sent in the order in which they were written. It is the orders' group
+	Key       string // shard key, the group: the messages of one key are sent in the order in which they were written
 	Body      any
 	DeliverAt time.Time // zero: at once
 }

@@ -68,8 +68,8 @@ type rejection struct {
 	freed bool
 }
 
-// answer is the rejected order, with its answer unless FreeKey, and its values from order_no to freed_key. The answer is
-// not stored when the key is freed.
+// answer is the rejected order, with its answer unless FreeKey, and its values from order_no to freed_key. The answer
+// is not stored when the key is freed.
 func (r rejection) answer(ctx context.Context, row pendingRow) (order.Order, []any, error) {
 	o := order.Order{OrderNo: row.OrderNo, GroupID: row.GroupID, Status: order.Rejected, Reason: fault.From(r.Refusal).Code}
 	if r.FreeKey {

@@ -37,9 +37,9 @@ type Resolved struct {
 }
 
 // Resolve ends PENDING orders in one transaction. A placed order gets what inventory's receipt says and its answer, and
-// order-timeout goes into the outbox, once for those of a group. An order that was ended before gets order.ErrNotPending,
-// and a stock-release goes into the outbox if units may be reserved for it; one that was placed before, in a
-// transaction whose answer was lost, is returned as it is.
+// order-timeout goes into the outbox, once for those of a group. An order that was ended before gets
+// order.ErrNotPending, and a stock-release goes into the outbox if units may be reserved for it; one that was placed
+// before, in a transaction whose answer was lost, is returned as it is.
 //
 // With skipLocked an order whose row another transaction has locked does not delay the others. Call Resolve again for
 // those that are Locked. Errors are those of database.InTx, and then nothing is known of any order.
