@@ -12,8 +12,9 @@ type Option func(*settings)
 // Default 1,000.
 func WithMaxWeight(n int) Option { return func(s *settings) { s.maxWeight = n } }
 
-// WithLimit sets what one batch may hold by a function that is asked for each batch: for a flush whose work became slower
-// or faster. The batch holds the smaller of its answer and the maximum, and at least one call. Default: the maximum.
+// WithLimit sets what one batch may hold by a function that is asked for each batch: for a flush whose work became
+// slower or faster. The batch holds the smaller of its answer and the maximum, and at least one call. Default: the
+// maximum.
 func WithLimit(limit func() int) Option { return func(s *settings) { s.limit = limit } }
 
 // WithOverlap lets the next flush begin when one has run for d: a flush that waits for something slow does not keep the
