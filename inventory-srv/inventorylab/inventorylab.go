@@ -6,6 +6,7 @@ package inventorylab
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -121,10 +122,7 @@ func Strategies() []inventoryapi.Strategy {
 
 // Reserve takes all lines or none. Its errors are the faults of inventoryapi.
 func (l *Lab) Reserve(ctx context.Context, orderNo string, lines []inventoryapi.Line) (inventoryapi.Receipt, error) {
-	r := stock.Request{OrderNo: orderNo, Strategy: l.name, Lines: make([]stock.Line, len(lines))}
-	for i, line := range lines {
-		r.Lines[i] = stock.Line(line)
-	}
+	r := l.request(orderNo, lines)
 	receipt, err := l.reserver.Reserve(ctx, r)
 	if err != nil {
 		return inventoryapi.Receipt{}, err
@@ -134,6 +132,36 @@ func (l *Lab) Reserve(ctx context.Context, orderNo string, lines []inventoryapi.
 		out.Lines = append(out.Lines, inventoryapi.ReceiptLine(line))
 	}
 	return out, nil
+}
+
+func (l *Lab) request(orderNo string, lines []inventoryapi.Line) stock.Request {
+	r := stock.Request{OrderNo: orderNo, Strategy: l.name, Lines: make([]stock.Line, len(lines))}
+	for i, line := range lines {
+		r.Lines[i] = stock.Line(line)
+	}
+	return r
+}
+
+// FullBatch returns how many lines the strategy executes in one batch, or 0 when it does not batch reserves.
+func (l *Lab) FullBatch() int {
+	if b, ok := l.reserver.(strategy.BatchReserver); ok {
+		return b.FullBatch()
+	}
+	return 0
+}
+
+// ReserveBatch reserves orders in one batch of the strategy, without its queue. It returns the first order's error. The
+// strategy has a FullBatch.
+func (l *Lab) ReserveBatch(ctx context.Context, orders []inventoryapi.ReserveOrder) error {
+	b, ok := l.reserver.(strategy.BatchReserver)
+	if !ok {
+		return fmt.Errorf("the strategy %s has no batches", l.name)
+	}
+	requests := make([]stock.Request, len(orders))
+	for i, o := range orders {
+		requests[i] = l.request(o.OrderNo, o.Lines)
+	}
+	return b.ReserveBatch(ctx, requests)
 }
 
 // Confirm turns an order's reserved units into sold ones.

@@ -46,17 +46,17 @@ type sample struct {
 
 func newSample() *sample { return &sample{latency: hdrhistogram.New(1, histogram, 3)} }
 
-func (s *sample) add(d time.Duration) {
+func (s *sample) add(d time.Duration, orders int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.latency.RecordValue(min(max(d.Microseconds(), 1), histogram)) // bounded, so it is in range
+	_ = s.latency.RecordValues(min(max(d.Microseconds(), 1), histogram), int64(orders)) // bounded, so it is in range
 }
 
 // order reserves units and retries while the strategy answers ErrContended. ctx bounds the order: a deadline of its
 // own would become part of the measurement.
 func (l *load) order(ctx context.Context, sku string, units int64) error {
 	n := l.next.Add(1)
-	no := fmt.Sprintf("C-%020d", n)
+	no := orderNo(n)
 	lab := l.labs[int(n)%len(l.labs)]
 	for {
 		_, err := lab.Reserve(ctx, no, []inventoryapi.Line{{SKU: sku, Quantity: units}})
@@ -67,12 +67,14 @@ func (l *load) order(ctx context.Context, sku string, units int64) error {
 	}
 }
 
+func orderNo(n int64) string { return fmt.Sprintf("C-%020d", n) }
+
 // note records an order's failure, or its latency since begin. An order that ctx cut off at the end of the cell counts
 // as neither: the strategy reserved all of it or nothing.
 func (l *load) note(ctx context.Context, begin time.Time, err error, s *sample) {
 	switch {
 	case err == nil:
-		s.add(time.Since(begin))
+		s.add(time.Since(begin), 1)
 	case ctx.Err() == nil:
 		l.fail(err)
 	}
@@ -110,6 +112,29 @@ func (l *load) closed(ctx context.Context, period time.Duration) (*sample, time.
 		})
 	}
 	callers.Wait()
+	return total, time.Since(begin)
+}
+
+// limit reserves full batches, one after another on one connection. No caller waits, so nothing is left but the
+// strategy's statements: no number of callers can sell more over one connection. An order's latency is its batch's.
+func (l *load) limit(ctx context.Context, period time.Duration) (*sample, time.Duration) {
+	total := newSample()
+	orders := make([]inventoryapi.ReserveOrder, l.labs[0].FullBatch())
+	begin := time.Now()
+	for time.Since(begin) < period && ctx.Err() == nil {
+		for i := range orders {
+			orders[i] = inventoryapi.ReserveOrder{
+				OrderNo: orderNo(l.next.Add(1)), Lines: []inventoryapi.Line{{SKU: l.sku(), Quantity: l.shape.units()}},
+			}
+		}
+		began := time.Now()
+		err := l.labs[0].ReserveBatch(ctx, orders)
+		if err != nil {
+			l.fail(err)
+			break
+		}
+		total.add(time.Since(began), len(orders))
+	}
 	return total, time.Since(begin)
 }
 

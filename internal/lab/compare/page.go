@@ -45,7 +45,7 @@ func (r Report) Write(dir string) error {
 // page renders the report. The tables are rendered here, so that the page is complete without its script. The script
 // draws the curves.
 func (r Report) page(w io.Writer) error {
-	t, err := template.New("page").Funcs(template.FuncMap{"ratio": ratio}).Parse(pageHTML)
+	t, err := template.New("page").Parse(pageHTML)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (r Report) page(w io.Writer) error {
 	}
 	return t.Execute(w, map[string]any{
 		"Report": r, "Rows": r.rows(), "Correctness": r.correctness(), "Durability": r.Environment.Durability(), "Repetitions": r.repetitions(),
-		"Reference": Reference, "Data": json.RawMessage(data),
+		"Reference": Reference, "Winner": Winner, "Limit": r.hasLimit(), "Data": json.RawMessage(data),
 		"CSS": template.CSS(uplotCSS + pageCSS), "UPlot": template.JS(uplotJS), "JS": template.JS(pageJS), //nolint:gosec // embedded files
 	})
 }

@@ -100,6 +100,7 @@ type Summary struct {
 	Throughput, Least, Most float64 // orders per second: median, minimum and maximum
 	P50, P95, P99           float64 // medians, in milliseconds
 	Ratio                   float64 // median throughput relative to that of the reference; 0 without a reference
+	OfLimit                 float64 // Winner: median throughput relative to that of the limit; 0 without a limit
 	Oversold, Undersold     int64   // sums
 	Violations, Failed      int     // sums
 	LockWaits               int64   // median
@@ -132,7 +133,21 @@ func (r Report) Summary(strategy string, shape Shape) (Summary, bool) {
 	if len(reference) > 0 && median(reference) > 0 {
 		s.Ratio = s.Throughput / median(reference)
 	}
+	s.OfLimit = s.Throughput * r.perLimit(strategy, shape)
 	return s, true
+}
+
+// perLimit returns 1 / limit, or 0 if the strategy has no limit under that load.
+func (r Report) perLimit(strategy string, shape Shape) float64 {
+	full, ok := shape.limit()
+	if !ok || strategy != Winner {
+		return 0
+	}
+	limit := median(column(r.cells(Winner, full), func(c Cell) float64 { return c.Throughput }))
+	if limit <= 0 {
+		return 0
+	}
+	return 1 / limit
 }
 
 func (r Report) cells(strategy string, shape Shape) []Cell {

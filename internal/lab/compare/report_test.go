@@ -230,3 +230,47 @@ func TestPresetNamed(t *testing.T) {
 		t.Errorf("an unknown preset: %v", err)
 	}
 }
+
+// TestReport_limit has group-commit sell 400 under every load, and its limit at 1,000.
+func TestReport_limit(t *testing.T) {
+	t.Parallel()
+	r := report()
+	r.Strategies = append(r.Strategies, compare.Strategy{Name: compare.Winner, Layout: "row", Safe: true})
+	two := hot(64)
+	two.Replicas = 2
+	for _, c := range []compare.Cell{
+		{Strategy: compare.Winner, Shape: hot(64), Throughput: 400},
+		{Strategy: compare.Winner, Shape: two, Throughput: 400},
+		{Strategy: compare.Winner, Shape: compare.Shape{SKUs: 1, Replicas: 1, Loop: compare.Limit}, Throughput: 1000},
+	} {
+		c.Repetition = 1
+		r.Cells = append(r.Cells, c)
+	}
+	var got strings.Builder
+	if err := r.Table(&got); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"\nLimit: the statements of group-commit in full batches on one connection, without callers.\n",
+		"| 64 callers, one SKU, closed loop | 400 (2.00×) | 200 (1.00×) | 400 (2.00×, 0.40 of limit) |\n",
+		"| 64 callers, one SKU, 2 replicas, closed loop | | | 400 (-) |\n",
+		"| limit, one SKU, full batches | | | 1000 |\n",
+	} {
+		if !strings.Contains(got.String(), want) {
+			t.Errorf("the table does not have %q:\n%s", want, got.String())
+		}
+	}
+	dir := t.TempDir()
+	if err := r.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "compare.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"400 <small>(2.00×, 0.40 of limit)</small>", "what the statements of group-commit sell"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page does not have %q", want)
+		}
+	}
+}

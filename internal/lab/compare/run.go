@@ -45,10 +45,13 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if r.Environment, err = environment(ctx, admin, o); err != nil {
 		return r, err
 	}
-	line := newProgress(o.Progress, len(o.Preset.Shapes)*len(r.Strategies)*o.Preset.Repetitions)
+	line := newProgress(o.Progress, cellCount(o.Preset, r.Strategies))
 	for repetition := 1; repetition <= o.Preset.Repetitions; repetition++ {
 		for _, shape := range o.Preset.Shapes {
 			for _, s := range r.Strategies {
+				if !shape.fits(s.Name) {
+					continue
+				}
 				line.begin(s.Name, shape, repetition)
 				c, err := runCell(ctx, admin, o, s, shape)
 				if err != nil {
@@ -78,6 +81,18 @@ func choose(names []string) ([]Strategy, error) {
 		return nil, fmt.Errorf("%q: no such strategy", unknown)
 	}
 	return chosen, nil
+}
+
+func cellCount(p Preset, strategies []Strategy) int {
+	n := 0
+	for _, shape := range p.Shapes {
+		for _, s := range strategies {
+			if shape.fits(s.Name) {
+				n += p.Repetitions
+			}
+		}
+	}
+	return n
 }
 
 // warmUp is the time of load before each measurement, which opens connections, fills the buffer pool and loads
@@ -132,8 +147,11 @@ const last = "LAST"
 
 func measure(ctx context.Context, admin *admin, l *load, period time.Duration, c *Cell) error {
 	run := l.closed
-	if l.shape.Loop == Open {
+	switch l.shape.Loop {
+	case Open:
 		run = l.open
+	case Limit:
+		run = l.limit
 	}
 	run(ctx, warmUp)
 	l.contended.Store(0)

@@ -11,7 +11,7 @@ import (
 	"holdfast/internal/lab/compare"
 )
 
-// TestRun runs a small comparison with both loops and two replicas on real servers. The safe strategy must hold, and
+// TestRun runs a small comparison with all loads and two replicas on real servers. The safe strategies must hold, and
 // the unsafe one must lose units.
 func TestRun(t *testing.T) {
 	t.Parallel()
@@ -19,17 +19,18 @@ func TestRun(t *testing.T) {
 	var progress bytes.Buffer
 	r, err := compare.Run(t.Context(), compare.Options{
 		Servers:    compare.Servers{MySQL: dbtest.Server(t), Redis: []string{redis}},
-		Strategies: []string{"naive", "for-update"}, Pool: 16, Progress: &progress,
+		Strategies: []string{"naive", "for-update", compare.Winner}, Pool: 16, Progress: &progress,
 		Preset: compare.Preset{Name: "test", Repetitions: 2, Period: 300 * time.Millisecond, Shapes: []compare.Shape{
 			{Callers: 32, SKUs: 2, Replicas: 2, Loop: compare.Closed},
 			{SKUs: 1, Replicas: 1, Loop: compare.Open, Rate: 100},
+			{SKUs: 2, Replicas: 1, Loop: compare.Limit},
 		}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Cells) != 8 {
-		t.Fatalf("%d cells, want 8", len(r.Cells))
+	if len(r.Cells) != 14 { // the limit is one strategy's
+		t.Fatalf("%d cells, want 14", len(r.Cells))
 	}
 	for _, c := range r.Cells {
 		if c.Orders == 0 || c.Throughput <= 0 || c.P50 <= 0 || c.P99 < c.P50 {
@@ -37,7 +38,10 @@ func TestRun(t *testing.T) {
 		}
 	}
 	if broken := r.BrokenSafe(); broken != nil {
-		t.Errorf("for-update has violations: %+v", broken)
+		t.Errorf("safe strategies have violations: %+v", broken)
+	}
+	if limit := r.Cells[6]; limit.Loop != compare.Limit || limit.Strategy != compare.Winner || limit.Orders < 1024 {
+		t.Errorf("no full batches: %+v", limit)
 	}
 	if r.Cells[0].Strategy != "naive" || !r.Cells[0].Broken() {
 		t.Errorf("32 callers of naive lost nothing: %+v", r.Cells[0])
@@ -45,7 +49,7 @@ func TestRun(t *testing.T) {
 	if r.Environment.Database == "" || r.Environment.Settings["innodb_flush_log_at_trx_commit"] != "1" {
 		t.Errorf("the environment: %+v", r.Environment)
 	}
-	if !strings.Contains(progress.String(), "8 of 8") {
+	if !strings.Contains(progress.String(), "14 of 14") {
 		t.Errorf("the progress line ended as %q", progress.String())
 	}
 }

@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,9 @@ func (r Report) Table(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Closed loop: reservations per second, and the ratio to %s. Open loop: latency, p50 / p99. Medians of %d interleaved repetitions.\n",
 		Reference, r.repetitions())
+	if r.hasLimit() {
+		fmt.Fprintf(&b, "Limit: the statements of %s in full batches on one connection, without callers.\n", Winner)
+	}
 	fmt.Fprintf(&b, "%s, Redis %s, %d cores (%s).\n\n", r.Environment.Database, r.Environment.Redis, r.Environment.Cores, r.Environment.Durability())
 	b.WriteString("| load |")
 	for _, s := range r.Strategies {
@@ -85,7 +89,23 @@ func (s Summary) cell(load Shape) string {
 	if load.Loop == Open {
 		return fmt.Sprintf("%.1f / %.1f ms", s.P50, s.P99)
 	}
-	return fmt.Sprintf("%.0f (%s)", s.Throughput, ratio(s.Ratio))
+	if load.Loop == Limit {
+		return fmt.Sprintf("%.0f", s.Throughput)
+	}
+	return fmt.Sprintf("%.0f (%s)", s.Throughput, s.Share())
+}
+
+// Share is the ratio to the reference and, where there is one, the share of the limit.
+func (s Summary) Share() string {
+	if s.OfLimit == 0 {
+		return ratio(s.Ratio)
+	}
+	return fmt.Sprintf("%s, %.2f of limit", ratio(s.Ratio), s.OfLimit)
+}
+
+// hasLimit reports whether the run has measured a limit.
+func (r Report) hasLimit() bool {
+	return slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Loop == Limit })
 }
 
 func ratio(x float64) string {

@@ -100,9 +100,28 @@ func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt,
 		return stock.Receipt{}, err
 	}
 	// Sorting and hashing run here, in parallel for all callers, and not in the flush.
-	r = r.Sorted()
-	receipt, err := s.reserves.do(ctx, reserveCall{Request: r, hash: r.Hash()}, len(r.Lines))
+	receipt, err := s.reserves.do(ctx, newReserveCall(r), len(r.Lines))
 	return receipt, s.explain(ctx, r.OrderNo, err)
+}
+
+// FullBatch implements strategy.BatchReserver.
+func (s *Reserver) FullBatch() int { return maxBatch }
+
+// ReserveBatch implements strategy.BatchReserver.
+func (s *Reserver) ReserveBatch(ctx context.Context, requests []stock.Request) error {
+	calls := make([]reserveCall, len(requests))
+	for i, r := range requests {
+		if err := s.ledger.Check(r); err != nil {
+			return err
+		}
+		calls[i] = newReserveCall(r)
+	}
+	for _, result := range s.reserves.main.Run(ctx, calls) {
+		if result.Err != nil {
+			return result.Err
+		}
+	}
+	return nil
 }
 
 // Confirm implements stock.Reserver.

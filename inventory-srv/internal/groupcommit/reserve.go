@@ -13,6 +13,11 @@ type reserveCall struct {
 	hash string
 }
 
+func newReserveCall(r stock.Request) reserveCall {
+	r = r.Sorted()
+	return reserveCall{Request: r, hash: r.Hash()}
+}
+
 // reserveCalls are calls of one flush.
 type reserveCalls = []*batch.Call[reserveCall, stock.Receipt]
 

@@ -25,6 +25,17 @@ type Batcher interface {
 	Batches()
 }
 
+// BatchReserver is a Batcher that also executes a whole batch for one caller. The comparison measures with it what the
+// strategy's statements cost without callers, a queue and answers.
+type BatchReserver interface {
+	Batcher
+	// FullBatch returns the largest number of lines in one batch.
+	FullBatch() int
+	// ReserveBatch reserves all orders in one batch, without a queue. It returns the first order's error; the other orders
+	// may be reserved.
+	ReserveBatch(ctx context.Context, requests []stock.Request) error
+}
+
 // HeaderReader is a strategy whose Confirm and Release read the order's header and return *stock.OtherStrategyError for
 // an order of another strategy. Set then does not read the header itself.
 type HeaderReader interface {

@@ -131,7 +131,7 @@ func (u unavailable) Release(context.Context, string) error { return u.fault }
 
 var (
 	_ interface {
-		Batcher
+		BatchReserver
 		HeaderReader
 	} = (*groupcommit.Reserver)(nil)
 	_ interface {
