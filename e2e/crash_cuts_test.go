@@ -210,7 +210,7 @@ func (cs *crashShop) refusedLate(x *wire, before, after func(first func() *http.
 // The statements that identify the transactions whose COMMIT fails.
 const (
 	commitOfPlaced      = "SET status = 'PLACED'"
-	commitOfReservation = "INSERT INTO reservation_lines"
+	commitOfReservation = "INSERT INTO reservations"
 )
 
 // within waits for an event that must happen soon.

@@ -103,7 +103,7 @@ func (sh *shop) allOrders() []check.Order {
 
 func (sh *shop) allReservations() []check.Reservation {
 	sh.tb.Helper()
-	lines := sh.lines(sh.stockDB, "reservation_lines")
+	lines := sh.lines(sh.stockDB, "all_reservation_lines")
 	var all []check.Reservation
 	sh.each(sh.stockDB, "SELECT order_no, status FROM reservations", func(s func(...any) error) error {
 		var r check.Reservation

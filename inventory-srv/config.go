@@ -31,6 +31,9 @@ type settings struct {
 	StockStrategy string `env:"STOCK_STRATEGY" envDefault:"redis-lock"`
 	LabMode       bool   `env:"LAB_MODE"` // an order may name its own strategy, a product may be created for the lab
 
+	// No replica of a version before compact reservations runs any more. The database keeps it.
+	CompactReservations bool `env:"COMPACT_RESERVATIONS"`
+
 	MQNamespace string `env:"MQ_NAMESPACE"`
 	InstanceID  string `env:"INSTANCE_ID"` // unique per replica and the same after a restart; default a new one each time
 
@@ -92,7 +95,7 @@ func (s *settings) parts(log *slog.Logger, registry *prometheus.Registry) app.Co
 	return app.Config{
 		Log: log, Registry: registry, DSN: s.MySQLDSN.Reveal(), FlushPool: true, LockPoolSize: s.MySQLLockPool,
 		RedisAddrs: s.RedisAddrs, RedlockAddrs: s.RedlockAddrs, LockOptions: []lock.Option{lock.WithTTL(s.LockTTL)},
-		Strategy: s.StockStrategy, Lab: s.LabMode,
+		Strategy: s.StockStrategy, Lab: s.LabMode, Compact: s.CompactReservations,
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/inventory-srv/inventorylab"
+	"holdfast/pkg/database"
+	"holdfast/sql"
 )
 
 // cellTime is how long one strategy is measured at a time. Short cells that alternate share the moods of the machine.
@@ -78,6 +80,64 @@ func BenchmarkRedisLua(b *testing.B) {
 			b.ReportMetric(speeds[1]/speeds[0], "ratio")
 		})
 	}
+}
+
+// BenchmarkLimit prints how many reservations of one line full batches of group-commit write on one connection, in one
+// row each and in two tables each, as the version before wrote them.
+func BenchmarkLimit(b *testing.B) {
+	labs := []*inventorylab.Lab{limitLab(b, false), limitLab(b, true)}
+	b.ReportMetric(0, "ns/op") // of a turn, which says nothing
+	speeds := make([][]float64, len(labs))
+	var orders atomic.Int64
+	for b.Loop() {
+		for i, lab := range labs {
+			speeds[i] = append(speeds[i], fullBatches(b, lab, &orders))
+		}
+	}
+	for _, s := range speeds {
+		slices.Sort(s)
+	}
+	full, compact := speeds[0][len(speeds[0])/2], speeds[1][len(speeds[1])/2]
+	b.ReportMetric(full, "two-tables/s")
+	b.ReportMetric(compact, "one-row/s")
+	b.ReportMetric(compact/full, "ratio")
+}
+
+// limitLab opens group-commit on a database of its own.
+func limitLab(b *testing.B, compact bool) *inventorylab.Lab {
+	b.Helper()
+	cfg := inventorylab.Config{
+		DSN: dbtest.NewDSN(b, sql.Inventory()), RedisAddrs: []string{stacktest.Redis(b)}, Strategy: "group-commit", Log: slog.New(slog.DiscardHandler),
+	}
+	db := dbtest.Open(b, cfg.DSN, database.Options{MaxOpen: 1})
+	if err := db.Exec("UPDATE reservation_form SET compact = ?", compact).Error; err != nil {
+		b.Fatal(err)
+	}
+	lab := open(b, cfg)
+	if err := lab.Stock(b.Context(), "A", 1_000_000_000, "A"); err != nil {
+		b.Fatal(err)
+	}
+	return lab
+}
+
+// fullBatches reserves full batches for the time of a cell and returns the orders per second.
+func fullBatches(b *testing.B, lab *inventorylab.Lab, orders *atomic.Int64) float64 {
+	b.Helper()
+	batch := make([]inventoryapi.ReserveOrder, lab.FullBatch())
+	sold := 0
+	began := time.Now()
+	for time.Since(began) < cellTime {
+		for i := range batch {
+			batch[i] = inventoryapi.ReserveOrder{
+				OrderNo: fmt.Sprintf("%026d", orders.Add(1)), Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}},
+			}
+		}
+		if err := lab.ReserveBatch(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+		sold += len(batch)
+	}
+	return float64(sold) / time.Since(began).Seconds()
 }
 
 // measure returns the median orders per second of each rival.

@@ -34,6 +34,7 @@ type Config struct {
 	DB        *gorm.DB
 	MaxOpen   int  // connections to DSN; default that of pkg/database
 	FlushPool bool // group-commit gets connections of its own
+	Compact   bool // no replica of an earlier version runs any more, see store.WriteCompact
 
 	LockPool     *stdsql.DB // for the locks of mysql-lock
 	LockPoolSize int        // of a pool to DSN; 0: none
@@ -114,7 +115,10 @@ func (a *App) openDatabase(ctx context.Context) (err error) {
 		}
 	}
 	a.Store = store.New(a.DB, strategy.Layouts())
-	return nil
+	if a.cfg.Compact {
+		return a.Store.WriteCompact(ctx)
+	}
+	return a.Store.ReadForm(ctx)
 }
 
 func (a *App) openPool(ctx context.Context, options database.Options) (*gorm.DB, error) {
@@ -185,7 +189,7 @@ func (a *App) openStock(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		deps.Flushes = store.NewLedger(flushes)
+		deps.Flushes = a.Store.LedgerOn(flushes)
 	}
 	if a.Stock, err = strategy.NewSet(a.cfg.Strategy, a.cfg.Lab, a.cfg.Only, deps); err != nil {
 		return err

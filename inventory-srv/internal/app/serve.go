@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,6 +40,7 @@ type ServeConfig struct {
 func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	redis.SetLogger(telemetry.RedisLogger(a.cfg.Log))
 	defer a.Stock.RunInBackground(ctx)()
+	defer a.convertInBackground(ctx)()
 	bus, err := a.openBus(cfg.Broker)
 	if err != nil {
 		return err
@@ -83,4 +85,15 @@ func (a *App) openBus(cfg mq.Config) (*mq.Bus, error) {
 		bus.Subscribe(s)
 	}
 	return bus, nil
+}
+
+// convertInBackground converts reservations that earlier versions have written. The returned function stops it.
+func (a *App) convertInBackground(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { a.Store.ConvertReservations(ctx, a.cfg.Log) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }

@@ -18,10 +18,10 @@ func tryEnds(to stock.Status) try[string, struct{}] {
 			return err
 		}
 		a.setAsideFound(known)
-		var held []string
-		for no, h := range known {
+		var held []store.Header
+		for _, h := range known {
 			if h.Status == stock.Reserved && h.Strategy == Name {
-				held = append(held, no)
+				held = append(held, h)
 			}
 		}
 		lines, err := a.bulk.Lines(held)

@@ -1,19 +1,24 @@
 package groupcommit
 
 import (
+	"slices"
+
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/pkg/batch"
 	"holdfast/pkg/database"
 )
 
-// reserveCall is a request with its lines in SKU order, and its hash.
+// reserveCall is a request with its lines in SKU order, and the hash that is written for an order of several lines.
 type reserveCall struct {
 	stock.Request
 	hash string
 }
 
 func newReserveCall(r stock.Request) reserveCall {
+	if len(r.Lines) == 1 {
+		return reserveCall{Request: r}
+	}
 	r = r.Sorted()
 	return reserveCall{Request: r, hash: r.Hash()}
 }
@@ -102,7 +107,7 @@ func (d *decisions) decide(r reserveCall) (stock.Receipt, error) {
 		return d.replay(r, h)
 	}
 	if i, known := d.place[r.OrderNo]; known {
-		if d.accepted[i].Hash != r.hash {
+		if !isFor(d.accepted[i].Receipt, r.Request) {
 			return stock.Receipt{}, stock.ErrMismatch
 		}
 		return d.accepted[i].Receipt, nil
@@ -139,8 +144,15 @@ func (d *decisions) replay(r reserveCall, h store.Header) (stock.Receipt, error)
 	switch {
 	case h.Status == stock.Released || h.Status == stock.Void:
 		return stock.Receipt{}, stock.ErrClosed
-	case h.RequestHash != r.hash:
+	case !h.IsFor(r.Request):
 		return stock.Receipt{}, stock.ErrMismatch
 	}
 	return d.replays[r.OrderNo], nil
+}
+
+// isFor reports whether the receipt is for the lines of the request.
+func isFor(receipt stock.Receipt, r stock.Request) bool {
+	return slices.EqualFunc(receipt.Lines, r.Lines, func(a stock.ReceiptLine, b stock.Line) bool {
+		return a.SKU == b.SKU && a.Quantity == b.Quantity
+	})
 }

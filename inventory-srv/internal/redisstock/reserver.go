@@ -45,7 +45,7 @@ import (
 //	Redis:   HSET {stock}:1:order:ORDER-2 s reserved h <hash> l CAP 1 250;MUG 2 250 e <id>
 //	START TRANSACTION
 //	SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1 FOR UPDATE
-//	SELECT order_no, status, request_hash, strategy
+//	SELECT order_no, status, request_hash, strategy, sku, quantity, unit_price_cents
 //	    FROM reservations FORCE INDEX (PRIMARY)
 //	    WHERE order_no IN ('ORDER-2') ORDER BY order_no FOR UPDATE
 //	INSERT INTO reservations (order_no, status, request_hash, strategy)

@@ -26,6 +26,8 @@ const (
 	KeySize    = 32
 	LineSize   = 64
 	HeaderSize = 144
+
+	CompactSize = 96 // a reservation with its line
 )
 
 const (

@@ -118,11 +118,10 @@ func addLines(tx *gorm.DB, entry func(sku string) *Entry) error {
 		Reserved  int64
 		Confirmed int64
 	}
-	err := tx.Raw(`SELECT l.sku,
-			CAST(SUM(IF(r.status = 'reserved', l.quantity, 0)) AS SIGNED) AS reserved,
-			CAST(SUM(IF(r.status = 'confirmed', l.quantity, 0)) AS SIGNED) AS confirmed
-		FROM reservation_lines l JOIN reservations r ON r.order_no = l.order_no
-		GROUP BY l.sku`).Scan(&sums).Error
+	err := tx.Raw(`SELECT sku,
+			CAST(SUM(IF(status = 'reserved', quantity, 0)) AS SIGNED) AS reserved,
+			CAST(SUM(IF(status = 'confirmed', quantity, 0)) AS SIGNED) AS confirmed
+		FROM all_reservation_lines GROUP BY sku`).Scan(&sums).Error
 	if err != nil {
 		return fmt.Errorf("sum up the lines: %w", err)
 	}

@@ -18,12 +18,15 @@ import (
 // Bulk is the ledger for many orders in one transaction. Each step is one statement, or one for each chunk of keys.
 // Keys are sorted and the primary key is forced, so that rows are locked in key order; a scan would lock the whole
 // table.
-type Bulk struct{ tx *gorm.DB }
+type Bulk struct {
+	tx      *gorm.DB
+	compact bool // it writes compact reservations, see form
+}
 
 // Header is what the ledger has of an order without its lines.
 type Header = header
 
-// NewReservation is a reservation that is to be written.
+// NewReservation is a reservation that is to be written. Hash may be "" for an order of one line.
 type NewReservation struct {
 	Hash    string
 	Receipt stock.Receipt
@@ -36,7 +39,7 @@ func (l *Ledger) Check(r stock.Request) error { return l.check(r) }
 // lost: the header of one order proves nothing, because another instance may have reserved that order. A caller that
 // repeats the orders reads the outcome of each from the ledger.
 func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error, opts ...database.TxOption) error {
-	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error { return fn(tx, Bulk{tx}) }, opts...)
+	err := database.InTx(ctx, l.db, func(tx *gorm.DB) error { return fn(tx, Bulk{tx, l.form.compact.Load()}) }, opts...)
 	if err != nil {
 		return notExecuted(ctx, err)
 	}
@@ -45,7 +48,7 @@ func (l *Ledger) InBulk(ctx context.Context, fn func(tx *gorm.DB, b Bulk) error,
 
 // Headers returns those of the orders that have a committed header. It runs without a transaction.
 func (l *Ledger) Headers(ctx context.Context, orderNos []string) (map[string]Header, error) {
-	headers, err := Bulk{l.db.WithContext(ctx)}.Headers(orderNos)
+	headers, err := Bulk{tx: l.db.WithContext(ctx)}.Headers(orderNos)
 	return headers, database.Fault(err)
 }
 
@@ -83,8 +86,7 @@ func (b Bulk) headers(orderNos []string, locking string) (map[string]Header, err
 	known := make(map[string]Header, len(orderNos))
 	for chunk := range slices.Chunk(statement.SortUnique(orderNos), statement.KeyChunk) {
 		var found []Header
-		err := statement.New(len(chunk), statement.KeySize, `SELECT order_no, status, request_hash, strategy
-			FROM reservations FORCE INDEX (PRIMARY) WHERE order_no IN (`).Texts(chunk).Add(") ORDER BY order_no"+locking).Query(b.tx, &found)
+		err := statement.New(len(chunk), statement.KeySize, selectHeader+" FORCE INDEX (PRIMARY) WHERE order_no IN (").Texts(chunk).Add(") ORDER BY order_no"+locking).Query(b.tx, &found)
 		if err != nil {
 			return nil, fmt.Errorf("read %d headers: %w", len(chunk), err)
 		}
@@ -109,7 +111,7 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 			stock.ReceiptLine `gorm:"embedded"`
 		}
 		err := statement.New(len(chunk), statement.KeySize, `SELECT l.order_no, l.sku, p.title, l.quantity, l.unit_price_cents
-			FROM reservation_lines AS l FORCE INDEX (PRIMARY) JOIN products AS p ON p.sku = l.sku
+			FROM all_reservation_lines AS l JOIN products AS p ON p.sku = l.sku
 			WHERE l.order_no IN (`).Texts(chunk).Add(") ORDER BY l.order_no, l.sku").Query(b.tx, &lines)
 		if err != nil {
 			return nil, fmt.Errorf("read %d receipts: %w", len(chunk), err)
@@ -123,9 +125,17 @@ func (b Bulk) Receipts(headers []Header) (map[string]stock.Receipt, error) {
 	return receipts, nil
 }
 
-// Lines returns the lines of each order, in SKU order.
-func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
-	lines := make(map[string][]stock.Line, len(orderNos))
+// Lines returns the lines of each order, whose header the caller has locked, in SKU order.
+func (b Bulk) Lines(headers []Header) (map[string][]stock.Line, error) {
+	lines := make(map[string][]stock.Line, len(headers))
+	var orderNos []string // whose lines are not in their header
+	for _, h := range headers {
+		if h.SKU != nil {
+			lines[h.OrderNo] = []stock.Line{{SKU: *h.SKU, Quantity: h.Quantity}}
+			continue
+		}
+		orderNos = append(orderNos, h.OrderNo)
+	}
 	for chunk := range slices.Chunk(statement.SortUnique(orderNos), statement.KeyChunk) {
 		var found []struct {
 			OrderNo    string
@@ -143,17 +153,53 @@ func (b Bulk) Lines(orderNos []string) (map[string][]stock.Line, error) {
 	return lines, nil
 }
 
-const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash, strategy) VALUES "
-
 // Insert writes new reservations with their lines, and sorts them. database.IsDuplicate reports that one of the orders
 // exists. The INSERT is a plain one, because a count of affected rows would not say which of the orders existed.
 func (b Bulk) Insert(all []NewReservation) error {
 	slices.SortFunc(all, func(x, y NewReservation) int { return cmp.Compare(x.Receipt.OrderNo, y.Receipt.OrderNo) })
+	var compact, full []NewReservation
+	for _, r := range all {
+		if b.compact && len(r.Receipt.Lines) == 1 {
+			compact = append(compact, r)
+			continue
+		}
+		full = append(full, r)
+	}
+	if err := b.insertCompact(compact); err != nil {
+		return err
+	}
+	return b.insertFull(full)
+}
+
+// insertCompact writes orders of one line, a row each. The status is the column's default.
+func (b Bulk) insertCompact(all []NewReservation) error {
+	if len(all) == 0 {
+		return nil
+	}
+	rows := statement.New(len(all), statement.CompactSize, "INSERT INTO reservations (order_no, strategy, sku, quantity, unit_price_cents) VALUES ")
+	for i, r := range all {
+		l := r.Receipt.Lines[0]
+		rows.Comma(i).Add("(").Text(r.Receipt.OrderNo).Add(",").Text(r.Receipt.Strategy).Add(",").Text(l.SKU)
+		rows.Add(",").Number(l.Quantity).Add(",").Number(l.UnitPriceCents).Add(")")
+	}
+	if _, err := rows.Exec(b.tx); err != nil {
+		return fmt.Errorf("insert %d reservations: %w", len(all), err)
+	}
+	return nil
+}
+
+const insertHeaders = "INSERT INTO reservations (order_no, status, request_hash, strategy) VALUES "
+
+// insertFull writes headers and lines.
+func (b Bulk) insertFull(all []NewReservation) error {
+	if len(all) == 0 {
+		return nil
+	}
 	headers := statement.New(len(all), statement.HeaderSize, insertHeaders)
 	lines := statement.New(len(all), statement.LineSize, "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES ")
 	count := 0
 	for i, r := range all {
-		headers.Comma(i).Add("(").Text(r.Receipt.OrderNo).Add(",'reserved',").Text(r.Hash).Add(",").Text(r.Receipt.Strategy).Add(")")
+		headers.Comma(i).Add("(").Text(r.Receipt.OrderNo).Add(",'reserved',").Text(r.hash()).Add(",").Text(r.Receipt.Strategy).Add(")")
 		for _, l := range r.Receipt.Lines {
 			lines.Comma(count).Add("(").Text(r.Receipt.OrderNo).Add(",").Text(l.SKU)
 			lines.Add(",").Number(l.Quantity).Add(",").Number(l.UnitPriceCents).Add(")")
@@ -167,6 +213,17 @@ func (b Bulk) Insert(all []NewReservation) error {
 		return fmt.Errorf("insert %d lines: %w", count, err)
 	}
 	return nil
+}
+
+func (r NewReservation) hash() string {
+	if r.Hash != "" {
+		return r.Hash
+	}
+	var request stock.Request
+	for _, l := range r.Receipt.Lines {
+		request.Lines = append(request.Lines, stock.Line{SKU: l.SKU, Quantity: l.Quantity})
+	}
+	return request.Hash()
 }
 
 // InsertTombstones writes the tombstones of orders without a header. database.IsDuplicate reports that one of them

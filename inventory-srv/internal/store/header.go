@@ -9,21 +9,41 @@ import (
 	"holdfast/inventory-srv/internal/stock"
 )
 
-// header is a row of reservations.
+// header is a row of reservations. The row of a compact reservation has its only line, and no hash.
 type header struct {
 	OrderNo     string
 	Status      stock.Status
 	RequestHash string
 	Strategy    string
+
+	SKU            *string // nil: the lines, if there are any, are in reservation_lines
+	Quantity       int64
+	UnitPriceCents int64
+}
+
+const selectHeader = "SELECT order_no, status, request_hash, strategy, sku, quantity, unit_price_cents FROM reservations"
+
+// IsFor reports whether the header's order has the lines of the request.
+func (h header) IsFor(r stock.Request) bool {
+	if h.SKU == nil {
+		return h.RequestHash == r.Hash()
+	}
+	return len(r.Lines) == 1 && r.Lines[0] == stock.Line{SKU: *h.SKU, Quantity: h.Quantity}
 }
 
 // insertHeader reports whether it inserted the header. The UPDATE part changes nothing: the database answers 1 for an
 // insert and 0 for a duplicate, after waiting for the transaction that holds the key. A plain INSERT would answer a
 // duplicate with an error, and the transaction would have to roll back.
-func insertHeader(tx *gorm.DB, orderNo string, status stock.Status, hash, strategy string) (mine bool, err error) {
-	res := tx.Exec(`INSERT INTO reservations (order_no, status, request_hash, strategy)
+func insertHeader(tx *gorm.DB, h header) (mine bool, err error) {
+	query, args := `INSERT INTO reservations (order_no, status, request_hash, strategy)
 		VALUES (?, ?, ?, ?)
-		ON DUPLICATE KEY UPDATE order_no = order_no`, orderNo, status, hash, strategy)
+		ON DUPLICATE KEY UPDATE order_no = order_no`, []any{h.OrderNo, h.Status, h.RequestHash, h.Strategy}
+	if h.SKU != nil {
+		query, args = `INSERT INTO reservations (order_no, status, strategy, sku, quantity, unit_price_cents)
+		VALUES (?, ?, ?, ?, ?, ?)
+		ON DUPLICATE KEY UPDATE order_no = order_no`, []any{h.OrderNo, h.Status, h.Strategy, *h.SKU, h.Quantity, h.UnitPriceCents}
+	}
+	res := tx.Exec(query, args...)
 	if res.Error != nil {
 		return false, fmt.Errorf("insert the header: %w", res.Error)
 	}
@@ -33,12 +53,12 @@ func insertHeader(tx *gorm.DB, orderNo string, status stock.Status, hash, strate
 // lockHeader reads a header and locks it until the transaction ends. Under READ COMMITTED an absent header locks
 // nothing; a release of an unknown order therefore inserts one.
 func lockHeader(tx *gorm.DB, orderNo string) (h header, known bool, err error) {
-	return queryHeader(tx, "SELECT order_no, status, request_hash, strategy FROM reservations WHERE order_no = ? FOR UPDATE", orderNo)
+	return queryHeader(tx, selectHeader+" WHERE order_no = ? FOR UPDATE", orderNo)
 }
 
 // readHeader reads a header that must be there.
 func readHeader(tx *gorm.DB, orderNo string) (header, error) {
-	h, known, err := queryHeader(tx, "SELECT order_no, status, request_hash, strategy FROM reservations WHERE order_no = ?", orderNo)
+	h, known, err := queryHeader(tx, selectHeader+" WHERE order_no = ?", orderNo)
 	if err == nil && !known {
 		err = fmt.Errorf("%w: the header of %s was there and is gone", stock.ErrInconsistent, orderNo)
 	}
@@ -99,7 +119,7 @@ func insertLines(tx *gorm.DB, receipt stock.Receipt) error {
 func readReceipt(tx *gorm.DB, h header) (stock.Receipt, error) {
 	receipt := stock.Receipt{OrderNo: h.OrderNo, Strategy: h.Strategy}
 	err := tx.Raw(`SELECT l.sku, p.title, l.quantity, l.unit_price_cents
-		FROM reservation_lines l JOIN products p ON p.sku = l.sku
+		FROM all_reservation_lines l JOIN products p ON p.sku = l.sku
 		WHERE l.order_no = ? ORDER BY l.sku`, h.OrderNo).Scan(&receipt.Lines).Error
 	if err != nil {
 		return stock.Receipt{}, fmt.Errorf("read the receipt: %w", err)
@@ -107,10 +127,14 @@ func readReceipt(tx *gorm.DB, h header) (stock.Receipt, error) {
 	return receipt, nil
 }
 
-// readLines returns an order's lines in SKU order, the order in which their stock is locked.
-func readLines(tx *gorm.DB, orderNo string) ([]stock.Line, error) {
+// readLines returns the lines of an order, whose header is locked, in SKU order: the order in which their stock is
+// locked.
+func readLines(tx *gorm.DB, h header) ([]stock.Line, error) {
+	if h.SKU != nil {
+		return []stock.Line{{SKU: *h.SKU, Quantity: h.Quantity}}, nil
+	}
 	var lines []stock.Line
-	err := tx.Raw("SELECT sku, quantity FROM reservation_lines WHERE order_no = ? ORDER BY sku", orderNo).Scan(&lines).Error
+	err := tx.Raw("SELECT sku, quantity FROM reservation_lines WHERE order_no = ? ORDER BY sku", h.OrderNo).Scan(&lines).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the lines: %w", err)
 	}

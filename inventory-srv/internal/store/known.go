@@ -26,12 +26,18 @@ type PricedLine struct {
 // Known returns what the ledger has of an order, and false when it has nothing.
 func (l *Ledger) Known(ctx context.Context, orderNo string) (Known, bool, error) {
 	db := l.db.WithContext(ctx)
-	h, known, err := queryHeader(db, "SELECT order_no, status, request_hash, strategy FROM reservations WHERE order_no = ?", orderNo)
+	h, known, err := queryHeader(db, selectHeader+" WHERE order_no = ?", orderNo)
 	if err != nil || !known {
 		return Known{}, false, notExecuted(ctx, database.Fault(err))
 	}
 	out := Known{Status: h.Status, Hash: h.RequestHash, Strategy: h.Strategy}
-	err = db.Raw("SELECT sku, quantity, unit_price_cents FROM reservation_lines WHERE order_no = ? ORDER BY sku", orderNo).Scan(&out.Lines).Error
+	if h.SKU != nil {
+		out.Hash = stock.Request{Lines: []stock.Line{{SKU: *h.SKU, Quantity: h.Quantity}}}.Hash()
+		out.Lines = []PricedLine{{SKU: *h.SKU, Quantity: h.Quantity, UnitPriceCents: h.UnitPriceCents}}
+		return out, true, nil
+	}
+	// By the view: the line may have been converted since the header was read.
+	err = db.Raw("SELECT sku, quantity, unit_price_cents FROM all_reservation_lines WHERE order_no = ? ORDER BY sku", orderNo).Scan(&out.Lines).Error
 	if err != nil {
 		return Known{}, false, notExecuted(ctx, database.Fault(fmt.Errorf("read the lines: %w", err)))
 	}

@@ -16,13 +16,16 @@ import (
 // Ledger is what the strategies share. It opens the transaction, decides by the header whether the order is new, calls
 // the strategy for the deduction, writes the lines and commits. A strategy that uses it holds only what makes it
 // different.
-type Ledger struct{ db *gorm.DB }
-
-// NewLedger makes a ledger on db, which pkg/database opened.
-func NewLedger(db *gorm.DB) *Ledger { return &Ledger{db: db} }
+type Ledger struct {
+	db   *gorm.DB
+	form *form
+}
 
 // Ledger returns the ledger on the store's database.
-func (s *Store) Ledger() *Ledger { return NewLedger(s.db) }
+func (s *Store) Ledger() *Ledger { return s.LedgerOn(s.db) }
+
+// LedgerOn returns the ledger on other connections to the store's database, which pkg/database opened.
+func (s *Store) LedgerOn(db *gorm.DB) *Ledger { return &Ledger{db: db, form: s.form} }
 
 // Move changes counters for the lines of one order, which come in SKU order, inside the ledger's transaction. The
 // ledger calls it again, in a new transaction, when the database asks for a repetition.
@@ -35,7 +38,8 @@ type End func(tx *gorm.DB, strategy string, lines []stock.Line) error
 // a call of deduct: with an equal receipt, stock.ErrMismatch or stock.ErrClosed. Every other error has changed nothing,
 // except one that fault.Ambiguous reports.
 //
-// The header is inserted first: duplicates of one order wait for its primary key, before any of them has read stock.
+// The header is inserted before stock is read: duplicates of one order wait for its primary key. It has the line of an
+// order of one line, so the price is read before it.
 func (l *Ledger) Reserve(ctx context.Context, r stock.Request, deduct Move) (stock.Receipt, error) {
 	if err := l.check(r); err != nil {
 		return stock.Receipt{}, err
@@ -43,12 +47,12 @@ func (l *Ledger) Reserve(ctx context.Context, r stock.Request, deduct Move) (sto
 	r = r.Sorted()
 	var receipt stock.Receipt
 	err := database.InTx(ctx, l.db, func(tx *gorm.DB) (err error) {
-		receipt, err = reserve(tx, r, deduct)
+		receipt, err = l.reserve(tx, r, deduct)
 		if err == nil {
 			crash.At(crash.InventoryDeducted)
 		}
 		return err
-	}, database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND request_hash = ? FOR UPDATE", r.OrderNo, r.Hash()))
+	}, settleReserve(r))
 	if err != nil {
 		return stock.Receipt{}, notExecuted(ctx, fmt.Errorf("reserve %s: %w", r.OrderNo, err))
 	}
@@ -56,22 +60,54 @@ func (l *Ledger) Reserve(ctx context.Context, r stock.Request, deduct Move) (sto
 	return receipt, nil
 }
 
-func reserve(tx *gorm.DB, r stock.Request, deduct Move) (stock.Receipt, error) {
-	mine, err := insertHeader(tx, r.OrderNo, stock.Reserved, r.Hash(), r.Strategy)
+// settleReserve finds a committed reservation of r.
+func settleReserve(r stock.Request) database.TxOption {
+	if len(r.Lines) > 1 {
+		return database.SettleBy("SELECT order_no FROM reservations WHERE order_no = ? AND request_hash = ? FOR UPDATE", r.OrderNo, r.Hash())
+	}
+	return database.SettleBy(`SELECT order_no FROM reservations
+		WHERE order_no = ? AND (request_hash = ? OR sku = ? AND quantity = ?) FOR UPDATE`, r.OrderNo, r.Hash(), r.Lines[0].SKU, r.Lines[0].Quantity)
+}
+
+func (l *Ledger) reserve(tx *gorm.DB, r stock.Request, deduct Move) (stock.Receipt, error) {
+	receipt, err := price(tx, r)
+	if errors.Is(err, stock.ErrUnknownSKU) {
+		return replayUnknown(tx, r, err)
+	}
+	if err != nil {
+		return stock.Receipt{}, err
+	}
+	compact := len(r.Lines) == 1 && l.form.compact.Load()
+	h := header{OrderNo: r.OrderNo, Status: stock.Reserved, Strategy: r.Strategy}
+	if compact {
+		line := receipt.Lines[0]
+		h.SKU, h.Quantity, h.UnitPriceCents = &line.SKU, line.Quantity, line.UnitPriceCents
+	} else {
+		h.RequestHash = r.Hash()
+	}
+	mine, err := insertHeader(tx, h)
 	if err != nil {
 		return stock.Receipt{}, err
 	}
 	if !mine {
 		return replay(tx, r)
 	}
-	receipt, err := price(tx, r)
+	if err := deduct(tx, r.Lines); err != nil || compact {
+		return receipt, err
+	}
+	return receipt, insertLines(tx, receipt)
+}
+
+// replayUnknown answers a request with an unknown SKU: an order that exists has other lines.
+func replayUnknown(tx *gorm.DB, r stock.Request, unknown error) (stock.Receipt, error) {
+	_, known, err := queryHeader(tx, selectHeader+" WHERE order_no = ?", r.OrderNo)
 	if err != nil {
 		return stock.Receipt{}, err
 	}
-	if err := deduct(tx, r.Lines); err != nil {
-		return stock.Receipt{}, err
+	if !known {
+		return stock.Receipt{}, unknown
 	}
-	return receipt, insertLines(tx, receipt)
+	return replay(tx, r)
 }
 
 // replay answers an order that exists. insertHeader's duplicate has locked the header.
@@ -82,7 +118,7 @@ func replay(tx *gorm.DB, r stock.Request) (stock.Receipt, error) {
 		return stock.Receipt{}, err
 	case h.Status == stock.Released || h.Status == stock.Void:
 		return stock.Receipt{}, stock.ErrClosed
-	case h.RequestHash != r.Hash():
+	case !h.IsFor(r):
 		return stock.Receipt{}, stock.ErrMismatch
 	}
 	return readReceipt(tx, h)

@@ -37,7 +37,7 @@ func (s *Store) States(ctx context.Context, orderNos []string) (map[string]stock
 }
 
 // Reservations returns up to limit reservations after the given order number, in order-number order. Lines never change
-// once their header has committed, so the two reads need no common snapshot.
+// once their header has committed, so the two reads need no common snapshot: the view finds them wherever they are.
 func (s *Store) Reservations(ctx context.Context, after string, limit int) ([]Reservation, error) {
 	db := s.db.WithContext(ctx)
 	var page []Reservation
@@ -59,7 +59,7 @@ func (s *Store) Reservations(ctx context.Context, after string, limit int) ([]Re
 		Quantity int64
 	}
 	// The query names a range, because the page is one.
-	err = db.Raw("SELECT order_no, sku, quantity FROM reservation_lines WHERE order_no BETWEEN ? AND ? ORDER BY order_no, sku",
+	err = db.Raw("SELECT order_no, sku, quantity FROM all_reservation_lines WHERE order_no BETWEEN ? AND ? ORDER BY order_no, sku",
 		page[0].OrderNo, page[len(page)-1].OrderNo).Scan(&lines).Error
 	if err != nil {
 		return nil, database.Fault(fmt.Errorf("read reservation lines: %w", err))

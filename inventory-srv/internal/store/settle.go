@@ -67,7 +67,7 @@ func lockOrInsertTombstone(tx *gorm.DB, orderNo string) (h header, known bool, e
 	if err != nil || known {
 		return h, known, err
 	}
-	inserted, err := insertHeader(tx, orderNo, stock.Void, "", "")
+	inserted, err := insertHeader(tx, header{OrderNo: orderNo, Status: stock.Void})
 	if err != nil || inserted {
 		return header{}, false, err
 	}
@@ -88,7 +88,7 @@ func end(tx *gorm.DB, h header, status stock.Status, move End) error {
 	if res.RowsAffected != 1 {
 		return fmt.Errorf("%w: %s left its status under our lock", stock.ErrInconsistent, h.OrderNo)
 	}
-	lines, err := readLines(tx, h.OrderNo)
+	lines, err := readLines(tx, h)
 	if err != nil {
 		return err
 	}

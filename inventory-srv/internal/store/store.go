@@ -17,9 +17,11 @@ type Store struct {
 	db            *gorm.DB
 	layouts       []layout.Layout
 	selectProduct string
+	form          *form
 }
 
-// New makes a store on db, which pkg/database opened, for stock in these layouts.
+// New makes a store on db, which pkg/database opened, for stock in these layouts. It writes compact reservations, see
+// ReadForm.
 func New(db *gorm.DB, layouts []layout.Layout) *Store {
-	return &Store{db: db, layouts: layouts, selectProduct: selectProduct(layouts)}
+	return &Store{db: db, layouts: layouts, selectProduct: selectProduct(layouts), form: newForm(true)}
 }

@@ -22,10 +22,10 @@ import (
 // Transcript of conditional, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
 //	START TRANSACTION
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	INSERT INTO reservations (order_no, status, request_hash, strategy)
 //	    VALUES ('ORDER-2', 'reserved', '<hash>', 'conditional')
 //	    ON DUPLICATE KEY UPDATE order_no = order_no
-//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	UPDATE stock
 //	    SET available = available - 1, reserved = reserved + 1, version = version + 1, updated_at = UTC_TIMESTAMP(6)
 //	    WHERE sku = 'CAP' AND layout = 'row' AND available >= 1

@@ -25,11 +25,14 @@ import (
 
 // Everything but the lines is written, and the lock is free already.
 func playUnlockBeforeCommit(t *testing.T, s scene) damage {
-	return overlap(t, s, "INSERT INTO reservation_lines")
+	s.has(t, "Z", 10)
+	return overlap(t, s, beforeLines, line("A", 1), line("Z", 1))
 }
 
 // The lease ends while the first one sleeps.
-func playSaveAfterExpiry(t *testing.T, s scene) damage { return overlap(t, s, beforeWrite) }
+func playSaveAfterExpiry(t *testing.T, s scene) damage {
+	return overlap(t, s, beforeWrite, line("A", 1))
+}
 
 // playLeakedLock: one unit, and buyers one after the other. All but the first should get "sold out".
 func playLeakedLock(t *testing.T, s scene) (d damage) {
@@ -77,7 +80,8 @@ func playReleaseByAnyone(t *testing.T, s scene) damage {
 	return s.damageTo(t, "A")
 }
 
-// unlockStall stops the first command that an instance sends to Redis after its order's lines were written: the unlock.
+// unlockStall stops the first command that an instance sends to Redis after its order has written the stock: the
+// unlock.
 type unlockStall struct {
 	stall
 	armed atomic.Bool
@@ -90,7 +94,7 @@ func stallUnlock(t *testing.T, i instance) *unlockStall {
 	s := &unlockStall{stall: stall{at: "its unlock", reached: make(chan struct{}), resume: make(chan struct{})}}
 	i.client.AddHook(s)
 	err := i.db.Callback().Raw().After("gorm:raw").Register("test:arm", func(tx *gorm.DB) {
-		if strings.HasPrefix(tx.Statement.SQL.String(), "INSERT INTO reservation_lines") {
+		if strings.HasPrefix(tx.Statement.SQL.String(), beforeWrite) {
 			s.armed.Store(true)
 		}
 	})
@@ -183,7 +187,7 @@ func playUnsortedLocks(t *testing.T, s scene) damage {
 
 // playOtherConnection: first two buyers, then more buyers than a small pool has connections.
 func playOtherConnection(t *testing.T, s scene) damage {
-	d := overlap(t, s, beforeWrite)
+	d := overlap(t, s, beforeWrite, line("A", 1))
 	s.has(t, "POOL", 100)
 	small := s.instance(t, s.dsn)
 	small.db = dbtest.Open(t, s.dsn, database.Options{MaxOpen: 2})
@@ -269,10 +273,12 @@ func playOneBucket(t *testing.T, s scene) (d damage) {
 // playSkipAndRefuse: the first has the last unit and goes without it.
 func playSkipAndRefuse(t *testing.T, s scene) (d damage) {
 	s.has(t, "A", 1)
+	s.has(t, "Z", 1)
 	s.lay(t, "A")
+	s.lay(t, "Z")
 	holding, giveUp := context.WithCancel(soon(t))
 	defer giveUp()
-	_, goOn := stopAt(holding, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1)), "INSERT INTO reservation_lines")
+	_, goOn := stopAt(holding, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1), line("Z", 1)), beforeLines)
 	second := goReserve(soon(t), s.at(t, s.two), s.order("SECOND", line("A", 1)))
 	err, done := s.turn(t, second)
 	giveUp()

@@ -223,13 +223,13 @@ func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 	return nil, false
 }
 
-// overlap stops one order at a statement, lets another one run for as long as it gets anywhere, and then lets the first
+// overlap stops an order of these lines at a statement, lets another one run for as long as it gets anywhere, and then lets the first
 // go on.
-func overlap(t *testing.T, s scene, at string) damage {
+func overlap(t *testing.T, s scene, at string, lines ...stock.Line) damage {
 	t.Helper()
 	s.has(t, "A", 10)
 	ctx := soon(t)
-	_, goOn := stopAt(ctx, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1)), at)
+	_, goOn := stopAt(ctx, t, s.one, s.at(t, s.one), s.order("FIRST", lines...), at)
 	second := goReserve(ctx, s.at(t, s.two), s.order("SECOND", line("A", 1)))
 	err, done := s.turn(t, second)
 	firstErr := goOn()

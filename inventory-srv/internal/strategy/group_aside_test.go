@@ -260,8 +260,8 @@ func TestGroupCommit_TableGone(t *testing.T) {
 			_, errs[i] = c.set.Reserve(t.Context(), order(fmt.Sprintf("ORDER-%d", i), groupCommit, line("A", 1)))
 		})
 	}
-	c.sent.before("INSERT INTO reservation_lines", 2, func() { // of the flush that together keeps busy comes the first
-		if err := c.two.db.Exec("RENAME TABLE reservation_lines TO moved").Error; err != nil {
+	c.sent.before("INSERT INTO reservations", 2, func() { // of the flush that together keeps busy comes the first
+		if err := c.two.db.Exec("RENAME TABLE reservations TO moved").Error; err != nil {
 			t.Errorf("rename: %v", err)
 		}
 	})
@@ -275,7 +275,7 @@ func TestGroupCommit_TableGone(t *testing.T) {
 		t.Errorf("%d orders took %d statements to fail, want those of one transaction", orders, sent)
 	}
 	c.sent.each(nil)
-	if err := c.two.db.Exec("RENAME TABLE moved TO reservation_lines").Error; err != nil {
+	if err := c.two.db.Exec("RENAME TABLE moved TO reservations").Error; err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.set.Reserve(t.Context(), order("ORDER-0", groupCommit, line("A", 1))); err != nil {

@@ -181,10 +181,11 @@ func TestPlaces_NoFalseRefusal(t *testing.T) {
 			if err := two.Release(ctx, "FIRST"); err != nil {
 				t.Fatal(err)
 			}
-			stopped := stallAt(t, w.one, "INSERT INTO reservation_lines")
+			w.has(t, "Z", 1)
+			stopped := stallAt(t, w.one, beforeLines)
 			holding, giveUp := context.WithCancel(ctx)
 			defer giveUp()
-			holder := goReserve(holding, w.one.set(t), order("HOLDER", s.by, line("A", 1)))
+			holder := goReserve(holding, w.one.set(t), order("HOLDER", s.by, line("A", 1), line("Z", 1)))
 			stopped.await(t, holder)
 			second := goReserve(ctx, two, order("SECOND", s.by, line("A", 1)))
 			eventually(t, "the second one's wait", func() bool {

@@ -28,10 +28,10 @@ import (
 // Transcript of optimistic, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
 //	START TRANSACTION
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	INSERT INTO reservations (order_no, status, request_hash, strategy)
 //	    VALUES ('ORDER-2', 'reserved', '<hash>', 'optimistic')
 //	    ON DUPLICATE KEY UPDATE order_no = order_no
-//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	SELECT sku, layout, lab, available, reserved, version
 //	    FROM stock FORCE INDEX (PRIMARY)
 //	    WHERE sku IN ('CAP','MUG') ORDER BY sku

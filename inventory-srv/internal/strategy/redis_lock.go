@@ -38,10 +38,10 @@ import (
 //	Redis:   SET {lock:}key:stock:CAP <owner>:1 PX 8000
 //	Redis:   SET {lock:}key:stock:MUG <owner>:1 PX 8000
 //	START TRANSACTION
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	INSERT INTO reservations (order_no, status, request_hash, strategy)
 //	    VALUES ('ORDER-2', 'reserved', '<hash>', 'redis-lock')
 //	    ON DUPLICATE KEY UPDATE order_no = order_no
-//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	UPDATE stock SET fence = 2, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = 'CAP' AND fence < 2
 //	UPDATE stock SET fence = 2, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = 'MUG' AND fence < 2
 //	SELECT sku, layout, lab, available, reserved, version

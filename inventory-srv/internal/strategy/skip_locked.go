@@ -28,10 +28,10 @@ import (
 // Transcript of skip-locked, one CAP and two MUGs, as the servers log it (TestTranscripts):
 //
 //	START TRANSACTION
+//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	INSERT INTO reservations (order_no, status, request_hash, strategy)
 //	    VALUES ('ORDER-2', 'reserved', '<hash>', 'skip-locked')
 //	    ON DUPLICATE KEY UPDATE order_no = order_no
-//	SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ('CAP','MUG')
 //	SELECT unit
 //	    FROM stock_units FORCE INDEX (stock_units_order)
 //	    WHERE sku = 'CAP' AND order_no IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED

@@ -14,6 +14,8 @@ import (
 const (
 	beforeClaim = "UPDATE stock SET fence"
 	beforeWrite = "UPDATE stock SET available"
+	// The last statement before COMMIT, if the order has two lines.
+	beforeLines = "INSERT INTO reservation_lines"
 )
 
 // stall stops the first statement that an instance is about to send and that begins with at, as a scheduler, a garbage

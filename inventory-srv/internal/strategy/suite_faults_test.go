@@ -10,10 +10,11 @@ import (
 // and the whole is done again.
 func testKilledInTransaction(t *testing.T, s shop) {
 	s.has(t, "A", 10)
+	s.has(t, "Z", 10)
 	victim := s.instance(t, s.dsn)
-	stopped := stallAt(t, victim, "INSERT INTO reservation_lines")
+	stopped := stallAt(t, victim, beforeLines)
 	ctx := soon(t)
-	reserving := goReserve(ctx, victim.set(t), order("ORDER", s.by, line("A", 4)))
+	reserving := goReserve(ctx, victim.set(t), order("ORDER", s.by, line("A", 4), line("Z", 1)))
 	stopped.await(t, reserving)
 	s.spoilt = true // the killer makes no difference between connections
 	if s.killer(t).all(ctx) == 0 {
