@@ -32,6 +32,8 @@ const (
 	formLag = 5 * formInterval
 	// convertStep is how many reservations one transaction converts.
 	convertStep = 500
+	// convertPause is the pause between two steps, so that they take a part of the server's time and not all of it.
+	convertPause = 20 * time.Millisecond
 )
 
 // formRow is the row of reservation_form.
@@ -97,7 +99,7 @@ func (s *Store) ConvertReservations(ctx context.Context, log *slog.Logger) {
 				log.WarnContext(ctx, "reservations cannot be converted", "err", err)
 				break
 			}
-			pause = time.Millisecond // between two steps
+			pause = convertPause
 		}
 		_ = wait.Sleep(ctx, pause)
 	}

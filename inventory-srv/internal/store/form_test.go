@@ -257,6 +257,7 @@ func cutOff(t *testing.T, db *gorm.DB, s *store.Store) {
 // goSell has two replicas reserve, confirm and release orders, each also those of the other, until stop is called.
 func goSell(t *testing.T, one, two *store.Store) (stop func()) {
 	t.Helper()
+	ctx := context.WithoutCancel(t.Context()) // the sellers stop before the test ends
 	var stopped atomic.Bool
 	var sellers sync.WaitGroup
 	for i := range 4 {
@@ -267,16 +268,16 @@ func goSell(t *testing.T, one, two *store.Store) (stop func()) {
 					by, other = two, one
 				}
 				no := fmt.Sprintf("OLD-%05d-%d-%d", (n*97)%oldOrders, i, n)
-				first, err := take(t.Context(), by, no, 2)
-				again, errAgain := take(t.Context(), other, no, 2)
+				first, err := take(ctx, by, no, 2)
+				again, errAgain := take(ctx, other, no, 2)
 				if err != nil || errAgain != nil || !cmp.Equal(first, again) {
 					t.Errorf("reserve %s: %v; by the other replica: %v\n%s", no, err, errAgain, cmp.Diff(first, again))
 					return
 				}
 				if n%2 == 0 {
-					err = other.Ledger().Confirm(t.Context(), no, moveOn("sold"))
+					err = other.Ledger().Confirm(ctx, no, moveOn("sold"))
 				} else {
-					err = other.Ledger().Release(t.Context(), no, moveOn("available"))
+					err = other.Ledger().Release(ctx, no, moveOn("available"))
 				}
 				if err != nil {
 					t.Errorf("end %s: %v", no, err)
@@ -285,10 +286,12 @@ func goSell(t *testing.T, one, two *store.Store) (stop func()) {
 			}
 		})
 	}
-	return func() {
+	stop = func() {
 		stopped.Store(true)
 		sellers.Wait()
 	}
+	t.Cleanup(stop)
+	return stop
 }
 
 // goRead reads all pages and the audit until stop is called. Each must be whole.
@@ -302,10 +305,12 @@ func goRead(t *testing.T, s *store.Store) (stop func()) {
 			wantAudit(t, s)
 		}
 	})
-	return func() {
+	stop = func() {
 		stopped.Store(true)
 		reader.Wait()
 	}
+	t.Cleanup(stop)
+	return stop
 }
 
 // TestReservations_form writes the form that the database allows: the version before must find the lines of a replica
