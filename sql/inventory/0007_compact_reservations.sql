@@ -1,8 +1,7 @@
 -- +goose Up
--- A reservation of one line, which most are, has the line in its own row: half of what a batch of them costs the server went into
--- the row of reservation_lines. An order of more lines has sku NULL and its lines there, as all orders had before. The order
--- number's request is the line itself then, and request_hash is ''. No column is dropped yet, because replicas of the version
--- before this one still work with them.
+-- A reservation of one line, as most are, has the line in its own row, and request_hash is '': the line is the request.
+-- An order of more lines has sku NULL and its lines in reservation_lines, as all orders had before. No column is
+-- dropped yet, because replicas of the version before this one still work with them.
 ALTER TABLE reservations
   ADD COLUMN sku              VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NULL,
   ADD COLUMN quantity         INT UNSIGNED NULL,
@@ -19,9 +18,9 @@ CREATE VIEW all_reservation_lines AS
   FROM reservations r LEFT JOIN reservation_lines l ON l.order_no = r.order_no AND r.sku IS NULL
   WHERE r.sku IS NOT NULL OR l.sku IS NOT NULL;
 
--- Whether reservations of one line may be written in one row, one row. A replica of the version before this one would not find
--- their lines, so a database with reservations begins with 0. Then the rows of earlier reservations are converted: up to
--- converted_to, and done when a pass has found none.
+-- Whether reservations of one line may be written in one row. A replica of the version before this one would not find
+-- their lines, so a database with reservations begins with 0. Then the rows of earlier reservations are converted: up
+-- to converted_to, and done when a pass has found none. The table has one row.
 CREATE TABLE reservation_form (
   id           TINYINT NOT NULL,
   compact      TINYINT(1) NOT NULL,

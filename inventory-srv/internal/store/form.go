@@ -16,7 +16,8 @@ import (
 )
 
 // form says how the ledgers of a replica write a reservation of one line: compact, with the line in the header's row,
-// or as the version before did, with the line in reservation_lines. Both are always read. See 0007_compact_reservations.
+// or as the version before did, with the line in reservation_lines. Both are always read. See
+// 0007_compact_reservations.
 type form struct{ compact atomic.Bool }
 
 func newForm(compact bool) *form {
@@ -75,8 +76,8 @@ func (s *Store) WriteCompact(ctx context.Context) error {
 }
 
 // ConvertReservations converts the reservations of earlier versions to the compact form, once WriteCompact allows it,
-// in steps that other transactions hardly notice. It returns when none is left or ctx ends. All replicas may run it: the
-// next step is in the database, so a replica continues where another one stopped.
+// in steps that other transactions hardly notice. It returns when none is left or ctx ends. All replicas may run it:
+// the next step is in the database, so a replica continues where another one stopped.
 func (s *Store) ConvertReservations(ctx context.Context, log *slog.Logger) {
 	compactSince := time.Time{}
 	for done := false; !done && ctx.Err() == nil; {

@@ -335,7 +335,7 @@ func TestReservations_form(t *testing.T) {
 	}
 }
 
-// TestConvertReservations_inBackground ends at once in a new database, which writes compact reservations from the start.
+// TestConvertReservations_inBackground ends at once in a new database, which has compact reservations from the start.
 func TestConvertReservations_inBackground(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)

@@ -223,8 +223,8 @@ func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 	return nil, false
 }
 
-// overlap stops an order of these lines at a statement, lets another one run for as long as it gets anywhere, and then lets the first
-// go on.
+// overlap stops an order of these lines at a statement, lets another one run for as long as it gets anywhere, and then
+// lets the first go on.
 func overlap(t *testing.T, s scene, at string, lines ...stock.Line) damage {
 	t.Helper()
 	s.has(t, "A", 10)
