@@ -11,9 +11,8 @@ import (
 
 // Member is an order that is being placed in a group, with what its caller waits for.
 type Member struct {
-	order.Order           // PENDING
-	Deadline    time.Time // of its caller
-	RequestID   string    // of its caller
+	order.Order // PENDING
+	Caller
 
 	deliver func(Result)
 	decided atomic.Bool // an answer was delivered
@@ -23,11 +22,22 @@ type Member struct {
 	last  error
 }
 
-// NewMember returns the member of an order whose caller has the deadline and the request id of ctx. deliver, which may
-// be called from any goroutine, gets the answer once; nil: there is no caller.
-func NewMember(ctx context.Context, o order.Order, deliver func(Result)) *Member {
+// NewMember returns the member of an order. deliver, which may be called from any goroutine, gets the answer once; nil:
+// there is no caller.
+func NewMember(o order.Order, c Caller, deliver func(Result)) *Member {
+	return &Member{Order: o, Caller: c, deliver: deliver, open: true}
+}
+
+// Caller is what an order has of its request.
+type Caller struct {
+	Deadline  time.Time
+	RequestID string
+}
+
+// CallerOf returns the deadline and the request id of a request's context.
+func CallerOf(ctx context.Context) Caller {
 	deadline, _ := ctx.Deadline()
-	return &Member{Order: o, Deadline: deadline, RequestID: telemetry.RequestID(ctx), deliver: deliver, open: true}
+	return Caller{Deadline: deadline, RequestID: telemetry.RequestID(ctx)}
 }
 
 // Answer delivers a result to the caller, unless it has one.

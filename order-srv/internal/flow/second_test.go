@@ -79,7 +79,7 @@ func (l *later) Workers() []func(context.Context) {
 				return
 			case o := <-l.due:
 				deciding, cancel := context.WithTimeout(ctx, ordertest.RequestTimeout)
-				l.Resolve(deciding, []*flow.Member{flow.NewMember(deciding, o, nil)})
+				l.Resolve(deciding, []*flow.Member{flow.NewMember(o, flow.CallerOf(deciding), nil)})
 				cancel()
 			}
 		}
@@ -213,7 +213,7 @@ func TestTxMessage_Place_group(t *testing.T) {
 		if _, inserted, err := ordertest.Insert(t.Context(), w.Orders, o); err != nil || !inserted {
 			t.Fatal(inserted, err)
 		}
-		group = append(group, flow.NewMember(ctx, o, func(r flow.Result) { got[i] = r }))
+		group = append(group, flow.NewMember(o, flow.CallerOf(ctx), func(r flow.Result) { got[i] = r }))
 	}
 	w.Inventory.Set(group[1].OrderNo, "released") // a closed reservation: its order is REJECTED
 	flows, err := flow.NewSet(flow.List(), "tx-message", flow.Deps{

@@ -146,9 +146,9 @@ func newOrder(userID string, r orderapi.PlaceRequest, flowName string) order.Ord
 	return o
 }
 
-// request is an order with its caller's context.
+// request is an order with its caller.
 type request struct {
-	ctx      context.Context //nolint:containedctx // for its deadline and its request id
+	caller   flow.Caller
 	order    order.Order
 	inserted atomic.Bool
 }
@@ -178,7 +178,7 @@ func (i *Intake) inGroup(ctx context.Context, o order.Order) (orderapi.Reply, er
 	end, _ := ctx.Deadline() // Place has set one
 	waiting, cancel := context.WithDeadline(ctx, end.Add(-flow.DecideTime))
 	defer cancel()
-	r := &request{ctx: ctx, order: o}
+	r := &request{caller: flow.CallerOf(ctx), order: o}
 	answer, err := i.groups.Do(waiting, r, weight(o))
 	switch {
 	case errors.Is(err, batch.ErrUnanswered) && r.inserted.Load():
@@ -205,13 +205,13 @@ func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Re
 	for n, c := range calls {
 		orders[n] = c.Item.order
 		orders[n].GroupID = orders[0].OrderNo
-		if t, _ := c.Item.ctx.Deadline(); t.After(end) {
+		if t := c.Item.caller.Deadline; t.After(end) {
 			end = t
 		}
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	ctx = telemetry.WithRequestID(ctx, telemetry.RequestID(calls[0].Item.ctx)) // for what concerns the whole group
+	ctx = telemetry.WithRequestID(ctx, calls[0].Item.caller.RequestID) // for what concerns the whole group
 	inserted, err := i.insert(ctx, orders)
 	var group []*flow.Member
 	for n, c := range calls {
@@ -220,7 +220,7 @@ func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Re
 		case err != nil:
 			c.Answer(orderapi.Reply{}, fmt.Errorf("insert the order: %w", err))
 		case inserted[n].New():
-			m := flow.NewMember(c.Item.ctx, o, func(r flow.Result) { deliver(b, c, r) })
+			m := flow.NewMember(o, c.Item.caller, func(r flow.Result) { deliver(b, c, r) })
 			group = append(group, m)
 			c.Item.inserted.Store(true)
 			c.Answer(orderapi.Pending(o)) // unless the flow has answered when it returns
