@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -96,6 +97,64 @@ func (l *Ledger) reserve(tx *gorm.DB, r stock.Request, deduct Move) (stock.Recei
 		return receipt, err
 	}
 	return receipt, insertLines(tx, receipt)
+}
+
+// price makes the receipt from the catalogue; r's lines are in SKU order. stock.ErrUnknownSKU names the first SKU that
+// the catalogue does not have.
+func price(tx *gorm.DB, r stock.Request) (stock.Receipt, error) {
+	var products []stock.ReceiptLine
+	err := tx.Raw("SELECT sku, title, price_cents AS unit_price_cents FROM products WHERE sku IN ?", r.SKUs()).Scan(&products).Error
+	if err != nil {
+		return stock.Receipt{}, fmt.Errorf("read titles and prices: %w", err)
+	}
+	bySKU := make(map[string]stock.ReceiptLine, len(products))
+	for _, p := range products {
+		bySKU[p.SKU] = p
+	}
+	receipt := stock.Receipt{OrderNo: r.OrderNo, Strategy: r.Strategy, Lines: make([]stock.ReceiptLine, len(r.Lines))}
+	for i, l := range r.Lines {
+		p, ok := bySKU[l.SKU]
+		if !ok {
+			return stock.Receipt{}, stock.UnknownSKU(l.SKU)
+		}
+		p.Quantity = l.Quantity
+		receipt.Lines[i] = p
+	}
+	return receipt, nil
+}
+
+// insertHeader reports whether it inserted the header. The UPDATE part changes nothing: the database answers 1 for an
+// insert and 0 for a duplicate, after waiting for the transaction that holds the key. A plain INSERT would answer a
+// duplicate with an error, and the transaction would have to roll back.
+func insertHeader(tx *gorm.DB, h header) (mine bool, err error) {
+	query, args := `INSERT INTO reservations (order_no, status, request_hash, strategy)
+		VALUES (?, ?, ?, ?)
+		ON DUPLICATE KEY UPDATE order_no = order_no`, []any{h.OrderNo, h.Status, h.RequestHash, h.Strategy}
+	if h.SKU != nil {
+		query, args = `INSERT INTO reservations (order_no, status, strategy, sku, quantity, unit_price_cents)
+		VALUES (?, ?, ?, ?, ?, ?)
+		ON DUPLICATE KEY UPDATE order_no = order_no`, []any{h.OrderNo, h.Status, h.Strategy, *h.SKU, h.Quantity, h.UnitPriceCents}
+	}
+	res := tx.Exec(query, args...)
+	if res.Error != nil {
+		return false, fmt.Errorf("insert the header: %w", res.Error)
+	}
+	return res.RowsAffected == 1, nil
+}
+
+// insertLines writes the receipt's lines with one statement.
+func insertLines(tx *gorm.DB, receipt stock.Receipt) error {
+	values := make([]string, len(receipt.Lines))
+	args := make([]any, 0, 4*len(receipt.Lines))
+	for i, l := range receipt.Lines {
+		values[i] = "(?, ?, ?, ?)"
+		args = append(args, receipt.OrderNo, l.SKU, l.Quantity, l.UnitPriceCents)
+	}
+	query := "INSERT INTO reservation_lines (order_no, sku, quantity, unit_price_cents) VALUES " + strings.Join(values, ", ")
+	if err := tx.Exec(query, args...).Error; err != nil {
+		return fmt.Errorf("insert the lines: %w", err)
+	}
+	return nil
 }
 
 // replayUnknown answers a request with an unknown SKU: an order that exists has other lines.
