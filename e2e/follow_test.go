@@ -80,7 +80,7 @@ func TestFollowAnOrder(t *testing.T) {
 }
 
 // mostFiles bounds an order's way through the services. It may only fall.
-const mostFiles = 22
+const mostFiles = 20
 
 // TestFollowAnOrder_files: each file of the page's list exists and has the function that the list names.
 func TestFollowAnOrder_files(t *testing.T) {

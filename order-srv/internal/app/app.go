@@ -134,7 +134,8 @@ func (a *App) openBus() (err error) {
 func (a *App) openFlows() error {
 	shortages := shortage.New()
 	resolver := &flow.Resolver{
-		Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), PaymentWindow: a.PaymentTimeout, Log: a.Log,
+		Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), PaymentWindow: a.PaymentTimeout,
+		Pace: flow.NewPace(), Log: a.Log,
 	}
 	flows, err := flow.NewSet(a.Flows, a.OrderFlow, flow.Deps{
 		Resolver: resolver, Upkeep: a.upkeep.orders, Tx: a.TxProducer("order-tx", a.CheckBack.Check), SweepAfter: a.SweepAfter,
@@ -150,7 +151,7 @@ func (a *App) openFlows() error {
 	}
 	a.Orders, a.upkeep.orders = a.Orders.WithFlows(flows), a.upkeep.orders.WithFlows(flows)
 	if a.GroupLimit == nil {
-		a.GroupLimit = resolver.GroupLimit
+		a.GroupLimit = resolver.Pace.Limit
 	}
 	a.Intake = intake.New(intake.Config{
 		Store: a.Orders, GroupLimit: a.GroupLimit, Flows: flows, Shortages: shortages, Remembered: a.Metrics.remembered,

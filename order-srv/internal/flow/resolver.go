@@ -9,6 +9,7 @@ import (
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/batch"
 	"holdfast/pkg/crash"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
@@ -41,10 +42,23 @@ type Resolver struct {
 	Store         *store.Store
 	Inventory     Inventory
 	PaymentWindow time.Duration // from PLACED to EXPIRED
+	Pace          *batch.Pace   // of groups, see NewPace
 	Log           *slog.Logger
-
-	pace pace
 }
+
+const (
+	// MaxGroup is how many orders a group has at most.
+	MaxGroup = 500
+
+	firstGroup = 64 // the limit until inventory's pace is known
+
+	// groupTime is how long inventory may need for a group. It is a fraction of attemptTimeout: the answers to a group come
+	// together, and a call that is cut leaves all of them without one.
+	groupTime = 250 * time.Millisecond
+)
+
+// NewPace returns the pace that bounds groups by what inventory reserves in time.
+func NewPace() *batch.Pace { return batch.NewPace(firstGroup, MaxGroup, groupTime) }
 
 // Resolve reserves stock for the members, in one call, and writes the outcomes in one transaction: PLACED, or REJECTED
 // after a refusal or when nothing was executed. Members whose attempt did not decide them are retried together until
@@ -160,7 +174,7 @@ func (r *Resolver) reserve(ctx context.Context, group []*Member) ([]inventoryapi
 	}
 	begin := time.Now()
 	results, err := r.Inventory.Reserve(ctx, asked)
-	r.pace.note(len(group), time.Since(begin))
+	r.Pace.Note(len(group), time.Since(begin))
 	if err == nil && len(results) != len(group) {
 		err = errOtherOrders
 	}

@@ -217,7 +217,7 @@ func TestTxMessage_Place_group(t *testing.T) {
 	}
 	w.Inventory.Set(group[1].OrderNo, "released") // a closed reservation: its order is REJECTED
 	flows, err := flow.NewSet(flow.List(), "tx-message", flow.Deps{
-		Resolver: &flow.Resolver{Store: w.Orders, Inventory: w.Inventory, PaymentWindow: time.Hour, Log: w.Log}, Upkeep: w.Orders, Tx: w.Broker,
+		Resolver: &flow.Resolver{Store: w.Orders, Inventory: w.Inventory, PaymentWindow: time.Hour, Pace: flow.NewPace(), Log: w.Log}, Upkeep: w.Orders, Tx: w.Broker,
 	})
 	if err != nil {
 		t.Fatal(err)
