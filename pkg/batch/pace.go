@@ -6,7 +6,8 @@ import (
 )
 
 // Pace bounds batches by what the work behind a flush does in a time, for [WithLimit]. Work that is done one item after
-// the other gets small batches, work that is done for all items together gets large ones. It is safe for concurrent use.
+// the other gets small batches, work that is done for all items together gets large ones. It is safe for concurrent
+// use.
 type Pace struct {
 	first, most int
 	time        time.Duration

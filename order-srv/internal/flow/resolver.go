@@ -52,8 +52,8 @@ const (
 
 	firstGroup = 64 // the limit until inventory's pace is known
 
-	// groupTime is how long inventory may need for a group. It is a fraction of attemptTimeout: the answers to a group come
-	// together, and a call that is cut leaves all of them without one.
+	// groupTime is how long inventory may need for a group. It is a fraction of attemptTimeout: the answers to a group
+	// come together, and a call that is cut leaves all of them without one.
 	groupTime = 250 * time.Millisecond
 )
 
