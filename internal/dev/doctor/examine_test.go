@@ -169,8 +169,8 @@ func limits(t *testing.T, compose string) uint64 {
 	name := regexp.MustCompile(`(?m)^  ([a-z0-9-]+):`)
 	names := name.FindAllStringSubmatch(services, -1)
 	for i, service := range name.Split(services, -1)[1:] {
-		ends := names[i][1] == "rocketmq-init" || names[i][1] == "seed"
-		if ends || strings.Contains(service, "profiles:") || strings.Contains(service, "<<: *redlock") {
+		ends := names[i][1] == "init" || names[i][1] == "seed"
+		if ends || strings.Contains(service, "profiles:") || strings.Contains(service, "<<: *redlock") || strings.Contains(service, "<<: *tool") {
 			continue
 		}
 		own := limit.FindStringSubmatch(service)
