@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"strconv"
 	"time"
 )
 
@@ -36,8 +35,7 @@ func FreePorts(n int) ([]int, error) {
 	return nil, fmt.Errorf("free ports: no block of %d between %d and %d", n, firstPort, lastPort)
 }
 
-// portTimeout is how long PortFree waits for a port to become free. A child that is being started keeps our closed
-// listener open for a moment: it inherits all descriptors until exec.
+// portTimeout is how long PortFree waits for a port to become free, for instance by a server that is ending.
 const portTimeout = 500 * time.Millisecond
 
 // PortFree returns an error that names the port if it is in use.
@@ -50,15 +48,19 @@ func PortFree(port int) error {
 	}
 }
 
+// probeTimeout bounds a probe. A free port of this machine refuses at once.
+const probeTimeout = time.Second
+
+// probePort connects to the port: a free one refuses. To listen on it would be no probe, but a use: a child process that
+// is just being started inherits the listener until exec, and the server for which the port was probed cannot start.
 func probePort(port int) error {
-	for _, host := range []string{"127.0.0.1", ""} { // some systems let a loopback and a wildcard listener coexist
-		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port))) //nolint:noctx // returns at once
-		if err != nil {
-			return fmt.Errorf("port %d is in use: %w", port, err)
-		}
-		if err := l.Close(); err != nil {
-			return fmt.Errorf("port %d: %w", port, err)
-		}
+	dialer := net.Dialer{Timeout: probeTimeout}
+	c, err := dialer.Dial("tcp", loopback(port)) //nolint:noctx // bounded by the timeout
+	if err == nil {
+		return errors.Join(fmt.Errorf("port %d is in use: a server accepts connections on it", port), c.Close())
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return fmt.Errorf("port %d is in use: %w", port, err)
 	}
 	return nil
 }

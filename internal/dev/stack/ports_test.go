@@ -8,8 +8,8 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// TestPortFree_whileStartingChildren: a child inherits the listener that tests a port, and keeps it until exec. A free
-// port must not look used meanwhile.
+// TestPortFree_whileStartingChildren: a child inherits every descriptor until exec. A free port must not look used
+// meanwhile.
 func TestPortFree_whileStartingChildren(t *testing.T) {
 	// Not parallel: it would disturb the ports of other tests.
 	ports, err := stack.FreePorts(1)
