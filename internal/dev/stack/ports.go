@@ -55,7 +55,7 @@ const probeTimeout = time.Second
 // is just being started inherits the listener until exec, and the server for which the port was probed cannot start.
 func probePort(port int) error {
 	dialer := net.Dialer{Timeout: probeTimeout}
-	c, err := dialer.Dial("tcp", loopback(port)) //nolint:noctx // bounded by the timeout
+	c, err := dialer.Dial("tcp", loopback(port))
 	if err == nil {
 		return errors.Join(fmt.Errorf("port %d is in use: a server accepts connections on it", port), c.Close())
 	}
