@@ -103,11 +103,9 @@ lint: ## vet, golangci-lint and formatting
 	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 
 cross: ## compile everything, and vet it with its tests, for Windows and macOS; nothing of it is run
-	@for target in windows/amd64 darwin/amd64 darwin/arm64; do \
+	@for target in windows/amd64 darwin/arm64; do \
 		echo "$$target"; \
-		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o bin/cross/$$target/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv || exit; \
-	done
-	@for target in windows/amd64 darwin/amd64; do \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o bin/cross/$$target/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv && \
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit; \
 	done
 
