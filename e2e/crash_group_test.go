@@ -16,8 +16,9 @@ const (
 	groupLeast  = 4  // orders of the group that dies
 )
 
-// groupDies kills order-srv at a point to which a group of many orders has come. Each of its orders must end with the
-// status. The orders of smaller groups before it are PLACED, or REJECTED.
+// groupDies kills order-srv at a point to which many orders of a group have come. Each of these must end with the
+// status. What a busy inventory has not decided with them is PENDING then, and must be abandoned. The orders of smaller
+// groups before it are PLACED, or REJECTED.
 func groupDies(p crash.Point, status string) func(*testing.T, crashBroker) string {
 	return func(t *testing.T, b crashBroker) string {
 		settings := onlyCheckBack()
@@ -38,7 +39,7 @@ func groupDies(p crash.Point, status string) func(*testing.T, crashBroker) strin
 			return nil
 		})
 		cs.died(cs.order, p)
-		group := cs.lastGroup(status)
+		group, undecided := cs.lastGroup(status)
 		cs.back(cs.order, nil)
 		for _, no := range group {
 			cs.becomes(no, status)
@@ -48,8 +49,12 @@ func groupDies(p crash.Point, status string) func(*testing.T, crashBroker) strin
 				cs.holdsNothing(no)
 			}
 		}
+		for _, no := range undecided {
+			cs.becomes(no, orderapi.StatusAbandoned)
+			cs.holdsNothing(no)
+		}
 		placed := cs.count(orderapi.StatusPlaced)
-		if status == orderapi.StatusPlaced || status == orderapi.StatusRejected {
+		if status != orderapi.StatusAbandoned && len(undecided) == 0 {
 			cs.noted(group[0], "check-back", "rolled back the message of")
 			cs.healedBy("", 0)
 		}
@@ -73,19 +78,28 @@ func (cs *crashShop) rush(quantity int) {
 	buying.Wait()
 }
 
-// lastGroup returns the order numbers of the last group of many that had the status, or PENDING if it is ABANDONED
-// later.
-func (cs *crashShop) lastGroup(status string) []string {
+// lastGroup returns the orders of the last group of many that have the status, or are PENDING if the status is
+// ABANDONED, and the others of it that are PENDING.
+func (cs *crashShop) lastGroup(status string) (group, undecided []string) {
 	cs.tb.Helper()
 	if status == orderapi.StatusAbandoned {
 		status = orderapi.StatusPending
 	}
-	numbers, err := cs.column(`SELECT order_no FROM orders WHERE group_id = (SELECT group_id FROM orders WHERE status = ? GROUP BY group_id
-		HAVING COUNT(*) >= ? ORDER BY MAX(created_at) DESC LIMIT 1)`, status, groupLeast)
-	if err != nil || len(numbers) < groupLeast {
-		cs.tb.Fatalf("the group: %v, error %v", numbers, err)
+	ids, err := cs.column("SELECT group_id FROM orders WHERE status = ? GROUP BY group_id HAVING COUNT(*) >= ? ORDER BY MAX(created_at) DESC LIMIT 1",
+		status, groupLeast)
+	if err != nil || len(ids) == 0 {
+		cs.tb.Fatalf("no group has %d orders %s, error %v", groupLeast, status, err)
 	}
-	return numbers
+	const members = "SELECT order_no FROM orders WHERE group_id = ? AND status = ?"
+	if group, err = cs.column(members, ids[0], status); err != nil {
+		cs.tb.Fatal(err)
+	}
+	if status != orderapi.StatusPending {
+		if undecided, err = cs.column(members, ids[0], orderapi.StatusPending); err != nil {
+			cs.tb.Fatal(err)
+		}
+	}
+	return group, undecided
 }
 
 func (cs *crashShop) column(query string, args ...any) (values []string, err error) {
