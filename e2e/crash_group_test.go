@@ -40,6 +40,7 @@ func groupDies(p crash.Point, status string) func(*testing.T, crashBroker) strin
 		})
 		cs.died(cs.order, p)
 		group, undecided := cs.lastGroup(status)
+		alone := cs.count(orderapi.StatusPending) == 0 // nothing else was in flight that is to be healed
 		cs.back(cs.order, nil)
 		for _, no := range group {
 			cs.becomes(no, status)
@@ -54,7 +55,7 @@ func groupDies(p crash.Point, status string) func(*testing.T, crashBroker) strin
 			cs.holdsNothing(no)
 		}
 		placed := cs.count(orderapi.StatusPlaced)
-		if status != orderapi.StatusAbandoned && len(undecided) == 0 {
+		if status != orderapi.StatusAbandoned && alone {
 			cs.noted(group[0], "check-back", "rolled back the message of")
 			cs.healedBy("", 0)
 		}
