@@ -51,8 +51,9 @@ func PortFree(port int) error {
 // probeTimeout bounds a probe. A free port of this machine refuses at once.
 const probeTimeout = time.Second
 
-// probePort connects to the port: a free one refuses. To listen on it would be no probe, but a use: a child process that
-// is just being started inherits the listener until exec, and the server for which the port was probed cannot start.
+// probePort connects to the port: a free one refuses. To listen on it would be no probe, but a use: a child process
+// that is just being started inherits the listener until exec, and the server for which the port was probed cannot
+// start.
 func probePort(port int) error {
 	dialer := net.Dialer{Timeout: probeTimeout}
 	c, err := dialer.Dial("tcp", loopback(port))
