@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/lab/load"
+	"holdfast/internal/lab/stats"
 )
 
 // Report is the result of one run, and the content of bench.json.
@@ -122,7 +123,7 @@ func (r Report) Summary(subject string, shape Shape) (Summary, bool) {
 		for i, c := range cells {
 			values[i] = value(c)
 		}
-		return median(values)
+		return stats.Median(values)
 	}
 	s := Summary{
 		Throughput: of(func(c Cell) float64 { return c.Throughput }),
@@ -169,7 +170,7 @@ func (r Report) ratio(cells []Cell, shape Shape) float64 {
 			ratios = append(ratios, c.Throughput/chain[c.Repetition])
 		}
 	}
-	return median(ratios)
+	return stats.Median(ratios)
 }
 
 func (r Report) cells(subject string, shape Shape) []Cell {
@@ -180,16 +181,6 @@ func (r Report) cells(subject string, shape Shape) []Cell {
 		}
 	}
 	return cells
-}
-
-// median returns the median. For an even number of values it is the mean of the two middle ones.
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // Read reads the report of an earlier run. A report without cells or with an incomplete fairness sheet is an error.

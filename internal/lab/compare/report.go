@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/internal/lab/machine"
+	"holdfast/internal/lab/stats"
 )
 
 // Reference is the strategy to which all others are compared.
@@ -117,11 +118,11 @@ func (r Report) Summary(strategy string, shape Shape) (Summary, bool) {
 	}
 	rates := column(cells, func(c Cell) float64 { return c.Throughput })
 	s := Summary{
-		Throughput: median(rates), Least: slices.Min(rates), Most: slices.Max(rates),
-		P50:       median(column(cells, func(c Cell) float64 { return c.P50 })),
-		P95:       median(column(cells, func(c Cell) float64 { return c.P95 })),
-		P99:       median(column(cells, func(c Cell) float64 { return c.P99 })),
-		LockWaits: int64(median(column(cells, func(c Cell) float64 { return float64(c.LockWaits) }))),
+		Throughput: stats.Median(rates), Least: slices.Min(rates), Most: slices.Max(rates),
+		P50:       stats.Median(column(cells, func(c Cell) float64 { return c.P50 })),
+		P95:       stats.Median(column(cells, func(c Cell) float64 { return c.P95 })),
+		P99:       stats.Median(column(cells, func(c Cell) float64 { return c.P99 })),
+		LockWaits: int64(stats.Median(column(cells, func(c Cell) float64 { return float64(c.LockWaits) }))),
 	}
 	for _, c := range cells {
 		s.Oversold += c.Oversold
@@ -130,8 +131,8 @@ func (r Report) Summary(strategy string, shape Shape) (Summary, bool) {
 		s.Failed += c.Failed
 	}
 	reference := column(r.cells(Reference, shape), func(c Cell) float64 { return c.Throughput })
-	if len(reference) > 0 && median(reference) > 0 {
-		s.Ratio = s.Throughput / median(reference)
+	if len(reference) > 0 && stats.Median(reference) > 0 {
+		s.Ratio = s.Throughput / stats.Median(reference)
 	}
 	s.OfLimit = s.Throughput * r.perLimit(strategy, shape)
 	return s, true
@@ -143,7 +144,7 @@ func (r Report) perLimit(strategy string, shape Shape) float64 {
 	if !ok || strategy != Winner {
 		return 0
 	}
-	limit := median(column(r.cells(Winner, full), func(c Cell) float64 { return c.Throughput }))
+	limit := stats.Median(column(r.cells(Winner, full), func(c Cell) float64 { return c.Throughput }))
 	if limit <= 0 {
 		return 0
 	}
@@ -166,16 +167,6 @@ func column(cells []Cell, of func(Cell) float64) []float64 {
 		values[i] = of(c)
 	}
 	return values
-}
-
-// median returns the median. For an even number of values it is the mean of the two middle ones.
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // Read reads the report of an earlier run.

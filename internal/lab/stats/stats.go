@@ -1,0 +1,14 @@
+// Package stats summarises the repetitions of a measurement.
+package stats
+
+import "slices"
+
+// Median returns the median, or 0 without values. For an even number of values it is the mean of the two middle ones.
+func Median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
