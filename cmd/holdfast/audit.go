@@ -5,12 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"holdfast/internal/lab/shop"
 	"holdfast/order-srv/check"
+	"holdfast/order-srv/orderapi"
 )
+
+// auditTimeout bounds one audit, which takes longer with long ledgers.
+const auditTimeout = 30 * time.Second
 
 type auditCmd struct {
 	Wait        time.Duration `help:"Wait at most this long until no order or message is in flight; a violation ends the waiting." default:"60s"`
@@ -67,6 +74,17 @@ func (a *auditCmd) awaitRest(ctx context.Context, url string, awaited func(check
 		case <-tick.C:
 		}
 	}
+}
+
+// audit requests an audit as an administrator.
+func audit(ctx context.Context, url string) (check.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	defer cancel()
+	admin, err := shop.Login(ctx, url, "auditor", orderapi.RoleAdmin)
+	if err != nil {
+		return check.Report{}, err
+	}
+	return admin.Audit(ctx)
 }
 
 // only reduces a report to one product: its line of the ledger, and the findings that concern it or may concern any
@@ -139,4 +157,28 @@ func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {
 	}
 	fmt.Fprintln(stdout, "clean: every unit is accounted for, and no order is in flight")
 	return nil
+}
+
+// countsLine formats counts as "PAID 2, PLACED 1".
+func countsLine(counts map[string]int) string {
+	if len(counts) == 0 {
+		return "none"
+	}
+	var parts []string
+	for _, status := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%s %d", status, counts[status]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// messagesLine formats messages as "3 half messages undecided (oldest 2s), 0 unsent in the outbox".
+func messagesLine(m check.Messages) string {
+	return counted(m.Undecided, "half messages undecided", m.OldestUndecided) + ", " + counted(m.Unsent, "unsent in the outbox", m.OldestUnsent)
+}
+
+func counted(n int, what string, oldest time.Duration) string {
+	if n == 0 {
+		return "0 " + what
+	}
+	return fmt.Sprintf("%d %s (oldest %v)", n, what, oldest.Round(100*time.Millisecond))
 }

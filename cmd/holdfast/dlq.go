@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"holdfast/internal/lab/shop"
 	"holdfast/order-srv/orderapi"
 )
 
@@ -29,13 +30,13 @@ type dlqListCmd struct {
 func (l *dlqListCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, dlqTime)
 	defer cancel()
-	admin, err := login(ctx, c.URL, "operator", orderapi.RoleAdmin)
+	admin, err := shop.Login(ctx, c.URL, "operator", orderapi.RoleAdmin)
 	if err != nil {
 		return explain(ctx, c.Dir, err)
 	}
 	var found orderapi.DeadLetters
 	path := "/v1/admin/dead-letters?" + url.Values{"limit": {strconv.Itoa(l.Limit)}}.Encode()
-	if err := admin.do(ctx, http.MethodGet, path, nil, &found); err != nil {
+	if err := admin.Do(ctx, http.MethodGet, path, nil, &found); err != nil {
 		return explain(ctx, c.Dir, err)
 	}
 	if len(found.DeadLetters) == 0 {
@@ -65,13 +66,13 @@ type dlqResendCmd struct {
 func (r *dlqResendCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, dlqTime)
 	defer cancel()
-	admin, err := login(ctx, c.URL, "operator", orderapi.RoleAdmin)
+	admin, err := shop.Login(ctx, c.URL, "operator", orderapi.RoleAdmin)
 	if err != nil {
 		return explain(ctx, c.Dir, err)
 	}
 	var done orderapi.ResendResponse
 	in := orderapi.ResendRequest{Source: r.Source, Limit: r.Limit}
-	if err := admin.do(ctx, http.MethodPost, "/v1/admin/dead-letters/resend", in, &done); err != nil {
+	if err := admin.Do(ctx, http.MethodPost, "/v1/admin/dead-letters/resend", in, &done); err != nil {
 		return explain(ctx, c.Dir, err)
 	}
 	fmt.Fprintf(stdout, "%d messages sent again\n", done.Resent)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"holdfast/internal/lab/shop"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/header"
 	"holdfast/pkg/wait"
@@ -28,7 +29,7 @@ type orderCmd struct {
 func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	buyer, err := login(ctx, c.URL, o.User, orderapi.RoleBuyer)
+	buyer, err := shop.Login(ctx, c.URL, o.User, orderapi.RoleBuyer)
 	if err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		return explain(ctx, c.Dir, err)
 	}
 	if placed.Status == orderapi.StatusPlaced && o.Pay {
-		if err := buyer.do(ctx, http.MethodPost, "/v1/orders/"+placed.OrderNo+"/payment", nil, &placed); err != nil {
+		if err := buyer.Do(ctx, http.MethodPost, "/v1/orders/"+placed.OrderNo+"/payment", nil, &placed); err != nil {
 			return explain(ctx, c.Dir, fmt.Errorf("pay order %s: %w", placed.OrderNo, err))
 		}
 	}
@@ -55,14 +56,14 @@ func (o *orderCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	return nil
 }
 
-func (o *orderCmd) place(ctx context.Context, buyer shop, stdout io.Writer) (orderapi.Order, error) {
+func (o *orderCmd) place(ctx context.Context, buyer *shop.Client, stdout io.Writer) (orderapi.Order, error) {
 	var placed orderapi.Order
 	headers := []string{header.IdempotencyKey, ulid.Make().String()}
 	if o.Strategy != "" {
 		headers = append(headers, header.Strategy, o.Strategy)
 	}
 	in := map[string]any{"items": []orderapi.PlaceItem{{SKU: o.SKU, Quantity: o.Quantity}}}
-	if err := buyer.do(ctx, http.MethodPost, "/v1/orders", in, &placed, headers...); err != nil {
+	if err := buyer.Do(ctx, http.MethodPost, "/v1/orders", in, &placed, headers...); err != nil {
 		return placed, err
 	}
 	if placed.Status == orderapi.StatusPending {
@@ -72,7 +73,7 @@ func (o *orderCmd) place(ctx context.Context, buyer shop, stdout io.Writer) (ord
 		if err := wait.Sleep(ctx, 500*time.Millisecond); err != nil {
 			return placed, fmt.Errorf("order %s is still pending: %w", placed.OrderNo, err)
 		}
-		if err := buyer.do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
+		if err := buyer.Do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
 			return placed, fmt.Errorf("read pending order %s: %w", placed.OrderNo, err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"holdfast/internal/lab/load"
+	"holdfast/internal/lab/shop"
+	"holdfast/order-srv/orderapi"
 )
 
 func main() {
@@ -42,13 +44,16 @@ func run(ctx context.Context, args []string, stdout io.Writer) (missed int, err 
 		defer func() { err = errors.Join(err, stop()) }()
 		defer func() { logSizes(stdout, logs) }()
 	}
-	s := load.NewShop(o.url)
-	target, skus, err := s.Prepare(ctx, load.UniqueName("overload"), o.strategy, 1)
+	admin, err := shop.Login(ctx, o.url, "load-admin", orderapi.RoleAdmin)
+	if err != nil {
+		return 0, err
+	}
+	target, skus, err := load.Prepare(ctx, admin, load.UniqueName("overload"), o.strategy, 1)
 	if err != nil {
 		return 0, fmt.Errorf("prepare the product: %w", err)
 	}
 	target.Baskets = []string{load.Basket(skus...)}
-	r, err := measure(ctx, o, s, target, stdout)
+	r, err := measure(ctx, o, admin, target, stdout)
 	if err != nil {
 		return 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/internal/lab/load"
+	"holdfast/internal/lab/shop"
 	"holdfast/pkg/wait"
 )
 
@@ -19,9 +20,9 @@ const (
 )
 
 // measure runs the plan.
-func measure(ctx context.Context, o options, s *load.Shop, t load.Target, progress io.Writer) (*report, error) {
+func measure(ctx context.Context, o options, admin *shop.Client, t load.Target, progress io.Writer) (*report, error) {
 	r := &report{Started: time.Now().UTC(), Strategy: o.strategy, SKU: t.Name + "-1", Deadline: o.deadline, CPUs: runtime.NumCPU()}
-	before, err := s.Audit(ctx)
+	before, err := admin.Audit(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("audit before the load: %w", err)
 	}
@@ -49,7 +50,7 @@ func measure(ctx context.Context, o options, s *load.Shop, t load.Target, progre
 		}
 	}
 	fmt.Fprintf(progress, "rest for %v\n", o.plan.Rest)
-	if err := r.rest(ctx, o, s, w); err != nil {
+	if err := r.rest(ctx, o, admin, w); err != nil {
 		return nil, err
 	}
 	r.Abandoned = r.abandonedAfter - before.Orders["ABANDONED"]
@@ -70,7 +71,7 @@ func (r *report) add(progress io.Writer, w *watch, one row, run func() (*load.Ta
 }
 
 // rest waits and then checks that the shop is at rest.
-func (r *report) rest(ctx context.Context, o options, s *load.Shop, w *watch) error {
+func (r *report) rest(ctx context.Context, o options, admin *shop.Client, w *watch) error {
 	_ = wait.Sleep(ctx, max(0, o.plan.Rest-lastInterval))
 	early := w.now(ctx)
 	_ = wait.Sleep(ctx, lastInterval)
@@ -79,7 +80,7 @@ func (r *report) rest(ctx context.Context, o options, s *load.Shop, w *watch) er
 		r.LateChecks += f.Checks - early[name].Checks
 	}
 	for deadline := time.Now().Add(auditPatience); ; _ = wait.Sleep(ctx, time.Second) {
-		found, err := s.Audit(ctx)
+		found, err := admin.Audit(ctx)
 		if err == nil && len(found.Unsettled) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			if err != nil {
 				return fmt.Errorf("audit after the load: %w", err)

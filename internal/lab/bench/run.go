@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"holdfast/internal/lab/load"
+	"holdfast/internal/lab/shop"
 	"holdfast/order-srv/check"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/wait"
 )
 
@@ -43,7 +45,7 @@ type subject struct {
 // bench is a run.
 type bench struct {
 	Options
-	shop     *load.Shop
+	admin    *shop.Client
 	subjects []subject
 	best     map[string]float64 // by subject and basket: orders per second of the best closed loop, for open loops
 	cells    int
@@ -55,7 +57,11 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if o.Progress == nil {
 		o.Progress = slog.New(slog.DiscardHandler)
 	}
-	b := &bench{Options: o, shop: load.NewShop(o.URL), best: map[string]float64{}}
+	admin, err := shop.Login(ctx, o.URL, "load-admin", orderapi.RoleAdmin)
+	if err != nil {
+		return r, err
+	}
+	b := &bench{Options: o, admin: admin, best: map[string]float64{}}
 	r = Report{Preset: o.Preset.Name, StartedAt: time.Now().UTC(), Time: o.Preset.Time.Seconds()}
 	if r.Sheet, err = sheet(ctx, o); err != nil {
 		return r, err
@@ -72,7 +78,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	chain := load.Target{Addr: addr, Name: "CHAIN", Tokens: []string{"none"}}
 	b.subjects = []subject{{name: Chain, baskets: baskets(chain, skus("CHAIN")), meter: meter{pids: hops}}}
 	for _, strategy := range o.Preset.Strategies {
-		t, products, err := b.shop.Prepare(ctx, load.UniqueName("bench-"+strategy), strategy, mixedSKUs)
+		t, products, err := load.Prepare(ctx, admin, load.UniqueName("bench-"+strategy), strategy, mixedSKUs)
 		if err != nil {
 			return r, fmt.Errorf("prepare %s: %w", strategy, err)
 		}
@@ -166,7 +172,7 @@ func (b *bench) cell(ctx context.Context, s subject, shape Shape, repetition int
 // rest audits until nothing is in flight and every message is sent, or until its patience ends.
 func (b *bench) rest(ctx context.Context) (found check.Report, err error) {
 	for end := time.Now().Add(restPatience); ; {
-		found, err = b.shop.Audit(ctx)
+		found, err = b.admin.Audit(ctx)
 		still := err == nil && len(found.Unsettled) == 0 && found.Messages.Unsent == 0 && found.Messages.Undecided == 0
 		if still || time.Now().After(end) {
 			return found, err
