@@ -7,6 +7,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"holdfast/internal/lab/stats"
 )
 
 // sample is one repetition of one library.
@@ -54,9 +56,9 @@ func (r *report) print(out io.Writer, redis string) error {
 			millis(runs, func(s sample) time.Duration { return s.p50 }),
 			millis(runs, func(s sample) time.Duration { return s.p90 }),
 			millis(runs, func(s sample) time.Duration { return s.p99 }),
-			median(column(runs, func(s sample) float64 { return s.openCommands })),
+			stats.Median(column(runs, func(s sample) float64 { return s.openCommands })),
 			millis(runs, func(s sample) time.Duration { return s.drain }),
-			median(column(runs, func(s sample) float64 { return s.burstCommands })),
+			stats.Median(column(runs, func(s sample) float64 { return s.burstCommands })),
 			r.trips[s.name], failed)
 	}
 	if err := w.Flush(); err != nil {
@@ -76,11 +78,11 @@ func (r *report) printBars(out io.Writer, ideal time.Duration) {
 	fmt.Fprintf(out, "\n%s, ratios of each repetition:\n", nameOurs)
 	bar := func(what string, got []float64, most float64, format string) {
 		verdict := "met"
-		if median(got) > most {
+		if stats.Median(got) > most {
 			verdict = "NOT MET"
 		}
 		fmt.Fprintf(out, "  %-44s "+format+" ("+format+" - "+format+"), bar "+format+": %s\n",
-			what, median(got), slices.Min(got), slices.Max(got), most, verdict)
+			what, stats.Median(got), slices.Min(got), slices.Max(got), most, verdict)
 	}
 	bar("p99 wait / rueidislock's", rueidis, barRueidis, "%.2f")
 	bar("p99 wait / redsync's with its defaults", redsync, barRedsync, "%.4f")
@@ -107,14 +109,5 @@ func ratios(a, b []sample, of func(sample) time.Duration) []float64 {
 // millis is "median (lowest - highest)".
 func millis(runs []sample, of func(sample) time.Duration) string {
 	all := column(runs, func(s sample) float64 { return float64(of(s)) / float64(time.Millisecond) })
-	return fmt.Sprintf("%.1f (%.1f - %.1f)", median(all), slices.Min(all), slices.Max(all))
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	if n == 0 {
-		return 0
-	}
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+	return fmt.Sprintf("%.1f (%.1f - %.1f)", stats.Median(all), slices.Min(all), slices.Max(all))
 }
