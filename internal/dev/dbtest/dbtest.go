@@ -1,5 +1,5 @@
-// Package dbtest gives each test a fresh, migrated database on a real server: the server of HOLDFAST_MYSQL, or a
-// private server that is started once and dies with the test process. The caller passes the schema.
+// Package dbtest gives each test a fresh, migrated database on the server of [stacktest.MySQL]. The caller passes the
+// schema.
 package dbtest
 
 import (
@@ -8,70 +8,21 @@ import (
 	"database/sql"
 	"io/fs"
 	"log/slog"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"gorm.io/gorm"
 
-	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/database"
 )
-
-// startTimeout bounds the start of the server on a busy machine, including its installation.
-const startTimeout = 3 * time.Minute
-
-// server is a running database server.
-type server struct{ dsn, name, version string }
-
-//nolint:gochecknoglobals // the tests of one process share one server; the variable is written once
-var shared = sync.OnceValues(func() (server, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	if dsn := os.Getenv("HOLDFAST_MYSQL"); dsn != "" {
-		return describe(ctx, dsn)
-	}
-	m, err := stack.StartMySQL(ctx, stack.Options{Tie: true})
-	if err != nil {
-		return server{}, err
-	}
-	return server{dsn: m.AdminDSN(), name: m.Name, version: m.Version}, nil
-})
-
-func describe(ctx context.Context, dsn string) (server, error) {
-	s := server{dsn: dsn, name: "MySQL"}
-	db, err := sql.Open("mysql", dsn)
-	if err != nil {
-		return s, err
-	}
-	defer db.Close() //nolint:errcheck // nothing was written
-	err = db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&s.version)
-	if strings.Contains(s.version, "MariaDB") {
-		s.name = "MariaDB"
-	}
-	return s, err
-}
-
-// Server returns the DSN of the server's root user, without a database. With -short the test is skipped.
-func Server(tb testing.TB) string {
-	tb.Helper()
-	stacktest.SkipIfShort(tb, "MySQL")
-	s, err := shared()
-	if err != nil {
-		tb.Fatalf("test database server: %v", err)
-	}
-	tb.Logf("runs on %s %s", s.name, s.version)
-	return s.dsn
-}
 
 // NewDSN creates a database for this test, migrates it to the newest version of fsys and returns its DSN. The test can
 // open several pools with it. A nil fsys leaves the database empty. The database is dropped when the test ends.
 func NewDSN(tb testing.TB, fsys fs.FS) string {
 	tb.Helper()
-	admin := Server(tb)
+	admin := stacktest.MySQL(tb)
 	db, err := sql.Open("mysql", admin)
 	if err != nil {
 		tb.Fatal(err)

@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/sql"
 )
 
 func TestNew(t *testing.T) {
 	t.Parallel()
-	dbtest.Server(t)
+	stacktest.MySQL(t)
 	began := time.Now()
 	db := dbtest.New(t, sql.Inventory())
 	t.Logf("a migrated database took %v", time.Since(began))

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/lab/compare"
 )
@@ -18,7 +17,7 @@ func TestRun(t *testing.T) {
 	redis := stacktest.Redis(t)
 	var progress bytes.Buffer
 	r, err := compare.Run(t.Context(), compare.Options{
-		Servers:    compare.Servers{MySQL: dbtest.Server(t), Redis: []string{redis}},
+		Servers:    compare.Servers{MySQL: stacktest.MySQL(t), Redis: []string{redis}},
 		Strategies: []string{"naive", "for-update", compare.Winner}, Pool: 16, Progress: &progress,
 		Preset: compare.Preset{Name: "test", Repetitions: 2, Period: 300 * time.Millisecond, Shapes: []compare.Shape{
 			{Callers: 32, SKUs: 2, Replicas: 2, Loop: compare.Closed},

@@ -11,7 +11,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/lab/lesson"
@@ -33,7 +32,7 @@ func TestMain(m *testing.M) {
 // the servers.
 func TestLessons(t *testing.T) {
 	t.Parallel()
-	addr, dsn := stacktest.Redis(t), dbtest.Server(t)
+	addr, dsn := stacktest.Redis(t), stacktest.MySQL(t)
 	t.Run("all", func(t *testing.T) { // returns when its parallel tests have ended
 		for _, l := range lesson.All() {
 			t.Run(l.Name, func(t *testing.T) {

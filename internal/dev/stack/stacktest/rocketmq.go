@@ -4,21 +4,12 @@ import (
 	"cmp"
 	"context"
 	"os"
-	"sync"
 	"testing"
 
 	"holdfast/internal/dev/stack"
 )
 
 type broker struct{ addr, name string }
-
-//nolint:gochecknoglobals // the tests of one process share one server; the variable is written once
-var sharedBroker = sync.OnceValues(func() (broker, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	addr, name, _, err := stack.StartBroker(ctx, os.Getenv("BROKER"), stack.Options{Tie: true})
-	return broker{addr, name}, err
-})
 
 // RocketMQ returns the name server's address of a RocketMQ that the tests of this process share. If RocketMQ cannot
 // run, it is the development broker; the test's log says which. Each test chooses a namespace of its own and never
@@ -31,12 +22,17 @@ func RocketMQ(tb testing.TB) string {
 		tb.Logf("runs on %s", cmp.Or(os.Getenv("HOLDFAST_BROKER"), "the broker behind "+addr))
 		return addr
 	}
-	b, err := sharedBroker()
+	b, err := shared.broker()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Logf("runs on %s", b.name)
 	return b.addr
+}
+
+func startBroker(ctx context.Context) (broker, error) {
+	addr, name, _, err := stack.StartBroker(ctx, os.Getenv("BROKER"), stack.Options{Tie: true})
+	return broker{addr, name}, err
 }
 
 // OwnRocketMQ starts a RocketMQ for this test alone, which may kill, freeze or restart it. settings are lines of the

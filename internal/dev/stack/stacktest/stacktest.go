@@ -5,24 +5,12 @@ package stacktest
 import (
 	"context"
 	"os"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack"
 )
-
-// startTimeout bounds the start of one server on a busy machine, including its installation.
-const startTimeout = 3 * time.Minute
-
-//nolint:gochecknoglobals // the tests of one process share one server; the variable is written once
-var sharedRedis = sync.OnceValues(func() (*stack.Redis, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	return stack.StartRedis(ctx, stack.Options{Tie: true})
-})
 
 // Redis returns the address of a Redis that the tests of this process share. Each test uses keys with a prefix of its
 // own and never flushes, stops or freezes the server; see [OwnRedis]. With -short the test is skipped.
@@ -33,7 +21,7 @@ func Redis(tb testing.TB) string {
 		logForeign(tb, addr)
 		return addr
 	}
-	r, err := sharedRedis()
+	r, err := shared.redis()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -41,30 +29,31 @@ func Redis(tb testing.TB) string {
 	return r.Addr
 }
 
-//nolint:gochecknoglobals // as above
-var sharedNodes = sync.OnceValues(func() (addrs []string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	for range 3 {
-		r, err := stack.StartRedis(ctx, stack.Options{Tie: true})
-		if err != nil {
-			return nil, err
-		}
-		addrs = append(addrs, r.Addr)
-	}
-	return addrs, nil
-})
+func startRedis(ctx context.Context) (*stack.Redis, error) {
+	return stack.StartRedis(ctx, stack.Options{Tie: true})
+}
 
 // RedlockNodes returns the addresses of three independent Redis servers. The tests of this process share them, and
 // they are always private.
 func RedlockNodes(tb testing.TB) []string {
 	tb.Helper()
 	SkipIfShort(tb, "Redis")
-	addrs, err := sharedNodes()
+	addrs, err := shared.nodes()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return addrs
+}
+
+func startNodes(ctx context.Context) (addrs []string, err error) {
+	for range 3 {
+		r, err := startRedis(ctx)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, r.Addr)
+	}
+	return addrs, nil
 }
 
 func logForeign(tb testing.TB, addr string) {
