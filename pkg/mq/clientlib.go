@@ -12,8 +12,10 @@ import (
 	"holdfast/pkg/telemetry"
 )
 
-// The client library keeps its logger, its panic handler and its table of clients in package variables without locks,
-// so what guards them has to be process-wide too.
+// The client library keeps its logger, its panic handler and its table of clients in package variables. It assigns the
+// first two without a lock, and two buses with one identity silently share a client. So the guards are process-wide,
+// too: a process could hold two of a value that callers pass to [Open], and the guards of one would not see the other's
+// buses.
 //
 //nolint:gochecknoglobals // see above; nothing but the guards of the library's own globals lives here.
 var library struct {
