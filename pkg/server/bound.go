@@ -34,14 +34,18 @@ type boundedListener struct {
 	answer  []byte
 	refused prometheus.Counter
 
+	early    Refuse // nil: net/http reads each request
+	draining *atomic.Bool
+
 	refusing sync.WaitGroup
 	places   chan struct{} // one for each connection that is being refused
 }
 
-func newBoundedListener(ln net.Listener, most int, r prometheus.Registerer) *boundedListener {
+func newBoundedListener(ln net.Listener, cfg Config, draining *atomic.Bool) *boundedListener {
 	return &boundedListener{
-		Listener: ln, most: int64(most), answer: refusal(), places: make(chan struct{}, maxRefusing),
-		refused: promauto.With(r).NewCounter(prometheus.CounterOpts{
+		Listener: ln, most: int64(cfg.MaxConns), answer: refusal(), places: make(chan struct{}, maxRefusing),
+		early: cfg.Refuse, draining: draining,
+		refused: promauto.With(registerer(cfg.Registry)).NewCounter(prometheus.CounterOpts{
 			Name: "http_connections_refused_total", Help: "Connections beyond the bound, answered with 429 and closed.",
 		}),
 	}
@@ -59,11 +63,15 @@ func refusal() []byte {
 		"Retry-After: 1\r\nConnection: close\r\n\r\n%s", len(body), body)
 }
 
-// count is the server's ConnState. It is called for a new connection before the next Accept.
-func (l *boundedListener) count(_ net.Conn, state http.ConnState) {
+// follow is the server's ConnState. It is called for a new connection before the next Accept.
+func (l *boundedListener) follow(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		l.open.Add(1)
+	case http.StateIdle:
+		if c, ok := c.(*refusingConn); ok {
+			c.idle()
+		}
 	case http.StateClosed, http.StateHijacked:
 		l.open.Add(-1)
 	}
@@ -73,8 +81,11 @@ func (l *boundedListener) count(_ net.Conn, state http.ConnState) {
 func (l *boundedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
-		if err != nil || l.open.Load() < l.most {
-			return c, err
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Load() < l.most {
+			return l.wrap(c), nil
 		}
 		l.refused.Inc()
 		l.places <- struct{}{}
@@ -84,6 +95,16 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		})
 	}
 }
+
+func (l *boundedListener) wrap(c net.Conn) net.Conn {
+	if tcp, ok := c.(*net.TCPConn); ok && l.early != nil {
+		return &refusingConn{TCPConn: tcp, l: l, first: true}
+	}
+	return c
+}
+
+// crowded reports whether there are so many connections that those without a request in work are a burden.
+func (l *boundedListener) crowded() bool { return l.open.Load() > l.most*2/3 }
 
 // refuse answers the first request. It ignores errors: the client has closed the connection.
 func (l *boundedListener) refuse(c net.Conn) {

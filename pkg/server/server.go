@@ -25,6 +25,7 @@ type Config struct {
 	Checks   []Check
 	Log      *slog.Logger
 
+	Refuse          Refuse        // nil: net/http reads each request
 	MaxConns        int           // open connections to Addr at most; one beyond is answered with 429. Default 3072
 	RequestTimeout  time.Duration // of the handler; reading and writing get a little more. Default 5 s
 	DrainDelay      time.Duration // how long to serve after /readyz says draining, for load balancers. Default 0
@@ -70,8 +71,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	s := newServers(ctx, cfg)
-	bounded := newBoundedListener(ln, cfg.MaxConns, registerer(cfg.Registry))
-	s.main.ConnState = bounded.count
+	bounded := newBoundedListener(ln, cfg, s.draining)
+	s.main.ConnState = bounded.follow
 	failed := make(chan error, 2)
 	go func() { failed <- s.main.Serve(bounded) }()
 	go func() { failed <- s.ops.Serve(opsLn) }()

@@ -5,14 +5,11 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
-	"holdfast/pkg/header"
-	"holdfast/pkg/telemetry"
 )
 
 const (
@@ -45,31 +42,6 @@ func Admit(l *admit.Limiter) gin.HandlerFunc {
 		}
 		defer func() { slot.Release(outcome(c)) }() // a panic passes here, too
 		c.Next()
-	}
-}
-
-// refuseWhileFull is the first handler of an engine. A refusal by it costs neither a body, a timer, a context nor a
-// copy of the request: at ten times the capacity nine of ten requests end here, and what they cost the others do not
-// get. The metrics and the access line of a refusal are those of any request.
-func refuseWhileFull(full map[Route]*admit.Limiter, m metrics, access accessLog) gin.HandlerFunc {
-	overloaded := fault.From(admit.ErrOverloaded)
-	status := Status(overloaded.Kind)
-	refused := map[Route]requestMetrics{}
-	for route := range full {
-		refused[route] = m.of(route, status)
-	}
-	return func(c *gin.Context) {
-		begin, route := time.Now(), Route{c.Request.Method, c.FullPath()}
-		if !full[route].Refuses() {
-			c.Next()
-			return
-		}
-		c.Abort()
-		id := requestID(c)
-		c.Header(header.RequestID, id)
-		writeProblem(c, overloaded, id)
-		refused[route].observe(begin)
-		access.write(telemetry.WithRequestID(c.Request.Context(), id), c, begin, overloaded)
 	}
 }
 

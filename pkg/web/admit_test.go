@@ -236,23 +236,30 @@ func TestAdmit_largeBodiesAreBounded(t *testing.T) {
 	})
 }
 
-func TestEngine_Full(t *testing.T) {
-	t.Parallel()
+// full returns a limiter that refuses at once, and the slot that it lacks.
+func full(tb testing.TB) (*admit.Limiter, admit.Slot) {
+	tb.Helper()
 	limiter := one()
-	slot, err := limiter.Acquire(t.Context())
+	slot, err := limiter.Acquire(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	time.Sleep(5 * time.Millisecond) // a service time longer than MaxWait: the next wait is too long from the first moment
 	slot.Release(admit.Served)
-	if slot, err = limiter.Acquire(t.Context()); err != nil {
-		t.Fatal(err)
+	if slot, err = limiter.Acquire(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
+	return limiter, slot
+}
+
+func TestEngine_Full(t *testing.T) {
+	t.Parallel()
+	limiter, slot := full(t)
 	var log logBuffer
 	registry := prometheus.NewRegistry()
 	url := serve(t, web.EngineConfig{
 		Log: telemetry.NewLogger(&log, "test"), Registry: registry,
-		Full: map[web.Route]*admit.Limiter{{Method: "POST", Pattern: "/orders/:no"}: limiter},
+		Refuser: web.NewRefuser(map[web.Route]*admit.Limiter{{Method: "POST", Pattern: "/orders/:no"}: limiter}),
 	}, func(e *gin.Engine) {
 		ok := web.Handle(func(*gin.Context) (int, any, error) { return 200, nil, nil })
 		e.POST("/orders/:no", ok)

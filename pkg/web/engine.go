@@ -12,7 +12,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"holdfast/pkg/admit"
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/header"
@@ -28,15 +27,10 @@ type EngineConfig struct {
 	Timeout  time.Duration         // of each request; zero: only the caller's X-Deadline-Ms counts
 	MaxBody  int64                 // bytes; default 1 MiB
 
-	// Full has the limiters of routes, by method and pattern. While one of them is full, a request to its route is refused
-	// before anything else is done for it. The route's Admit has the same limiter and decides about the others.
-	Full map[Route]*admit.Limiter
+	Refuser *Refuser // nil: nothing is refused before its handlers
 
 	Credentials []config.Secret // a request needs one of them as its service credential; none: it needs nothing
 }
-
-// Route is a method and a pattern, as they are registered.
-type Route struct{ Method, Pattern string }
 
 // NewEngine returns an engine whose requests have a request id, one access line, a deadline, a bounded body and
 // metrics, and whose every failure, an unknown route and a panic included, is answered with problem details.
@@ -52,8 +46,9 @@ func NewEngine(cfg EngineConfig) *gin.Engine {
 	e.UnescapePathValues = true
 	_ = e.SetTrustedProxies(nil) // nil cannot be malformed
 	m, access := newMetrics(cfg.Registry), newAccessLog(cfg.Log)
-	if len(cfg.Full) > 0 {
-		e.Use(refuseWhileFull(cfg.Full, m, access))
+	if cfg.Refuser != nil {
+		cfg.Refuser.use(m, access)
+		e.Use(cfg.Refuser.handle)
 	}
 	e.Use(
 		identify,

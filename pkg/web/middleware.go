@@ -26,14 +26,15 @@ var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // identify takes the caller's request id or makes one, and repeats it in the answer.
 func identify(c *gin.Context) {
-	id := requestID(c)
+	id := saneID(c.GetHeader(header.RequestID))
 	c.Request = c.Request.WithContext(telemetry.WithRequestID(c.Request.Context(), id))
 	c.Header(header.RequestID, id)
 	c.Next()
 }
 
-func requestID(c *gin.Context) string {
-	if id := c.GetHeader(header.RequestID); saneRequestID.MatchString(id) {
+// saneID is the caller's request id, or a new one.
+func saneID(id string) string {
+	if saneRequestID.MatchString(id) {
 		return id
 	}
 	return telemetry.NewRequestID()
@@ -107,29 +108,42 @@ func (a accessLog) log(c *gin.Context) {
 		if last := c.Errors.Last(); last != nil {
 			f = fault.From(last.Err)
 		}
-		a.write(c.Request.Context(), c, begin, f)
+		a.write(c.Request.Context(), accessOf(c, begin, f))
 	}()
 	c.Next()
 }
 
-// write logs the request, which began at begin. f is nil unless it failed.
-func (a accessLog) write(ctx context.Context, c *gin.Context, begin time.Time, f *fault.Error) {
-	limited, skipped := f != nil && f.Kind == fault.Limited, 0
+// access is what an access line says.
+type access struct {
+	method, path  string
+	status, bytes int
+	begin         time.Time
+	fault         *fault.Error // nil unless the request failed
+}
+
+func accessOf(c *gin.Context, begin time.Time, f *fault.Error) access {
+	return access{
+		method: c.Request.Method, path: c.Request.URL.Path,
+		status: c.Writer.Status(), bytes: max(0, c.Writer.Size()), begin: begin, fault: f,
+	}
+}
+
+func (a accessLog) write(ctx context.Context, r access) {
+	limited, skipped := r.fault != nil && r.fault.Kind == fault.Limited, 0
 	if limited {
 		var due bool
-		if skipped, due = a.limited.due(begin); !due {
+		if skipped, due = a.limited.due(r.begin); !due {
 			return
 		}
 	}
 	attrs := []slog.Attr{
-		slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path),
-		slog.Int("status", c.Writer.Status()), slog.Int("bytes", max(0, c.Writer.Size())),
-		slog.Duration("took", time.Since(begin)),
+		slog.String("method", r.method), slog.String("path", r.path),
+		slog.Int("status", r.status), slog.Int("bytes", r.bytes), slog.Duration("took", time.Since(r.begin)),
 	}
 	level := slog.LevelInfo
-	if f != nil {
-		level = faultLevel(f.Kind)
-		attrs = append(attrs, slog.String("code", f.Code), slog.Any("err", f))
+	if r.fault != nil {
+		level = faultLevel(r.fault.Kind)
+		attrs = append(attrs, slog.String("code", r.fault.Code), slog.Any("err", r.fault))
 	}
 	if limited {
 		attrs = append(attrs, slog.Int("not_logged", skipped))

@@ -51,12 +51,7 @@ func Problem(c *gin.Context, err error) {
 }
 
 func writeProblem(c *gin.Context, f *fault.Error, requestID string) {
-	p := fault.ToProblem(f)
-	p.Status = Status(f.Kind)
-	if f.Code == errMethodNotAllowed.Code {
-		p.Status = http.StatusMethodNotAllowed // HTTP has a status of its own for it; callers treat it as invalid
-	}
-	p.RequestID = requestID
+	p := problemOf(f, requestID)
 	switch f.Kind {
 	case fault.Limited, fault.Contended:
 		c.Header(header.RetryAfter, "1")
@@ -66,6 +61,17 @@ func writeProblem(c *gin.Context, f *fault.Error, requestID string) {
 		}
 	}
 	render(c, p.Status, "application/problem+json", p)
+}
+
+// problemOf is the body of an answer.
+func problemOf(f *fault.Error, requestID string) fault.Problem {
+	p := fault.ToProblem(f)
+	p.Status = Status(f.Kind)
+	if f.Code == errMethodNotAllowed.Code {
+		p.Status = http.StatusMethodNotAllowed // HTTP has a status of its own for it; callers treat it as invalid
+	}
+	p.RequestID = requestID
+	return p
 }
 
 // render encodes before it writes, so that a body which cannot be encoded becomes a problem and not half an answer.

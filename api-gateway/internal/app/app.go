@@ -65,10 +65,18 @@ func (a *App) Close() {
 
 // Run serves until ctx ends, then drains.
 func (a *App) Run(ctx context.Context) error {
+	s, metrics := a.settings, admit.NewMetrics(a.registry)
+	// Two thirds of order-srv's target for the same requests: an order that the gateway refuses costs a tenth of one that
+	// order-srv refuses.
+	placing := admit.New(admit.Config{
+		Kind: "placing", Max: s.MaxPlacing, Timeout: s.RequestTimeout, ServiceTarget: s.RequestTimeout / 12, Metrics: metrics,
+	})
+	refuser := gateway.NewRefuser(placing)
 	return server.Run(ctx, server.Config{
-		Service: Service, Addr: a.settings.HTTPAddr, OpsAddr: a.settings.OpsAddr, Registry: a.registry, Log: a.log,
-		RequestTimeout: a.settings.RequestTimeout, DrainDelay: a.settings.DrainDelay,
-		Handler: a.handler(), //nolint:contextcheck // its requests bring their own contexts
+		Service: Service, Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, Registry: a.registry, Log: a.log,
+		RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
+		Handler: a.handler(placing, refuser, metrics), //nolint:contextcheck // its requests bring their own contexts
+		Refuse:  refuser.Refuse,
 		// A gateway that is out of service because a back end is down cannot report the back end's failure.
 		Checks: []server.Check{
 			{Name: "order-srv", Probe: reachable(a.orders), Optional: true},
@@ -77,22 +85,20 @@ func (a *App) Run(ctx context.Context) error {
 	})
 }
 
-func (a *App) handler() http.Handler {
-	s, metrics := a.settings, admit.NewMetrics(a.registry)
+func (a *App) handler(placing *admit.Limiter, refuser *web.Refuser, metrics *admit.Metrics) http.Handler {
+	s := a.settings
 	return gateway.New(gateway.Config{
 		Orders:    orderapi.NewClient(a.orders),
 		Inventory: inventoryapi.NewClient(a.inventory),
 		Tokens:    gateway.NewTokens(s.JWTSecret.Reveal(), time.Now),
 		DemoLogin: s.DemoLogin,
 		Lab:       s.LabMode,
-		// Half of order-srv's target for the same requests: an order that the gateway refuses costs a tenth of one that
-		// order-srv refuses.
-		Placing: admit.New(admit.Config{
-			Kind: "placing", Max: s.MaxPlacing, Timeout: s.RequestTimeout, ServiceTarget: s.RequestTimeout / 12, Metrics: metrics,
-		}),
-		Changing: admit.New(admit.Config{Kind: "changing", Max: s.MaxChanging, Timeout: s.RequestTimeout, Metrics: metrics}),
-		Reading:  admit.New(admit.Config{Kind: "reading", Max: s.MaxReading, Timeout: s.RequestTimeout, Metrics: metrics}),
-		Engine:   web.EngineConfig{Log: a.log, Registry: a.registry, Timeout: s.RequestTimeout, MaxBody: gateway.MaxBody},
+		Placing:   placing,
+		Changing:  admit.New(admit.Config{Kind: "changing", Max: s.MaxChanging, Timeout: s.RequestTimeout, Metrics: metrics}),
+		Reading:   admit.New(admit.Config{Kind: "reading", Max: s.MaxReading, Timeout: s.RequestTimeout, Metrics: metrics}),
+		Engine: web.EngineConfig{
+			Log: a.log, Registry: a.registry, Timeout: s.RequestTimeout, MaxBody: gateway.MaxBody, Refuser: refuser,
+		},
 	})
 }
 

@@ -10,11 +10,14 @@ import (
 	"holdfast/pkg/web"
 )
 
+// NewRefuser returns what refuses orders while placing is full: a flash sale sends its load to one route. Config.Engine and the server need it.
+func NewRefuser(placing *admit.Limiter) *web.Refuser {
+	return web.NewRefuser(map[web.Route]*admit.Limiter{{Method: http.MethodPost, Pattern: "/v1/orders"}: placing})
+}
+
 // New returns the public API. This is the whole of it.
 func New(cfg Config) *gin.Engine {
 	g := &gateway{orders: cfg.Orders, inventory: cfg.Inventory, tokens: cfg.Tokens, lab: cfg.Lab}
-	// A flash sale sends its load to this route.
-	cfg.Engine.Full = map[web.Route]*admit.Limiter{{Method: http.MethodPost, Pattern: "/v1/orders"}: cfg.Placing}
 	e := web.NewEngine(cfg.Engine)
 	v1 := e.Group("/v1")
 
