@@ -116,6 +116,11 @@ func Header(name, value string) CallOption {
 	return func(c *Client) { c.header.Set(name, value) }
 }
 
+// Timeout is another upper bound of each call.
+func Timeout(d time.Duration) CallOption {
+	return func(c *Client) { c.timeout = d }
+}
+
 // With returns a client that differs by the options and shares the connections.
 func (c *Client) With(opts ...CallOption) *Client {
 	d := *c

@@ -23,9 +23,10 @@ const defaultMaxBody = 1 << 20
 // EngineConfig is what an engine needs.
 type EngineConfig struct {
 	Log      *slog.Logger
-	Registry prometheus.Registerer // nil: nothing is registered; two engines need two registries
-	Timeout  time.Duration         // of each request; zero: only the caller's X-Deadline-Ms counts
-	MaxBody  int64                 // bytes; default 1 MiB
+	Registry prometheus.Registerer   // nil: nothing is registered; two engines need two registries
+	Timeout  time.Duration           // of each request; zero: only the caller's X-Deadline-Ms counts
+	Timeouts map[Route]time.Duration // of the requests of some routes instead
+	MaxBody  int64                   // bytes; default 1 MiB
 
 	Refuser *Refuser // nil: nothing is refused before its handlers
 
@@ -61,7 +62,7 @@ func NewEngine(cfg EngineConfig) *gin.Engine {
 	}
 	e.Use(
 		limitBody(cfg.MaxBody),
-		limitTime(cfg.Timeout),
+		limitTime(cfg.Timeout, cfg.Timeouts),
 	)
 	e.NoRoute(func(c *gin.Context) { Problem(c, errNotFound) })
 	e.NoMethod(func(c *gin.Context) {
