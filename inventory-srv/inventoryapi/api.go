@@ -225,8 +225,25 @@ type Strategy struct {
 // Ledger is GET /v1/audit: counters and sums of one consistent snapshot.
 type Ledger struct {
 	TakenAt time.Time     `json:"taken_at"`
+	Cutoff  string        `json:"cutoff"` // up to this order number the sums are rolled up
 	SKUs    []LedgerEntry `json:"skus"`
 	Losses  []Loss        `json:"losses"`
+}
+
+// AuditTime is how long inventory-srv reads its ledger at most.
+const AuditTime = time.Minute
+
+// RollUpRequest is POST /v1/audit/rollup: reservations up to the order number have ended. Restart first forgets what is
+// rolled up.
+type RollUpRequest struct {
+	To      string `json:"to"`
+	Restart bool   `json:"restart,omitempty"`
+}
+
+// RollUp is where the cut-off is after a step. Done: it moves no further.
+type RollUp struct {
+	Cutoff string `json:"cutoff"`
+	Done   bool   `json:"done"`
 }
 
 // Loss is one loss of a strategy that answers before the ledger has the order. Its figures count the operations that

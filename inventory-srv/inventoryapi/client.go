@@ -55,6 +55,15 @@ func (c *Client) Reservations(ctx context.Context, after string, limit int) (Res
 	return out, err
 }
 
+// ReservationsOf returns a page of reservations after an order number, up to another ("": to the end), for a caller that
+// has read the orders of this range: with answered, all that was answered about them before the call is on it.
+func (c *Client) ReservationsOf(ctx context.Context, after, to string, answered bool, limit int) (ReservationPage, error) {
+	var out ReservationPage
+	q := url.Values{"after": {after}, "to": {to}, "answered": {strconv.FormatBool(answered)}, "limit": {strconv.Itoa(limit)}}
+	err := c.rest.Do(ctx, http.MethodGet, "/v1/reservations?"+q.Encode(), nil, &out)
+	return out, err
+}
+
 // Products returns a page of the catalogue.
 func (c *Client) Products(ctx context.Context, cursor string, limit int) (ProductPage, error) {
 	var out ProductPage
@@ -98,9 +107,16 @@ func (c *Client) Strategies(ctx context.Context) (Strategies, error) {
 	return out, err
 }
 
-// Audit returns the ledger.
+// Audit returns the ledger. It takes up to AuditTime.
 func (c *Client) Audit(ctx context.Context) (Ledger, error) {
 	var out Ledger
-	err := c.rest.Do(ctx, http.MethodGet, "/v1/audit", nil, &out)
+	err := c.rest.With(rest.Timeout(AuditTime)).Do(ctx, http.MethodGet, "/v1/audit", nil, &out)
+	return out, err
+}
+
+// RollUp moves the cut-off of the ledger's roll-up by one step.
+func (c *Client) RollUp(ctx context.Context, r RollUpRequest) (RollUp, error) {
+	var out RollUp
+	err := c.rest.With(rest.Timeout(AuditTime)).Do(ctx, http.MethodPost, "/v1/audit/rollup", r, &out)
 	return out, err
 }

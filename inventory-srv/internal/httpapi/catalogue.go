@@ -83,7 +83,7 @@ func (a *api) audit(c *gin.Context) (int, any, error) {
 		return 0, nil, err
 	}
 	out := inventoryapi.Ledger{
-		TakenAt: found.TakenAt, SKUs: make([]inventoryapi.LedgerEntry, len(found.Entries)), Losses: make([]inventoryapi.Loss, len(losses)),
+		TakenAt: found.TakenAt, Cutoff: found.Cutoff, SKUs: make([]inventoryapi.LedgerEntry, len(found.Entries)), Losses: make([]inventoryapi.Loss, len(losses)),
 	}
 	for i, l := range losses {
 		out.Losses[i] = inventoryapi.Loss{Reason: l.Reason, Operations: l.Operations, Units: l.Units, NoticedAt: l.NoticedAt, Orders: l.Orders}
@@ -92,6 +92,15 @@ func (a *api) audit(c *gin.Context) (int, any, error) {
 		out.SKUs[i] = inventoryapi.LedgerEntry(e)
 	}
 	return http.StatusOK, out, nil
+}
+
+func (a *api) rollUp(c *gin.Context) (int, any, error) {
+	var in inventoryapi.RollUpRequest
+	if err := web.Decode(c, &in); err != nil {
+		return 0, nil, err
+	}
+	cutoff, done, err := a.store.RollUp(c.Request.Context(), in.To, in.Restart)
+	return http.StatusOK, inventoryapi.RollUp{Cutoff: cutoff, Done: done}, err
 }
 
 func (a *api) strategies(*gin.Context) (int, any, error) {

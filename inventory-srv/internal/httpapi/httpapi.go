@@ -5,11 +5,13 @@ package httpapi
 import (
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/web"
@@ -52,6 +54,10 @@ func New(cfg Config) http.Handler {
 	if cfg.Engine.MaxBody == 0 {
 		cfg.Engine.MaxBody = maxBody
 	}
+	cfg.Engine.Timeouts = map[web.Route]time.Duration{
+		{Method: http.MethodGet, Pattern: "/v1/audit"}:         inventoryapi.AuditTime,
+		{Method: http.MethodPost, Pattern: "/v1/audit/rollup"}: inventoryapi.AuditTime,
+	}
 	a := &api{stock: cfg.Stock, store: cfg.Store, log: cfg.Engine.Log, workers: cfg.Workers}
 	e := web.NewEngine(cfg.Engine)
 	a.routes(e.Group("/v1"), web.Admit(cfg.Reserving), web.Admit(cfg.Reading))
@@ -72,5 +78,6 @@ func (a *api) routes(r gin.IRoutes, reserving, reading gin.HandlerFunc) {
 	r.PUT("/products/:sku/layout", web.Handle(a.setLayout))
 
 	r.GET("/audit", web.Handle(a.audit))
+	r.POST("/audit/rollup", web.Handle(a.rollUp))
 	r.GET("/strategies", web.Handle(a.strategies))
 }

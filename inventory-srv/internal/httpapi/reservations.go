@@ -144,13 +144,13 @@ func (a *api) reservations(c *gin.Context) (int, any, error) {
 	}
 	// A caller that has read orders expects all their reservations: the ledger first receives what strategies have
 	// answered.
-	if after := c.Query("after"); after == "" {
+	if c.Query("after") == "" || c.Query("answered") == "true" {
 		if err := a.stock.Settled(c.Request.Context()); err != nil {
 			return 0, nil, err
 		}
 	}
 	// One more than the limit shows whether this page is the last.
-	found, err := a.store.Reservations(c.Request.Context(), c.Query("after"), limit+1)
+	found, err := a.store.Reservations(c.Request.Context(), c.Query("after"), c.Query("to"), limit+1)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -165,7 +165,7 @@ func pages(t *testing.T, s *store.Store) map[string][]stock.Line {
 	t.Helper()
 	all := map[string][]stock.Line{}
 	for after := ""; ; {
-		page, err := s.Reservations(t.Context(), after, 100)
+		page, err := s.Reservations(t.Context(), after, "", 100)
 		if err != nil {
 			t.Fatal(err)
 		}

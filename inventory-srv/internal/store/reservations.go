@@ -36,13 +36,17 @@ func (s *Store) States(ctx context.Context, orderNos []string) (map[string]stock
 	return states, nil
 }
 
-// Reservations returns up to limit reservations after the given order number, in order-number order. Lines never change
+// Reservations returns up to limit reservations after an order number, up to another ("": to the end), in order-number
+// order. Lines never change
 // once their header has committed, so the two reads need no common snapshot: the view finds them wherever they are.
-func (s *Store) Reservations(ctx context.Context, after string, limit int) ([]Reservation, error) {
+func (s *Store) Reservations(ctx context.Context, after, to string, limit int) ([]Reservation, error) {
 	db := s.db.WithContext(ctx)
+	if to == "" {
+		to = lastOrderNo
+	}
 	var page []Reservation
 	err := db.Raw(`SELECT order_no, status, strategy, created_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)) DIV 1000 AS age_ms
-		FROM reservations WHERE order_no > ? ORDER BY order_no LIMIT ?`, ascii(after), limit).Scan(&page).Error
+		FROM reservations WHERE order_no > ? AND order_no <= ? ORDER BY order_no LIMIT ?`, ascii(after), ascii(to), limit).Scan(&page).Error
 	if err != nil {
 		return nil, database.Fault(fmt.Errorf("read reservations: %w", err))
 	}

@@ -185,7 +185,7 @@ func TestStore_Reservations(t *testing.T) {
 	}
 	var got []string
 	for after := ""; ; {
-		page, err := s.Reservations(t.Context(), after, 3)
+		page, err := s.Reservations(t.Context(), after, "", 3)
 		if err != nil {
 			t.Fatal(err)
 		}
