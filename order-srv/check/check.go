@@ -21,7 +21,6 @@
 package check
 
 import (
-	"fmt"
 	"iter"
 	"maps"
 	"time"
@@ -57,15 +56,13 @@ type Order struct {
 	OrderNo string
 	Status  string
 	User    string
-	Key     string // idempotency key, also one that the order has freed; empty: unknown and not checked
+	Key     string // idempotency key, also one that the order has freed; empty: unknown and not checked by Run
+	Freed   bool   // the order has freed its key
 	Settled bool   // inventory has been found to agree with the final status
 	Lines   map[string]int64
 
 	ExpiresAt time.Time // by the services' clock; zero: no expiry
 }
-
-// name identifies a client's order.
-type name struct{ user, key string }
 
 // Reservation is what inventory holds for an order.
 type Reservation struct {
@@ -75,7 +72,7 @@ type Reservation struct {
 	Lines     map[string]int64
 }
 
-// Input is the data of both services. Orders and reservations are sorted by order number. Orders must be read before
+// Input is the data of both services for [Run]. Orders and reservations are sorted by order number. Orders must be read before
 // reservations: the reservation of an order that was read is then read too.
 type Input struct {
 	Started      time.Time // by the services' clock, before the first order was read
@@ -123,7 +120,13 @@ type Report struct {
 	Unsent     int            `json:"unsent"`
 	Messages   Messages       `json:"messages"`
 	Healed     []Healing      `json:"healed"` // latest actions of the backstops, newest first
+
+	Unlisted int  `json:"unlisted,omitempty"` // findings beyond the first MaxFindings of a list
+	Full     bool `json:"full"`               // everything was read; else what is rolled up was proven before
 }
+
+// MaxFindings bounds each list of findings, so that the memory of an audit is bounded whatever it finds.
+const MaxFindings = 10_000
 
 // graceForReports is the time in which a new loss record may still be incomplete: each replica of inventory-srv
 // reports its lost operations within seconds.
@@ -132,60 +135,6 @@ const graceForReports = 10 * time.Second
 // graceForOrphans: a reservation without an order is a fault only if it is older than the audit's start by this much.
 // The order of a younger one may have been inserted behind the page that the audit was reading.
 const graceForOrphans = 10 * time.Second
-
-// Run reads both sides and checks them. An error means that reading failed; violations are in the report.
-func Run(in Input) (Report, error) {
-	r := Report{Orders: map[string]int{}, Violations: []Violation{}, Unsettled: []Violation{}, Lost: []Violation{}, Losses: []Loss{}, Unsent: in.Messages.Unsent, Messages: in.Messages, Healed: in.Healed}
-	promised := map[string]int64{}
-	orders := map[string]Order{}
-	byKey := map[name]Order{}
-	for o, err := range in.Orders {
-		if err != nil {
-			return Report{}, fmt.Errorf("read the orders: %w", err)
-		}
-		orders[o.OrderNo] = o
-		r.Orders[o.Status]++
-		if o.Status == placed || o.Status == paid {
-			for sku, n := range o.Lines {
-				promised[sku] += n
-			}
-		}
-		r.atRest(o, in.Started)
-		r.oneForEachKey(o, byKey)
-	}
-	r.letters(in.Letters, orders)
-	for res, err := range in.Reservations {
-		if err != nil {
-			return Report{}, fmt.Errorf("read the reservations: %w", err)
-		}
-		o, known := orders[res.OrderNo]
-		delete(orders, res.OrderNo)
-		if known {
-			r.join(o, res)
-		} else {
-			r.orphan(res, in.Started)
-		}
-	}
-	ledger, err := in.Ledger()
-	if err != nil {
-		return Report{}, fmt.Errorf("read the ledger: %w", err)
-	}
-	r.SKUs, r.Losses = ledger.SKUs, append(r.Losses, ledger.Losses...)
-	lost := newLostOrders(ledger.Losses, in.Started)
-	for _, o := range orders {
-		if r.withoutReservation(o, lost) {
-			for sku, n := range o.Lines { // a lost order promises no units
-				promised[sku] -= n
-			}
-		}
-	}
-	r.stock(promised)
-	r.messages(in.Messages)
-	Sort(r.Violations)
-	Sort(r.Unsettled)
-	Sort(r.Lost)
-	return r, nil
-}
 
 // stock checks the SKUs. promised is the number of units that orders promise, by SKU.
 func (r *Report) stock(promised map[string]int64) {
@@ -250,30 +199,11 @@ func (r *Report) atRest(o Order, started time.Time) {
 	}
 }
 
-// oneForEachKey checks invariant 5 for the orders of one idempotency key. byKey holds the orders that were read
-// before. An order that was PENDING when read may have been abandoned since, which freed its key.
-func (r *Report) oneForEachKey(o Order, byKey map[name]Order) {
-	if o.Key == "" || o.Status == rejected || o.Status == abandoned {
-		return
-	}
-	n := name{o.User, o.Key}
-	first, twice := byKey[n]
-	if !twice || first.Status == pending {
-		byKey[n] = Order{OrderNo: o.OrderNo, Status: o.Status}
-	}
-	switch {
-	case !twice:
-	case first.Status == pending || o.Status == pending:
-		r.unsettled(5, ofOrder(o.OrderNo, o.Lines), "is %s, and %s with the same idempotency key was %s when read", o.Status, first.OrderNo, first.Status)
-	default:
-		r.violation(5, ofOrder(o.OrderNo, o.Lines), "is %s, and so is %s with the same idempotency key (%s)", o.Status, first.OrderNo, first.Status)
-	}
-}
-
 // join checks invariant 5 for an order and its reservation.
 func (r *Report) join(o Order, res Reservation) {
 	holds := res.Status == "reserved" || res.Status == "confirmed"
-	if holds && !maps.Equal(o.Lines, res.Lines) {
+	known := len(o.Lines) > 0 || o.Status == placed || o.Status == paid // an order's lines may be written when it is placed
+	if holds && known && !maps.Equal(o.Lines, res.Lines) {
 		r.violation(5, ofOrder(o.OrderNo, o.Lines), "ordered %v, but %v is held", o.Lines, res.Lines)
 	}
 	switch o.Status {
@@ -329,12 +259,10 @@ func newLostOrders(losses []Loss, started time.Time) lostOrders {
 	return l
 }
 
-// withoutReservation checks an order that has no reservation. It returns true if the order is lost: a loss of Redis
-// names it, which redis-lua does not promise to prevent, and it holds no units.
+// withoutReservation checks a PLACED or PAID order that has no reservation. It returns true if the order is lost: a loss
+// of Redis names it, which redis-lua does not promise to prevent, and it holds no units.
 func (r *Report) withoutReservation(o Order, lost lostOrders) bool {
 	switch {
-	case o.Status != placed && o.Status != paid:
-		return false
 	case !lost.named[o.OrderNo] && !lost.reported:
 		r.unsettled(5, ofOrder(o.OrderNo, o.Lines), "is %s, inventory has no reservation, and Redis has just lost some", o.Status)
 		return false
@@ -342,6 +270,6 @@ func (r *Report) withoutReservation(o Order, lost lostOrders) bool {
 		r.violation(5, ofOrder(o.OrderNo, o.Lines), "is %s, but inventory has no reservation", o.Status)
 		return false
 	}
-	r.Lost = append(r.Lost, finding(5, ofOrder(o.OrderNo, o.Lines), "is %s, but Redis has lost its reservation of %v", o.Status, o.Lines))
+	r.list(&r.Lost, finding(5, ofOrder(o.OrderNo, o.Lines), "is %s, but Redis has lost its reservation of %v", o.Status, o.Lines))
 	return true
 }

@@ -47,11 +47,20 @@ func finding(invariant int, of subject, format string, args ...any) Violation {
 }
 
 func (r *Report) violation(invariant int, of subject, format string, args ...any) {
-	r.Violations = append(r.Violations, finding(invariant, of, format, args...))
+	r.list(&r.Violations, finding(invariant, of, format, args...))
 }
 
 func (r *Report) unsettled(invariant int, of subject, format string, args ...any) {
-	r.Unsettled = append(r.Unsettled, finding(invariant, of, format, args...))
+	r.list(&r.Unsettled, finding(invariant, of, format, args...))
+}
+
+// list adds a finding to one of the report's lists, unless that is full.
+func (r *Report) list(to *[]Violation, v Violation) {
+	if len(*to) == MaxFindings {
+		r.Unlisted++
+		return
+	}
+	*to = append(*to, v)
 }
 
 // Sort orders violations by invariant, then by subject.

@@ -20,8 +20,8 @@ func TestRun_letters(t *testing.T) {
 		Started: started, Orders: seq(o, nil), Reservations: seq(res, nil),
 		Ledger: func() (check.Ledger, error) { return check.Ledger{SKUs: l}, nil },
 		Letters: check.Letters{Found: []check.Letter{
-			{Source: "outbox", Topic: "order-events", Key: "2", Reason: "too large"},
-			{Source: "inventory-release", Topic: "stock-release", Key: "3"},
+			{Source: "outbox", Topic: "order-events", Key: "2", Reason: "too large", Lines: map[string]int64{"A": 2}},
+			{Source: "inventory-release", Topic: "stock-release", Key: "3", Lines: map[string]int64{"A": 3}},
 			{Source: "order-timeout", Topic: "order-timeout", Key: "unknown"},
 		}, Err: errors.New("broker not reachable")},
 	})

@@ -10,16 +10,17 @@ type Letters struct {
 type Letter struct {
 	Source string // "outbox" for a parked message, else the consumer group of the dead letter
 	Topic  string
-	Key    string // usually an order number
+	Key    string           // usually an order number
+	Lines  map[string]int64 // of the order; nil: the key is no order number
 	Reason string
 }
 
 // letters checks invariant 7 for messages that were given up. No backstop sends them again; an operator must.
-func (r *Report) letters(l Letters, orders map[string]Order) {
+func (r *Report) letters(l Letters) {
 	for _, m := range l.Found {
 		of := ofShop("dead letters")
-		if o, known := orders[m.Key]; known {
-			of = ofOrder(o.OrderNo, o.Lines)
+		if m.Lines != nil {
+			of = ofOrder(m.Key, m.Lines)
 		}
 		if m.Source == "outbox" {
 			r.violation(7, of, "a message on %s with key %s is parked: %s", m.Topic, m.Key, m.Reason)

@@ -26,6 +26,10 @@ var (
 	ErrInvalidUser       = order.ErrInvalidUser
 	ErrBrokerUnavailable = order.ErrBrokerUnavailable
 
+	ErrUnknownAudit = order.ErrUnknownAudit
+	ErrAuditRunning = order.ErrAuditRunning
+	ErrAuditFailed  = order.ErrAuditFailed
+
 	ErrStrategyNotAllowed = order.ErrStrategyNotAllowed
 )
 
@@ -84,6 +88,31 @@ const (
 
 // Audit is GET /v1/audit: both ledgers joined and checked.
 type Audit = check.Report
+
+// AuditRequest is POST /v1/audits. Full proves settled history again, which an earlier audit has proven.
+type AuditRequest struct {
+	Full bool `json:"full,omitempty"`
+}
+
+// AuditJob is an audit that was requested, as POST /v1/audits and GET /v1/audits/{id} answer it.
+type AuditJob struct {
+	ID            string     `json:"id"`
+	State         string     `json:"state"` // queued, running, done, failed
+	Full          bool       `json:"full"`  // as requested
+	OrdersChecked int64      `json:"orders_checked"`
+	ReachedOrder  string     `json:"reached_order,omitempty"` // the last of them
+	RequestedAt   time.Time  `json:"requested_at"`
+	StartedAt     *time.Time `json:"started_at,omitempty"`
+	EndedAt       *time.Time `json:"ended_at,omitempty"`
+	Failure       string     `json:"failure,omitempty"`
+	Report        *Audit     `json:"report,omitempty"` // when it is done
+}
+
+// The states of an AuditJob that has ended.
+const (
+	AuditDone   = "done"
+	AuditFailed = "failed"
+)
 
 // The topics. order-srv sends all of them.
 const (

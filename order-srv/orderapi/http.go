@@ -66,7 +66,21 @@ func (s *Session) Cancel(ctx context.Context, orderNo string) (Order, error) {
 	return o, err
 }
 
-// Audit joins and checks both ledgers. Admins only.
+// RequestAudit queues an audit. Admins only.
+func (s *Session) RequestAudit(ctx context.Context, r AuditRequest) (AuditJob, error) {
+	var j AuditJob
+	err := s.rest.Do(ctx, http.MethodPost, "/v1/audits", r, &j)
+	return j, err
+}
+
+// AuditJob returns an audit. ErrUnknownAudit. Admins only.
+func (s *Session) AuditJob(ctx context.Context, id string) (AuditJob, error) {
+	var j AuditJob
+	err := s.rest.Do(ctx, http.MethodGet, "/v1/audits/"+url.PathEscape(id), nil, &j)
+	return j, err
+}
+
+// Audit requests an audit and waits for it. ErrAuditRunning when it takes longer than a request may. Admins only.
 func (s *Session) Audit(ctx context.Context) (Audit, error) {
 	var a Audit
 	err := s.rest.Do(ctx, http.MethodGet, "/v1/audit", nil, &a)

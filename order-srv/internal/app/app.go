@@ -169,6 +169,11 @@ func (a *App) openFlows() error {
 
 func (a *App) http() httpapi.Config {
 	letters := deadletter.New(a.upkeep.orders, a.bus, events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents)
+	audits := audit.NewJobs(audit.Config{
+		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Letters: letters,
+		HalfMessages: audit.HalfMessages{Undecided: a.CheckBack.Undecided, LateAfter: a.BrokerTransactionTimeout + 2*a.BrokerCheckInterval},
+	}, a.Log)
+	a.workers = append(a.workers, audits.Run)
 	metrics := admit.NewMetrics(a.Metrics.Registry)
 	limit := func(kind string, most int) *admit.Limiter {
 		return admit.New(admit.Config{Kind: kind, Max: most, Timeout: a.RequestTimeout, Metrics: metrics})
@@ -177,11 +182,7 @@ func (a *App) http() httpapi.Config {
 		Engine: web.EngineConfig{Log: a.Log, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Credentials: a.AcceptedCredentials},
 		Intake: a.Intake, Orders: a.Orders, Lab: a.LabMode, DeadLetters: letters,
 		Placing: limit("placing", a.MaxPlacing), Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
-		Audit: func(ctx context.Context) (orderapi.Audit, error) {
-			return audit.Run(ctx, a.upkeep.orders, a.upkeep.inventory, audit.HalfMessages{
-				Undecided: a.CheckBack.Undecided, LateAfter: a.BrokerTransactionTimeout + 2*a.BrokerCheckInterval,
-			}, letters)
-		},
+		Audits: audits,
 	}
 }
 

@@ -3,11 +3,16 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
@@ -17,34 +22,96 @@ import (
 	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/fault"
 	"holdfast/sql"
 )
 
-// inventory answers with what it is made of, two reservations a page.
+// inventory answers with what it is made of. It rolls up like inventory-srv.
 type inventory struct {
-	reservations []inventoryapi.Reservation
-	ledger       inventoryapi.Ledger
+	mu           sync.Mutex
+	reservations []inventoryapi.Reservation // sorted
+	entry        inventoryapi.LedgerEntry   // of the only SKU; the sums of its lines are computed
+	losses       []inventoryapi.Loss
 	fails        error
+	cutoff       string
+	rolled       int64         // confirmed units up to the cut-off
+	read         int           // reservations
+	gate         chan struct{} // unless nil, a page waits for it
+	waiting      chan struct{} // unless nil, receives a value when a page waits
 }
 
-// Reservations implements audit.Inventory.
-func (i inventory) Reservations(_ context.Context, after string, _ int) (inventoryapi.ReservationPage, error) {
-	var p inventoryapi.ReservationPage
+// ReservationsOf implements audit.Inventory.
+func (i *inventory) ReservationsOf(ctx context.Context, after, to string, _ bool, limit int) (p inventoryapi.ReservationPage, err error) {
+	i.mu.Lock()
+	gate := i.gate
+	i.mu.Unlock()
+	if gate != nil {
+		select {
+		case i.waiting <- struct{}{}:
+		default:
+		}
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return p, ctx.Err()
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	for _, r := range i.reservations {
-		if r.OrderNo <= after {
+		if r.OrderNo <= after || to != "" && r.OrderNo > to {
 			continue
 		}
-		if len(p.Reservations) == 2 {
-			p.After = p.Reservations[1].OrderNo
+		if len(p.Reservations) == limit {
+			p.After = p.Reservations[limit-1].OrderNo
 			break
 		}
 		p.Reservations = append(p.Reservations, r)
+		i.read++
 	}
 	return p, i.fails
 }
 
+// RollUp implements audit.Inventory.
+func (i *inventory) RollUp(_ context.Context, r inventoryapi.RollUpRequest) (inventoryapi.RollUp, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if r.Restart {
+		i.cutoff, i.rolled = "", 0
+	}
+	if r.To > i.cutoff {
+		_, confirmed := i.sums(i.cutoff, r.To)
+		i.cutoff, i.rolled = r.To, i.rolled+confirmed
+	}
+	return inventoryapi.RollUp{Cutoff: i.cutoff, Done: true}, i.fails
+}
+
 // Audit implements audit.Inventory.
-func (i inventory) Audit(context.Context) (inventoryapi.Ledger, error) { return i.ledger, i.fails }
+func (i *inventory) Audit(context.Context) (inventoryapi.Ledger, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	e := i.entry
+	e.LinesReserved, e.LinesConfirmed = i.sums(i.cutoff, "~")
+	e.LinesConfirmed += i.rolled
+	return inventoryapi.Ledger{SKUs: []inventoryapi.LedgerEntry{e}, Losses: i.losses}, i.fails
+}
+
+func (i *inventory) sums(after, to string) (reserved, confirmed int64) {
+	for _, r := range i.reservations {
+		if r.OrderNo <= after || r.OrderNo > to {
+			continue
+		}
+		for _, l := range r.Lines {
+			switch r.Status {
+			case inventoryapi.StateReserved:
+				reserved += l.Quantity
+			case inventoryapi.StateConfirmed:
+				confirmed += l.Quantity
+			}
+		}
+	}
+	return reserved, confirmed
+}
 
 // letters are messages that were given up.
 type letters struct {
@@ -55,75 +122,171 @@ type letters struct {
 // List implements audit.Letters.
 func (l *letters) List(context.Context, int) ([]orderapi.DeadLetter, error) { return l.found, l.fails }
 
-// TestRun joins more orders than fit on a page with their reservations, then misses what is planted.
-func TestRun(t *testing.T) {
-	t.Parallel()
+// world is an orders database, an inventory and the audits of one replica.
+type world struct {
+	t         *testing.T
+	db        *gorm.DB
+	store     *store.Store
+	inventory *inventory
+	letters   *letters
+	halves    *audit.HalfMessages
+	jobs      *audit.Jobs
+	stop      func()
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
 	db := dbtest.New(t, sql.Orders())
-	s := store.New(db, nil)
+	w := &world{
+		t: t, db: db, store: store.New(db, nil), letters: &letters{},
+		inventory: &inventory{entry: inventoryapi.LedgerEntry{SKU: "A"}},
+		halves:    &audit.HalfMessages{Undecided: func() (int, time.Duration) { return 0, 0 }},
+	}
+	w.jobs, w.stop = w.replica()
+	return w
+}
+
+// replica runs the audits of another replica until it is stopped.
+func (w *world) replica() (jobs *audit.Jobs, stop func()) {
+	jobs = audit.NewJobs(audit.Config{
+		Store: w.store, Inventory: w.inventory, Letters: w.letters,
+		HalfMessages: audit.HalfMessages{Undecided: func() (int, time.Duration) { return w.halves.Undecided() }, LateAfter: 22 * time.Second},
+	}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { jobs.Run(ctx) })
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	w.t.Cleanup(stop)
+	return jobs, stop
+}
+
+func (w *world) audit(everything bool) (orderapi.Audit, error) {
+	w.t.Helper()
+	j, err := w.jobs.Request(w.t.Context(), everything)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.jobs.Wait(w.t.Context(), j.ID)
+}
+
+func (w *world) mustAudit(everything bool) orderapi.Audit {
+	w.t.Helper()
+	r, err := w.audit(everything)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// history adds n PAID orders of one unit that are settled and that old, with their reservations.
+func (w *world) history(n int, old time.Duration) (numbers []string) {
+	w.t.Helper()
+	at := time.Now().Add(-old)
+	var rows, items []string
+	for i := range n {
+		no := ulid.MustNew(ulid.Timestamp(at)+uint64(i), ulid.DefaultEntropy()).String()
+		numbers = append(numbers, no)
+		rows = append(rows, fmt.Sprintf("('%s','%s','ann','%s','h','PAID','test',UTC_TIMESTAMP(6),UTC_TIMESTAMP(6),UTC_TIMESTAMP(6))", no, no, no))
+		items = append(items, "('"+no+"','A',1)")
+		w.inventory.reservations = append(w.inventory.reservations, reservation(no, inventoryapi.StateConfirmed))
+	}
+	slices.SortFunc(w.inventory.reservations, func(a, b inventoryapi.Reservation) int { return strings.Compare(a.OrderNo, b.OrderNo) })
+	w.inventory.entry.Inbound += int64(n)
+	w.inventory.entry.Sold += int64(n)
+	w.exec("INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, created_at, updated_at, settled_at) VALUES " + strings.Join(rows, ","))
+	w.exec("INSERT INTO order_items (order_no, sku, quantity) VALUES " + strings.Join(items, ","))
+	return numbers
+}
+
+func reservation(orderNo, status string) inventoryapi.Reservation {
+	return inventoryapi.Reservation{
+		OrderNo: orderNo, Status: status, CreatedAt: time.Now().Add(-time.Hour), Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}},
+	}
+}
+
+func (w *world) exec(query string, args ...any) {
+	w.t.Helper()
+	if err := w.db.Exec(query, args...).Error; err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// change changes the reservation of an order.
+func (w *world) change(orderNo string, f func(r *inventoryapi.Reservation)) {
+	w.t.Helper()
+	i := slices.IndexFunc(w.inventory.reservations, func(r inventoryapi.Reservation) bool { return r.OrderNo == orderNo })
+	if i < 0 {
+		w.t.Fatalf("no reservation of %s", orderNo)
+	}
+	f(&w.inventory.reservations[i])
+}
+
+func about(found []check.Violation, invariant int, subject string) bool {
+	return slices.ContainsFunc(found, func(v check.Violation) bool { return v.Invariant == invariant && v.Subject == subject })
+}
+
+// TestAudit joins orders with their reservations, then misses what is planted.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
 	const orders = 5
-	given := &letters{}
-	none := audit.HalfMessages{Undecided: func() (int, time.Duration) { return 0, 0 }}
-	inv := inventory{ledger: inventoryapi.Ledger{SKUs: []inventoryapi.LedgerEntry{{SKU: "A", Inbound: 10, Available: 5, Reserved: 5, LinesReserved: 5}}}}
+	var numbers []string
 	for range orders {
 		no := ulid.Make().String()
+		numbers = append(numbers, no)
 		o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
-		if _, inserted, err := ordertest.Insert(t.Context(), s, o); err != nil || !inserted {
+		if _, inserted, err := ordertest.Insert(t.Context(), w.store, o); err != nil || !inserted {
 			t.Fatalf("inserted %v, error %v", inserted, err)
 		}
-		_, err := ordertest.Place(t.Context(), s, no, store.Placement{
+		_, err := ordertest.Place(t.Context(), w.store, no, store.Placement{
 			Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
 			PaymentWindow: time.Hour,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		inv.reservations = append(inv.reservations, inventoryapi.Reservation{
-			OrderNo: no, Status: inventoryapi.StateReserved, CreatedAt: time.Now(), Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}},
-		})
+		w.inventory.reservations = append(w.inventory.reservations, reservation(no, inventoryapi.StateReserved))
 	}
-	r, err := audit.Run(t.Context(), s, inv, none, given)
-	if err != nil || len(r.Violations) != 0 || r.Orders["PLACED"] != orders || r.Unsent != orders {
-		t.Errorf("report %+v, error %v", r, err)
+	slices.Sort(numbers)
+	slices.SortFunc(w.inventory.reservations, func(a, b inventoryapi.Reservation) int { return strings.Compare(a.OrderNo, b.OrderNo) })
+	w.inventory.entry = inventoryapi.LedgerEntry{SKU: "A", Inbound: 10, Available: 5, Reserved: 5}
+	if r := w.mustAudit(false); len(r.Violations) != 0 || r.Orders["PLACED"] != orders || r.Unsent != orders {
+		t.Errorf("report %+v", r)
 	}
-	lost := inv
-	lost.reservations = inv.reservations[:orders-1]
-	r, err = audit.Run(t.Context(), s, lost, none, given)
-	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != inv.reservations[orders-1].OrderNo {
-		t.Errorf("a lost reservation: %+v, error %v", r.Violations, err)
+	all := w.inventory.reservations
+	w.inventory.reservations, w.inventory.entry.Reserved, w.inventory.entry.Available = all[:orders-1], 4, 6
+	r := w.mustAudit(false)
+	if len(r.Violations) != 1 || r.Violations[0].Subject != numbers[orders-1] {
+		t.Errorf("a lost reservation: %+v", r.Violations)
 	}
-	lost.ledger.Losses = []inventoryapi.Loss{{Reason: "test", Operations: 1, Units: 1, Orders: []string{r.Violations[0].Subject}}}
-	r, err = audit.Run(t.Context(), s, lost, none, given)
-	if err != nil || len(r.Violations) != 0 || len(r.Lost) != 1 {
-		t.Errorf("a reservation that a loss names: %+v, %+v, error %v", r.Violations, r.Lost, err)
+	w.inventory.losses = []inventoryapi.Loss{{Reason: "test", Operations: 1, Units: 1, Orders: []string{numbers[orders-1]}}}
+	if r = w.mustAudit(false); len(r.Violations) != 0 || len(r.Lost) != 1 {
+		t.Errorf("a reservation that a loss names: %+v, %+v", r.Violations, r.Lost)
 	}
+	w.inventory.reservations, w.inventory.entry.Reserved, w.inventory.entry.Available, w.inventory.losses = all, 5, 5, nil
 	// A freed key whose order is PLACED all the same, and the next order of that key is PLACED too.
-	first, second := inv.reservations[0].OrderNo, inv.reservations[1].OrderNo
-	if err := db.Exec("UPDATE orders SET idempotency_key = NULL, freed_key = ? WHERE order_no = ?", second, first).Error; err != nil {
-		t.Fatal(err)
+	first, second := numbers[0], numbers[1]
+	w.exec("UPDATE orders SET idempotency_key = NULL, freed_key = ? WHERE order_no = ?", second, first)
+	if r = w.mustAudit(false); len(r.Violations) != 1 || r.Violations[0].Subject != first || r.Violations[0].Invariant != 5 {
+		t.Errorf("two orders of one key: %+v", r.Violations)
 	}
-	r, err = audit.Run(t.Context(), s, inv, none, given)
-	if err != nil || len(r.Violations) != 1 || r.Violations[0].Subject != second || r.Violations[0].Invariant != 5 {
-		t.Errorf("two orders of one key: %+v, error %v", r.Violations, err)
+	w.halves.Undecided = func() (int, time.Duration) { return 3, time.Minute }
+	if r = w.mustAudit(false); r.Messages.Undecided != 3 || !about(r.Unsettled, 7, "half messages") {
+		t.Errorf("half messages a minute old: %+v, unsettled %+v", r.Messages, r.Unsettled)
 	}
-	late := audit.HalfMessages{Undecided: func() (int, time.Duration) { return 3, time.Minute }, LateAfter: 22 * time.Second}
-	r, err = audit.Run(t.Context(), s, inv, late, given)
-	if err != nil || r.Messages.Undecided != 3 || !slices.ContainsFunc(r.Unsettled, func(v check.Violation) bool { return v.Subject == "half messages" }) {
-		t.Errorf("half messages a minute old: %+v, unsettled %+v, error %v", r.Messages, r.Unsettled, err)
+	w.letters.found = []orderapi.DeadLetter{{Source: "outbox", Topic: "order-events", Key: first}, {Source: "order-timeout", Key: second}}
+	w.letters.fails = errors.New("the broker is away")
+	w.exec("UPDATE orders SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE order_no = ?", first)
+	r = w.mustAudit(false)
+	if !about(r.Violations, 7, first) || !about(r.Violations, 7, second) || !about(r.Unsettled, 7, first) || !about(r.Unsettled, 7, "dead letters") {
+		t.Errorf("a parked message, a dead letter, an overdue order and a broker that is away: %+v, unsettled %+v", r.Violations, r.Unsettled)
 	}
-	given.found = []orderapi.DeadLetter{{Source: "outbox", Topic: "order-events", Key: first}, {Source: "order-timeout", Key: second}}
-	given.fails = errors.New("the broker is away")
-	if err := db.Exec("UPDATE orders SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE order_no = ?", first).Error; err != nil {
-		t.Fatal(err)
-	}
-	r, err = audit.Run(t.Context(), s, inv, none, given)
-	about := func(found []check.Violation, invariant int, subject string) bool {
-		return slices.ContainsFunc(found, func(v check.Violation) bool { return v.Invariant == invariant && v.Subject == subject })
-	}
-	if err != nil || !about(r.Violations, 7, first) || !about(r.Violations, 7, second) || !about(r.Unsettled, 7, first) || !about(r.Unsettled, 7, "dead letters") {
-		t.Errorf("a parked message, a dead letter, an overdue order and a broker that is away: %+v, unsettled %+v, error %v", r.Violations, r.Unsettled, err)
-	}
-	inv.fails = errors.New("inventory is down")
-	if _, err := audit.Run(t.Context(), s, inv, none, given); !errors.Is(err, inv.fails) {
+	w.inventory.fails = errors.New("inventory is down")
+	_, err := w.audit(false)
+	if f, ok := errors.AsType[*fault.Error](err); !ok || !errors.Is(err, orderapi.ErrAuditFailed) || f.Details["failure"] != "inventory is down" {
 		t.Errorf("inventory down: error %v", err)
 	}
 }

@@ -35,7 +35,7 @@ type Config struct {
 	Engine web.EngineConfig
 	Intake Intake
 	Orders Orders
-	Audit  func(ctx context.Context) (orderapi.Audit, error)
+	Audits Audits
 
 	DeadLetters DeadLetters
 	Lab         bool // an order may name its strategy
@@ -59,6 +59,8 @@ func New(cfg Config) http.Handler {
 	v1.POST("/orders/:order_no/payment", changing, web.Handle(a.pay))
 	v1.POST("/orders/:order_no/cancellation", changing, web.Handle(a.cancel))
 	v1.GET("/audit", web.Handle(a.audit))
+	v1.POST("/audits", web.Handle(a.requestAudit))
+	v1.GET("/audits/:id", web.Handle(a.auditJob))
 	v1.GET("/dead-letters", web.Handle(a.deadLetters))
 	v1.POST("/dead-letters/resend", web.Handle(a.resend))
 	return e
@@ -184,14 +186,4 @@ func (a *api) one(c *gin.Context, do func(ctx context.Context, userID, orderNo s
 		return 0, nil, err
 	}
 	return http.StatusOK, orderapi.From(o), nil
-}
-
-var errForbidden = fault.New(fault.Forbidden, "forbidden", "only an administrator may do this")
-
-func (a *api) audit(c *gin.Context) (int, any, error) {
-	if err := admin(c); err != nil {
-		return 0, nil, err
-	}
-	report, err := a.Audit(c.Request.Context())
-	return http.StatusOK, report, err
 }

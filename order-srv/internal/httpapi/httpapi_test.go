@@ -41,11 +41,30 @@ func newLimitedWorld(t *testing.T, placing, changing, reading *admit.Limiter, an
 	cfg := a.HTTP
 	cfg.Engine.Credentials, cfg.Lab = nil, false
 	cfg.Placing, cfg.Changing, cfg.Reading = placing, changing, reading
-	cfg.Audit = func(context.Context) (orderapi.Audit, error) { return orderapi.Audit{Unsent: 7}, nil }
+	cfg.Audits = audits{}
 	server := httptest.NewServer(httpapi.New(cfg))
 	t.Cleanup(server.Close)
 	return &world{t: t, url: server.URL, store: a.Orders, shutdown: server.Close}
 }
+
+// audits are audits of which only the one that is called ENDED ends.
+type audits struct{}
+
+// Request implements httpapi.Audits.
+func (audits) Request(_ context.Context, everything bool) (orderapi.AuditJob, error) {
+	return orderapi.AuditJob{ID: "ENDED", State: "queued", Full: everything}, nil
+}
+
+// Get implements httpapi.Audits.
+func (audits) Get(_ context.Context, id string) (orderapi.AuditJob, error) {
+	if id != "ENDED" {
+		return orderapi.AuditJob{}, orderapi.ErrUnknownAudit
+	}
+	return orderapi.AuditJob{ID: id, State: orderapi.AuditDone, Report: &orderapi.Audit{Unsent: 7}}, nil
+}
+
+// Wait implements httpapi.Audits.
+func (audits) Wait(context.Context, string) (orderapi.Audit, error) { return orderapi.Audit{Unsent: 7}, nil }
 
 type reply struct {
 	status int
@@ -201,6 +220,9 @@ func TestBadRequests(t *testing.T) {
 		{"bad cursor", "GET", "/v1/orders?cursor=%C3%A4", "ann", "", 400, "invalid_parameter"},
 		{"bad limit", "GET", "/v1/orders?limit=0", "ann", "", 400, "invalid_parameter"},
 		{"a buyer audits", "GET", "/v1/audit", "ann", "", 403, "forbidden"},
+		{"a buyer requests an audit", "POST", "/v1/audits", "ann", "{}", 403, "forbidden"},
+		{"a buyer reads an audit", "GET", "/v1/audits/ENDED", "ann", "", 403, "forbidden"},
+		{"an unknown audit", "GET", "/v1/audits/OTHER", "root", "", 404, "unknown_audit"},
 	}
 	for _, tt := range tests {
 		if r := w.call(tt.method, tt.path, tt.user, tt.body); r.status != tt.status || r.code() != tt.code {
@@ -209,6 +231,12 @@ func TestBadRequests(t *testing.T) {
 	}
 	if r := w.call(http.MethodGet, "/v1/audit", "root", ""); r.status != 200 || !strings.Contains(r.body, `"unsent":7`) {
 		t.Errorf("audit: %d %s", r.status, r.body)
+	}
+	if r := w.call(http.MethodPost, "/v1/audits", "root", `{"full":true}`); r.status != 202 || r.header.Get("Location") != "/v1/audits/ENDED" || !strings.Contains(r.body, `"full":true`) {
+		t.Errorf("request an audit: %d %s, header %v", r.status, r.body, r.header)
+	}
+	if r := w.call(http.MethodGet, "/v1/audits/ENDED", "root", ""); r.status != 200 || !strings.Contains(r.body, `"state":"done","full":false`) {
+		t.Errorf("an audit: %d %s", r.status, r.body)
 	}
 	all, err := w.store.After(t.Context(), "", 10)
 	if err != nil || len(all) != 0 {

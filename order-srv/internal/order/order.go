@@ -82,6 +82,9 @@ type Order struct {
 // What can be wrong with an order.
 var (
 	ErrNotFound           = fault.New(fault.NotFound, "unknown_order", "no such order")
+	ErrUnknownAudit       = fault.New(fault.NotFound, "unknown_audit", "no such audit, or it ended long ago")
+	ErrAuditRunning       = fault.New(fault.Timeout, "audit_running", "the audit goes on; get its result later by its id").NotExecuted()
+	ErrAuditFailed        = fault.New(fault.Unavailable, "audit_failed", "the audit could not read both ledgers").NotExecuted()
 	ErrNotPending         = fault.New(fault.Conflict, "order_ended", "the order was ended while it was being placed; retry with the same idempotency key")
 	ErrNotPayable         = fault.New(fault.Conflict, "not_payable", "only a placed order that has not expired can be paid")
 	ErrNotCancellable     = fault.New(fault.Conflict, "not_cancellable", "only a placed order can be cancelled")

@@ -175,11 +175,11 @@ func (s *Store) settle(ctx context.Context, status order.Status, orderNos []stri
 	return n, nil
 }
 
-// RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back. won
-// reports whether this call changed the order.
+// RefundDue turns a PAID order into REFUND_DUE: inventory refused to confirm it, so the buyer gets the money back. An
+// order that inventory has confirmed is settled and never changes. won reports whether this call changed the order.
 func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) (won bool, err error) {
 	err = s.inTx(ctx, orderNo, order.RefundDue, func(tx *gorm.DB) error {
-		n, err := change{from: order.Paid, to: order.RefundDue, set: ", reason = ?", setArgs: []any{reason}}.apply(tx, orderNo)
+		n, err := change{from: order.Paid, to: order.RefundDue, set: ", reason = ?", setArgs: []any{reason}, guard: " AND settled_at IS NULL"}.apply(tx, orderNo)
 		if won = n == 1; err != nil || !won {
 			return err
 		}

@@ -30,7 +30,7 @@ func (s *Store) List(ctx context.Context, userID, before string, limit int) ([]o
 	return orders, database.Fault(err)
 }
 
-// After returns up to limit orders after an order number, in order, for the audit.
+// After returns up to limit orders after an order number, in order.
 func (s *Store) After(ctx context.Context, orderNo string, limit int) ([]order.Order, error) {
 	orders, err := many(s.db.WithContext(ctx), "order_no > ? ORDER BY order_no LIMIT ?", orderNo, limit)
 	return orders, database.Fault(err)
