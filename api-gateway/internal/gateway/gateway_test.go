@@ -179,17 +179,24 @@ func TestAdmin(t *testing.T) {
 	report := check.Report{Orders: map[string]int{"PAID": 1}, Violations: []check.Violation{}, Unsettled: []check.Violation{}}
 	letters := orderapi.DeadLetters{DeadLetters: []orderapi.DeadLetter{{Source: "outbox", ID: "1", Key: "O"}}}
 	resent := orderapi.ResendResponse{Resent: 1}
+	job := orderapi.AuditJob{ID: "J", State: orderapi.AuditDone, Full: true, Report: &report}
 	d := open(t, options{},
-		map[string]any{"GET /v1/audit": report, "GET /v1/dead-letters?limit=7": letters, "POST /v1/dead-letters/resend": resent},
+		map[string]any{"GET /v1/audit": report, "POST /v1/audits": job, "GET /v1/audits/J": job, "GET /v1/dead-letters?limit=7": letters, "POST /v1/dead-letters/resend": resent},
 		map[string]any{"POST /v1/products": product, "POST /v1/products/A/inbound": product, "PUT /v1/products/A/layout": product, "GET /v1/strategies": strategies})
 	root := d.token("root", "admin")
 	wantBody(t, d.do("POST", "/v1/admin/products", `{"sku":"A","title":"Thing","price_cents":250}`, root), 201, product)
 	wantBody(t, d.do("POST", "/v1/admin/products/A/inbound", `{"quantity":5,"reference":"d1","reason":"delivery"}`, root), 200, product)
 	wantBody(t, d.do("GET", "/v1/admin/strategies", "", root), 200, strategies)
 	wantBody(t, d.do("GET", "/v1/admin/audit", "", root), 200, report)
+	requested := d.do("POST", "/v1/admin/audits", `{"full":true}`, root)
+	wantBody(t, requested, 202, job)
+	if got := requested.header.Get("Location"); got != "/v1/admin/audits/J" {
+		t.Errorf("the audit is at %q", got)
+	}
+	wantBody(t, d.do("GET", "/v1/admin/audits/J", "", root), 200, job)
 	wantBody(t, d.do("GET", "/v1/admin/dead-letters?limit=7", "", root), 200, letters)
 	wantBody(t, d.do("POST", "/v1/admin/dead-letters/resend", `{"source":"outbox","limit":3}`, root), 200, resent)
-	if got, want := d.orders.seen()[2].body, `{"source":"outbox","limit":3}`; got != want {
+	if got, want := d.orders.seen()[4].body, `{"source":"outbox","limit":3}`; got != want {
 		t.Errorf("resend sent %s, want %s", got, want)
 	}
 	wantBody(t, d.do("PUT", "/v1/admin/products/A/layout", `{"layout":"buckets","buckets":8}`, root), 200, product)

@@ -86,6 +86,24 @@ func (g *gateway) audit(c *gin.Context) (int, any, error) {
 	return http.StatusOK, report, err
 }
 
+func (g *gateway) requestAudit(c *gin.Context) (int, any, error) {
+	var in orderapi.AuditRequest
+	if err := web.Decode(c, &in); err != nil {
+		return 0, nil, err
+	}
+	job, err := g.session(c).RequestAudit(c.Request.Context(), in)
+	if err != nil {
+		return 0, nil, err
+	}
+	c.Header("Location", "/v1/admin/audits/"+job.ID)
+	return http.StatusAccepted, job, nil
+}
+
+func (g *gateway) auditJob(c *gin.Context) (int, any, error) {
+	job, err := g.session(c).AuditJob(c.Request.Context(), c.Param("id"))
+	return http.StatusOK, job, err
+}
+
 func (g *gateway) deadLetters(c *gin.Context) (int, any, error) {
 	limit, err := web.QueryInt(c, "limit", 100, 1, 1000)
 	if err != nil {

@@ -39,6 +39,8 @@ func New(cfg Config) *gin.Engine {
 	admin.POST("/products/:sku/inbound", web.Handle(g.inbound))
 	admin.PUT("/products/:sku/layout", web.Handle(g.setLayout))
 	admin.GET("/audit", web.Handle(g.audit))
+	admin.POST("/audits", web.Handle(g.requestAudit))
+	admin.GET("/audits/:id", web.Handle(g.auditJob))
 	admin.GET("/dead-letters", web.Handle(g.deadLetters))
 	admin.POST("/dead-letters/resend", web.Handle(g.resendDeadLetters))
 	admin.GET("/strategies", web.Handle(g.strategies))
