@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -16,13 +17,11 @@ import (
 	"holdfast/order-srv/orderapi"
 )
 
-// auditTimeout bounds one audit, which takes longer with long ledgers.
-const auditTimeout = 30 * time.Second
-
 type auditCmd struct {
 	Wait        time.Duration `help:"Wait at most this long until no order or message is in flight; a violation ends the waiting." default:"60s"`
 	SKU         string        `help:"Audit only this product and its orders, for instance after a load test." name:"sku"`
 	ExpectSales bool          `help:"Exit with status 3 when no unit is reserved or sold, so that a load test without sales does not pass."`
+	Full        bool          `help:"Prove settled history again, which earlier audits have proven. With ten million orders this takes minutes."`
 	JSON        bool          `help:"Print the report as one JSON document." name:"json"`
 }
 
@@ -58,12 +57,14 @@ func (a *auditCmd) awaitRest(ctx context.Context, url string, awaited func(check
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
+	full := a.Full // once: what the first audit has proven the next ones do not prove again
 	for first := true; ; first = false {
-		r, err := audit(ctx, url)
+		r, err := audit(ctx, url, full, newProgress())
+		full = full && err != nil
 		if a.SKU != "" {
 			r = only(r, a.SKU)
 		}
-		if first && err != nil || len(r.Violations) > 0 || err == nil && len(r.Unsettled) == 0 && !awaited(r) {
+		if first && err != nil || len(r.Violations) > 0 || err == nil && len(r.Unsettled)+r.Unlisted == 0 && !awaited(r) {
 			return r, err
 		}
 		select {
@@ -76,15 +77,13 @@ func (a *auditCmd) awaitRest(ctx context.Context, url string, awaited func(check
 	}
 }
 
-// audit requests an audit as an administrator.
-func audit(ctx context.Context, url string) (check.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
-	defer cancel()
+// audit requests an audit as an administrator and waits for its report. progress, unless nil, is called with each state.
+func audit(ctx context.Context, url string, full bool, progress func(orderapi.AuditJob)) (check.Report, error) {
 	admin, err := shop.Login(ctx, url, "auditor", orderapi.RoleAdmin)
 	if err != nil {
 		return check.Report{}, err
 	}
-	return admin.Audit(ctx)
+	return admin.Audit(ctx, full, progress)
 }
 
 // only reduces a report to one product: its line of the ledger, and the findings that concern it or may concern any
@@ -94,6 +93,20 @@ func only(r check.Report, sku string) check.Report {
 	other := func(v check.Violation) bool { return !v.Concerns(sku) }
 	r.Violations, r.Unsettled = slices.DeleteFunc(r.Violations, other), slices.DeleteFunc(r.Unsettled, other)
 	return r
+}
+
+// progressInterval is the time between two lines about an audit that takes long.
+const progressInterval = 5 * time.Second
+
+// newProgress returns a function that prints now and then how far an audit is.
+func newProgress() func(orderapi.AuditJob) {
+	printed := time.Now()
+	return func(j orderapi.AuditJob) {
+		if time.Since(printed) >= progressInterval {
+			printed = time.Now()
+			fmt.Fprintf(os.Stderr, "audit %s: %s, %d orders checked\n", j.ID, j.State, j.OrdersChecked)
+		}
+	}
 }
 
 func printReport(stdout io.Writer, r check.Report) error {
@@ -112,6 +125,9 @@ func printReport(stdout io.Writer, r check.Report) error {
 	}
 	for _, v := range r.Unsettled {
 		fmt.Fprintf(stdout, "unsettled %s\n", v)
+	}
+	if r.Unlisted > 0 {
+		fmt.Fprintf(stdout, "and %d more findings\n", r.Unlisted)
 	}
 	printLosses(stdout, r)
 	return nil
@@ -145,7 +161,7 @@ func sales(r check.Report) int64 {
 }
 
 func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {
-	if n := len(r.Violations) + len(r.Unsettled); n > 0 {
+	if n := len(r.Violations) + len(r.Unsettled) + r.Unlisted; n > 0 {
 		return exit{1, fmt.Errorf("%d findings", n)}
 	}
 	if a.ExpectSales && sales(r) == 0 {

@@ -8,27 +8,35 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"holdfast/order-srv/check"
+	"holdfast/order-srv/orderapi"
 )
 
-// gateway answers audits with the reports in order, and repeats the last one. A nil report is answered with 503.
+// gateway answers audits with the reports in order, and repeats the last one. A nil report is an audit that fails.
 func gateway(t *testing.T, reports ...*check.Report) (url string, audits *atomic.Int64) {
 	t.Helper()
 	audits = &atomic.Int64{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/login", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"token":"t"}`) })
-	mux.HandleFunc("GET /v1/admin/audit", func(w http.ResponseWriter, _ *http.Request) {
-		r := reports[min(int(audits.Add(1)), len(reports))-1]
-		if r == nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprint(w, `{"code":"unavailable","detail":"inventory is down"}`)
-			return
+	mux.HandleFunc("POST /v1/admin/audits", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		fmt.Fprintf(w, `{"id":"%d","state":"queued"}`, audits.Add(1))
+	})
+	mux.HandleFunc("GET /v1/admin/audits/{id}", func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.Atoi(r.PathValue("id"))
+		if err != nil {
+			t.Error(err)
 		}
-		if err := json.NewEncoder(w).Encode(r); err != nil {
+		job := orderapi.AuditJob{State: orderapi.AuditFailed, Failure: "inventory is down"}
+		if report := reports[min(n, len(reports))-1]; report != nil {
+			job = orderapi.AuditJob{State: orderapi.AuditDone, Report: report}
+		}
+		if err := json.NewEncoder(w).Encode(job); err != nil {
 			t.Error(err)
 		}
 	})

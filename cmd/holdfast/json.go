@@ -69,7 +69,7 @@ type checkBackResult struct {
 
 func newAuditResult(r check.Report) auditResult {
 	return auditResult{
-		Clean: len(r.Violations)+len(r.Unsettled) == 0, Sales: sales(r), SKUs: list(r.SKUs), Orders: r.Orders,
+		Clean: len(r.Violations)+len(r.Unsettled)+r.Unlisted == 0, Sales: sales(r), SKUs: list(r.SKUs), Orders: r.Orders,
 		Messages: newMessagesResult(r.Messages), Violations: list(r.Violations), Unsettled: list(r.Unsettled),
 		Lost: list(r.Lost), Losses: list(r.Losses), Healed: list(r.Healed),
 	}

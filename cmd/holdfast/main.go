@@ -31,6 +31,7 @@ type cli struct {
 	Doctor    doctorCmd    `cmd:"" help:"Examine this machine: what would stop up, and what to do. Exit status: 0 nothing, 1 problems."`
 	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, violations, ratios to FOR UPDATE."`
 	Bench     benchCmd     `cmd:"" help:"Measure whole orders of the shop that is up, beside an empty chain of services, and write a report."`
+	Generate  generateCmd  `cmd:"" help:"Load settled orders into both databases, to see how the shop behaves with a long history."`
 
 	Completion completionCmd `cmd:"" help:"Print the script that completes commands, flags, lessons, strategies and crash points in a shell."`
 

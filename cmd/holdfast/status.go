@@ -48,7 +48,7 @@ func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, erro
 	if len(state.Components) > 0 && !state.Up(ctx) {
 		return shown, exit{1, errors.New("a part is missing: holdfast up starts it again")}
 	}
-	report, err := audit(ctx, c.URL)
+	report, err := audit(ctx, c.URL, false, nil)
 	if err != nil && len(state.Components) == 0 {
 		return shown, exit{1, fmt.Errorf("nothing runs (state in %s), and no gateway answers at %s", c.Dir, c.URL)}
 	}

@@ -22,7 +22,7 @@ const (
 // measure runs the plan.
 func measure(ctx context.Context, o options, admin *shop.Client, t load.Target, progress io.Writer) (*report, error) {
 	r := &report{Started: time.Now().UTC(), Strategy: o.strategy, SKU: t.Name + "-1", Deadline: o.deadline, CPUs: runtime.NumCPU()}
-	before, err := admin.Audit(ctx)
+	before, err := admin.Audit(ctx, false, nil)
 	if err != nil {
 		return nil, fmt.Errorf("audit before the load: %w", err)
 	}
@@ -80,7 +80,7 @@ func (r *report) rest(ctx context.Context, o options, admin *shop.Client, w *wat
 		r.LateChecks += f.Checks - early[name].Checks
 	}
 	for deadline := time.Now().Add(auditPatience); ; _ = wait.Sleep(ctx, time.Second) {
-		found, err := admin.Audit(ctx)
+		found, err := admin.Audit(ctx, false, nil)
 		if err == nil && len(found.Unsettled) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			if err != nil {
 				return fmt.Errorf("audit after the load: %w", err)

@@ -172,7 +172,7 @@ func (b *bench) cell(ctx context.Context, s subject, shape Shape, repetition int
 // rest audits until nothing is in flight and every message is sent, or until its patience ends.
 func (b *bench) rest(ctx context.Context) (found check.Report, err error) {
 	for end := time.Now().Add(restPatience); ; {
-		found, err = b.admin.Audit(ctx)
+		found, err = b.admin.Audit(ctx, false, nil)
 		still := err == nil && len(found.Unsettled) == 0 && found.Messages.Unsent == 0 && found.Messages.Undecided == 0
 		if still || time.Now().After(end) {
 			return found, err

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"holdfast/order-srv/check"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/wait"
 )
 
 // requestTimeout bounds one request. The gateway's REQUEST_TIMEOUT is at most as long, so its answer arrives.
@@ -38,11 +40,32 @@ func Login(ctx context.Context, url, user, role string) (*Client, error) {
 	return c, nil
 }
 
-// Audit audits both ledgers. It takes longer with long ledgers. The user must be an administrator.
-func (c *Client) Audit(ctx context.Context) (check.Report, error) {
-	var r check.Report
-	err := c.Do(ctx, http.MethodGet, "/v1/admin/audit", nil, &r)
-	return r, err
+// auditPoll is the interval at which the state of an audit is read.
+const auditPoll = 100 * time.Millisecond
+
+// Audit has both ledgers audited and waits for the report. full proves settled history again. progress, unless nil, is
+// called with each state. The user must be an administrator.
+func (c *Client) Audit(ctx context.Context, full bool, progress func(orderapi.AuditJob)) (check.Report, error) {
+	var job orderapi.AuditJob
+	if err := c.Do(ctx, http.MethodPost, "/v1/admin/audits", orderapi.AuditRequest{Full: full}, &job); err != nil {
+		return check.Report{}, err
+	}
+	for {
+		switch {
+		case job.State == orderapi.AuditDone && job.Report != nil:
+			return *job.Report, nil
+		case job.State == orderapi.AuditFailed:
+			return check.Report{}, errors.New(job.Failure)
+		case progress != nil:
+			progress(job)
+		}
+		if err := wait.Sleep(ctx, auditPoll); err != nil {
+			return check.Report{}, err
+		}
+		if err := c.Do(ctx, http.MethodGet, "/v1/admin/audits/"+job.ID, nil, &job); err != nil {
+			return check.Report{}, err
+		}
+	}
 }
 
 // Do sends in as JSON, without a body if it is nil, and decodes the answer into out unless that is nil. headers are

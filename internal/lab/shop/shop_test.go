@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/lab/shop"
 	"holdfast/order-srv/check"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
 )
 
@@ -73,12 +74,12 @@ func TestClient_requests(t *testing.T) {
 func TestClient_Audit(t *testing.T) {
 	t.Parallel()
 	want := check.Report{Orders: map[string]int{"PAID": 2}}
-	body, err := json.Marshal(want)
+	body, err := json.Marshal(orderapi.AuditJob{ID: "1", State: orderapi.AuditDone, Report: &want})
 	if err != nil {
 		t.Fatal(err)
 	}
 	url, _ := gateway(t, http.StatusOK, string(body))
-	got, err := login(t, url).Audit(t.Context())
+	got, err := login(t, url).Audit(t.Context(), false, nil)
 	if err != nil || got.Orders["PAID"] != 2 {
 		t.Errorf("report %+v: %v", got, err)
 	}
