@@ -1,0 +1,152 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"holdfast/internal/dev/dbtest"
+	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/database"
+	"holdfast/sql"
+)
+
+const (
+	manyOrders = 300_000
+	manyUnsent = 30_000
+	perUser    = 1000
+)
+
+// newLongHistory returns a store with manyOrders settled orders and as many messages that were sent, and manyUnsent
+// messages that were not. Its pool has one connection, whose counters reads reads.
+func newLongHistory(t *testing.T) (*store.Store, *gorm.DB) {
+	t.Helper()
+	db := dbtest.Open(t, dbtest.NewDSN(t, sql.Orders()), database.Options{MaxOpen: 1, IOTimeout: 2 * time.Minute})
+	exec := func(query string, args ...any) {
+		t.Helper()
+		if err := db.Exec(query, args...).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("CREATE TABLE numbers (n INT NOT NULL PRIMARY KEY)")
+	exec("INSERT INTO numbers VALUES (0)")
+	for rows := 1; rows < manyOrders; rows *= 2 {
+		exec("INSERT INTO numbers SELECT n + ? FROM numbers WHERE n + ? < ?", rows, rows, manyOrders)
+	}
+	exec(`INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, created_at, updated_at, settled_at)
+		SELECT CONCAT('01', LPAD(n, 24, '0')), 'g', CONCAT('user-', n DIV ?), n, '', 'PAID', 'test', '2026-01-01', '2026-01-01', '2026-01-01' FROM numbers`, perUser)
+	exec("INSERT INTO order_items (order_no, sku, quantity) SELECT CONCAT('01', LPAD(n, 24, '0')), 'A', 1 FROM numbers")
+	exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, created_at, sent_at)
+		SELECT CONCAT(n, ':PAID'), 'test', n MOD 16, n, '{}', '2026-01-01', '2026-01-01' FROM numbers`)
+	exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, created_at)
+		SELECT CONCAT(n, ':late'), 'test', n MOD 16, n, '{}', '2026-01-01' FROM numbers WHERE n < ?`, manyUnsent)
+	exec("ANALYZE TABLE orders, order_items, outbox")
+	return store.New(db, nil), db
+}
+
+// reads returns how many rows and index entries the server reads for fn.
+func reads(t *testing.T, db *gorm.DB, fn func(ctx context.Context) error) int {
+	t.Helper()
+	count := func() (sum int) {
+		rows, err := db.Raw("SHOW SESSION STATUS LIKE 'Handler_read%'").Rows()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var name, value string
+			if err := rows.Scan(&name, &value); err != nil {
+				t.Fatal(err)
+			}
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	idle := count()
+	idle = count() - idle // what counting itself reads
+	before := count()
+	if err := fn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return count() - before - idle
+}
+
+// TestStore_reads: with a long history each query reads about what it returns.
+func TestStore_reads(t *testing.T) {
+	t.Parallel()
+	s, db := newLongHistory(t)
+	last := fmt.Sprintf("01%024d", manyOrders-1)
+	for _, tt := range []struct {
+		name string
+		most int
+		call func(ctx context.Context) error
+	}{
+		{"the newest orders of a user", 3*20 + 10, func(ctx context.Context) error {
+			found, err := s.List(ctx, "user-7", "", 20)
+			return want(err, 20, len(found))
+		}},
+		{"a later page of them", 3*20 + 10, func(ctx context.Context) error {
+			found, err := s.List(ctx, "user-7", fmt.Sprintf("01%024d", 7*perUser+500), 20)
+			return want(err, 20, len(found))
+		}},
+		{"an order", 10, func(ctx context.Context) error {
+			_, err := s.Get(ctx, "user-7", fmt.Sprintf("01%024d", 7*perUser))
+			return err
+		}},
+		{"an order by its key", 10, func(ctx context.Context) error {
+			_, err := s.ByKey(ctx, "user-7", strconv.Itoa(7*perUser))
+			return err
+		}},
+		{"a page of an audit", 2*1000 + 10, func(ctx context.Context) error {
+			found, _, err := s.AuditPage(ctx, fmt.Sprintf("01%024d", manyOrders/2), 1000)
+			return want(err, 1000, len(found))
+		}},
+		{"the end of an audit", 10, func(ctx context.Context) error {
+			found, _, err := s.AuditPage(ctx, last, 1000)
+			return want(err, 0, len(found))
+		}},
+		{"the owners of reservations", 500 + 10, func(ctx context.Context) error {
+			numbers := make([]string, 500)
+			for i := range numbers {
+				numbers[i] = fmt.Sprintf("01%024d", i*600)
+			}
+			found, err := s.Owners(ctx, numbers)
+			return want(err, 500, len(found))
+		}},
+		{"a shard to relay", 100, func(ctx context.Context) error {
+			_, ok, err := s.Claim(ctx, "owner", time.Minute)
+			if err == nil && !ok {
+				return fmt.Errorf("no shard")
+			}
+			return err
+		}},
+		{"messages to relay", 2*100 + 20, func(ctx context.Context) error {
+			found, err := s.Unsent(ctx, 3, 100)
+			return want(err, 100, len(found))
+		}},
+	} {
+		n := reads(t, db, tt.call)
+		t.Logf("%s: %d", tt.name, n)
+		if n > tt.most {
+			t.Errorf("%s: the server reads %d rows, want at most %d", tt.name, n, tt.most)
+		}
+	}
+}
+
+func want(err error, want, got int) error {
+	if err == nil && got != want {
+		return fmt.Errorf("got %d, want %d", got, want)
+	}
+	return err
+}
