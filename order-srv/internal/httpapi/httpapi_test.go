@@ -64,7 +64,9 @@ func (audits) Get(_ context.Context, id string) (orderapi.AuditJob, error) {
 }
 
 // Wait implements httpapi.Audits.
-func (audits) Wait(context.Context, string) (orderapi.Audit, error) { return orderapi.Audit{Unsent: 7}, nil }
+func (audits) Wait(context.Context, string) (orderapi.Audit, error) {
+	return orderapi.Audit{Unsent: 7}, nil
+}
 
 type reply struct {
 	status int

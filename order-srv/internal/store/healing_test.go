@@ -47,6 +47,14 @@ func TestStore_Healings(t *testing.T) {
 		}
 		must(t, s.RolledBack(t.Context(), []string{agreed.OrderNo}))
 	}
+	settled := place(t, s, time.Hour)
+	if _, err := s.Pay(t.Context(), "ann", settled.OrderNo); err != nil {
+		t.Fatal(err)
+	}
+	must(t, second(s.Settle(t.Context(), order.Paid, []string{settled.OrderNo})))
+	if won, err := s.RefundDue(t.Context(), settled.OrderNo, "closed"); err != nil || won {
+		t.Errorf("an order that inventory has confirmed becomes REFUND_DUE: %v, error %v", won, err)
+	}
 
 	want := []store.Healing{
 		{OrderNo: pending.OrderNo, Healer: store.CheckBack, Action: "abandoned"},
