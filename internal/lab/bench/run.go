@@ -39,7 +39,7 @@ const (
 type subject struct {
 	name    string
 	baskets map[string]load.Target
-	meter   meter
+	meter   Meter
 }
 
 // bench is a run.
@@ -76,13 +76,13 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 		err = errors.Join(err, stop(clean))
 	}()
 	chain := load.Target{Addr: addr, Name: "CHAIN", Tokens: []string{"none"}}
-	b.subjects = []subject{{name: Chain, baskets: baskets(chain, skus("CHAIN")), meter: meter{pids: hops}}}
+	b.subjects = []subject{{name: Chain, baskets: baskets(chain, skus("CHAIN")), meter: Meter{PIDs: hops}}}
 	for _, strategy := range o.Preset.Strategies {
 		t, products, err := load.Prepare(ctx, admin, load.UniqueName("bench-"+strategy), strategy, mixedSKUs)
 		if err != nil {
 			return r, fmt.Errorf("prepare %s: %w", strategy, err)
 		}
-		m := meter{db: o.MySQL, namesrv: o.Namesrv, pids: o.PIDs}
+		m := Meter{DB: o.MySQL, Namesrv: o.Namesrv, PIDs: o.PIDs}
 		b.subjects = append(b.subjects, subject{name: strategy, baskets: baskets(t, products), meter: m})
 	}
 	for repetition := 1; repetition <= o.Preset.Repetitions; repetition++ {
@@ -135,7 +135,7 @@ func (b *bench) cell(ctx context.Context, s subject, shape Shape, repetition int
 	var failed error
 	run := load.Run{
 		Target: s.baskets[shape.Basket], Name: fmt.Sprintf("cell%d", b.cells), Connections: shape.Connections,
-		Time: b.Preset.Time, Deadline: deadline, Began: func() { before, failed = s.meter.read(ctx) },
+		Time: b.Preset.Time, Deadline: deadline, Began: func() { before, failed = s.meter.Read(ctx) },
 	}
 	c := Cell{Subject: s.name, Shape: shape, Repetition: repetition}
 	var t *load.Tally
@@ -146,11 +146,11 @@ func (b *bench) cell(ctx context.Context, s subject, shape Shape, repetition int
 	} else {
 		t, took = run.Closed(ctx)
 	}
-	after, err := s.meter.read(ctx)
+	after, err := s.meter.Read(ctx)
 	if err := errors.Join(failed, err, ctx.Err()); err != nil {
 		return c, err
 	}
-	c.fill(t, took, after.since(before))
+	c.fill(t, took, after.Since(before))
 	if shape.Share == 0 {
 		b.best[s.name+shape.Basket] = max(b.best[s.name+shape.Basket], c.Throughput)
 	}
