@@ -21,7 +21,7 @@ REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status doctor test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock tools load overload soak-lock lint cross fmt
+.PHONY: help build up down status doctor test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock scale tools load overload soak-lock lint cross fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ lessons: build ## run every lesson of docs/lessons, on the stack that is up or o
 
 bench: build ## measure whole orders of the shop that is up, beside an empty chain of services; PRESET=standard
 	@$(BIN) bench --preset $(or $(PRESET),quick)
+
+scale: build ## measure what an order costs without and with a long history, in two shops of its own; SIZES=0,1000000,10000000
+	@$(BIN) scale --sizes $(or $(SIZES),0,1000000)
 
 bench-lock: ## compare pkg/lock with other Redis locks: waits, a burst, commands; check its bars
 	@cd tools && $(GO) run ./benchlock

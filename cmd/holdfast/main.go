@@ -32,6 +32,7 @@ type cli struct {
 	Compare   compareCmd   `cmd:"" help:"Run all strategies side by side and write a report: throughput, latency, violations, ratios to FOR UPDATE."`
 	Bench     benchCmd     `cmd:"" help:"Measure whole orders of the shop that is up, beside an empty chain of services, and write a report."`
 	Generate  generateCmd  `cmd:"" help:"Load settled orders into both databases, to see how the shop behaves with a long history."`
+	Scale     scaleCmd     `cmd:"" help:"Measure what an order costs in a shop without and with a long history, in two shops of its own."`
 
 	Completion completionCmd `cmd:"" help:"Print the script that completes commands, flags, lessons, strategies and crash points in a shell."`
 

@@ -142,8 +142,18 @@ func TestGenerate_isOlder(t *testing.T) {
 	if err := h.lab.Release(t.Context(), oldest); err != nil { // writes a tombstone
 		t.Fatal(err)
 	}
+	rolledUp := "SELECT CONCAT(o.cutoff, o.totals, i.order_no) FROM audit_rollup o JOIN " + h.Inventory + ".ledger_cutoff i"
+	for _, statement := range []string{"UPDATE audit_rollup SET cutoff = 'X', totals = 'Y'", "UPDATE " + h.Inventory + ".ledger_cutoff SET order_no = 'Z'"} {
+		if _, err := h.DB.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := h.Generate(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	var left string
+	if err := h.DB.QueryRowContext(t.Context(), rolledUp).Scan(&left); err != nil || left != "{}" {
+		t.Errorf("the roll-ups are %q, error %v", left, err)
 	}
 	var newest string
 	if err := h.DB.QueryRowContext(t.Context(), "SELECT MAX(order_no) FROM orders").Scan(&newest); err != nil || newest >= oldest {
