@@ -273,6 +273,10 @@ func TestAudit(t *testing.T) {
 	if r = w.mustAudit(false); len(r.Violations) != 1 || r.Violations[0].Subject != first || r.Violations[0].Invariant != 5 {
 		t.Errorf("two orders of one key: %+v", r.Violations)
 	}
+	w.exec("UPDATE orders SET idempotency_key = NULL, freed_key = ? WHERE order_no = ?", second, second)
+	if r = w.mustAudit(false); len(r.Violations) != 2 || !about(r.Violations, 5, first) || !about(r.Violations, 5, second) {
+		t.Errorf("two orders that freed one key: %+v", r.Violations)
+	}
 	w.halves.Undecided = func() (int, time.Duration) { return 3, time.Minute }
 	if r = w.mustAudit(false); r.Messages.Undecided != 3 || !about(r.Unsettled, 7, "half messages") {
 		t.Errorf("half messages a minute old: %+v, unsettled %+v", r.Messages, r.Unsettled)
