@@ -136,6 +136,10 @@ func (r *run) from(ctx context.Context, rolled store.RollUp) (check.Report, erro
 	if err != nil {
 		return check.Report{}, err
 	}
+	// An audit that ended between the two roll-ups has left inventory's behind.
+	if err := r.rollUpInventory(ctx); err != nil {
+		return check.Report{}, err
+	}
 	if err := r.pages(ctx); err != nil {
 		return check.Report{}, err
 	}
@@ -203,7 +207,7 @@ func (r *run) pages(ctx context.Context) error {
 	}
 }
 
-// rollUp records what was proven, and has inventory roll up the reservations of these orders.
+// rollUp records what was proven.
 func (r *run) rollUp(ctx context.Context) error {
 	totals, err := json.Marshal(r.totals)
 	if err != nil {
@@ -213,6 +217,11 @@ func (r *run) rollUp(ctx context.Context) error {
 	if err := r.Store.SetRollUp(ctx, r.owner, r.proven, false); err != nil {
 		return err
 	}
+	return r.rollUpInventory(ctx)
+}
+
+// rollUpInventory has inventory roll up the reservations of the orders that were proven.
+func (r *run) rollUpInventory(ctx context.Context) error {
 	for {
 		step, err := r.Inventory.RollUp(ctx, inventoryapi.RollUpRequest{To: r.proven.Cutoff})
 		if err != nil || step.Done {

@@ -108,6 +108,17 @@ func TestAudit_unsettledStopsTheRollUp(t *testing.T) {
 	}
 }
 
+// TestAudit_inventoryCatchesUp: an audit that died between the two roll-ups leaves inventory's behind, and the next one
+// moves it.
+func TestAudit_inventoryCatchesUp(t *testing.T) {
+	t.Parallel()
+	w, numbers := proven(t, 1100)
+	w.inventory.cutoff, w.inventory.rolled = "", 0
+	if r := w.mustAudit(false); r.Full || len(r.Violations) != 0 || w.inventory.cutoff != numbers[999] {
+		t.Errorf("inventory's cut-off is %q, want %s; report %+v", w.inventory.cutoff, numbers[999], r)
+	}
+}
+
 // TestAudit_youngHistoryIsNotRolledUp: an order that is seconds old may have an older neighbour whose row is being
 // inserted.
 func TestAudit_youngHistoryIsNotRolledUp(t *testing.T) {
