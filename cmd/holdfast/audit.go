@@ -102,7 +102,7 @@ const progressInterval = 5 * time.Second
 func newProgress() func(orderapi.AuditJob) {
 	printed := time.Now()
 	return func(j orderapi.AuditJob) {
-		if time.Since(printed) >= progressInterval {
+		if j.EndedAt == nil && time.Since(printed) >= progressInterval {
 			printed = time.Now()
 			fmt.Fprintf(os.Stderr, "audit %s: %s, %d orders checked\n", j.ID, j.State, j.OrdersChecked)
 		}

@@ -61,7 +61,7 @@ type Cost struct {
 
 // round measures all operations in a shop. The orders of a round are younger than from.
 type round struct {
-	s    *shop
+	s    *site
 	name string
 	from string // order number
 	paid []string
@@ -141,7 +141,7 @@ func (r *round) pay(ctx context.Context) error {
 		return err
 	}
 	return r.measure(ctx, "pay", func() (int, error) {
-		err := each(orders, func(o placed) error { return r.s.call(ctx, o.user, "POST", "/v1/orders/"+o.no+"/payment", nil, nil) })
+		err := each(orders, func(o placed) error { return r.s.call(ctx, o.user, "POST", "/v1/orders/"+o.no+"/payment") })
 		if err != nil {
 			return 0, err
 		}
@@ -203,7 +203,7 @@ func (r *round) reconcile(ctx context.Context) error {
 	})
 }
 
-func (s *shop) hasColumn(ctx context.Context, name string) (has bool, err error) {
+func (s *site) hasColumn(ctx context.Context, name string) (has bool, err error) {
 	err = s.pool.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM information_schema.columns
 		WHERE table_schema = 'orders' AND table_name = 'orders' AND column_name = ?)`, name).Scan(&has)
 	return has, err
@@ -245,7 +245,7 @@ func (r *round) expire(ctx context.Context) error {
 // list reads the newest orders of a buyer.
 func (r *round) list(ctx context.Context) error {
 	return r.measure(ctx, "list", func() (int, error) {
-		return lists, each(make([]struct{}, lists), func(struct{}) error { return r.s.call(ctx, "load-0", "GET", "/v1/orders?limit=20", nil, nil) })
+		return lists, each(make([]struct{}, lists), func(struct{}) error { return r.s.call(ctx, "load-0", "GET", "/v1/orders?limit=20") })
 	})
 }
 

@@ -50,7 +50,7 @@ type Report struct {
 // It returns what was measured also with an error. The shops' data is deleted.
 func Run(ctx context.Context, o Options) (r Report, err error) {
 	r = Report{StartedAt: time.Now().UTC(), Rounds: o.Rounds, Loaded: map[int]float64{}}
-	shops := make([]*shop, 2)
+	shops := make([]*site, 2)
 	for i, name := range []string{"empty", "full"} {
 		if shops[i], err = open(ctx, o, name); err != nil {
 			return r, err
@@ -110,7 +110,7 @@ func (r *Report) adder(name string, size, n int) func(op string, units int, took
 }
 
 // full measures an audit of everything, and the processes' memory meanwhile.
-func (r *Report) full(ctx context.Context, o Options, s *shop, size int) error {
+func (r *Report) full(ctx context.Context, o Options, s *site, size int) error {
 	a := FullAudit{BeforeMB: s.memory(), MemoryMB: map[string]int{}}
 	done := make(chan struct{})
 	sampled := make(chan struct{})

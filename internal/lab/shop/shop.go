@@ -44,20 +44,21 @@ func Login(ctx context.Context, url, user, role string) (*Client, error) {
 const auditPoll = 100 * time.Millisecond
 
 // Audit has both ledgers audited and waits for the report. full proves settled history again. progress, unless nil, is
-// called with each state. The user must be an administrator.
+// called with each state, the last one too. The user must be an administrator.
 func (c *Client) Audit(ctx context.Context, full bool, progress func(orderapi.AuditJob)) (check.Report, error) {
 	var job orderapi.AuditJob
 	if err := c.Do(ctx, http.MethodPost, "/v1/admin/audits", orderapi.AuditRequest{Full: full}, &job); err != nil {
 		return check.Report{}, err
 	}
 	for {
+		if progress != nil {
+			progress(job)
+		}
 		switch {
 		case job.State == orderapi.AuditDone && job.Report != nil:
 			return *job.Report, nil
 		case job.State == orderapi.AuditFailed:
 			return check.Report{}, errors.New(job.Failure)
-		case progress != nil:
-			progress(job)
 		}
 		if err := wait.Sleep(ctx, auditPoll); err != nil {
 			return check.Report{}, err

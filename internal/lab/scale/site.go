@@ -1,14 +1,11 @@
 package scale
 
 import (
-	"bytes"
 	"context"
 	stdsql "database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,6 +15,7 @@ import (
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/lab/bench"
 	"holdfast/internal/lab/load"
+	"holdfast/internal/lab/shop"
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
@@ -31,8 +29,8 @@ const (
 	poll           = 250 * time.Millisecond
 )
 
-// shop is a whole stack with a history, in a folder of its own.
-type shop struct {
+// site is a whole stack with a history, in a folder of its own.
+type site struct {
 	name   string
 	dir    string
 	url    string
@@ -41,18 +39,18 @@ type shop struct {
 	target load.Target
 	close  func() error
 
-	mu     sync.Mutex
-	tokens map[string]string // by user
+	mu      sync.Mutex
+	clients map[string]*shop.Client // by user
 }
 
 // open starts a stack on free ports.
-func open(ctx context.Context, o Options, name string) (s *shop, err error) {
+func open(ctx context.Context, o Options, name string) (s *site, err error) {
 	ports, err := stack.FreePorts(12)
 	if err != nil {
 		return nil, err
 	}
 	p := stack.Ports{Gateway: ports[0], Order: ports[1], Inventory: ports[2], MySQL: ports[3], Redis: ports[4], Namesrv: ports[8]}
-	s = &shop{name: name, dir: filepath.Join(o.Dir, name), url: fmt.Sprintf("http://127.0.0.1:%d", p.Gateway), tokens: map[string]string{}}
+	s = &site{name: name, dir: filepath.Join(o.Dir, name), url: fmt.Sprintf("http://127.0.0.1:%d", p.Gateway), clients: map[string]*shop.Client{}}
 	err = stack.Up(ctx, stack.UpOptions{
 		Dir: s.dir, Bin: o.Bin, Broker: o.Broker, Progress: io.Discard, Ports: p, Tie: true,
 		Env: map[string]string{"STOCK_STRATEGY": "group-commit", "PAYMENT_TIMEOUT": paymentTimeout.String()},
@@ -83,7 +81,11 @@ func open(ctx context.Context, o Options, name string) (s *shop, err error) {
 	}
 	s.meter = bench.Meter{DB: s.pool, Namesrv: fmt.Sprintf("127.0.0.1:%d", p.Namesrv), PIDs: pids}
 	var skus []string
-	s.target, skus, err = load.NewShop(s.url).Prepare(ctx, load.UniqueName("scale"), "group-commit", 1)
+	c, err := s.client(ctx, admin)
+	if err != nil {
+		return nil, err
+	}
+	s.target, skus, err = load.Prepare(ctx, c, load.UniqueName("scale"), "group-commit", 1)
 	if err != nil {
 		return nil, err
 	}
@@ -92,12 +94,12 @@ func open(ctx context.Context, o Options, name string) (s *shop, err error) {
 }
 
 // stop ends the stack and deletes its data.
-func (s *shop) stop(ctx context.Context) error {
+func (s *site) stop(ctx context.Context) error {
 	return errors.Join(s.close(), stack.Down(ctx, s.dir, io.Discard), os.RemoveAll(s.dir))
 }
 
 // memory returns the resident memory of the services, in MB.
-func (s *shop) memory() map[string]int {
+func (s *site) memory() map[string]int {
 	mb := map[string]int{}
 	for name, pid := range s.meter.PIDs {
 		mb[name] = stack.Component{PID: pid}.MemoryMB()
@@ -105,65 +107,31 @@ func (s *shop) memory() map[string]int {
 	return mb
 }
 
-func (s *shop) token(ctx context.Context, user string) (string, error) {
+// client returns the client of a user, who logs in once.
+func (s *site) client(ctx context.Context, user string) (*shop.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t, ok := s.tokens[user]; ok {
-		return t, nil
+	if c, ok := s.clients[user]; ok {
+		return c, nil
 	}
 	role := orderapi.RoleBuyer
 	if user == admin {
 		role = orderapi.RoleAdmin
 	}
-	var out struct {
-		Token string `json:"token"`
+	c, err := shop.Login(ctx, s.url, user, role)
+	if err == nil {
+		s.clients[user] = c
 	}
-	if err := s.send(ctx, "", "POST", "/v1/login", map[string]string{"user": user, "role": role}, &out); err != nil {
-		return "", fmt.Errorf("log in: %w", err)
-	}
-	s.tokens[user] = out.Token
-	return out.Token, nil
+	return c, err
 }
 
 // call sends a request of the user.
-func (s *shop) call(ctx context.Context, user, method, path string, in, out any) error {
-	token, err := s.token(ctx, user)
+func (s *site) call(ctx context.Context, user, method, path string) error {
+	c, err := s.client(ctx, user)
 	if err != nil {
 		return err
 	}
-	return s.send(ctx, token, method, path, in, out)
-}
-
-func (s *shop) send(ctx context.Context, token, method, path string, in, out any) (err error) {
-	body := []byte("{}")
-	if in != nil {
-		if body, err = json.Marshal(in); err != nil {
-			return err
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	if method == http.MethodGet {
-		req.Body, req.ContentLength = http.NoBody, 0
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, res.Body.Close()) }()
-	if res.StatusCode > 299 {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 500)) // the status alone is sufficient
-		return fmt.Errorf("%s %s: %s %s", method, path, res.Status, text)
-	}
-	if out == nil {
-		_, err = io.Copy(io.Discard, res.Body)
-		return err
-	}
-	return json.NewDecoder(res.Body).Decode(out)
+	return c.Do(ctx, method, path, nil, nil)
 }
 
 // each calls do for every item, by several callers at the same time, and returns the first error.
@@ -187,7 +155,7 @@ func each[T any](items []T, do func(T) error) error {
 }
 
 // none waits until the query counts nothing.
-func (s *shop) none(ctx context.Context, what, query string, args ...any) error {
+func (s *site) none(ctx context.Context, what, query string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for {
@@ -204,22 +172,12 @@ func (s *shop) none(ctx context.Context, what, query string, args ...any) error 
 	}
 }
 
-// audit runs an audit to its end.
-func (s *shop) audit(ctx context.Context, full bool) (check.Report, int64, error) {
-	var job orderapi.AuditJob
-	if err := s.call(ctx, admin, "POST", "/v1/admin/audits", orderapi.AuditRequest{Full: full}, &job); err != nil {
-		return check.Report{}, 0, err
+// audit runs an audit to its end, and returns how many orders it has checked.
+func (s *site) audit(ctx context.Context, full bool) (r check.Report, orders int64, err error) {
+	c, err := s.client(ctx, admin)
+	if err != nil {
+		return r, 0, err
 	}
-	for job.State != orderapi.AuditDone {
-		if job.State == orderapi.AuditFailed {
-			return check.Report{}, 0, errors.New(job.Failure)
-		}
-		if err := wait.Sleep(ctx, 20*time.Millisecond); err != nil {
-			return check.Report{}, 0, err
-		}
-		if err := s.call(ctx, admin, "GET", "/v1/admin/audits/"+job.ID, nil, &job); err != nil {
-			return check.Report{}, 0, err
-		}
-	}
-	return *job.Report, job.OrdersChecked, nil
+	r, err = c.Audit(ctx, full, func(j orderapi.AuditJob) { orders = j.OrdersChecked })
+	return r, orders, err
 }
