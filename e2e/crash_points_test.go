@@ -263,7 +263,7 @@ func diesReleased(t *testing.T, b crashBroker) string {
 }
 
 func diesExpired(t *testing.T, b crashBroker) string {
-	cs := newCrashShop(t, b, setup{env: map[string]string{"PAYMENT_TIMEOUT": "2s"}}, noHealer(), crash.OrderExpired)
+	cs := newCrashShop(t, b, setup{env: map[string]string{"PAYMENT_TIMEOUT": "7s", "REQUEST_TIMEOUT": "6s"}}, noHealer(), crash.OrderExpired)
 	o := cs.placed()
 	cs.died(cs.order, crash.OrderExpired)
 	cs.back(cs.order, nil)

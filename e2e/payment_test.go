@@ -15,7 +15,7 @@ import (
 // TestUnpaidOrderExpires tests the delayed message: the sweeper, which would also expire the order, waits for an hour.
 func TestUnpaidOrderExpires(t *testing.T) {
 	t.Parallel()
-	sh := newShop(t, setup{env: map[string]string{"PAYMENT_TIMEOUT": "4s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}})
+	sh := newShop(t, setup{env: map[string]string{"PAYMENT_TIMEOUT": "5s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h"}})
 	const sku = "LAST-ONE"
 	sh.product(sku, 1)
 	ann, bob := sh.login("ann", "buyer"), sh.login("bob", "buyer")

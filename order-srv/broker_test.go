@@ -73,7 +73,7 @@ func TestRun_broker(t *testing.T) {
 	namespace := "order" + strings.ToLower(ulid.Make().String())
 	env := map[string]string{
 		"HTTP_ADDR": addr, "OPS_ADDR": ops, "MYSQL_DSN": dsn, "NAMESRV_ADDRS": namesrv, "INVENTORY_URLS": inventory.URL,
-		"MQ_NAMESPACE": namespace, "INSTANCE_ID": namespace, "PAYMENT_TIMEOUT": "2s", "PENDING_GRACE": "5s", "BROKER_CHECK_INTERVAL": "2s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h",
+		"MQ_NAMESPACE": namespace, "INSTANCE_ID": namespace, "PAYMENT_TIMEOUT": "5s", "PENDING_GRACE": "5s", "BROKER_CHECK_INTERVAL": "2s", "SWEEP_AFTER": "1h", "RECONCILE_AFTER": "2h",
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	logs := &testkit.Buffer{}

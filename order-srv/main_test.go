@@ -87,7 +87,7 @@ func TestRun_releasesUnknown(t *testing.T) {
 	inventory.SetAge("NOORDER", time.Hour)
 	env := map[string]string{
 		"HTTP_ADDR": addr(0), "OPS_ADDR": addr(1), "MYSQL_DSN": dbtest.NewDSN(t, nil), "NAMESRV_ADDRS": addr(2), "INVENTORY_URLS": inventory.URL,
-		"REQUEST_TIMEOUT": "1s", "PENDING_GRACE": "1100ms", "SWEEP_AFTER": "1200ms", "RECONCILE_AFTER": "1300ms", "SETTLE_AFTER": "1s", "PAYMENT_TIMEOUT": "1s",
+		"REQUEST_TIMEOUT": "1s", "PENDING_GRACE": "1100ms", "SWEEP_AFTER": "1200ms", "RECONCILE_AFTER": "1300ms", "SETTLE_AFTER": "1s", "PAYMENT_TIMEOUT": "2s",
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup

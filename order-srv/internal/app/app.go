@@ -126,7 +126,8 @@ func (a *App) openBus() (err error) {
 	})
 	relay := events.NewRelay(events.RelayConfig{Store: orders, Send: a.bus.Producer(), Log: a.Log, Parked: a.Metrics.parked})
 	outbox := events.NewOutboxMetrics(orders, a.Metrics.Registry, a.Log)
-	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, outbox.Run)
+	convert := func(ctx context.Context) { orders.Convert(ctx, a.Log) }
+	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, outbox.Run, convert)
 	return nil
 }
 
@@ -134,8 +135,7 @@ func (a *App) openBus() (err error) {
 func (a *App) openFlows() error {
 	shortages := shortage.New()
 	resolver := &flow.Resolver{
-		Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), PaymentWindow: a.PaymentTimeout,
-		Pace: flow.NewPace(), Log: a.Log,
+		Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), Pace: flow.NewPace(), Log: a.Log,
 	}
 	flows, err := flow.NewSet(a.Flows, a.OrderFlow, flow.Deps{
 		Resolver: resolver, Upkeep: a.upkeep.orders, Tx: a.TxProducer("order-tx", a.CheckBack.Check), SweepAfter: a.SweepAfter,
@@ -155,7 +155,7 @@ func (a *App) openFlows() error {
 	}
 	a.Intake = intake.New(intake.Config{
 		Store: a.Orders, GroupLimit: a.GroupLimit, Flows: flows, Shortages: shortages, Remembered: a.Metrics.remembered,
-		Timeout: a.RequestTimeout, Overlap: a.Overlap,
+		Timeout: a.RequestTimeout, PaymentWindow: a.PaymentTimeout, Overlap: a.Overlap,
 	})
 	a.Healer = recovery.New(recovery.Config{
 		Store: a.upkeep.orders, Flows: flows, Inventory: a.upkeep.inventory, Log: a.Log, Healed: a.Metrics.Healed, Alarms: a.Metrics.Alarms,
@@ -190,6 +190,9 @@ func (a *App) http() httpapi.Config {
 func (a *App) Migrate(ctx context.Context) error {
 	if err := database.Migrate(ctx, a.db, sql.Orders(), a.Log); err != nil {
 		return fmt.Errorf("migrate: %w", err)
+	}
+	if a.LeanOrders {
+		return a.Orders.WriteLean(ctx)
 	}
 	return nil
 }

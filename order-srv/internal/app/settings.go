@@ -27,6 +27,7 @@ type Settings struct {
 	OrderFlow   string `env:"ORDER_FLOW" envDefault:"tx-message"`
 	LabMode     bool   `env:"LAB_MODE"` // an order may name its strategy
 	MQNamespace string `env:"MQ_NAMESPACE"`
+	LeanOrders  bool   `env:"LEAN_ORDERS"` // no replica of an earlier version runs any more, see store.WriteLean
 	InstanceID  string `env:"INSTANCE_ID"` // unique per replica and the same after a restart; default a new one each time
 
 	// Each timer must leave the earlier ones their time: see Validate.
@@ -72,7 +73,8 @@ func (s *Settings) Validate() error {
 		config.Check(s.SweepAfter > s.PendingGrace, "SWEEP_AFTER", "is more than PENDING_GRACE: the check-back comes first"),
 		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
-		config.Check(s.PaymentTimeout > 0 && s.PaymentTimeout <= maxPaymentWindow, "PAYMENT_TIMEOUT", "is more than 0 and at most 72h, the broker's limit"),
+		config.Check(s.PaymentTimeout > s.RequestTimeout, "PAYMENT_TIMEOUT", "is more than REQUEST_TIMEOUT: it begins when the order is written, before it is placed"),
+		config.Check(s.PaymentTimeout <= maxPaymentWindow, "PAYMENT_TIMEOUT", "is at most 72h, the broker's limit"),
 		config.Check(inRange(s.MaxPlacing), "MAX_PLACING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxChanging), "MAX_CHANGING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxReading), "MAX_READING", "is 1 to 10000"),

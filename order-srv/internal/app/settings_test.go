@@ -40,6 +40,7 @@ func TestSettings(t *testing.T) {
 		{map[string]string{"RECONCILE_AFTER": "30s"}, []string{"RECONCILE_AFTER"}},
 		{map[string]string{"SETTLE_AFTER": "0s"}, []string{"SETTLE_AFTER"}},
 		{map[string]string{"PAYMENT_TIMEOUT": "73h"}, []string{"PAYMENT_TIMEOUT"}},
+		{map[string]string{"PAYMENT_TIMEOUT": "4s"}, []string{"PAYMENT_TIMEOUT", "REQUEST_TIMEOUT"}}, // that is 4 s
 		{map[string]string{"REQUEST_TIMEOUT": "soon", "PAYMENT_TIMEOUT": "-1s"}, []string{"REQUEST_TIMEOUT", "PAYMENT_TIMEOUT"}},
 	}
 	for _, tt := range tests {

@@ -237,13 +237,12 @@ func TestAudit(t *testing.T) {
 	for range orders {
 		no := ulid.Make().String()
 		numbers = append(numbers, no)
-		o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
+		o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: ordertest.RequestHash, Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
 		if _, inserted, err := ordertest.Insert(t.Context(), w.store, o); err != nil || !inserted {
 			t.Fatalf("inserted %v, error %v", inserted, err)
 		}
 		_, err := ordertest.Place(t.Context(), w.store, no, store.Placement{
-			Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-			PaymentWindow: time.Hour,
+			Items: []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
 		})
 		if err != nil {
 			t.Fatal(err)

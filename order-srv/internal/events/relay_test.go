@@ -36,14 +36,13 @@ func newStore(t *testing.T) (*store.Store, *gorm.DB) {
 func placed(t *testing.T, s *store.Store, window time.Duration) string {
 	t.Helper()
 	no := ulid.Make().String()
-	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
-	if _, inserted, err := ordertest.Insert(t.Context(), s, o); err != nil || !inserted {
+	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: ordertest.RequestHash, Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
+	if _, inserted, err := ordertest.InsertFor(t.Context(), s, o, window); err != nil || !inserted {
 		t.Fatalf("inserted %v, error %v", inserted, err)
 	}
 	ctx := telemetry.WithRequestID(t.Context(), "request-"+no)
 	_, err := ordertest.Place(ctx, s, no, store.Placement{
-		Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-		PaymentWindow: window,
+		Items: []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -39,11 +39,10 @@ var _ Inventory = (*inventoryapi.Client)(nil)
 
 // Resolver decides PENDING orders. It knows no flow.
 type Resolver struct {
-	Store         *store.Store
-	Inventory     Inventory
-	PaymentWindow time.Duration // from PLACED to EXPIRED
-	Pace          *batch.Pace   // of groups, see NewPace
-	Log           *slog.Logger
+	Store     *store.Store
+	Inventory Inventory
+	Pace      *batch.Pace // of groups, see NewPace
+	Log       *slog.Logger
 }
 
 const (
@@ -132,7 +131,7 @@ func (r *Resolver) attempt(ctx context.Context, group []*Member) (again []*Membe
 		receipt, err := outcome(results, i, m, err)
 		switch {
 		case err == nil:
-			decided = append(decided, decision{m: m, placement: r.placement(receipt)})
+			decided = append(decided, decision{m: m, placement: placement(receipt)})
 			continue
 		case definite(err):
 			shortage := errors.Is(err, inventoryapi.ErrOutOfStock)
@@ -198,8 +197,8 @@ func outcome(results []inventoryapi.ReserveResult, i int, m *Member, err error) 
 	return results[i].Receipt, nil
 }
 
-func (r *Resolver) placement(receipt *inventoryapi.Receipt) *store.Placement {
-	p := &store.Placement{Strategy: receipt.Strategy, PaymentWindow: r.PaymentWindow, Items: make([]order.Item, len(receipt.Lines))}
+func placement(receipt *inventoryapi.Receipt) *store.Placement {
+	p := &store.Placement{Strategy: receipt.Strategy, Items: make([]order.Item, len(receipt.Lines))}
 	for i, l := range receipt.Lines {
 		p.Items[i] = order.Item{SKU: l.SKU, Title: l.Title, Quantity: l.Quantity, UnitPriceCents: l.UnitPriceCents}
 	}

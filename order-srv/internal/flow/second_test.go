@@ -172,9 +172,7 @@ func TestFlow_changed(t *testing.T) {
 	if got := w.CheckHalf(checked); got != mq.TxCommit {
 		t.Errorf("the half message of an order of tx-message: %s, want commit", got)
 	}
-	w.Age(swept, time.Minute)
-	w.Age(young, 50*time.Minute)
-	w.Age(old, 2*time.Hour)
+	swept, young, old = w.Backdate(swept, time.Minute), w.Backdate(young, 50*time.Minute), w.Backdate(old, 2*time.Hour)
 	if err := w.Healer.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +205,7 @@ func TestTxMessage_Place_group(t *testing.T) {
 	defer cancel()
 	for i := range got {
 		o := order.Order{
-			OrderNo: fmt.Sprintf("%026d", i), GroupID: "0", UserID: "ann", IdempotencyKey: fmt.Sprint(i), RequestHash: "h", Status: order.Pending,
+			OrderNo: fmt.Sprintf("%026d", i), GroupID: "0", UserID: "ann", IdempotencyKey: fmt.Sprint(i), RequestHash: ordertest.RequestHash, Status: order.Pending,
 			Flow: "tx-message", Items: []order.Item{{SKU: "A", Quantity: 1}},
 		}
 		if _, inserted, err := ordertest.Insert(t.Context(), w.Orders, o); err != nil || !inserted {
@@ -217,7 +215,7 @@ func TestTxMessage_Place_group(t *testing.T) {
 	}
 	w.Inventory.Set(group[1].OrderNo, "released") // a closed reservation: its order is REJECTED
 	flows, err := flow.NewSet(flow.List(), "tx-message", flow.Deps{
-		Resolver: &flow.Resolver{Store: w.Orders, Inventory: w.Inventory, PaymentWindow: time.Hour, Pace: flow.NewPace(), Log: w.Log}, Upkeep: w.Orders, Tx: w.Broker,
+		Resolver: &flow.Resolver{Store: w.Orders, Inventory: w.Inventory, Pace: flow.NewPace(), Log: w.Log}, Upkeep: w.Orders, Tx: w.Broker,
 	})
 	if err != nil {
 		t.Fatal(err)

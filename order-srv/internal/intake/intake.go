@@ -8,12 +8,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/inventory-srv/inventoryapi"
@@ -40,13 +40,14 @@ const (
 
 // Config is what an [Intake] needs.
 type Config struct {
-	Store      *store.Store
-	GroupLimit func() int // how many orders a group may have
-	Flows      *flow.Set
-	Shortages  *shortage.Memory
-	Remembered prometheus.Counter // counts the orders that the memory of shortages refuses
-	Timeout    time.Duration      // of a request
-	Overlap    time.Duration      // how long a group keeps the next one waiting; default 100 ms
+	Store         *store.Store
+	GroupLimit    func() int // how many orders a group may have
+	Flows         *flow.Set
+	Shortages     *shortage.Memory
+	Remembered    prometheus.Counter // counts the orders that the memory of shortages refuses
+	Timeout       time.Duration      // of a request
+	PaymentWindow time.Duration      // from the insert of an order until it expires
+	Overlap       time.Duration      // how long a group keeps the next one waiting; default 100 ms
 }
 
 // Intake takes requests for orders and has the current flow decide them, those that arrive at the same time in groups.
@@ -109,7 +110,7 @@ func (i *Intake) refuse(ctx context.Context, o order.Order, refusal error) (orde
 
 // repeat answers a request whose key belongs to a known order.
 func repeat(known, o order.Order) (orderapi.Reply, error) {
-	if known.RequestHash != o.RequestHash {
+	if !o.Repeats(known) {
 		return orderapi.Reply{}, order.ErrIdempotency
 	}
 	return reply(known)
@@ -118,6 +119,8 @@ func repeat(known, o order.Order) (orderapi.Reply, error) {
 // reply is the answer about an order: the stored one, or that it is PENDING.
 func reply(o order.Order) (orderapi.Reply, error) {
 	switch {
+	case o.ResponseStatus == http.StatusCreated && o.ResponseBody == nil:
+		return orderapi.Placed(o.WhenPlaced())
 	case o.ResponseStatus != 0:
 		return orderapi.Reply{OrderNo: o.OrderNo, Status: o.ResponseStatus, Body: o.ResponseBody}, nil
 	case o.Status == order.Pending:
@@ -128,11 +131,7 @@ func reply(o order.Order) (orderapi.Reply, error) {
 }
 
 func newOrder(userID string, r orderapi.PlaceRequest, flowName string) order.Order {
-	no := ulid.Make().String()
-	o := order.Order{
-		OrderNo: no, UserID: userID, IdempotencyKey: r.IdempotencyKey,
-		Status: order.Pending, Flow: flowName, Strategy: r.Strategy, CreatedAt: time.Now().UTC(),
-	}
+	o := order.Order{UserID: userID, IdempotencyKey: r.IdempotencyKey, Status: order.Pending, Flow: flowName, Strategy: r.Strategy}
 	for _, it := range r.Items {
 		o.Items = append(o.Items, order.Item{SKU: it.SKU, Quantity: it.Quantity})
 	}
@@ -150,7 +149,7 @@ func newOrder(userID string, r orderapi.PlaceRequest, flowName string) order.Ord
 type request struct {
 	caller   flow.Caller
 	order    order.Order
-	inserted atomic.Bool
+	inserted atomic.Pointer[order.Order] // nil until it is inserted
 }
 
 // Queued returns how many orders wait for their group.
@@ -181,8 +180,8 @@ func (i *Intake) inGroup(ctx context.Context, o order.Order) (orderapi.Reply, er
 	r := &request{caller: flow.CallerOf(ctx), order: o}
 	answer, err := i.groups.Do(waiting, r, weight(o))
 	switch {
-	case errors.Is(err, batch.ErrUnanswered) && r.inserted.Load():
-		return orderapi.Pending(o)
+	case errors.Is(err, batch.ErrUnanswered) && r.inserted.Load() != nil:
+		return orderapi.Pending(*r.inserted.Load())
 	case errors.Is(err, batch.ErrWithdrawn) && ctx.Err() == nil: // a timeout would not say that a retry may succeed
 		return answer, inventoryapi.ErrContended.Wrap(err)
 	case errors.Is(err, batch.ErrWithdrawn):
@@ -204,7 +203,6 @@ func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Re
 	end := time.Time{}
 	for n, c := range calls {
 		orders[n] = c.Item.order
-		orders[n].GroupID = orders[0].OrderNo
 		if t := c.Item.caller.Deadline; t.After(end) {
 			end = t
 		}
@@ -220,14 +218,15 @@ func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Re
 		case err != nil:
 			c.Answer(orderapi.Reply{}, fmt.Errorf("insert the order: %w", err))
 		case inserted[n].New():
+			o = inserted[n].Order
 			m := flow.NewMember(o, c.Item.caller, func(r flow.Result) { deliver(b, c, r) })
 			group = append(group, m)
-			c.Item.inserted.Store(true)
+			c.Item.inserted.Store(&o)
 			c.Answer(orderapi.Pending(o)) // unless the flow has answered when it returns
 		case inserted[n].Err != nil:
 			c.Answer(orderapi.Reply{}, fmt.Errorf("insert the order: %w", inserted[n].Err))
 		default:
-			known, err := repeat(inserted[n].Known, o)
+			known, err := repeat(inserted[n].Order, o)
 			b.Deliver(c, known, err)
 		}
 	}
@@ -248,13 +247,13 @@ func deliver(b *batch.Batch[*request, orderapi.Reply], c *batch.Call[*request, o
 
 // insert inserts the orders, each in a transaction of its own when the server refuses a value.
 func (i *Intake) insert(ctx context.Context, orders []order.Order) ([]store.Inserted, error) {
-	inserted, err := i.Store.Insert(ctx, orders)
+	inserted, err := i.Store.Insert(ctx, orders, i.PaymentWindow)
 	if !database.IsData(err) || len(orders) == 1 {
 		return inserted, err
 	}
 	inserted = make([]store.Inserted, len(orders))
 	for n := range orders {
-		one, err := i.Store.Insert(ctx, orders[n:n+1])
+		one, err := i.Store.Insert(ctx, orders[n:n+1], i.PaymentWindow)
 		if err != nil {
 			one = []store.Inserted{{Err: err}}
 		}

@@ -3,7 +3,11 @@
 package order
 
 import (
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/pkg/fault"
@@ -63,8 +67,8 @@ type Order struct {
 	UserID         string
 	IdempotencyKey string // empty: freed
 	FreedKey       string // the key that the order had until it was abandoned or rejected without a stored answer
-	RequestHash    string
-	ResponseStatus int // 0: no answer stored yet
+	RequestHash    string // in hex; of a stored order it may be the first half
+	ResponseStatus int    // 0: no answer stored yet
 	ResponseBody   []byte
 	Status         Status
 	Reason         string // a fault code
@@ -77,6 +81,33 @@ type Order struct {
 	ExpiresAt      time.Time // zero unless PLACED once
 	PaidAt         time.Time
 	SettledAt      time.Time
+}
+
+// WhenPlaced is an order that was PLACED, as it was then: what it has since got is left out. So the answer that its
+// buyer got is made again, and not stored.
+func (o Order) WhenPlaced() Order {
+	o.Status, o.Reason, o.PaidAt = Placed, "", time.Time{}
+	return o
+}
+
+// digestSize is how many bytes of the hash of a request are stored.
+const digestSize = 16
+
+// RequestDigest is what is stored of the hash of the order's request: its first half.
+func (o Order) RequestDigest() ([]byte, error) {
+	hash, err := hex.DecodeString(o.RequestHash)
+	if err == nil && len(hash) < digestSize {
+		err = errors.New("it is too short")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the hash of the request: %w", err)
+	}
+	return hash[:digestSize], nil
+}
+
+// Repeats reports whether the order has the same request as a stored one.
+func (o Order) Repeats(stored Order) bool {
+	return len(stored.RequestHash) >= 2*digestSize && strings.HasPrefix(o.RequestHash, stored.RequestHash)
 }
 
 // What can be wrong with an order.

@@ -4,18 +4,36 @@ import (
 	"context"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 )
 
-// Insert inserts one order.
+// Window is how long the orders of Insert can be paid.
+const Window = time.Hour
+
+// Insert inserts one order, which can be paid for an hour.
 func Insert(ctx context.Context, s *store.Store, o order.Order) (known order.Order, inserted bool, err error) {
-	results, err := s.Insert(ctx, []order.Order{o})
+	return InsertFor(ctx, s, o, Window)
+}
+
+// InsertFor inserts one order. known is the order itself or the one that has its key.
+func InsertFor(ctx context.Context, s *store.Store, o order.Order, window time.Duration) (known order.Order, inserted bool, err error) {
+	results, err := s.Insert(ctx, []order.Order{o}, window)
 	if err != nil {
 		return order.Order{}, false, err
 	}
-	return results[0].Known, results[0].New(), results[0].Err
+	return results[0].Order, results[0].New(), results[0].Err
 }
+
+// OldNumber is an order number that was made so long ago.
+func OldNumber(age time.Duration) string {
+	return ulid.MustNew(ulid.Timestamp(time.Now().Add(-age)), ulid.DefaultEntropy()).String()
+}
+
+// RequestHash is a hash of a request.
+const RequestHash = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
 // Place makes one PENDING order PLACED.
 func Place(ctx context.Context, s *store.Store, orderNo string, p store.Placement) (order.Order, error) {

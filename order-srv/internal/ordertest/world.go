@@ -167,11 +167,23 @@ func (w *World) Age(orderNo string, by time.Duration) string {
 	w.t.Helper()
 	us := by.Microseconds()
 	err := w.DB.Exec(`UPDATE orders SET created_at = created_at - INTERVAL ? MICROSECOND, updated_at = updated_at - INTERVAL ? MICROSECOND,
-		expires_at = expires_at - INTERVAL ? MICROSECOND WHERE order_no = ?`, us, us, us, orderNo).Error
+		expires_at = expires_at - INTERVAL ? MICROSECOND, due_at = due_at - INTERVAL ? MICROSECOND WHERE order_no = ?`, us, us, us, us, orderNo).Error
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return orderNo
+}
+
+// Backdate makes an order older and gives it the number that it would have had then.
+func (w *World) Backdate(orderNo string, by time.Duration) string {
+	w.t.Helper()
+	no := OldNumber(by)
+	for _, table := range []string{"orders", "order_items"} {
+		if err := w.DB.Exec("UPDATE "+table+" SET order_no = ? WHERE order_no = ?", no, orderNo).Error; err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return w.Age(no, by)
 }
 
 // Code is the code of an error; "" for nil.

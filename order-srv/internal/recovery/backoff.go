@@ -38,13 +38,6 @@ func (b *backoff) due(orderNo string) bool {
 	return !b.failed[orderNo].until.After(b.now())
 }
 
-// size is the number of orders that are remembered.
-func (b *backoff) size() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.failed)
-}
-
 // fail sets an order aside, for longer than the last time.
 func (b *backoff) fail(orderNo string) {
 	b.mu.Lock()

@@ -61,8 +61,10 @@ type Healer struct {
 
 	sweepLater, actLater, unknownLater *backoff
 
-	after        string // Reconcile's place: the last order about which inventory was asked
-	afterUnknown string // ReleaseUnknown's place: the last reservation that was looked at
+	swept        store.Sweep // Sweep's places, among the PENDING orders and the overdue ones
+	overdueAfter store.Place
+	after        store.Place // Reconcile's place: the last order about which inventory was asked
+	afterUnknown string      // ReleaseUnknown's place: the last reservation that was looked at
 }
 
 // New returns a healer. Run runs it.
@@ -78,34 +80,35 @@ func New(c Config) *Healer {
 // last one stopped, and a batch that fails comes again only after all others. The error joins what went wrong; an order
 // that fails is set aside and does not delay the others. Reconcile must not run twice at the same time on one healer.
 func (h *Healer) Reconcile(ctx context.Context) error {
-	acting, begin, wrapped := time.Now().Add(actTime), h.after, h.after == ""
+	acting, begin := time.Now().Add(actTime), h.after
+	wrapped := begin == store.Place{}
 	var errs []error
 	for {
-		orders, err := h.Store.Unsettled(ctx, h.Timers.SettleAfter, h.after, batch)
+		page, err := h.Store.Unsettled(ctx, h.Timers.SettleAfter, h.after, batch)
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if len(orders) > 0 {
-			h.after = orders[len(orders)-1].OrderNo
-			states, err := h.ask(ctx, orders)
+		h.after = page.Next
+		if len(page.Orders) > 0 {
+			states, err := h.ask(ctx, page.Orders)
 			if err != nil { // without an answer for one batch there will be none for the next
 				return errors.Join(append(errs, err)...)
 			}
-			errs = append(errs, h.settle(ctx, orders, states), h.act(ctx, acting, orders, states))
+			errs = append(errs, h.settle(ctx, page.Orders, states), h.act(ctx, acting, page.Orders, states))
 		}
-		switch last := len(orders) < batch; {
-		case last && wrapped:
-			h.after = ""
+		switch {
+		case page.Last && wrapped:
+			h.after = store.Place{}
 			return errors.Join(errs...)
-		case last:
-			h.after, wrapped = "", true
-		case wrapped && begin != "" && h.after >= begin:
+		case page.Last:
+			h.after, wrapped = store.Place{}, true
+		case wrapped && begin != store.Place{} && h.after.Compare(begin) >= 0:
 			return errors.Join(errs...)
 		}
 	}
 }
 
-func (h *Healer) ask(ctx context.Context, orders []store.Unsettled) (map[string]string, error) {
+func (h *Healer) ask(ctx context.Context, orders []store.Due) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	numbers := make([]string, len(orders))
@@ -120,7 +123,7 @@ func (h *Healer) ask(ctx context.Context, orders []store.Unsettled) (map[string]
 }
 
 // settle marks the orders with which inventory agrees.
-func (h *Healer) settle(ctx context.Context, orders []store.Unsettled, states map[string]string) error {
+func (h *Healer) settle(ctx context.Context, orders []store.Due, states map[string]string) error {
 	agreed := map[order.Status][]string{}
 	for _, o := range orders {
 		if agrees(o.Status, states[o.OrderNo]) {
@@ -136,8 +139,8 @@ func (h *Healer) settle(ctx context.Context, orders []store.Unsettled, states ma
 }
 
 // act confirms or releases the orders with which inventory does not agree although messages have had their time.
-func (h *Healer) act(ctx context.Context, until time.Time, orders []store.Unsettled, states map[string]string) error {
-	disagreed := map[string]store.Unsettled{}
+func (h *Healer) act(ctx context.Context, until time.Time, orders []store.Due, states map[string]string) error {
+	disagreed := map[string]store.Due{}
 	var numbers []string
 	for _, o := range orders {
 		if o.Age >= h.Timers.ReconcileAfter && !agrees(o.Status, states[o.OrderNo]) {
@@ -157,7 +160,7 @@ func agrees(status order.Status, state string) bool {
 }
 
 // reconcileOrder confirms a PAID order and releases any other.
-func (h *Healer) reconcileOrder(ctx context.Context, o store.Unsettled) error {
+func (h *Healer) reconcileOrder(ctx context.Context, o store.Due) error {
 	h.Log.WarnContext(ctx, "inventory does not agree with an ended order", "order_no", o.OrderNo, "status", o.Status)
 	if o.Status == order.Paid {
 		return h.confirm(ctx, o)
@@ -174,13 +177,13 @@ func (h *Healer) reconcileOrder(ctx context.Context, o store.Unsettled) error {
 
 // reconciled settles an order that this reconciler has confirmed or released. Another replica may do the same at the
 // same time, which changes nothing; only one of them counts the order.
-func (h *Healer) reconciled(ctx context.Context, o store.Unsettled) error {
+func (h *Healer) reconciled(ctx context.Context, o store.Due) error {
 	n, err := h.Store.MarkReconciled(ctx, o.Status, o.OrderNo)
 	h.reconcile.Add(float64(n))
 	return err
 }
 
-func (h *Healer) confirm(ctx context.Context, o store.Unsettled) error {
+func (h *Healer) confirm(ctx context.Context, o store.Due) error {
 	err := h.Inventory.Confirm(ctx, o.OrderNo)
 	switch {
 	case err == nil:

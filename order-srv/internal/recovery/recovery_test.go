@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -43,10 +42,11 @@ func (w *world) replica() *recovery.Healer { return recovery.New(w.Config) }
 
 func (w *world) count(by string) float64 { return testutil.ToFloat64(w.healed.WithLabelValues(by)) }
 
+// pending inserts an order with a number that the sweeper looks at, whenever the order is to be old enough.
 func (w *world) pending() string {
 	w.t.Helper()
-	no := ulid.Make().String()
-	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: "h", Flow: "tx-message", Items: []order.Item{{SKU: "A", Quantity: 1}}}
+	no := ordertest.OldNumber(24 * time.Hour)
+	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: ordertest.RequestHash, Flow: "tx-message", Items: []order.Item{{SKU: "A", Quantity: 1}}}
 	if _, inserted, err := ordertest.Insert(w.t.Context(), w.Orders, o); err != nil || !inserted {
 		w.t.Fatalf("inserted %v, error %v", inserted, err)
 	}
@@ -57,8 +57,7 @@ func (w *world) placed() string {
 	w.t.Helper()
 	no := w.pending()
 	_, err := ordertest.Place(w.t.Context(), w.Orders, no, store.Placement{
-		Items:         []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
-		PaymentWindow: time.Hour,
+		Items: []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -212,8 +211,8 @@ func TestHealer_Reconcile_twoReplicas(t *testing.T) {
 		})
 	}
 	both.Wait()
-	if left, err := w.Orders.Unsettled(t.Context(), 0, "", orders); err != nil || len(left) != 0 {
-		t.Errorf("%d orders are not settled, error %v", len(left), err)
+	if left, err := w.Orders.Unsettled(t.Context(), 0, store.Place{}, orders); err != nil || len(left.Orders) != 0 {
+		t.Errorf("%d orders are not settled, error %v", len(left.Orders), err)
 	}
 	if got := w.count("reconciler"); got != orders {
 		t.Errorf("the reconciler healed %v, want %d", got, orders)
@@ -235,12 +234,12 @@ func (w *world) rename(from, to string) string {
 func (w *world) crowd(n int) {
 	w.t.Helper()
 	var values []any
-	query := "INSERT INTO orders (order_no, group_id, user_id, request_hash, status, flow, created_at, updated_at) VALUES "
+	query := "INSERT INTO orders (order_no, group_id, user_id, request_hash, status, flow, created_at, updated_at, due_at) VALUES "
 	for i := range n {
 		if i > 0 {
 			query += ", "
 		}
-		query += "(?, 'g', 'crowd', 'h', 'CANCELLED', 'test', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) - INTERVAL 10 SECOND)"
+		query += "(?, 'g', 'crowd', 'h', 'CANCELLED', 'test', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) - INTERVAL 10 SECOND, UTC_TIMESTAMP(6) - INTERVAL 10 SECOND)"
 		values = append(values, fmt.Sprintf("10000000000000000000000%03d", i))
 	}
 	if err := w.DB.Exec(query, values...).Error; err != nil {

@@ -94,7 +94,7 @@ func TestHealer_Reconcile_slowOrders(t *testing.T) {
 	}
 	lost := w.rename(w.Age(w.ended(order.Cancelled), 2*time.Minute), "YYYYYYYYYYYYYYYYYYYYYYYYYY")
 	w.Inventory.Set(lost, inventoryapi.StateReserved)
-	agreeing := w.rename(w.Age(w.ended(order.Cancelled), 10*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
+	agreeing := w.rename(w.Age(w.ended(order.Cancelled), 5*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
 	w.Inventory.Set(agreeing, inventoryapi.StateReleased)
 	w.crowd(700)
 
@@ -131,7 +131,7 @@ func TestHealer_Reconcile_slowQuestion(t *testing.T) {
 	w := newWorld(t)
 	h, inventory := w.slowed()
 	inventory.states = w.rename(w.Age(w.ended(order.Cancelled), 2*time.Minute), "00000000000000000000000000")
-	agreeing := w.rename(w.Age(w.ended(order.Cancelled), 10*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
+	agreeing := w.rename(w.Age(w.ended(order.Cancelled), 5*time.Second), "ZZZZZZZZZZZZZZZZZZZZZZZZZZ")
 	w.Inventory.Set(agreeing, inventoryapi.StateReleased)
 	w.crowd(700)
 	for range 2 {
@@ -200,6 +200,7 @@ func TestHealer_Run_sweepsMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	h, inventory := w.slowed()
 	inventory.states = "all"
+	no := w.pending()
 	w.Age(w.ended(order.Cancelled), 2*time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -214,7 +215,7 @@ func TestHealer_Run_sweepsMeanwhile(t *testing.T) {
 		}
 		return nil
 	})
-	no := w.Age(w.pending(), time.Minute)
+	w.Age(no, time.Minute)
 	testkit.Eventually(t, 20*time.Second, "the old order is abandoned", func() error {
 		if got := w.Get(no).Status; got != order.Abandoned {
 			return fmt.Errorf("it is %s", got)

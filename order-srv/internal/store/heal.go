@@ -94,54 +94,6 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 	return len(old), nil
 }
 
-// Stale returns PENDING orders of a flow that are older than age.
-func (s *Store) Stale(ctx context.Context, flow string, age time.Duration, limit int) ([]string, error) {
-	return s.numbers(ctx, `SELECT order_no FROM orders WHERE status = 'PENDING' AND flow = ?
-		AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY created_at LIMIT ?`, flow, -age.Microseconds(), limit)
-}
-
-// Overdue returns PLACED orders whose payment window ended longer than age ago.
-func (s *Store) Overdue(ctx context.Context, age time.Duration, limit int) ([]string, error) {
-	return s.numbers(ctx, `SELECT order_no FROM orders WHERE status = 'PLACED'
-		AND expires_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY expires_at LIMIT ?`, -age.Microseconds(), limit)
-}
-
-func (s *Store) numbers(ctx context.Context, query string, args ...any) ([]string, error) {
-	var found []string
-	if err := s.db.WithContext(ctx).Raw(query, args...).Scan(&found).Error; err != nil {
-		return nil, fmt.Errorf("find orders: %w", database.Fault(err))
-	}
-	return found, nil
-}
-
-// Unsettled is an order that has ended and whose end inventory has not agreed to yet.
-type Unsettled struct {
-	OrderNo string
-	Status  order.Status
-	Age     time.Duration // since it ended
-}
-
-// Unsettled returns up to limit of them that ended longer than age ago, after an order number.
-func (s *Store) Unsettled(ctx context.Context, age time.Duration, after string, limit int) ([]Unsettled, error) {
-	var rows []struct {
-		OrderNo string
-		Status  order.Status
-		Micros  int64
-	}
-	err := s.db.WithContext(ctx).Raw(`SELECT order_no, status, TIMESTAMPDIFF(MICROSECOND, updated_at, UTC_TIMESTAMP(6)) AS micros FROM orders
-		WHERE settled_at IS NULL AND status NOT IN ('PENDING', 'PLACED')
-		AND updated_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) AND order_no > ? ORDER BY order_no LIMIT ?`,
-		-age.Microseconds(), after, limit).Scan(&rows).Error
-	if err != nil {
-		return nil, fmt.Errorf("find unsettled orders: %w", database.Fault(err))
-	}
-	out := make([]Unsettled, len(rows))
-	for i, r := range rows {
-		out[i] = Unsettled{r.OrderNo, r.Status, time.Duration(r.Micros) * time.Microsecond}
-	}
-	return out, nil
-}
-
 // Settle records that inventory agrees with the orders in this status. An order whose status has changed is not
 // settled: inventory agreed to the old one. n is how many orders this call settled.
 func (s *Store) Settle(ctx context.Context, status order.Status, orderNos []string) (n int64, err error) {
@@ -160,7 +112,7 @@ func (s *Store) MarkReconciled(ctx context.Context, status order.Status, orderNo
 
 func (s *Store) settle(ctx context.Context, status order.Status, orderNos []string, by Healer, action string) (n int64, err error) {
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		res := tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6) WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status)
+		res := tx.Exec("UPDATE orders SET settled_at = UTC_TIMESTAMP(6), due_at = NULL WHERE order_no IN ? AND status = ? AND settled_at IS NULL", orderNos, status)
 		n = res.RowsAffected
 		if res.Error != nil || by == NoHealer {
 			return res.Error

@@ -16,10 +16,6 @@ func TestStore_Abandon_onlyOld(t *testing.T) {
 	young, old, placed := insert(t, s, newOrder()), insert(t, s, newOrder()), place(t, s, time.Hour)
 	age(t, db, old.OrderNo, time.Minute)
 	age(t, db, placed.OrderNo, time.Minute)
-	stale, err := s.Stale(t.Context(), "test", 30*time.Second, 10)
-	if diff := cmp.Diff([]string{old.OrderNo}, stale); err != nil || diff != "" {
-		t.Errorf("stale, error %v (-want +got):\n%s", err, diff)
-	}
 	n, err := s.Abandon(t.Context(), []string{young.OrderNo, old.OrderNo, placed.OrderNo, "NOPE"}, 30*time.Second, true, store.Sweeper)
 	if err != nil || n != 1 {
 		t.Errorf("abandoned %d, error %v; want 1", n, err)
@@ -46,8 +42,8 @@ func TestStore_Unsettled(t *testing.T) {
 		}
 	}
 	age(t, db, old.OrderNo, time.Minute)
-	got, err := s.Unsettled(t.Context(), 30*time.Second, "", 10)
-	if err != nil || len(got) != 1 || got[0].OrderNo != old.OrderNo || got[0].Status != order.Cancelled || got[0].Age < time.Minute {
+	page, err := s.Unsettled(t.Context(), 30*time.Second, store.Place{}, 10)
+	if got := page.Orders; err != nil || len(got) != 1 || got[0].OrderNo != old.OrderNo || got[0].Status != order.Cancelled || got[0].Age < time.Minute {
 		t.Errorf("unsettled: %+v, error %v; want %s", got, err, old.OrderNo)
 	}
 	settle(t, s, order.Paid, 0, old.OrderNo, fresh.OrderNo)
@@ -56,7 +52,7 @@ func TestStore_Unsettled(t *testing.T) {
 	}
 	settle(t, s, order.Cancelled, 2, old.OrderNo, fresh.OrderNo)
 	settle(t, s, order.Cancelled, 0, old.OrderNo, fresh.OrderNo) // another replica was first
-	if got, err := s.Unsettled(t.Context(), 0, "", 10); err != nil || len(got) != 0 {
+	if got, err := s.Unsettled(t.Context(), 0, store.Place{}, 10); err != nil || len(got.Orders) != 0 {
 		t.Errorf("unsettled after settling: %+v, error %v", got, err)
 	}
 }

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -17,22 +19,25 @@ const insertTries = 3
 
 // Inserted is what became of an order that was to be inserted.
 type Inserted struct {
-	Known order.Order // the earlier order of the user with the key; zero if the order was inserted
+	Order order.Order // as it was inserted, or the earlier order of the user with the key
+	Known bool        // it is the earlier one
 	Err   error       // nothing is known of the order
 }
 
 // New reports whether the order was inserted.
-func (i Inserted) New() bool { return i.Err == nil && i.Known.OrderNo == "" }
+func (i Inserted) New() bool { return i.Err == nil && !i.Known }
 
 // Insert writes new orders of one flow as PENDING, with their items, in one transaction, and returns what became of
-// each. When a user has used a key before, also in this call, the order is not written and the earlier one is returned,
+// each. The orders get their numbers, and the time of the database at which they were inserted; they can be paid for a
+// while from then on. They are a group: it has the number of its first order. An order that brings a number keeps it.
+// When a user has used a key before, also in this call, the order is not written and the earlier one is returned,
 // unless that one freed its key: it was abandoned or rejected. Then the orders concerned are inserted once more.
 //
 // Errors are those of database.InTx, in the results after the first transaction; after database.ErrCommitUnknown the
 // orders may be there, and the sweeper ends them.
-func (s *Store) Insert(ctx context.Context, orders []order.Order) ([]Inserted, error) {
-	results := make([]Inserted, len(orders))
-	places := make([]int, len(orders)) // in results, of the orders that are still to be inserted
+func (s *Store) Insert(ctx context.Context, orders []order.Order, window time.Duration) ([]Inserted, error) {
+	in := &insertion{s: s, orders: orders, window: window, results: make([]Inserted, len(orders))}
+	places := make([]int, len(orders)) // of the orders that are still to be inserted
 	for i := range orders {
 		places[i] = i
 	}
@@ -42,101 +47,145 @@ func (s *Store) Insert(ctx context.Context, orders []order.Order) ([]Inserted, e
 		return strings.Compare(sortKey(orders[i]), sortKey(orders[j]))
 	})
 	for try := 0; try < insertTries && len(places) > 0; try++ {
-		rest, err := s.insertAt(ctx, orders, places, results)
+		rest, err := in.at(ctx, places)
 		switch {
 		case err != nil && try == 0:
 			return nil, err
 		case err != nil:
 			for _, i := range rest {
-				results[i] = Inserted{Err: err}
+				in.results[i] = Inserted{Err: err}
 			}
-			return results, nil
+			return in.results, nil
 		}
 		places = rest
 	}
 	for _, i := range places {
-		results[i] = Inserted{Err: database.ErrContended} // the key's orders were rejected or abandoned each time
+		in.results[i] = Inserted{Err: database.ErrContended} // the key's orders were rejected or abandoned each time
 	}
-	return results, nil
+	return in.results, nil
 }
 
 // sortKey is in the order of the unique index: no user has the separator in the name.
 func sortKey(o order.Order) string { return o.UserID + "\x00" + o.IdempotencyKey }
 
-// insertAt inserts the orders at places and returns the places of those whose key became free meanwhile.
-func (s *Store) insertAt(ctx context.Context, orders []order.Order, places []int, results []Inserted) (again []int, err error) {
-	batch := make([]order.Order, len(places))
-	for n, i := range places {
-		batch[n] = orders[i]
-	}
-	known, err := s.insert(ctx, batch)
+// insertion is a call of Insert.
+type insertion struct {
+	s       *Store
+	orders  []order.Order
+	window  time.Duration
+	group   string // the number of its first order; empty until there is one
+	results []Inserted
+}
+
+// at inserts the orders at these places and returns the places of those whose key became free meanwhile.
+func (in *insertion) at(ctx context.Context, places []int) (again []int, err error) {
+	made, known, err := in.insert(ctx, places)
 	if err != nil {
 		return places, err
 	}
+	in.group = made[0].GroupID
 	inserted := 0
 	for n, i := range places {
-		o, duplicate := known[batch[n].OrderNo]
+		o, duplicate := known[made[n].OrderNo]
 		switch {
 		case !duplicate:
 			inserted++
+			in.results[i] = Inserted{Order: made[n]}
 		case o.OrderNo == "":
 			again = append(again, i)
 		case o.Status == order.Abandoned:
-			if err := s.freeKey(ctx, o.OrderNo); err != nil {
-				results[i] = Inserted{Err: err}
+			if err := in.s.freeKey(ctx, o.OrderNo); err != nil {
+				in.results[i] = Inserted{Err: err}
 				continue
 			}
 			again = append(again, i)
 		default:
-			results[i] = Inserted{Known: o}
+			in.results[i] = Inserted{Order: o, Known: true}
 		}
 	}
-	s.count(order.Pending, inserted)
+	in.s.count(order.Pending, inserted)
 	return again, nil
 }
 
-// insert is the transaction. It returns, by the numbers of the orders that it did not insert, the orders that have
-// their keys; a zero order when there is none any more.
-func (s *Store) insert(ctx context.Context, orders []order.Order) (known map[string]order.Order, err error) {
-	numbers := make([]string, len(orders))
-	args := make([]any, len(orders))
-	for i, o := range orders {
-		numbers[i], args[i] = o.OrderNo, o.OrderNo
-	}
-	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		affected, err := insertRows(tx, orders)
+// insert is the transaction. It returns the orders with what they got, and by the numbers of those that it did not
+// insert the orders that have their keys; a zero order when there is none any more.
+func (in *insertion) insert(ctx context.Context, places []int) (made []order.Order, known map[string]order.Order, err error) {
+	numbers := make([]any, len(places)) // of the last run of the transaction: an earlier one was rolled back
+	err = database.InTx(ctx, in.s.db, func(tx *gorm.DB) error {
+		f, err := readForm(tx, " LOCK IN SHARE MODE")
 		if err != nil {
 			return err
 		}
-		fresh := orders
-		if affected < int64(len(orders)) {
-			if fresh, known, err = duplicates(tx, orders, numbers); err != nil {
+		if made, err = in.make(f, places); err != nil {
+			return err
+		}
+		for n, o := range made {
+			numbers[n] = o.OrderNo
+		}
+		affected, err := insertRows(tx, made, f.Now.Add(in.window), f.Stage != stageMixed)
+		if err != nil {
+			return err
+		}
+		fresh := made
+		known = nil
+		if affected < int64(len(made)) {
+			if fresh, known, err = duplicates(tx, made); err != nil {
 				return err
 			}
-		} else {
-			known = nil
 		}
 		if len(fresh) == 0 {
 			return nil
 		}
-		if err := insertItems(tx, fresh); err != nil || s.flows == nil {
+		if err := insertItems(tx, fresh); err != nil || in.s.flows == nil {
 			return err
 		}
-		return s.flows.Begin(&Tx{tx}, fresh)
-	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no IN ("+marks(len(args))+") FOR UPDATE", args...))
-	return known, err
+		return in.s.flows.Begin(&Tx{tx}, fresh)
+	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no IN ("+marks(len(numbers))+") FOR UPDATE", numbers...))
+	return made, known, err
+}
+
+// make returns the orders at these places with their numbers and times. Numbers are greater than the mark up to which
+// no order is PENDING: while this transaction has its shared lock on f, the mark does not move.
+func (in *insertion) make(f form, places []int) ([]order.Order, error) {
+	made := make([]order.Order, len(places))
+	for n, i := range places {
+		o := in.orders[i]
+		if o.OrderNo == "" {
+			var err error
+			if o.OrderNo, err = newNumber(f.Now, f.SweptTo); err != nil {
+				return nil, err
+			}
+		}
+		if o.OrderNo <= f.SweptTo {
+			return nil, fmt.Errorf("insert order %s: the sweeper has passed its number", o.OrderNo)
+		}
+		made[n] = o
+		made[n].GroupID = cmp.Or(o.GroupID, in.group, made[0].OrderNo)
+		made[n].Status, made[n].CreatedAt, made[n].UpdatedAt = order.Pending, f.Now, f.Now
+	}
+	return made, nil
 }
 
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
-func insertRows(tx *gorm.DB, orders []order.Order) (affected int64, err error) {
-	args := make([]any, 0, 8*len(orders))
+// insertRows writes the rows. An order is due when its payment window ends: being placed does not change that.
+func insertRows(tx *gorm.DB, orders []order.Order, expiresAt time.Time, lean bool) (affected int64, err error) {
+	args := make([]any, 0, 13*len(orders))
 	for _, o := range orders {
-		args = append(args, o.OrderNo, o.GroupID, o.UserID, o.IdempotencyKey, o.RequestHash, order.Pending, o.Flow, o.Strategy)
+		var hash, digest any = o.RequestHash, nil
+		if lean {
+			if digest, err = o.RequestDigest(); err != nil {
+				return 0, fmt.Errorf("insert order %s: %w", o.OrderNo, err)
+			}
+			hash = nil
+		}
+		args = append(args, o.OrderNo, o.GroupID, o.UserID, o.IdempotencyKey, hash, digest, o.Flow, o.Strategy,
+			o.CreatedAt, o.CreatedAt, expiresAt, expiresAt)
 	}
-	const row = "(?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)), "
-	res := tx.Exec(`INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, strategy, created_at, updated_at)
-		VALUES `+strings.TrimSuffix(strings.Repeat(row, len(orders)), ", ")+" ON DUPLICATE KEY UPDATE order_no = order_no", args...)
+	const row = "(?, ?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?), "
+	res := tx.Exec(`INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, request_digest, status, flow, strategy,
+		created_at, updated_at, expires_at, due_at) VALUES `+strings.TrimSuffix(strings.Repeat(row, len(orders)), ", ")+
+		" ON DUPLICATE KEY UPDATE order_no = order_no", args...)
 	if res.Error != nil {
 		return 0, fmt.Errorf("insert orders: %w", res.Error)
 	}
@@ -144,7 +193,11 @@ func insertRows(tx *gorm.DB, orders []order.Order) (affected int64, err error) {
 }
 
 // duplicates divides orders into those that this transaction inserted and those whose keys others have.
-func duplicates(tx *gorm.DB, orders []order.Order, numbers []string) (fresh []order.Order, known map[string]order.Order, err error) {
+func duplicates(tx *gorm.DB, orders []order.Order) (fresh []order.Order, known map[string]order.Order, err error) {
+	numbers := make([]string, len(orders))
+	for i, o := range orders {
+		numbers[i] = o.OrderNo
+	}
 	var found []string
 	if err := tx.Raw("SELECT order_no FROM orders WHERE order_no IN ?", numbers).Scan(&found).Error; err != nil {
 		return nil, nil, fmt.Errorf("look for what was inserted: %w", err)

@@ -27,7 +27,7 @@ func TestStore_guards(t *testing.T) {
 	s, db := newStore(t)
 	ctx := t.Context()
 	methods := map[order.Status]func(no string){
-		order.Placed: func(no string) { _, _ = ordertest.Place(ctx, s, no, placement(time.Hour)) },
+		order.Placed: func(no string) { _, _ = ordertest.Place(ctx, s, no, placement()) },
 		order.Rejected: func(no string) {
 			_, _ = ordertest.Reject(ctx, s, no, store.Rejection{Refusal: soldOut(), GiveBack: true})
 		},

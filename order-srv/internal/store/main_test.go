@@ -26,7 +26,7 @@ func newStore(t *testing.T) (*store.Store, *gorm.DB) {
 func newOrder() order.Order {
 	no := ulid.Make().String()
 	return order.Order{
-		OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: "key-" + no, RequestHash: "hash", Flow: "test",
+		OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: "key-" + no, RequestHash: ordertest.RequestHash, Flow: "test",
 		Items: []order.Item{{SKU: "A", Quantity: 2}, {SKU: "B", Quantity: 1}},
 	}
 }
@@ -38,8 +38,8 @@ func receipt() []order.Item {
 	}
 }
 
-func placement(window time.Duration) store.Placement {
-	return store.Placement{Items: receipt(), Strategy: "for-update", PaymentWindow: window}
+func placement() store.Placement {
+	return store.Placement{Items: receipt(), Strategy: "for-update"}
 }
 
 // soldOut has characters that a database might want to improve, and its details have an order.
@@ -49,7 +49,12 @@ func soldOut() error {
 
 func insert(t *testing.T, s *store.Store, o order.Order) order.Order {
 	t.Helper()
-	if _, inserted, err := ordertest.Insert(t.Context(), s, o); err != nil || !inserted {
+	return insertFor(t, s, o, ordertest.Window)
+}
+
+func insertFor(t *testing.T, s *store.Store, o order.Order, window time.Duration) order.Order {
+	t.Helper()
+	if _, inserted, err := ordertest.InsertFor(t.Context(), s, o, window); err != nil || !inserted {
 		t.Fatalf("insert: inserted %v, error %v", inserted, err)
 	}
 	return get(t, s, o.OrderNo)
@@ -58,8 +63,8 @@ func insert(t *testing.T, s *store.Store, o order.Order) order.Order {
 // place inserts an order and places it.
 func place(t *testing.T, s *store.Store, window time.Duration) order.Order {
 	t.Helper()
-	o := insert(t, s, newOrder())
-	if _, err := ordertest.Place(t.Context(), s, o.OrderNo, placement(window)); err != nil {
+	o := insertFor(t, s, newOrder(), window)
+	if _, err := ordertest.Place(t.Context(), s, o.OrderNo, placement()); err != nil {
 		t.Fatalf("place: %v", err)
 	}
 	return get(t, s, o.OrderNo)
@@ -100,5 +105,6 @@ func events(t *testing.T, db *gorm.DB, orderNo string) []string {
 func age(t *testing.T, db *gorm.DB, orderNo string, by time.Duration) {
 	t.Helper()
 	must(t, db.Exec(`UPDATE orders SET created_at = created_at - INTERVAL ? MICROSECOND, updated_at = updated_at - INTERVAL ? MICROSECOND,
-		expires_at = expires_at - INTERVAL ? MICROSECOND WHERE order_no = ?`, by.Microseconds(), by.Microseconds(), by.Microseconds(), orderNo).Error)
+		expires_at = expires_at - INTERVAL ? MICROSECOND, due_at = due_at - INTERVAL ? MICROSECOND WHERE order_no = ?`,
+		by.Microseconds(), by.Microseconds(), by.Microseconds(), by.Microseconds(), orderNo).Error)
 }

@@ -34,10 +34,10 @@ func TestStore_On(t *testing.T) {
 	<-held
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := s.Stale(short, "test", 0, 10); err == nil {
+	if _, err := s.Overdue(short, 0, store.Place{}, 10); err == nil {
 		t.Error("the pool for placing had a connection left: the test does not show what it means to")
 	}
-	if _, err := upkeep.Stale(t.Context(), "test", 0, 10); err != nil {
+	if _, err := upkeep.Overdue(t.Context(), 0, store.Place{}, 10); err != nil {
 		t.Errorf("the sweeper's question while all connections place: %v", err)
 	}
 	close(release)

@@ -81,12 +81,11 @@ func TestStore_Place(t *testing.T) {
 	if o.Status != order.Placed || o.AmountCents != 250 || o.Strategy != "for-update" || o.ResponseStatus != 201 || !o.SettledAt.IsZero() {
 		t.Errorf("placed order: %+v", o)
 	}
-	if left := o.ExpiresAt.Sub(o.UpdatedAt); left != time.Hour {
-		t.Errorf("expires %v after it was placed, want 1h", left)
+	if left := o.ExpiresAt.Sub(o.CreatedAt); left != time.Hour {
+		t.Errorf("expires %v after it was inserted, want 1h", left)
 	}
-	want, err := orderapi.Placed(o)
-	if err != nil || string(o.ResponseBody) != string(want.Body) {
-		t.Errorf("stored answer %s, error %v, want %s byte by byte", o.ResponseBody, err, want.Body)
+	if o.ResponseBody != nil {
+		t.Errorf("the answer is stored: %s", o.ResponseBody)
 	}
 	if diff := cmp.Diff(receipt(), o.Items); diff != "" {
 		t.Errorf("items (-want +got):\n%s", diff)
@@ -95,7 +94,7 @@ func TestStore_Place(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	// Placed again, as after a COMMIT whose answer was lost: it has its units, so nothing may be given back.
-	again, err := ordertest.Place(t.Context(), s, o.OrderNo, placement(time.Hour))
+	again, err := ordertest.Place(t.Context(), s, o.OrderNo, placement())
 	if err != nil || again.Status != order.Placed {
 		t.Errorf("placed again: %s, error %v", again.Status, err)
 	}
@@ -111,7 +110,7 @@ func TestStore_Place_tooLate(t *testing.T) {
 	if n, err := s.Abandon(t.Context(), []string{o.OrderNo}, 0, false, store.CheckBack); err != nil || n != 1 {
 		t.Fatalf("abandoned %d, error %v", n, err)
 	}
-	_, err := ordertest.Place(t.Context(), s, o.OrderNo, placement(time.Hour))
+	_, err := ordertest.Place(t.Context(), s, o.OrderNo, placement())
 	wantErr(t, "place an abandoned order", err, order.ErrNotPending)
 	if diff := cmp.Diff([]string{"release-late"}, events(t, db, o.OrderNo)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -332,7 +331,7 @@ func TestStore_machine(t *testing.T) {
 			to  order.Status
 			run func() error
 		}{
-			{order.Placed, func() error { _, err := ordertest.Place(t.Context(), s, no, placement(time.Hour)); return err }},
+			{order.Placed, func() error { _, err := ordertest.Place(t.Context(), s, no, placement()); return err }},
 			{order.Rejected, func() error {
 				_, err := ordertest.Reject(t.Context(), s, no, store.Rejection{Refusal: soldOut(), GiveBack: true})
 				return err

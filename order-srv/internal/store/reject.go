@@ -33,7 +33,7 @@ func (r *resolution) reject(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v := newValues("reason", "response_status", "response_body", "freed_key", "settled_at")
+	v := newValues("reason", "response_status", "response_body", "freed_key", "settled_at", "due_at")
 	var giveBack []member
 	for _, i := range r.rejected {
 		d := r.decisions[i]
@@ -42,17 +42,18 @@ func (r *resolution) reject(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var settledAt any = r.now // nothing was taken, so there is nothing to agree about
+		var settledAt, dueAt any = r.now, nil // nothing was taken, so there is nothing to agree about
 		if d.Rejection.GiveBack {
-			settledAt = nil
+			settledAt, dueAt = nil, r.now
 			giveBack = append(giveBack, member{d.OrderNo, row.GroupID})
 		}
-		v.add(append(columns, settledAt)...)
+		v.add(append(columns, settledAt, dueAt)...)
 		r.results[i].Order = o
 	}
 	won, err := change{
 		from: order.Pending, to: order.Rejected, values: v, at: r.now,
 		set: `, o.reason = v.reason, o.response_status = v.response_status, o.response_body = v.response_body, o.settled_at = v.settled_at,
+			o.due_at = v.due_at,
 			o.freed_key = COALESCE(v.freed_key, o.freed_key), o.idempotency_key = IF(v.freed_key IS NULL, o.idempotency_key, NULL)`,
 	}.apply(r.tx)
 	if err := r.all(won, r.rejected, err); err != nil || len(giveBack) == 0 {

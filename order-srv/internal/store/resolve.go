@@ -24,9 +24,8 @@ type Decision struct {
 
 // Placement is how a PENDING order becomes PLACED.
 type Placement struct {
-	Items         []order.Item // with inventory's titles and prices
-	Strategy      string       // by which inventory reserved them, also when the order did not ask for one
-	PaymentWindow time.Duration
+	Items    []order.Item // with inventory's titles and prices
+	Strategy string       // by which inventory reserved them, also when the order did not ask for one
 }
 
 // Resolved is what became of an order that was decided: the order with its answer, unless its key was to be freed.
@@ -79,7 +78,8 @@ type resolution struct {
 // pendingRow is what Resolve needs of a PENDING order's row.
 type pendingRow struct {
 	OrderNo, GroupID, IdempotencyKey string
-	CreatedAt, Now                   time.Time
+	CreatedAt, ExpiresAt, Now        time.Time
+	Lean                             bool // the answer about the order, once PLACED, is not stored
 }
 
 func resolve(ctx context.Context, tx *gorm.DB, decisions []Decision, skipLocked bool) (*resolution, error) {
@@ -119,8 +119,8 @@ func (r *resolution) lock(skipLocked bool) error {
 		how = " SKIP LOCKED"
 	}
 	var rows []pendingRow
-	err := r.tx.Raw(`SELECT order_no, group_id, COALESCE(idempotency_key, '') AS idempotency_key, created_at, UTC_TIMESTAMP(6) AS now
-		FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING' ORDER BY order_no FOR UPDATE`+how, numbers).Scan(&rows).Error
+	err := r.tx.Raw(`SELECT order_no, group_id, COALESCE(idempotency_key, '') AS idempotency_key, created_at, expires_at,
+		request_digest IS NOT NULL AS lean, UTC_TIMESTAMP(6) AS now FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING' ORDER BY order_no FOR UPDATE`+how, numbers).Scan(&rows).Error
 	if err != nil {
 		return fmt.Errorf("lock pending orders: %w", err)
 	}
@@ -136,23 +136,25 @@ func (r *resolution) place(context.Context) error {
 	if len(r.placed) == 0 {
 		return nil
 	}
-	v := newValues("amount_cents", "strategy", "expires_at", "response_status", "response_body")
+	v := newValues("amount_cents", "strategy", "response_status", "response_body")
 	members := make([]member, len(r.placed))
 	for n, i := range r.placed {
 		o, err := r.placedOrder(r.decisions[i])
 		if err != nil {
 			return err
 		}
-		body, err := encodeBody(o.ResponseBody)
-		if err != nil {
-			return err
+		var body any
+		if !r.rows[o.OrderNo].Lean {
+			if body, err = encodeBody(o.ResponseBody); err != nil {
+				return err
+			}
 		}
-		v.add(o.OrderNo, o.AmountCents, o.Strategy, o.ExpiresAt, o.ResponseStatus, body)
+		v.add(o.OrderNo, o.AmountCents, o.Strategy, o.ResponseStatus, body)
 		r.results[i].Order, members[n] = o, member{o.OrderNo, o.GroupID}
 	}
 	won, err := change{
 		from: order.Pending, to: order.Placed, values: v, at: r.now,
-		set: `, o.amount_cents = v.amount_cents, o.strategy = v.strategy, o.expires_at = v.expires_at,
+		set: `, o.amount_cents = v.amount_cents, o.strategy = v.strategy,
 			o.response_status = v.response_status, o.response_body = v.response_body`,
 	}.apply(r.tx)
 	if err := r.all(won, r.placed, err); err != nil {
@@ -169,7 +171,7 @@ func (r *resolution) placedOrder(d Decision) (order.Order, error) {
 	row, p := r.rows[d.OrderNo], d.Placement
 	o := order.Order{
 		OrderNo: d.OrderNo, GroupID: row.GroupID, IdempotencyKey: row.IdempotencyKey, Status: order.Placed, Strategy: p.Strategy,
-		Items: slices.Clone(p.Items), CreatedAt: row.CreatedAt, UpdatedAt: r.now, ExpiresAt: r.now.Add(p.PaymentWindow),
+		Items: slices.Clone(p.Items), CreatedAt: row.CreatedAt, UpdatedAt: r.now, ExpiresAt: row.ExpiresAt,
 	}
 	slices.SortFunc(o.Items, func(a, b order.Item) int { return strings.Compare(a.SKU, b.SKU) }) // as they are read
 	for _, it := range o.Items {
@@ -229,7 +231,9 @@ type change struct {
 }
 
 // apply is the only statement that changes a status. It changes those of the orders, or of those in c.values, that are
-// in the status from, and returns how many they are. A step that the status machine does not have is an error.
+// in the status from, and returns how many they are. A step that the status machine does not have is an error. An order
+// that ends is due at once. One that becomes PLACED stays due when its payment window ends, and reject decides for
+// itself.
 func (c change) apply(tx *gorm.DB, orderNos ...string) (won int64, err error) {
 	if !c.from.CanBecome(c.to) {
 		return 0, fmt.Errorf("mark %s: a %s order cannot become that", c.to, c.from)
@@ -244,12 +248,16 @@ func (c change) apply(tx *gorm.DB, orderNos ...string) (won int64, err error) {
 	if !c.at.IsZero() {
 		at, args = "?", append(args, c.at)
 	}
+	set := c.set
+	if c.to != order.Placed && c.to != order.Rejected {
+		set += ", due_at = UTC_TIMESTAMP(6)"
+	}
 	args = append(args, c.setArgs...)
 	if c.values == nil {
 		args = append(args, orderNos)
 	}
 	args = append(append(args, c.from), c.guardArgs...)
-	res := tx.Exec("UPDATE "+table+" SET status = ?, updated_at = "+at+c.set+" WHERE "+which+"status = ?"+c.guard, args...)
+	res := tx.Exec("UPDATE "+table+" SET status = ?, updated_at = "+at+set+" WHERE "+which+"status = ?"+c.guard, args...)
 	if res.Error != nil {
 		return 0, fmt.Errorf("mark %s: %w", c.to, res.Error)
 	}

@@ -87,19 +87,24 @@ type record struct {
 	ExpiresAt, PaidAt, SettledAt sql.NullTime
 }
 
-const columns = `order_no, group_id, user_id, idempotency_key, freed_key, request_hash, response_status, response_body, status, reason,
-	amount_cents, flow, strategy, created_at, updated_at, expires_at, paid_at, settled_at`
+const columns = `order_no, group_id, user_id, idempotency_key, freed_key,
+	COALESCE(request_hash, LOWER(HEX(request_digest))) AS request_hash, response_status, response_body, status, reason, amount_cents, flow, strategy, created_at, updated_at, expires_at, paid_at, settled_at`
 
 func (r record) order() (order.Order, error) {
 	body, err := decodeBody(r.ResponseBody)
 	if err != nil {
 		return order.Order{}, fmt.Errorf("order %s: %w", r.OrderNo, err)
 	}
+	expires := r.ExpiresAt.Time
+	switch r.Status {
+	case order.Pending, order.Rejected, order.Abandoned: // the row has it from the insert on, in case that it is placed
+		expires = time.Time{}
+	}
 	return order.Order{
 		OrderNo: r.OrderNo, GroupID: r.GroupID, UserID: r.UserID, IdempotencyKey: r.IdempotencyKey.String, FreedKey: r.FreedKey.String,
 		RequestHash: r.RequestHash, ResponseStatus: r.ResponseStatus, ResponseBody: body,
 		Status: r.Status, Reason: r.Reason, AmountCents: r.AmountCents.Int64, Flow: r.Flow, Strategy: r.Strategy,
-		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ExpiresAt: r.ExpiresAt.Time, PaidAt: r.PaidAt.Time, SettledAt: r.SettledAt.Time,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, ExpiresAt: expires, PaidAt: r.PaidAt.Time, SettledAt: r.SettledAt.Time,
 	}, nil
 }
 
