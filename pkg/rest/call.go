@@ -17,6 +17,7 @@ import (
 	"holdfast/pkg/fault"
 	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
+	"holdfast/pkg/wire"
 )
 
 const (
@@ -104,7 +105,7 @@ func readAnswer(res *http.Response, out any) error {
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return readProblem(res, body)
 	}
-	if out == nil {
+	if out == nil || wire.Parse(body, out) {
 		return nil
 	}
 	if err := json.Unmarshal(body, out); err != nil {

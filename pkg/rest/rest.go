@@ -9,7 +9,6 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +22,7 @@ import (
 	"holdfast/pkg/config"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/header"
+	"holdfast/pkg/wire"
 )
 
 // Config is what a client needs.
@@ -147,7 +147,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	var body []byte
 	if in != nil {
 		var err error
-		if body, err = json.Marshal(in); err != nil {
+		if body, err = wire.Marshal(in); err != nil {
 			return fault.ErrInternal.NotExecuted().Wrap(fmt.Errorf("encode the request %s %s: %w", method, path, err))
 		}
 	}

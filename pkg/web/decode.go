@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"holdfast/pkg/fault"
+	"holdfast/pkg/wire"
 )
 
 // What can be wrong with a body.
@@ -42,6 +43,9 @@ func Decode(c *gin.Context, dst any) error {
 			return errBodyTooLarge.WithText("the body is larger than %d bytes", tooLarge.Limit)
 		}
 		return errInvalidJSON.WithText("the body ended early").Wrap(err)
+	}
+	if wire.Parse(body, dst) {
+		return nil
 	}
 	return decodeJSON(body, dst)
 }

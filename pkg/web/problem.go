@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -9,6 +8,7 @@ import (
 	"holdfast/pkg/fault"
 	"holdfast/pkg/header"
 	"holdfast/pkg/telemetry"
+	"holdfast/pkg/wire"
 )
 
 // Status is the HTTP status of a kind. An unknown kind is an internal error.
@@ -76,7 +76,7 @@ func problemOf(f *fault.Error, requestID string) fault.Problem {
 
 // render encodes before it writes, so that a body which cannot be encoded becomes a problem and not half an answer.
 func render(c *gin.Context, status int, contentType string, body any) {
-	b, err := json.Marshal(body)
+	b, err := wire.Marshal(body)
 	if err != nil {
 		if _, isProblem := body.(fault.Problem); isProblem {
 			c.Status(http.StatusInternalServerError) // its details cannot be encoded; without a body it is ambiguous
