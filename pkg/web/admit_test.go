@@ -292,6 +292,41 @@ func TestEngine_Full(t *testing.T) {
 	}
 }
 
+// TestEngine_successesAreSampledInTheLog: requests that succeed share access lines, which count them; others have one.
+func TestEngine_successesAreSampledInTheLog(t *testing.T) {
+	t.Parallel()
+	for _, sampled := range []bool{true, false} {
+		var log logBuffer
+		url := serve(t, web.EngineConfig{Log: telemetry.NewLogger(&log, "test"), Sampled: sampled}, func(e *gin.Engine) {
+			e.GET("/ok", web.Handle(func(*gin.Context) (int, any, error) { return 201, nil, nil }))
+			e.GET("/moved", web.Handle(func(*gin.Context) (int, any, error) { return 304, nil, nil }))
+			e.GET("/other", web.Handle(func(*gin.Context) (int, any, error) { return 0, nil, fault.New(fault.Conflict, "c", "c") }))
+		})
+		const n = 50
+		begun := time.Now()
+		for range n {
+			do(t, "GET", url+"/ok", "")
+			do(t, "GET", url+"/moved", "")
+			do(t, "GET", url+"/other", "")
+		}
+		most := int(time.Since(begun)/(100*time.Millisecond)) + 1
+		testkit.EventuallyTrue(t, 10*time.Second, "all that do not succeed are logged", func() bool {
+			return log.count(`"code":"c"`) == n && log.count(`"path":"/moved"`) == n
+		})
+		if !sampled {
+			testkit.EventuallyTrue(t, 10*time.Second, "all are logged", func() bool { return log.count(`"path":"/ok"`) == n })
+			continue
+		}
+		if got := log.count(`"path":"/ok"`); got < 1 || got > most {
+			t.Errorf("%d requests that succeeded have %d lines in %v, want 1 to %d", n, got, time.Since(begun), most)
+		}
+		testkit.EventuallyTrue(t, 10*time.Second, "a later line counts the others", func() bool {
+			do(t, "GET", url+"/ok", "")
+			return log.count(`"not_logged":`) > log.count(`"not_logged":0`)
+		})
+	}
+}
+
 func TestEngine_refusalsOfOverloadAreSampledInTheLog(t *testing.T) {
 	t.Parallel()
 	var log logBuffer

@@ -30,11 +30,16 @@ type EngineConfig struct {
 
 	Refuser *Refuser // nil: nothing is refused before its handlers
 
+	// Sampled has requests that succeed share ten access lines a second, each of which counts those before it that have
+	// none. Default: each has a line.
+	Sampled bool
+
 	Credentials []config.Secret // a request needs one of them as its service credential; none: it needs nothing
 }
 
-// NewEngine returns an engine whose requests have a request id, one access line, a deadline, a bounded body and
-// metrics, and whose every failure, an unknown route and a panic included, is answered with problem details.
+// NewEngine returns an engine whose requests have a request id, one access line unless they share it, a deadline, a
+// bounded body and metrics, and whose every failure, an unknown route and a panic included, is answered with problem
+// details.
 func NewEngine(cfg EngineConfig) *gin.Engine {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = defaultMaxBody
@@ -46,7 +51,7 @@ func NewEngine(cfg EngineConfig) *gin.Engine {
 	e.UseRawPath = true             // an escaped slash belongs to its path parameter
 	e.UnescapePathValues = true
 	_ = e.SetTrustedProxies(nil) // nil cannot be malformed
-	m, access := newMetrics(cfg.Registry), newAccessLog(cfg.Log)
+	m, access := newMetrics(cfg.Registry), newAccessLog(cfg.Log, cfg.Sampled)
 	if cfg.Refuser != nil {
 		cfg.Refuser.use(m, access)
 		e.Use(cfg.Refuser.handle)

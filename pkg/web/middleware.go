@@ -91,14 +91,18 @@ func (r requestMetrics) observe(begin time.Time) {
 // accessLog writes one line for each request, when it has been answered. The line of a failed request has its fault
 // with its cause, so nothing else logs it. Of the requests that are refused because there are too many, one in
 // limitedEvery has a line, which counts the others: a log that grows with the load fills the disk when the load is
-// highest.
+// highest. So it is, unless succeeded is nil, with those that succeed.
 type accessLog struct {
-	logger  *slog.Logger
-	limited *sampler
+	logger             *slog.Logger
+	limited, succeeded *sampler
 }
 
-func newAccessLog(logger *slog.Logger) accessLog {
-	return accessLog{logger, &sampler{every: limitedEvery}}
+func newAccessLog(logger *slog.Logger, sampled bool) accessLog {
+	a := accessLog{logger: logger, limited: &sampler{every: limitedEvery}}
+	if sampled {
+		a.succeeded = &sampler{every: succeededEvery}
+	}
+	return a
 }
 
 func (a accessLog) log(c *gin.Context) {
@@ -129,10 +133,11 @@ func accessOf(c *gin.Context, begin time.Time, f *fault.Error) access {
 }
 
 func (a accessLog) write(ctx context.Context, r access) {
-	limited, skipped := r.fault != nil && r.fault.Kind == fault.Limited, 0
-	if limited {
+	skipped := 0
+	sampled := a.samplerOf(r)
+	if sampled != nil {
 		var due bool
-		if skipped, due = a.limited.due(r.begin); !due {
+		if skipped, due = sampled.due(r.begin); !due {
 			return
 		}
 	}
@@ -145,14 +150,29 @@ func (a accessLog) write(ctx context.Context, r access) {
 		level = faultLevel(r.fault.Kind)
 		attrs = append(attrs, slog.String("code", r.fault.Code), slog.Any("err", r.fault))
 	}
-	if limited {
+	if sampled != nil {
 		attrs = append(attrs, slog.Int("not_logged", skipped))
 	}
 	a.logger.LogAttrs(ctx, level, "request", attrs...)
 }
 
-// limitedEvery is the time between two access lines of requests that were refused because there are too many.
-const limitedEvery = time.Second
+// samplerOf is the sampler of requests that end like this one; nil: each has a line.
+func (a accessLog) samplerOf(r access) *sampler {
+	switch {
+	case r.fault != nil && r.fault.Kind == fault.Limited:
+		return a.limited
+	case r.fault == nil && r.status < http.StatusMultipleChoices:
+		return a.succeeded
+	}
+	return nil
+}
+
+// The time between two access lines of requests that were refused because there are too many, and of those that
+// succeeded.
+const (
+	limitedEvery   = time.Second
+	succeededEvery = 100 * time.Millisecond
+)
 
 // sampler lets one of many events through in each period, and counts the others.
 type sampler struct {

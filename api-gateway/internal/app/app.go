@@ -97,7 +97,7 @@ func (a *App) handler(placing *admit.Limiter, refuser *web.Refuser, metrics *adm
 		Changing:  admit.New(admit.Config{Kind: "changing", Max: s.MaxChanging, Timeout: s.RequestTimeout, Metrics: metrics}),
 		Reading:   admit.New(admit.Config{Kind: "reading", Max: s.MaxReading, Timeout: s.RequestTimeout, Metrics: metrics}),
 		Engine: web.EngineConfig{
-			Log: a.log, Registry: a.registry, Timeout: s.RequestTimeout, MaxBody: gateway.MaxBody, Refuser: refuser,
+			Log: a.log, Sampled: !s.LabMode, Registry: a.registry, Timeout: s.RequestTimeout, MaxBody: gateway.MaxBody, Refuser: refuser,
 		},
 	})
 }

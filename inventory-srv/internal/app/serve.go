@@ -63,7 +63,9 @@ func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 			// Fixed: order-srv has written the order already, and its attempts are shorter than a wait for a hot product's lock.
 			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Fixed: true, Timeout: cfg.RequestTimeout, Metrics: limits}),
 			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
-			Engine:    web.EngineConfig{Log: a.cfg.Log, Registry: a.cfg.Registry, Timeout: cfg.RequestTimeout, Credentials: cfg.Credentials},
+			Engine: web.EngineConfig{
+				Log: a.cfg.Log, Sampled: !a.cfg.Lab, Registry: a.cfg.Registry, Timeout: cfg.RequestTimeout, Credentials: cfg.Credentials,
+			},
 		}),
 		Checks: checks,
 	})

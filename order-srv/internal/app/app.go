@@ -179,7 +179,9 @@ func (a *App) http() httpapi.Config {
 		return admit.New(admit.Config{Kind: kind, Max: most, Timeout: a.RequestTimeout, Metrics: metrics})
 	}
 	return httpapi.Config{
-		Engine: web.EngineConfig{Log: a.Log, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Credentials: a.AcceptedCredentials},
+		Engine: web.EngineConfig{
+			Log: a.Log, Sampled: !a.LabMode, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Credentials: a.AcceptedCredentials,
+		},
 		Intake: a.Intake, Orders: a.Orders, Lab: a.LabMode, DeadLetters: letters,
 		Placing: limit("placing", a.MaxPlacing), Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
 		Audits: audits,
