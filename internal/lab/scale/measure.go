@@ -18,7 +18,7 @@ import (
 const (
 	buyers     = 64
 	placing    = 8 * time.Second // of which a quarter is warm-up; less than paymentTimeout, so that nothing expires meanwhile
-	atRest     = 10 * time.Second
+	atRest     = 5 * time.Second
 	maxPaid    = 2000 // orders of a round
 	lists      = 1000
 	stale      = 2000 // orders that the sweeper is given
@@ -135,7 +135,6 @@ func (r *round) pay(ctx context.Context) error {
 			return err
 		}
 		orders = append(orders, o)
-		r.paid = append(r.paid, o.no)
 	}
 	if err := rows.Err(); err != nil {
 		return err
@@ -144,6 +143,9 @@ func (r *round) pay(ctx context.Context) error {
 		err := each(orders, func(o placed) error { return r.s.call(ctx, o.user, "POST", "/v1/orders/"+o.no+"/payment") })
 		if err != nil {
 			return 0, err
+		}
+		for _, o := range orders {
+			r.paid = append(r.paid, o.no)
 		}
 		return len(orders), r.settled(ctx)
 	})

@@ -202,6 +202,9 @@ func (r Report) Table(w io.Writer) error {
 		}
 		b.WriteString("\n|---|---|" + strings.Repeat("---|---|", len(r.Sizes())) + "\n")
 		for _, op := range operations() {
+			if !slices.ContainsFunc(r.Costs, func(c Cost) bool { return c.Operation == op.Name }) {
+				continue // after an interruption
+			}
 			fmt.Fprintf(&b, "| %s | %s |", op.Name, op.Unit)
 			for _, size := range r.Sizes() {
 				empty, full, ratio := r.pair(size, op.Name, f.figure)

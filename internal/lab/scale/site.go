@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	paymentTimeout = 20 * time.Second // of the shops that are measured, so that orders expire during a measurement
+	paymentTimeout = 30 * time.Second // of the shops that are measured, so that orders expire during a measurement
 	callers        = 16               // that pay and list at the same time
 	admin          = "scale-admin"
 	poll           = 250 * time.Millisecond
