@@ -55,8 +55,8 @@ func (c *Client) Reservations(ctx context.Context, after string, limit int) (Res
 	return out, err
 }
 
-// ReservationsOf returns a page of reservations after an order number, up to another ("": to the end), for a caller that
-// has read the orders of this range: with answered, all that was answered about them before the call is on it.
+// ReservationsOf returns a page of reservations after an order number, up to another ("": to the end), for a caller
+// that has read the orders of this range: with answered, all that was answered about them before the call is on it.
 func (c *Client) ReservationsOf(ctx context.Context, after, to string, answered bool, limit int) (ReservationPage, error) {
 	var out ReservationPage
 	q := url.Values{"after": {after}, "to": {to}, "answered": {strconv.FormatBool(answered)}, "limit": {strconv.Itoa(limit)}}

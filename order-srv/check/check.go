@@ -72,8 +72,8 @@ type Reservation struct {
 	Lines     map[string]int64
 }
 
-// Input is the data of both services for [Run]. Orders and reservations are sorted by order number. Orders must be read before
-// reservations: the reservation of an order that was read is then read too.
+// Input is the data of both services for [Run]. Orders and reservations are sorted by order number. Orders must be read
+// before reservations: the reservation of an order that was read is then read too.
 type Input struct {
 	Started      time.Time // by the services' clock, before the first order was read
 	Orders       iter.Seq2[Order, error]
@@ -259,8 +259,8 @@ func newLostOrders(losses []Loss, started time.Time) lostOrders {
 	return l
 }
 
-// withoutReservation checks a PLACED or PAID order that has no reservation. It returns true if the order is lost: a loss
-// of Redis names it, which redis-lua does not promise to prevent, and it holds no units.
+// withoutReservation checks a PLACED or PAID order that has no reservation. It returns true if the order is lost: a
+// loss of Redis names it, which redis-lua does not promise to prevent, and it holds no units.
 func (r *Report) withoutReservation(o Order, lost lostOrders) bool {
 	switch {
 	case !lost.named[o.OrderNo] && !lost.reported:

@@ -150,8 +150,8 @@ func (c *Checker) Finish(in Last) Report {
 	return *r
 }
 
-// Run reads both sides and checks them as one page, in memory. An error means that reading failed; violations are in the
-// report.
+// Run reads both sides and checks them as one page, in memory. An error means that reading failed; violations are in
+// the report.
 func Run(in Input) (Report, error) {
 	c := New(in.Started, Totals{})
 	p := Page{ReadAt: in.Started, SameKey: map[string]Order{}}

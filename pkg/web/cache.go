@@ -18,10 +18,10 @@ import (
 // not fill the memory.
 const maxCached = 1000
 
-// Cached keeps the 200 answers of a route for ttl, by path and query, and gives them to all clients: the route's answers
-// must not depend on the caller. Of the requests for an answer that is not there, one is handled, and the others wait
-// for it. An answer has an ETag, and Age, the seconds since it was made; a request with that ETag gets 304. A request
-// with Cache-Control: no-cache is handled.
+// Cached keeps the 200 answers of a route for ttl, by path and query, and gives them to all clients: the route's
+// answers must not depend on the caller. Of the requests for an answer that is not there, one is handled, and the
+// others wait for it. An answer has an ETag, and Age, the seconds since it was made; a request with that ETag gets 304.
+// A request with Cache-Control: no-cache is handled.
 func Cached(ttl time.Duration) gin.HandlerFunc {
 	c := &cache{ttl: ttl, now: time.Now, answers: map[string]*cached{}}
 	return c.handle

@@ -74,7 +74,8 @@ func (h History) Generate(ctx context.Context) (loaded int, err error) {
 	return int(done.Load()), err
 }
 
-// prepare returns the time before which there are no orders, and whether a reservation of one line is stored in one row.
+// prepare returns the time before which there are no orders, and whether a reservation of one line is stored in one
+// row.
 func (h History) prepare(ctx context.Context) (end time.Time, compact bool, err error) {
 	err = h.DB.QueryRowContext(ctx, "SELECT UTC_TIMESTAMP(3)").Scan(&end)
 	if err != nil {

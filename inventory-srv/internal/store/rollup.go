@@ -17,13 +17,13 @@ const sumBatch = 50_000
 
 // RollUp moves the audit's cut-off towards the order number to, by up to sumBatch reservations, and returns where it is
 // then; done reports that it will not move further for this to. The caller has proven that the orders up to it have
-// ended. A reservation that has not ended stops the cut-off. restart begins again: the cut-off is before all reservations
-// and nothing is rolled up.
+// ended. A reservation that has not ended stops the cut-off. restart begins again: the cut-off is before all
+// reservations and nothing is rolled up.
 //
 // No statement changes a reservation that has ended, and none is inserted below the cut-off: the orders there have
 // reservations or tombstones, or were refused before their units were reserved. What happens there all the same changes
-// counters and not the roll-up, so that the audit finds a difference and its caller restarts. Replicas may call RollUp at
-// the same time: they wait for the row of the cut-off.
+// counters and not the roll-up, so that the audit finds a difference and its caller restarts. Replicas may call RollUp
+// at the same time: they wait for the row of the cut-off.
 func (s *Store) RollUp(ctx context.Context, to string, restart bool) (cutoff string, done bool, err error) {
 	to = ascii(to)
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {

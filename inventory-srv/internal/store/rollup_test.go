@@ -55,8 +55,8 @@ func rollUp(t *testing.T, s *store.Store, to string) (steps int, cutoff string) 
 	}
 }
 
-// TestStore_RollUp: the audit's figures are the same with and without a roll-up, and what changes below the cut-off does
-// not hide.
+// TestStore_RollUp: the audit's figures are the same with and without a roll-up, and what changes below the cut-off
+// does not hide.
 func TestStore_RollUp(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
@@ -102,8 +102,8 @@ func TestStore_RollUp(t *testing.T) {
 	wantEntries("restarted", "")
 }
 
-// TestStore_Audit_ends: when the time for an audit ends, its statement ends on the server too, and the answer is not that
-// there is contention.
+// TestStore_Audit_ends: when the time for an audit ends, its statement ends on the server too, and the answer is not
+// that there is contention.
 func TestStore_Audit_ends(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)

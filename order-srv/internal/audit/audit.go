@@ -230,8 +230,8 @@ func (r *run) rollUpInventory(ctx context.Context) error {
 	}
 }
 
-// read reads the next page of orders, and then the reservations of its range. through is the end of the range, or "" for
-// the last page, whose range has no end.
+// read reads the next page of orders, and then the reservations of its range. through is the end of the range, or ""
+// for the last page, whose range has no end.
 func (r *run) read(ctx context.Context, after string) (p check.Page, through string, err error) {
 	orders, readAt, err := r.Store.AuditPage(ctx, after, page)
 	if err != nil {

@@ -103,8 +103,8 @@ func (s *Store) Audit(ctx context.Context, id string) (Audit, error) {
 	return found[0], nil
 }
 
-// ClaimAudit leases the oldest audit that has not ended; ok is false when there is none, or another replica runs one. An
-// audit that runs and has no lease belonged to a replica that died. owner must be new for each claim.
+// ClaimAudit leases the oldest audit that has not ended; ok is false when there is none, or another replica runs one.
+// An audit that runs and has no lease belonged to a replica that died. owner must be new for each claim.
 func (s *Store) ClaimAudit(ctx context.Context, owner string, lease time.Duration) (a Audit, ok bool, err error) {
 	var waiting bool
 	err = s.db.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM audits WHERE state IN ('queued', 'running'))").Row().Scan(&waiting)
