@@ -122,7 +122,8 @@ func (sh *shop) product(sku string, units int) {
 func (sh *shop) available(sku string) int64 {
 	sh.tb.Helper()
 	var p inventoryapi.Product
-	a := sh.must(http.StatusOK, http.MethodGet, "/v1/products/"+sku, "", "", "Cache-Control", "no-cache") // not an answer of a second ago
+	// no-cache: not an answer of a second ago
+	a := sh.must(http.StatusOK, http.MethodGet, "/v1/products/"+sku, "", "", "Cache-Control", "no-cache")
 	if err := json.Unmarshal(a.Body, &p); err != nil {
 		sh.tb.Fatal(err)
 	}

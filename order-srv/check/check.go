@@ -202,7 +202,8 @@ func (r *Report) atRest(o Order, started time.Time) {
 // join checks invariant 5 for an order and its reservation.
 func (r *Report) join(o Order, res Reservation) {
 	holds := res.Status == "reserved" || res.Status == "confirmed"
-	known := len(o.Lines) > 0 || o.Status == placed || o.Status == paid // an order's lines may be written when it is placed
+	// An order's lines may be written when it is placed, and not before.
+	known := len(o.Lines) > 0 || o.Status == placed || o.Status == paid
 	if holds && known && !maps.Equal(o.Lines, res.Lines) {
 		r.violation(5, ofOrder(o.OrderNo, o.Lines), "ordered %v, but %v is held", o.Lines, res.Lines)
 	}

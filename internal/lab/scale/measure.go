@@ -17,7 +17,7 @@ import (
 
 const (
 	buyers     = 64
-	placing    = 8 * time.Second // of which a quarter is warm-up; less than paymentTimeout, so that nothing expires meanwhile
+	placing    = 8 * time.Second // of which a quarter is warm-up; much less than paymentTimeout
 	atRest     = 5 * time.Second
 	maxPaid    = 2000 // orders of a round
 	lists      = 1000
