@@ -135,6 +135,12 @@ func TestClient_Do_sendsWhatRemains(t *testing.T) {
 	if ms, err := strconv.Atoi(got.Text); err != nil || ms > 3000 || ms < 1 {
 		t.Errorf("sent %q, want what remains of 3000 ms", got.Text)
 	}
+	if err := c.With(rest.Timeout(2*time.Second)).Do(t.Context(), "GET", "/", nil, &got); err != nil {
+		t.Fatal(err)
+	}
+	if ms, err := strconv.Atoi(got.Text); err != nil || ms > 2000 || ms < 1 {
+		t.Errorf("with a timeout of its own the call has %q ms", got.Text)
+	}
 }
 
 func TestClient_Do_problemsRoundTrip(t *testing.T) {

@@ -53,7 +53,7 @@ func (c *cache) handle(g *gin.Context) {
 	for {
 		a, mine := c.find(key, fresh)
 		if mine {
-			c.make(g, key, a)
+			c.make(g, a)
 			return
 		}
 		if a == nil {
@@ -115,15 +115,12 @@ func (c *cache) expired(a *cached) bool {
 	}
 }
 
-// make handles the request and keeps its answer.
-func (c *cache) make(g *gin.Context, key string, a *cached) {
+// make handles the request and keeps its answer. One that fails is made again by the next request.
+func (c *cache) make(g *gin.Context, a *cached) {
 	w := &captured{ResponseWriter: g.Writer}
 	a.at = c.now()
 	defer func() { // also when the handler panics
 		g.Writer = w.ResponseWriter
-		if !a.ok {
-			c.forget(key, a)
-		}
 		close(a.made)
 	}()
 	g.Writer = w
@@ -136,14 +133,6 @@ func (c *cache) make(g *gin.Context, key string, a *cached) {
 	sum := sha256.Sum256(w.body.Bytes())
 	a.body, a.contentType, a.etag, a.ok = w.body.Bytes(), w.Header().Get("Content-Type"), `"`+hex.EncodeToString(sum[:12])+`"`, true
 	c.write(g, a)
-}
-
-func (c *cache) forget(key string, a *cached) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.answers[key] == a {
-		delete(c.answers, key)
-	}
 }
 
 // write answers with a kept answer.
