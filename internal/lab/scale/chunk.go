@@ -143,8 +143,10 @@ func (c *chunk) basket() []orderapi.Item {
 func (c *chunk) order(n int, o orderapi.Order, k kind, ended time.Time) {
 	key := fmt.Sprintf("generated-%s", o.OrderNo)
 	bought := k.reservation != "" && k.reservation != "void"
-	columns := []any{o.OrderNo, c.group, fmt.Sprintf("generated-%09d", n/userOrders), key, nil, hashOf("\n", o.Items), k.answer, nil, k.status, "",
-		nil, "tx-message", "", o.CreatedAt, ended, nil, nil, ended}
+	columns := []any{
+		o.OrderNo, c.group, fmt.Sprintf("generated-%09d", n/userOrders), key, nil, hashOf("\n", o.Items), k.answer, nil, k.status, "",
+		nil, "tx-message", "", o.CreatedAt, ended, nil, nil, ended,
+	}
 	switch {
 	case bought:
 		columns[7], columns[10], columns[12], columns[15] = placed(o), o.AmountCents, o.Strategy, *o.ExpiresAt

@@ -57,7 +57,7 @@ func (h History) Generate(ctx context.Context) (loaded int, err error) {
 					return nil
 				}
 				size := min(chunkOrders, h.Count-first)
-				c := newChunk(begin, first, size, compact)
+				c := newChunk(begin, first, size, compact) //nolint:contextcheck // it makes rows; ctx could only carry a request id
 				if err := h.load(ctx, c); err != nil {
 					return fmt.Errorf("load orders %d to %d: %w", first, first+size, err)
 				}
@@ -128,8 +128,10 @@ func (h History) stock(ctx context.Context, begin time.Time) error {
 				{"INSERT INTO " + h.Inventory + `.products (sku, title, price_cents, created_at) VALUES (?, ?, ?, ?)
 					ON DUPLICATE KEY UPDATE sku = sku`, []any{sku, titleOf(p), priceOf(p), begin}},
 				{"INSERT INTO " + h.Inventory + ".stock (sku, updated_at) VALUES (?, ?) ON DUPLICATE KEY UPDATE sku = sku", []any{sku, begin}},
-				{"INSERT INTO " + h.Inventory + ".stock_inbound (sku, quantity, reference, reason, actor, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-					[]any{sku, units, fmt.Sprintf("generate-%d-%s", begin.UnixMilli(), sku), "generated", "holdfast generate", begin}},
+				{
+					"INSERT INTO " + h.Inventory + ".stock_inbound (sku, quantity, reference, reason, actor, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+					[]any{sku, units, fmt.Sprintf("generate-%d-%s", begin.UnixMilli(), sku), "generated", "holdfast generate", begin},
+				},
 				{"UPDATE " + h.Inventory + ".stock SET available = available + ?, version = version + 1 WHERE sku = ?", []any{units, sku}},
 			} {
 				if _, err := tx.ExecContext(ctx, s.query, s.args...); err != nil {

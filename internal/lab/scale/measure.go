@@ -258,11 +258,11 @@ func (r *round) rest(ctx context.Context) error {
 
 // audit measures an audit after another one. It fails if there are findings.
 func (r *round) audit(ctx context.Context) error {
-	if _, _, err := r.s.audit(ctx, false); err != nil {
+	if _, err := r.s.audit(ctx, false); err != nil {
 		return err
 	}
 	return r.measure(ctx, "audit", func() (int, error) {
-		report, _, err := r.s.audit(ctx, false)
+		report, err := r.s.audit(ctx, false)
 		if err != nil {
 			return 0, err
 		}

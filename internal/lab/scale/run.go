@@ -130,7 +130,7 @@ func (r *Report) full(ctx context.Context, o Options, s *site, size int) error {
 		}
 	}()
 	begun := time.Now()
-	report, _, err := s.audit(ctx, true)
+	report, err := s.audit(ctx, true)
 	a.Seconds = time.Since(begun).Seconds()
 	close(done)
 	<-sampled
