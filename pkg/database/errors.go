@@ -17,12 +17,14 @@ import (
 const (
 	checkread       = 1020 // MariaDB: the row changed since the snapshot was taken
 	tooManyConns    = 1040
+	tableDenied     = 1142
 	shuttingDown    = 1053
 	duplicateKey    = 1062
 	unknownVariable = 1193
 	tooManyUserConn = 1203
 	lockWaitTimeout = 1205
 	deadlock        = 1213
+	privilegeDenied = 1227
 
 	killedMySQL  = 4031 // MySQL: the session was ended for being silent
 	killedMaria  = 1927 // MariaDB: the connection was killed
@@ -62,6 +64,9 @@ func IsRetryable(err error) bool { return isNumber(err, checkread, lockWaitTimeo
 
 // IsLockWait reports a wait for a row lock that ran out.
 func IsLockWait(err error) bool { return isNumber(err, lockWaitTimeout) }
+
+// IsDenied reports a statement that the user may not execute.
+func IsDenied(err error) bool { return isNumber(err, tableDenied, privilegeDenied) }
 
 // IsData reports a fault in the values of a statement, such as one that is too long or violates a constraint: the
 // statement may succeed with other rows. A missing table or a lost connection is not one.
