@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/lab/lesson"
+	"holdfast/internal/lab/step"
 	"holdfast/pkg/telemetry"
 )
 
@@ -22,6 +23,12 @@ type lessonCmd struct {
 	List bool   `help:"List the lessons."`
 	All  bool   `help:"Run all lessons; exit with status 1 if a check of one fails."`
 	JSON bool   `help:"Print the results as one JSON document, with --all an array; the text goes to standard error." name:"json"`
+	Step bool   `help:"Wait for Enter before each step, and show rows, keys and lock waits after it."`
+	Lang string `help:"Language of the texts: en or zh. Default: that of LANG." enum:",en,zh" default:""`
+
+	TTL    time.Duration `help:"Time to live of the lesson's lock." name:"ttl"`
+	Buyers int           `help:"Number of buyers of the lesson's rush."`
+	Pause  time.Duration `help:"How long the lesson's holder works or hangs."`
 }
 
 // Run runs lessons on the stack that is up, or on private servers that end with the command. A lesson stops, flushes
@@ -49,7 +56,13 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 		defer cancel()
 		err = errors.Join(err, servers.Stop(clean))
 	}()
-	cfg := lesson.Config{Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout}
+	cfg := lesson.Config{
+		Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout, Lang: l.lang(),
+		Params: lesson.Params{TTL: l.TTL, Buyers: l.Buyers, Pause: l.Pause},
+	}
+	if l.Step {
+		cfg.Pace = step.NewKeyboard(os.Stdin)
+	}
 	if !l.JSON {
 		_, err := runLessons(ctx, lessons, cfg)
 		return err
@@ -57,6 +70,14 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 	cfg.Out = os.Stderr
 	results, failed := runLessons(ctx, lessons, cfg)
 	return errors.Join(failed, l.printResults(stdout, results))
+}
+
+// lang returns the language of the texts.
+func (l *lessonCmd) lang() string {
+	if l.Lang != "" {
+		return l.Lang
+	}
+	return lesson.Language(os.Getenv("LANG"))
 }
 
 // runLessons runs the lessons one after the other. After an interruption it returns the results until then.
@@ -69,7 +90,7 @@ func runLessons(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config)
 		}
 		r, err := lesson.Run(ctx, one, cfg)
 		results, failed = append(results, r), append(failed, err)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, step.ErrStopped) {
 			break
 		}
 	}
@@ -108,9 +129,13 @@ type listed struct {
 }
 
 func (l *lessonCmd) list(stdout io.Writer) error {
+	texts, err := lesson.Texts(l.lang())
+	if err != nil {
+		return err
+	}
 	var lessons []listed
 	for _, one := range lesson.All() {
-		lessons = append(lessons, listed{one.Name, one.Title})
+		lessons = append(lessons, listed{one.Name, one.Title(texts)})
 	}
 	if l.JSON {
 		return printJSON(stdout, lessons)

@@ -8,11 +8,13 @@ import (
 	"holdfast/inventory-srv/internal/flawed"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
-	"holdfast/pkg/lock"
 )
 
 // HandLock is the lock of the flaws that write one by hand.
 type HandLock = flawed.HandLock
+
+// LockKey returns the key of a SKU in pkg/lock, the same for strategies and flaws.
+func LockKey(sku string) string { return strategy.LockKey(sku) }
 
 // flaw reserves with a mistake. It confirms and releases with the strategy that is the mistake's cure.
 type flaw struct {
@@ -26,9 +28,8 @@ func (f flaw) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, erro
 }
 
 // OpenFlaw opens a lab that reserves with the named mistake of the gallery (package flawed). Its products have the
-// layout of the strategy that is the mistake's cure. locked is called after each lease that the mistake takes, unless
-// it is nil.
-func OpenFlaw(ctx context.Context, cfg Config, name string, locked func()) (*Lab, error) {
+// layout of the strategy that is the mistake's cure.
+func OpenFlaw(ctx context.Context, cfg Config, name string) (*Lab, error) {
 	all := flawed.List()
 	i := slices.IndexFunc(all, func(f flawed.Flaw) bool { return f.Name == name })
 	if i < 0 {
@@ -43,23 +44,8 @@ func OpenFlaw(ctx context.Context, cfg Config, name string, locked func()) (*Lab
 		return nil, err
 	}
 	lab.reserver = flaw{lab.reserver, all[i].New(flawed.Deps{
-		Ledger: lab.app.Store.Ledger(), DB: lab.app.DB, Locker: reportingLocker{lab.app.Locker, locked}, Redis: lab.app.LockClient,
+		Ledger: lab.app.Store.Ledger(), DB: lab.app.DB, Locker: stoppingLocker{lab.app.Locker, cfg.At}, Redis: lab.app.LockClient,
 		Prefix: cfg.LockPrefix,
 	})}
 	return lab, nil
-}
-
-// reportingLocker calls locked after each lease.
-type reportingLocker struct {
-	strategy.Locker
-	locked func()
-}
-
-// Acquire implements strategy.Locker.
-func (l reportingLocker) Acquire(ctx context.Context, keys ...string) (*lock.Lease, error) {
-	lease, err := l.Locker.Acquire(ctx, keys...)
-	if err == nil && l.locked != nil {
-		l.locked()
-	}
-	return lease, err
 }

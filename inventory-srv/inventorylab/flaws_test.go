@@ -24,7 +24,7 @@ func TestOpenFlaw(t *testing.T) {
 				DSN: dbtest.NewDSN(t, nil), RedisAddrs: []string{stacktest.Redis(t)}, RedlockAddrs: stacktest.RedlockNodes(t),
 				LockPrefix: fmt.Sprintf("flaw-%d:", rand.Uint64()), Log: slog.New(slog.DiscardHandler),
 			}
-			flaw, err := inventorylab.OpenFlaw(t.Context(), cfg, f.Name, nil)
+			flaw, err := inventorylab.OpenFlaw(t.Context(), cfg, f.Name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +50,7 @@ func TestOpenFlaw(t *testing.T) {
 
 func TestOpenFlaw_Unknown(t *testing.T) {
 	t.Parallel()
-	if _, err := inventorylab.OpenFlaw(t.Context(), inventorylab.Config{}, "hope", nil); err == nil {
+	if _, err := inventorylab.OpenFlaw(t.Context(), inventorylab.Config{}, "hope"); err == nil {
 		t.Error("a mistake that does not exist was opened")
 	}
 }

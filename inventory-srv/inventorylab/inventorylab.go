@@ -6,9 +6,12 @@ package inventorylab
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"gorm.io/gorm"
 
 	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/layout"
@@ -16,7 +19,9 @@ import (
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/pkg/database"
 	"holdfast/pkg/lock"
+	"holdfast/sql"
 )
 
 // Config says on which servers to work and how.
@@ -31,6 +36,11 @@ type Config struct {
 	LockPrefix string        // keeps the locks of several labs on one Redis apart; default that of pkg/lock
 	Log        *slog.Logger  // default slog.Default
 	Idle       bool          // a strategy whose answers MySQL follows leaves that to another lab
+
+	LockWait    time.Duration // for a row lock; default that of pkg/database
+	IdleTimeout time.Duration // of a session that a point stops; default that of pkg/database
+	// At is called at each point of a Reserve, in its goroutine, which continues when At returns. Nil: nothing.
+	At func(Point)
 }
 
 // Lab is one instance of one strategy: a connection pool and a locker of its own. Two labs on the same servers are what
@@ -40,6 +50,7 @@ type Lab struct {
 	name     string
 	layout   string
 	reserver stock.Reserver
+	db       *gorm.DB // nil: the app's own
 	stop     func()
 }
 
@@ -54,13 +65,50 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	if cfg.LockPrefix != "" {
 		parts.Redis.Prefix = "{" + cfg.LockPrefix + "stock}:"
 	}
-	opened, err := app.Open(ctx, parts)
+	db, err := cfg.openDatabase(ctx)
 	if err != nil {
 		return nil, err
 	}
-	lab := &Lab{app: opened, name: parts.Strategy, layout: layoutOf(parts.Strategy), reserver: opened.Stock.Reserver(parts.Strategy)}
+	parts.DB = db
+	opened, err := app.Open(ctx, parts)
+	if err != nil {
+		return nil, errors.Join(err, closeDatabase(db))
+	}
+	lab := &Lab{app: opened, name: parts.Strategy, layout: layoutOf(parts.Strategy), reserver: opened.Stock.Reserver(parts.Strategy), db: db}
 	lab.stop = opened.Stock.RunInBackground(context.WithoutCancel(ctx))
 	return lab, nil
+}
+
+// openDatabase returns a pool with the configuration's waits, or nil if the composition root's own will do.
+func (c Config) openDatabase(ctx context.Context) (*gorm.DB, error) {
+	if c.LockWait == 0 && c.IdleTimeout == 0 && c.At == nil {
+		return nil, nil
+	}
+	db, err := database.Open(ctx, c.DSN, database.Options{
+		MaxOpen: c.MaxOpen, Log: c.Log, LockWait: c.LockWait, IdleTimeout: c.IdleTimeout, IOTimeout: c.LockWait + ioTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = database.Migrate(ctx, db, sql.Inventory(), c.Log)
+	if err == nil && c.At != nil {
+		err = stopAtStatements(db, c.At)
+	}
+	if err != nil {
+		return nil, errors.Join(err, database.Close(db))
+	}
+	return db, nil
+}
+
+// ioTimeout is longer than a wait for a lock, which ends first.
+const ioTimeout = 30 * time.Second
+
+// closeDatabase closes what openDatabase has opened.
+func closeDatabase(db *gorm.DB) error {
+	if db == nil {
+		return nil
+	}
+	return database.Close(db)
 }
 
 // layoutOf returns the layout of a strategy.
@@ -80,6 +128,9 @@ func (c Config) lockOptions() []lock.Option {
 	}
 	if c.LockPrefix != "" {
 		options = append(options, lock.WithPrefix(c.LockPrefix))
+	}
+	if c.At != nil {
+		options = append(options, lock.WithObserver(stoppingObserver{c.At}))
 	}
 	return options
 }
@@ -108,7 +159,7 @@ func (l *Lab) Forget(ctx context.Context) error {
 // Close gives the connections back.
 func (l *Lab) Close() error {
 	l.stop()
-	return l.app.Close()
+	return errors.Join(l.app.Close(), closeDatabase(l.db))
 }
 
 // Strategies lists what Config.Strategy may be, in reading order.
@@ -123,7 +174,7 @@ func Strategies() []inventoryapi.Strategy {
 // Reserve takes all lines or none. Its errors are the faults of inventoryapi.
 func (l *Lab) Reserve(ctx context.Context, orderNo string, lines []inventoryapi.Line) (inventoryapi.Receipt, error) {
 	r := l.request(orderNo, lines)
-	receipt, err := l.reserver.Reserve(ctx, r)
+	receipt, err := l.reserver.Reserve(context.WithValue(ctx, reserveKey{}, true), r)
 	if err != nil {
 		return inventoryapi.Receipt{}, err
 	}

@@ -6,118 +6,134 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/internal/lab/step"
 	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
+	"holdfast/pkg/wait"
 )
 
 func deadHolder() Lesson {
 	return Lesson{
-		Name:  "dead-holder",
-		Title: "a holder that dies never unlocks: only an expiry does",
-		Run:   runDeadHolder,
-		Roles: map[string]Role{"set": holdBySet, "lease": holdByLease},
+		Name: "dead-holder", Scenes: deadHolderScenes, Roles: map[string]Role{"set": holdBySet, "lease": holdByLease},
+		Takes: []string{paramTTL},
 	}
 }
 
 // deadTTL is how long the lock of a killed process blocks other clients.
 const deadTTL = time.Second
 
-func runDeadHolder(ctx context.Context, e *Env) error {
+func deadHolderScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	client, err := e.Redis(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.Step("A process takes the lock with SETNX, without an expiry, and dies: kill -9.")
-	if err := deadWithoutExpiry(ctx, e, client); err != nil {
-		return err
-	}
-	e.Step("The same with SET NX PX %d.", deadTTL.Milliseconds())
-	if err := deadForTTL(ctx, e, client); err != nil {
-		return err
-	}
-	e.Step("The same with pkg/lock, TTL %v. Its holder renewed every %v, until it was killed.", deadTTL, rounded(deadTTL/3))
-	return deadLease(ctx, e, client)
+	ttl := e.ttl(deadTTL)
+	alive := e.unrenewed(deadTTL)
+	return []step.Scene{
+		e.scene(step.T("dead-holder.no-expiry"), func(context.Context) (*step.Stage, error) { return e.deadWithoutExpiry(client, ttl), nil }),
+		e.scene(step.T("dead-holder.expiry", alive.Milliseconds()), func(context.Context) (*step.Stage, error) { return e.deadForTTL(client, alive), nil }),
+		e.scene(step.T("dead-holder.lease", ttl, rounded(ttl/3)), func(context.Context) (*step.Stage, error) { return e.deadLease(client, ttl), nil }),
+	}, nil
 }
 
-// killHolder starts a holder, waits until it holds the lock, and kills it.
-func killHolder(ctx context.Context, e *Env, role string, args ...string) error {
-	holder, err := e.Start(role, args...)
-	if err != nil {
-		return err
-	}
-	if _, err := holder.Await(ctx, "holds"); err != nil {
-		return err
-	}
-	if err := holder.Kill(); err != nil {
-		return err
-	}
-	e.Show("process %d held the lock and was killed; its deferred Unlock never runs", holder.PID)
-	return nil
-}
-
-func deadWithoutExpiry(ctx context.Context, e *Env, client *redis.Client) error {
-	key := e.Key("no-expiry")
-	if err := killHolder(ctx, e, "set", client.Options().Addr, key, "0s"); err != nil {
-		return err
-	}
-	const watched = 2 * deadTTL
-	tries, got := 0, false
-	for start := time.Now(); time.Since(start) < watched && !got; time.Sleep(50 * time.Millisecond) {
-		ok, err := client.SetNX(ctx, key, "next", 0).Result()
-		if err != nil {
-			return err
+// dyingHolder returns an actor whose process takes the lock and is killed.
+func (e *Env) dyingHolder(role string, args ...string) *step.Actor {
+	var holder *Process
+	locks := step.Step{Label: step.T("dead-holder.locks"), Do: func(ctx context.Context) (_ step.Result, err error) {
+		if holder, err = e.Start(role, args...); err != nil {
+			return step.Result{}, err
 		}
-		tries, got = tries+1, ok
-	}
-	ttl, err := client.TTL(ctx, key).Result()
-	if err != nil {
-		return err
-	}
-	e.Show("the next client tried %d times in %v; TTL -> %s (-1: never expires)", tries, watched, seconds(ttl))
-	e.Check(!got && ttl == -1, "the key stays until an operator deletes it")
-	return nil
+		_, err = holder.Await(ctx, "holds")
+		return step.Result{Text: step.T("dead-holder.locks.got", holder.PID)}, err
+	}}
+	dies := step.Step{Label: step.T("dead-holder.dies"), Do: func(context.Context) (step.Result, error) {
+		return step.Result{Text: step.T("dead-holder.dies.got")}, holder.Kill()
+	}}
+	return &step.Actor{Name: "A", Steps: []step.Step{locks, dies}}
 }
 
-func deadForTTL(ctx context.Context, e *Env, client *redis.Client) error {
-	key := e.Key("for-ttl")
-	if err := killHolder(ctx, e, "set", client.Options().Addr, key, deadTTL.String()); err != nil {
-		return err
-	}
-	start := time.Now()
-	left, err := client.PTTL(ctx, key).Result()
-	if err != nil {
-		return err
-	}
-	err = e.Until(ctx, "the killed process's key has expired", func(ctx context.Context) (bool, error) {
-		return client.SetNX(ctx, key, "next", deadTTL).Result()
+// nextClient returns an actor with one step.
+func nextClient(label step.Text, ask string, do func(ctx context.Context) (step.Result, error)) *step.Actor {
+	return &step.Actor{Name: "B", Steps: []step.Step{{Label: label, Ask: ask, Do: do}}}
+}
+
+func (e *Env) deadWithoutExpiry(client *redis.Client, ttl time.Duration) *step.Stage {
+	key, watched := e.Key(fresh("no-expiry")), 2*ttl
+	got, left := false, time.Duration(0)
+	next := nextClient(step.T("dead-holder.tries", watched), "dead-holder.tries.ask", func(ctx context.Context) (_ step.Result, err error) {
+		tries := 0
+		for start := time.Now(); time.Since(start) < watched && !got; tries++ {
+			if got, err = client.SetNX(ctx, key, "next", 0).Result(); err != nil {
+				return step.Result{}, err
+			}
+			if err := wait.Sleep(ctx, 50*time.Millisecond); err != nil {
+				return step.Result{}, err
+			}
+		}
+		left, err = client.TTL(ctx, key).Result()
+		return step.Result{Text: step.T("dead-holder.tries.got", tries, watched, seconds(left))}, err
 	})
-	if err != nil {
-		return err
+	return &step.Stage{
+		Actors: []*step.Actor{e.dyingHolder("set", client.Options().Addr, key, "0s"), next},
+		Order:  []string{"A", "A", "B"},
+		Look:   []step.Looker{e.lookKeys(client, key)},
+		End: func(_ context.Context, end *step.Ending) error {
+			end.Check(!got && left == -1, "dead-holder.no-expiry.claim")
+			return nil
+		},
 	}
-	waited := time.Since(start)
-	e.Show("PTTL -> %d; the next client has the lock after %v", left.Milliseconds(), rounded(waited))
-	e.Check(left > 0 && waited >= left-time.Millisecond, "the next client got the lock, but not before the key expired")
-	return nil
 }
 
-func deadLease(ctx context.Context, e *Env, client *redis.Client) error {
-	prefix := e.Key("lease:")
-	if err := killHolder(ctx, e, "lease", client.Options().Addr, prefix, deadTTL.String()); err != nil {
-		return err
+func (e *Env) deadForTTL(client *redis.Client, ttl time.Duration) *step.Stage {
+	key := e.Key(fresh("for-ttl"))
+	var left, waited time.Duration
+	next := nextClient(step.T("dead-holder.waits"), "dead-holder.waits.ask", func(ctx context.Context) (_ step.Result, err error) {
+		start := time.Now()
+		if left, _, err = e.expiry(ctx, client, key); err != nil {
+			return step.Result{}, err
+		}
+		err = e.Until(ctx, "the next client has the lock", func(ctx context.Context) (bool, error) {
+			return client.SetNX(ctx, key, "next", e.patience(ttl)).Result()
+		})
+		waited = time.Since(start)
+		return step.Result{Text: step.T("dead-holder.waits.got", left.Milliseconds(), rounded(waited))}, err
+	})
+	return &step.Stage{
+		Actors: []*step.Actor{e.dyingHolder("set", client.Options().Addr, key, ttl.String()), next},
+		Order:  []string{"A", "A", "B"},
+		Look:   []step.Looker{e.lookKeys(client, key)},
+		End: func(_ context.Context, end *step.Ending) error {
+			end.Check(left > 0 && waited >= left-time.Millisecond, "dead-holder.expiry.claim")
+			return nil
+		},
 	}
-	locker, err := e.locker(ctx, prefix, lock.WithTTL(deadTTL))
-	if err != nil {
-		return err
+}
+
+func (e *Env) deadLease(client *redis.Client, ttl time.Duration) *step.Stage {
+	prefix := e.Key(fresh("lease") + ":")
+	var token int64
+	next := nextClient(step.T("dead-holder.acquires"), "dead-holder.acquires.ask", func(ctx context.Context) (step.Result, error) {
+		locker, err := e.locker(ctx, prefix, lock.WithTTL(ttl))
+		if err != nil {
+			return step.Result{}, err
+		}
+		start := time.Now()
+		lease, err := locker.Acquire(ctx, "k")
+		if err != nil {
+			return step.Result{}, err
+		}
+		token = lease.Token("k")
+		return step.Result{Text: step.T("dead-holder.acquires.got", rounded(time.Since(start)), token)}, lease.Release(ctx)
+	})
+	return &step.Stage{
+		Actors: []*step.Actor{e.dyingHolder("lease", client.Options().Addr, prefix, ttl.String(), e.patience(4*ttl).String()), next},
+		Order:  []string{"A", "A", "B"},
+		Look:   []step.Looker{e.lookKeys(client, prefix)},
+		End: func(_ context.Context, end *step.Ending) error {
+			end.Check(token == 2, "dead-holder.lease.claim")
+			return nil
+		},
 	}
-	start := time.Now()
-	lease, err := locker.Acquire(ctx, "k")
-	if err != nil {
-		return err
-	}
-	e.Show("the next client has the lock after %v, with token %d",
-		rounded(time.Since(start)), lease.Token("k"))
-	e.Check(lease.Token("k") == 2, "the next client is the second holder of this key: its token is 2")
-	return lease.Release(ctx)
 }
 
 // holdBySet holds a key until the process is killed. Args: address, key, expiry (0s: none).
@@ -138,13 +154,17 @@ func holdBySet(ctx context.Context, c *Child) error {
 	return err
 }
 
-// holdByLease holds a lease until the process is killed. Args: address, prefix, TTL.
+// holdByLease holds a lease until the process is killed. Args: address, prefix, TTL, MaxHold.
 func holdByLease(ctx context.Context, c *Child) error {
 	ttl, err := time.ParseDuration(c.Args[2])
 	if err != nil {
 		return err
 	}
-	locker, closing, err := newLocker(c.Args[0], c.Args[1], lock.WithTTL(ttl))
+	longest, err := time.ParseDuration(c.Args[3])
+	if err != nil {
+		return err
+	}
+	locker, closing, err := newLocker(c.Args[0], c.Args[1], lock.WithTTL(ttl), lock.WithMaxHold(longest))
 	if err != nil {
 		return err
 	}

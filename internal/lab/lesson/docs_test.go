@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/lab/lesson"
+	"holdfast/internal/lab/step"
 )
 
 const docs = "../../../docs/lessons"
@@ -21,12 +22,20 @@ var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 // prints, and that the index links to it.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	for _, suffix := range []string{".md", ".zh.md"} {
+	for _, lang := range lesson.Languages() {
+		suffix, flag := ".md", ""
+		if lang != "en" {
+			suffix, flag = "."+lang+".md", " --lang "+lang
+		}
+		texts, err := lesson.Texts(lang)
+		if err != nil {
+			t.Fatal(err)
+		}
 		index := page(t, "README"+suffix)
 		for _, l := range lesson.All() {
 			name := l.Name + suffix
 			text := page(t, name)
-			for _, want := range []string{"bin/holdfast lesson " + l.Name + "\n", "Lesson " + l.Name + ": " + l.Title + "\n"} {
+			for _, want := range []string{"bin/holdfast lesson " + l.Name + flag + "\n", texts.Say(step.T("lesson.head", l.Name, l.Title(texts))) + "\n"} {
 				if !strings.Contains(text, want) {
 					t.Errorf("%s lacks %q", name, want)
 				}
@@ -39,30 +48,28 @@ func TestPages(t *testing.T) {
 }
 
 // output is a page's example of what its lesson prints.
-var output = regexp.MustCompile("(?ms)^```\n(Lesson .*?)^```$")
+var output = regexp.MustCompile("(?ms)^```\n((?:Lesson|实验课) .*?)^```$")
 
-// step matches the lines of an output that do not depend on timing: titles of steps and passed checks.
-var step = regexp.MustCompile(`(?m)^ *(\d+\. .*|✓ .*)$`)
+// stable matches the lines of an output that do not depend on timing: titles of scenes and passed checks.
+var stable = regexp.MustCompile(`(?m)^ *(\d+\. .*|✓ .*)$`)
 
 var digits = regexp.MustCompile(`\d+(\.\d+)?`)
 
-// comparePages compares the steps and checks that a lesson printed with those of its pages, whatever their numbers are.
-func comparePages(t *testing.T, name, printed string) {
+// comparePage compares the titles and checks that a lesson printed with those of its page, whatever their numbers are.
+func comparePage(t *testing.T, name, printed string) {
 	t.Helper()
-	steps := func(text string) (lines []string) {
-		for _, m := range step.FindAllStringSubmatch(text, -1) {
+	lines := func(text string) (lines []string) {
+		for _, m := range stable.FindAllStringSubmatch(text, -1) {
 			lines = append(lines, digits.ReplaceAllString(m[1], "N"))
 		}
 		return lines
 	}
-	for _, suffix := range []string{".md", ".zh.md"} {
-		shown := output.FindStringSubmatch(page(t, name+suffix))
-		if shown == nil {
-			t.Fatalf("%s shows no output", name+suffix)
-		}
-		if diff := cmp.Diff(steps(printed), steps(shown[1])); diff != "" {
-			t.Errorf("the lesson's steps (-) and those of %s (+) differ:\n%s", name+suffix, diff)
-		}
+	shown := output.FindStringSubmatch(page(t, name))
+	if shown == nil {
+		t.Fatalf("%s shows no output", name)
+	}
+	if diff := cmp.Diff(lines(printed), lines(shown[1])); diff != "" {
+		t.Errorf("what the lesson prints (-) and %s (+) differ:\n%s", name, diff)
 	}
 }
 

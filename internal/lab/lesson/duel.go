@@ -5,155 +5,207 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"holdfast/internal/lab/step"
 )
 
-// duel runs two seller processes, A and B, on one stock row.
+// duel has two seller processes, A and B, on one stock row.
 type duel struct {
 	e       *Env
 	shelf   *shelf
 	client  *redis.Client
+	ttl     time.Duration
 	lock    string // the key in Redis
 	sellers map[string]*Process
+	conns   map[string]int64 // the sellers' connections
+	inUse   bool             // a scene has begun and not come to its end
+	sales   sales
 }
 
-func (e *Env) duel(ctx context.Context) (*duel, error) {
+// sales is the result of several sales.
+type sales struct {
+	accepted, refused int64
+	gone              int64 // decrease of the stock
+}
+
+// lost returns the number of sales that the row has not recorded.
+func (s sales) lost() int64 { return s.accepted - s.gone }
+
+// duel starts the sellers, which end with the scene, or with the lesson if no scene is open.
+func (e *Env) duel(ctx context.Context, s *shelf) (*duel, error) {
 	client, err := e.Redis(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := e.shelf(ctx)
-	if err != nil {
-		return nil, err
-	}
 	prefix := e.Key("locks:")
-	d := &duel{e: e, shelf: s, client: client, lock: lockName(prefix, sku), sellers: map[string]*Process{}}
+	d := &duel{
+		e: e, shelf: s, client: client, ttl: e.ttl(leaseTTL), lock: lockName(prefix, sku),
+		sellers: map[string]*Process{}, conns: map[string]int64{},
+	}
 	for _, name := range []string{"A", "B"} {
-		p, err := e.Start("seller", client.Options().Addr, prefix, s.dsn)
+		p, err := e.Start("seller", client.Options().Addr, prefix, s.dsn, d.ttl.String(), e.patience(lockWait).String())
 		if err != nil {
 			return nil, err
 		}
-		if _, err := p.Await(ctx, "ready"); err != nil {
+		ready, err := p.Await(ctx, "ready")
+		if err != nil {
 			return nil, err
 		}
+		if d.conns[name], err = strconv.ParseInt(ready, 10, 64); err != nil {
+			return nil, err
+		}
+		s.setActor(d.conns[name], name)
 		d.sellers[name] = p
 	}
 	return d, nil
 }
 
-// play runs a script. A line names a seller and an order of [seller], or one of:
-//
-//	sleeps       freezes the seller until its lock has expired
-//	wakes        resumes the seller
-//	asks ORDER   sends the order without waiting for the answer
-//	gets ORDER   waits for the answer
-//
-// If a claim or a fenced write changes no row, the seller is refused: it rolls back, and its remaining lines are
-// skipped. With show the steps are printed.
-func (d *duel) play(ctx context.Context, show bool, script ...string) (sales, error) {
-	var r sales
-	if show {
-		d.show("A", fmt.Sprintf("A (process %d)", d.sellers["A"].PID))
-		d.show("B", fmt.Sprintf("B (process %d)", d.sellers["B"].PID))
+// idle returns d for the next scene, with no sales, or another duel if a scene with d was left before its end: its
+// sellers may be frozen, or in a transaction.
+func (d *duel) idle(ctx context.Context) (*duel, error) {
+	if d.inUse {
+		return d.e.duel(ctx, d.shelf)
 	}
-	refused := map[string]bool{}
-	for _, step := range script {
-		name, what, _ := strings.Cut(step, " ")
-		if refused[name] {
+	d.inUse, d.sales = true, sales{}
+	return d, nil
+}
+
+// stage returns the stage of a script. A line is "expiry", in which the lock of a frozen seller expires, or it names a
+// seller and one of its orders (see [seller]), or:
+//
+//	freezes  stops the process (SIGSTOP)
+//	wakes    resumes it (SIGCONT)
+//
+// A question may follow the line after " ? ", as a key of the catalogue.
+func (d *duel) stage(script ...string) *step.Stage {
+	a, b, clock := d.actor("A"), d.actor("B"), &step.Actor{}
+	stage := &step.Stage{
+		Actors: []*step.Actor{a, b, clock}, SideBySide: true,
+		Notes: []step.Note{
+			{Actor: "A", Text: step.T("seller.process", "A", d.sellers["A"].PID)},
+			{Actor: "B", Text: step.T("seller.process", "B", d.sellers["B"].PID)},
+		},
+		Look: append(d.shelf.look(), d.e.lookKeys(d.client, "locks:")),
+	}
+	for _, line := range script {
+		line, ask, _ := strings.Cut(line, " ? ")
+		if line == "expiry" {
+			clock.Steps = append(clock.Steps, step.Step{Label: step.T("seller.expiry", d.ttl), Ask: ask, Do: d.e.expires(step.T("seller.expiry", d.ttl), d.client, d.lock)})
+			stage.Order = append(stage.Order, "")
 			continue
 		}
-		n, text, err := d.act(ctx, d.sellers[name], what)
-		if err != nil {
-			return r, fmt.Errorf("%s %s: %w", name, what, err)
-		}
-		if show {
-			d.show(name, text)
-		}
-		switch order := strings.TrimPrefix(what, "gets "); {
-		case order == "commit":
-			r.accepted++
-		case n == 0 && (order == "claim" || order == "write-fenced"):
-			r.refused++
-			refused[name] = true
-			if _, _, err := d.act(ctx, d.sellers[name], "rollback"); err != nil {
-				return r, fmt.Errorf("%s rollback: %w", name, err)
-			}
-		}
+		name, order, _ := strings.Cut(line, " ")
+		actor := map[string]*step.Actor{"A": a, "B": b}[name]
+		actor.Steps = append(actor.Steps, d.step(name, order, ask))
+		stage.Order = append(stage.Order, name)
 	}
-	return r, nil
+	return stage
 }
 
-// act executes one line of a script. It returns the number in the seller's answer, and a text for the output.
-func (d *duel) act(ctx context.Context, seller *Process, what string) (n int64, text string, err error) {
-	verb, order, _ := strings.Cut(what, " ")
-	switch verb {
-	case "sleeps":
-		return -1, "(frozen; its lock expires)", d.sleepPastExpiry(ctx, seller)
-	case "wakes":
-		return -1, "(resumes)", seller.Thaw()
-	case "asks":
-		return -1, order + " ...", seller.Tell(order)
-	case "gets":
-		verb = order
-	default:
-		if err := seller.Tell(verb); err != nil {
-			return 0, "", err
-		}
-	}
-	answer, err := seller.Await(ctx, verb)
-	if err != nil {
-		return 0, "", err
-	}
-	if n, err = strconv.ParseInt(answer, 10, 64); err != nil {
-		return 0, "", err
-	}
-	return n, inWords(verb, n), nil
+// actor returns an actor without steps.
+func (d *duel) actor(name string) *step.Actor {
+	return &step.Actor{Name: name, Blocked: func(ctx context.Context) (bool, error) {
+		return d.shelf.blocked(ctx, d.conns[name])
+	}}
 }
 
-func inWords(order string, n int64) string {
+func (d *duel) step(name, order, ask string) step.Step {
+	s := step.Step{Label: step.T("seller." + order), Ask: ask, Statement: statementOf(order)}
+	seller := d.sellers[name]
 	switch order {
-	case "lock":
-		return fmt.Sprintf("lock: token %d; BEGIN", n)
-	case "claim":
-		return "claim the row: " + verdict(n)
-	case "read":
-		return fmt.Sprintf("read: %d", n)
-	case "write":
-		return fmt.Sprintf("write %d", n)
-	case "write-fenced":
-		return "write, fenced: " + verdict(n)
-	case "commit":
+	case "freezes":
+		s.Do = func(context.Context) (step.Result, error) { return step.Result{}, seller.Freeze() }
+	case "wakes":
+		s.Do = func(context.Context) (step.Result, error) { return step.Result{}, seller.Thaw() }
+	default:
+		s.Do = func(ctx context.Context) (step.Result, error) { return d.order(ctx, seller, order) }
+	}
+	return s
+}
+
+// order lets the seller execute an order. If a claim or a fenced write changes no row, the seller is refused: it rolls
+// back and leaves.
+func (d *duel) order(ctx context.Context, seller *Process, order string) (step.Result, error) {
+	n, err := ask(ctx, seller, order)
+	if err != nil {
+		return step.Result{}, err
+	}
+	switch {
+	case order == "commit":
+		d.sales.accepted++
 		if n == 0 {
-			return "COMMIT; unlock: the lease was lost"
+			return step.Result{Text: step.T("seller.commit.lost")}, nil
 		}
-		return "COMMIT; unlock"
+		return step.Result{}, nil
+	case n == 0 && (order == "claim" || order == "write-fenced"):
+		d.sales.refused++
+		_, err := ask(ctx, seller, "rollback")
+		return step.Result{Text: step.T("seller." + order + ".refused"), Leaves: true}, err
 	}
-	return order
+	return step.Result{Text: step.T("seller."+order+".got", n)}, nil
 }
 
-func verdict(rows int64) string {
-	if rows == 0 {
-		return "0 rows, refused; ROLLBACK"
+// ask sends an order and returns the number in the answer.
+func ask(ctx context.Context, seller *Process, order string) (int64, error) {
+	if err := seller.Tell(order); err != nil {
+		return 0, err
 	}
-	return "1 row"
+	answer, err := seller.Await(ctx, order)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(answer, 10, 64)
 }
 
-// show prints A on the left and B on the right.
-func (d *duel) show(name, text string) {
-	if name == "B" {
-		text = fmt.Sprintf("%-38s%s", "", text)
-	}
-	d.e.Show("%s", text)
+// repeat plays further rounds of the script without showing them, as one step.
+func (d *duel) repeat(stage *step.Stage, rounds int, script []string) {
+	stage.Actors[2].Steps = append(stage.Actors[2].Steps, step.Step{
+		Label: step.T("seller.repeat", rounds),
+		Do: func(ctx context.Context) (step.Result, error) {
+			for range rounds {
+				if err := step.PlayQuietly(ctx, d.stage(script...)); err != nil {
+					return step.Result{}, err
+				}
+			}
+			left, err := d.shelf.left(ctx)
+			return step.Result{Text: step.T("seller.repeat.got", rounds, left)}, err
+		},
+	})
+	stage.Order = append(stage.Order, "")
 }
 
-// sleepPastExpiry freezes a process until its lock has expired.
-func (d *duel) sleepPastExpiry(ctx context.Context, seller *Process) error {
-	if err := seller.Freeze(); err != nil {
-		return err
+// expiryLimit is how long a reader who steps waits for an expiry at most.
+const expiryLimit = 3 * time.Second
+
+// expires returns what a step does that waits until a key has expired. A step that has shortened the time to live says
+// so.
+func (e *Env) expires(label step.Text, client *redis.Client, key string) func(context.Context) (step.Result, error) {
+	return func(ctx context.Context) (step.Result, error) {
+		left, shortened, err := e.expiry(ctx, client, key)
+		if shortened {
+			label = step.T("lesson.shortened", label, left)
+		}
+		return step.Result{Text: label}, err
 	}
-	return d.e.Until(ctx, "the frozen holder's key has expired", func(ctx context.Context) (bool, error) {
-		n, err := d.client.Exists(ctx, d.lock).Result()
+}
+
+// expiry waits until a key has expired. For a reader who steps, a long time to live is shortened first: it was long
+// only so that there is time to think. It returns how long the key had to live, and whether that was shortened.
+func (e *Env) expiry(ctx context.Context, client *redis.Client, key string) (left time.Duration, shortened bool, err error) {
+	if left, err = client.PTTL(ctx, key).Result(); err != nil {
+		return 0, false, err
+	}
+	if shortened = e.stepping() && left > expiryLimit; shortened {
+		left = time.Second
+		if err := client.PExpire(ctx, key, left).Err(); err != nil {
+			return 0, false, err
+		}
+	}
+	return left, shortened, e.Until(ctx, fmt.Sprintf("the key %s has expired", key), func(ctx context.Context) (bool, error) {
+		n, err := client.Exists(ctx, key).Result()
 		return n == 0, err
 	})
 }

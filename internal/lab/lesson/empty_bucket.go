@@ -3,14 +3,15 @@ package lesson
 import (
 	"context"
 	"fmt"
+
+	"github.com/oklog/ulid/v2"
+
+	"holdfast/internal/lab/step"
+	"holdfast/inventory-srv/inventorylab"
 )
 
 func emptyBucket() Lesson {
-	return Lesson{
-		Name:  "empty-bucket",
-		Title: "one of sixteen buckets is empty, but the product is not sold out",
-		Run:   runEmptyBucket,
-	}
+	return Lesson{Name: "empty-bucket", Scenes: emptyBucketScenes, Takes: []string{paramBuyers}}
 }
 
 // The stock of the lesson at the end of a sale: one unit in each of the first buckets.
@@ -19,50 +20,59 @@ const (
 	lastUnits     = 10
 )
 
-func runEmptyBucket(ctx context.Context, e *Env) error {
+func emptyBucketScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	s, err := e.shelf(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.Step("The end of a sale: %d units are in %d of %d buckets. %d buyers order one after the other, and each tries one random bucket.",
-		lastUnits, lastUnits, lessonBuckets, lastUnits)
 	cure, err := e.lab(ctx, s.dsn, "buckets")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := cure.Stock(ctx, sku, lastUnits+1, "first"); err != nil {
-		return err
-	}
-	if ok, err := buyOne(ctx, cure, sku, "FIRST"); err != nil || !ok { // it distributes the others over the buckets
-		return fmt.Errorf("the first order: sold %t, %w", ok, err)
-	}
-	flaw, err := e.flaw(ctx, s.dsn, "one-bucket", nil)
+	flaw, err := e.flaw(ctx, s.dsn, "one-bucket")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	refused := int64(0)
-	for i := range lastUnits {
-		ok, err := buyOne(ctx, flaw, sku, fmt.Sprintf("LAST-%d", i))
-		if err != nil {
-			return err
-		}
-		if !ok {
-			refused++
-		}
-	}
-	var left int64
-	if err := s.db.QueryRowContext(ctx, "SELECT SUM(available) FROM stock_buckets WHERE sku = ?", sku).Scan(&left); err != nil {
-		return err
-	}
-	e.Show("UPDATE stock_buckets … WHERE bucket = RAND AND available >= 1: %d buyers got \"sold out\"", refused)
-	e.Check(refused > 0 && left == refused, "%d of %d buyers were refused, and %d units are left: each refusal was wrong", refused, lastUnits, left)
+	return []step.Scene{
+		e.scene(step.T("empty-bucket.last", lastUnits, lastUnits, lessonBuckets, lastUnits), func(ctx context.Context) (*step.Stage, error) {
+			return oneBucketStage(ctx, s, cure, flaw)
+		}),
+		e.exactRush(s, "empty-bucket.rush", "empty-bucket.rush.ask", "buckets", "BUCKETS", "lesson.last-too"),
+	}, nil
+}
 
-	e.Step("The strategy buckets: on a miss it rolls back, locks all buckets in order, and refuses only then. As a rush, with two replicas.")
-	exact, err := e.rushAtTwo(ctx, s.dsn, "buckets", "BUCKETS")
-	if err != nil {
-		return err
+// oneBucketStage lets buyers order one after the other from the last units, with the mistake.
+func oneBucketStage(ctx context.Context, s *shelf, cure, flaw *inventorylab.Lab) (*step.Stage, error) {
+	product := fresh("BUCKETS")
+	if err := cure.Stock(ctx, product, lastUnits+1, "first-"+product); err != nil {
+		return nil, err
 	}
-	e.Table(rushHead(), exact.row("buckets"))
-	e.Check(exact.sold == rushUnits && exact.lost == 0, "%d of %d sold, the last unit too", exact.sold, rushUnits)
-	return nil
+	if ok, err := buyOne(ctx, cure, product, ulid.Make().String()); err != nil || !ok { // it distributes the others over the buckets
+		return nil, fmt.Errorf("the first order: sold %t, %w", ok, err)
+	}
+	var refused, left int64
+	order := step.Step{Label: step.T("empty-bucket.order", lastUnits), Ask: "empty-bucket.order.ask", Do: func(ctx context.Context) (step.Result, error) {
+		for range lastUnits {
+			ok, err := buyOne(ctx, flaw, product, ulid.Make().String())
+			if err != nil {
+				return step.Result{}, err
+			}
+			if !ok {
+				refused++
+			}
+		}
+		err := s.db.QueryRowContext(ctx, "SELECT SUM(available) FROM stock_buckets WHERE sku = ?", product).Scan(&left)
+		return step.Result{Text: step.T("empty-bucket.order.got", refused)}, err
+	}}
+	return &step.Stage{
+		Actors: []*step.Actor{{Steps: []step.Step{order}}},
+		Order:  []string{""},
+		Look: []step.Looker{
+			s.lookRows(step.T("empty-bucket.buckets"), "SELECT GROUP_CONCAT(available ORDER BY bucket) AS available FROM stock_buckets WHERE sku = ?", product),
+		},
+		End: func(_ context.Context, end *step.Ending) error {
+			end.Check(refused > 0 && left == refused, "empty-bucket.last.claim", refused, lastUnits, left)
+			return nil
+		},
+	}, nil
 }

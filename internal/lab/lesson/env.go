@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
+	"holdfast/internal/lab/step"
 	"holdfast/pkg/wait"
 )
 
@@ -19,86 +19,75 @@ type Env struct {
 	cfg    Config
 	id     string // part of every name that this run uses on a shared server
 
-	mu        sync.Mutex
-	steps     int
-	claims    []Claim
-	tables    []Table
-	usesRedis bool
-	cleanups  []func(context.Context) error
+	mu         sync.Mutex
+	databases  int
+	removeKeys func(context.Context) error // nil: the shared Redis was not used
+	cleanups   []func(context.Context) error
 }
 
 func newEnv(l Lesson, cfg Config) *Env {
 	return &Env{lesson: l, cfg: cfg, id: strings.ToLower(rand.Text()[:10])}
 }
 
-// Step prints a numbered step.
-func (e *Env) Step(format string, args ...any) {
-	e.mu.Lock()
-	e.steps++
-	n := e.steps
-	e.mu.Unlock()
-	e.printf("\n%d. %s", n, fmt.Sprintf(format, args...))
+// stepping reports whether a reader decides when each step is executed.
+func (e *Env) stepping() bool { return e.cfg.Pace != nil }
+
+// thinking is how long a reader may think: locks, sessions and leases of a lesson whose reader steps last that long.
+const thinking = 24 * time.Hour
+
+// patience returns own, or the time of a thinking reader.
+func (e *Env) patience(own time.Duration) time.Duration {
+	if e.stepping() {
+		return thinking
+	}
+	return own
 }
 
-// Show prints one or several lines of output.
-func (e *Env) Show(format string, args ...any) {
-	e.printf("   %s", strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n   "))
-}
-
-// Table prints a table. The first row is the header.
-func (e *Env) Table(rows ...[]any) {
-	e.mu.Lock()
-	e.tables = append(e.tables, newTable(rows))
-	e.mu.Unlock()
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
-	for _, row := range rows {
-		for i, cell := range row {
-			if i > 0 {
-				fmt.Fprint(w, "\t")
-			}
-			fmt.Fprint(w, cell)
+// scene returns a scene whose title is a text of the lesson. What open registers with Clean is cleaned when the scene
+// ends, and before a replay.
+func (e *Env) scene(title step.Text, open func(ctx context.Context) (*step.Stage, error)) step.Scene {
+	return step.Scene{Title: title, Open: func(ctx context.Context) (*step.Stage, error) {
+		e.mu.Lock()
+		mark := len(e.cleanups)
+		e.mu.Unlock()
+		stage, err := open(ctx)
+		if err != nil {
+			return nil, err // Run cleans
 		}
-		fmt.Fprintln(w)
-	}
-	_ = w.Flush() // a strings.Builder does not fail
-	for line := range strings.Lines(text.String()) {
-		e.Show("%s", strings.TrimRight(line, " \n"))
-	}
+		stage.Close = func(ctx context.Context) error { return e.cleanFrom(ctx, mark) }
+		return stage, nil
+	}}
 }
 
-// Check states a result. If it is false, the lesson continues and fails at its end.
-func (e *Env) Check(holds bool, format string, args ...any) {
-	claim := Claim{Text: fmt.Sprintf(format, args...), Holds: holds, Figures: figures(args)}
-	e.mu.Lock()
-	e.claims = append(e.claims, claim)
-	e.mu.Unlock()
-	mark := "✓"
-	if !holds {
-		mark = "✗ FALSE:"
-	}
-	e.printf("   %s %s", mark, claim.Text)
-}
-
-func (e *Env) printf(format string, args ...any) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	fmt.Fprintf(e.cfg.Out, format+"\n", args...)
-}
-
-// Clean registers a function that runs at the lesson's end, also after an error. The functions run in reverse order.
+// Clean registers a function that runs at the scene's or the lesson's end, also after an error. The functions run in
+// reverse order.
 func (e *Env) Clean(f func(context.Context) error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.cleanups = append(e.cleanups, f)
 }
 
+// clean runs all functions, and at last removes the lesson's keys, when no process or locker can write another one.
 func (e *Env) clean(ctx context.Context) error {
+	err := e.cleanFrom(ctx, 0)
+	e.mu.Lock()
+	remove := e.removeKeys
+	e.mu.Unlock()
+	if remove == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return errors.Join(err, remove(ctx))
+}
+
+// cleanFrom runs the functions that were registered after the first mark ones.
+func (e *Env) cleanFrom(ctx context.Context, mark int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	e.mu.Lock()
-	cleanups := e.cleanups
-	e.cleanups = nil
+	cleanups := e.cleanups[mark:]
+	e.cleanups = e.cleanups[:mark:mark]
 	e.mu.Unlock()
 	var errs []error
 	for i := len(cleanups) - 1; i >= 0; i-- {

@@ -1,88 +1,106 @@
 package lesson
 
-import "context"
+import (
+	"context"
+
+	"holdfast/internal/lab/step"
+)
 
 func fence() Lesson {
-	return Lesson{
-		Name:  "fence",
-		Title: "a holder resumes after its lock expired, and the row refuses its write",
-		Run:   runFence,
-		Roles: map[string]Role{"seller": runSeller},
-	}
+	return Lesson{Name: "fence", Scenes: fenceScenes, Roles: map[string]Role{"seller": runSeller}, Takes: []string{paramTTL}}
 }
 
 const fenceRounds, fenceStock = 4, 100
 
-func runFence(ctx context.Context, e *Env) error {
-	d, err := e.duel(ctx)
-	if err != nil {
-		return err
+// fenceWays returns the ways to use the fence, by the names of their texts, with their scripts.
+func fenceWays() []fenceWay {
+	return []fenceWay{
+		{"none", []string{
+			"A lock", "A read", "A freezes", "expiry", "B lock", "B read ? fence.ask.b-reads", "B write", "B commit",
+			"A wakes", "A write ? fence.ask.a-writes", "A commit",
+		}},
+		{"after", []string{
+			"A lock", "A read", "A freezes", "expiry", "B lock", "B read", "B write-fenced", "B commit",
+			"A wakes", "A write-fenced ? fence.ask.a-fenced", "A commit",
+		}},
+		{"before", []string{
+			"A lock", "A read", "A freezes", "expiry", "B lock", "B read",
+			"A wakes", "A write-fenced ? fence.ask.a-fenced", "A commit", "B write-fenced ? fence.ask.b-fenced", "B commit",
+		}},
+		{"late", []string{
+			"A lock", "A freezes", "expiry", "B lock", "B claim", "B read", "B write", "B commit",
+			"A wakes", "A claim ? fence.ask.a-claims", "A read", "A write", "A commit",
+		}},
+		{"held", []string{
+			"A lock", "A claim", "A read", "A freezes", "expiry", "B lock", "B claim ? fence.ask.b-claims",
+			"A wakes", "A write", "A commit ? fence.ask.a-commits", "B read ? fence.ask.b-reads", "B write", "B commit",
+		}},
 	}
-	e.Show("Two processes sell one unit each from the same row. A is frozen (SIGSTOP) until its lock of %v has expired.", leaseTTL)
-	table := [][]any{{"", "sold", "refused", "stock went down by", "lost updates"}}
-	nap := func(name string, script ...string) (sales, error) {
-		r, err := d.rounds(ctx, script)
-		table = append(table, []any{name, r.accepted, r.refused, r.gone, r.lost()})
-		return r, err
-	}
-
-	e.Step("No fence: a read without a lock and a write of an absolute value.")
-	none, err := nap("no fence",
-		"A lock", "A read", "A sleeps", "B lock", "B read", "B write", "B commit", "A wakes", "A write", "A commit")
-	if err != nil {
-		return err
-	}
-	e.Step("Fence check in the write, UPDATE ... WHERE fence <= token. A wakes after B's write.")
-	after, err := nap("check in the write, A wakes after B's write",
-		"A lock", "A read", "A sleeps", "B lock", "B read", "B write-fenced", "B commit", "A wakes", "A write-fenced", "A commit")
-	if err != nil {
-		return err
-	}
-	e.Step("The same check. A wakes after B's read and before B's write.")
-	before, err := nap("check in the write, A wakes before B's write",
-		"A lock", "A read", "A sleeps", "B lock", "B read", "A wakes", "A write-fenced", "A commit", "B write-fenced", "B commit")
-	if err != nil {
-		return err
-	}
-	e.Step("Claim first, UPDATE ... SET fence = token WHERE fence < token, then read, then write. A is frozen before its claim.")
-	late, err := nap("claim first, A frozen before it",
-		"A lock", "A sleeps", "B lock", "B claim", "B read", "B write", "B commit", "A wakes", "A claim", "A read", "A write", "A commit")
-	if err != nil {
-		return err
-	}
-	e.Step("Claim first. A is frozen after its claim, and B waits for A's row lock.")
-	held, err := nap("claim first, A frozen after it",
-		"A lock", "A claim", "A read", "A sleeps", "B lock", "B asks claim", "A wakes", "A write", "A commit",
-		"B gets claim", "B read", "B write", "B commit")
-	if err != nil {
-		return err
-	}
-
-	e.Step("Result of %d rounds each.", fenceRounds)
-	e.Table(table...)
-	e.Check(none.lost() == fenceRounds, "no fence: A overwrote B's sale in every round")
-	e.Check(after.lost() == 0 && after.refused == fenceRounds, "check in the write: A is refused if B has written")
-	e.Check(before.lost() == fenceRounds, "check in the write: B overwrote A's sale in every round, because B had read before A wrote")
-	e.Check(late.lost() == 0 && late.refused == fenceRounds, "claim first: A is refused before it reads")
-	e.Check(held.lost() == 0 && held.refused == 0, "claim first: B reads only after A's COMMIT, and both sales count")
-	return nil
 }
 
-// rounds plays the script several times on one stock and prints the first round.
-func (d *duel) rounds(ctx context.Context, script []string) (sales, error) {
-	var total sales
-	if err := d.shelf.fill(ctx, fenceStock); err != nil {
-		return total, err
+type fenceWay struct {
+	name   string
+	script []string
+}
+
+func fenceScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
+	s, err := e.shelf(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for round := range fenceRounds {
-		r, err := d.play(ctx, round == 0, script...)
+	d, err := e.duel(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	results := map[string]sales{}
+	var scenes []step.Scene
+	for i, way := range fenceWays() {
+		scenes = append(scenes, e.fenceScene(d, way, i == 0, func(r sales) { results[way.name] = r }))
+	}
+	return append(scenes, e.scene(step.T("fence.results", fenceRounds), func(context.Context) (*step.Stage, error) {
+		return &step.Stage{End: func(_ context.Context, end *step.Ending) error {
+			checkFence(results, end)
+			return nil
+		}}, nil
+	})), nil
+}
+
+// fenceScene plays the script several times on one stock and shows the first round.
+func (e *Env) fenceScene(sellers *duel, way fenceWay, first bool, result func(sales)) step.Scene {
+	return e.scene(step.T("fence."+way.name), func(ctx context.Context) (*step.Stage, error) {
+		d, err := sellers.idle(ctx)
 		if err != nil {
-			return total, err
+			return nil, err
 		}
-		total.accepted += r.accepted
-		total.refused += r.refused
+		if err := d.shelf.fill(ctx, fenceStock); err != nil {
+			return nil, err
+		}
+		stage := d.stage(way.script...)
+		if first {
+			stage.Notes = append([]step.Note{{Text: step.T("fence.intro", d.ttl)}}, stage.Notes...)
+		}
+		d.repeat(stage, fenceRounds-1, way.script)
+		stage.End = func(ctx context.Context, _ *step.Ending) error {
+			left, err := d.shelf.left(ctx)
+			d.sales.gone, d.inUse = fenceStock-left, false
+			result(d.sales)
+			return err
+		}
+		return stage, nil
+	})
+}
+
+func checkFence(results map[string]sales, end *step.Ending) {
+	table := [][]any{{"", step.T("lesson.sold"), step.T("lesson.refused"), step.T("lesson.gone"), step.T("lesson.lost")}}
+	for _, way := range fenceWays() {
+		r := results[way.name]
+		table = append(table, []any{step.T("fence." + way.name + ".row"), r.accepted, r.refused, r.gone, r.lost()})
 	}
-	left, err := d.shelf.left(ctx)
-	total.gone = fenceStock - left
-	return total, err
+	end.Table(table...)
+	after, late, held := results["after"], results["late"], results["held"]
+	end.Check(results["none"].lost() == fenceRounds, "fence.none.claim")
+	end.Check(after.lost() == 0 && after.refused == fenceRounds, "fence.after.claim")
+	end.Check(results["before"].lost() == fenceRounds, "fence.before.claim")
+	end.Check(late.lost() == 0 && late.refused == fenceRounds, "fence.late.claim")
+	end.Check(held.lost() == 0 && held.refused == 0, "fence.held.claim")
 }

@@ -8,125 +8,147 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"holdfast/internal/lab/step"
 	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
+	"holdfast/pkg/wait"
 )
 
 func hungHolder() Lesson {
 	return Lesson{
-		Name:  "hung-holder",
-		Title: "a hung holder is renewed, and a frozen holder is not",
-		Run:   runHungHolder,
+		Name: "hung-holder", Scenes: hungHolderScenes, Takes: []string{paramTTL, paramPause},
 		Roles: map[string]Role{"uncapped": hangUncapped, "capped": hangCapped, "seller": runSeller},
 	}
 }
 
-const (
-	hungTTL  = 1500 * time.Millisecond
-	hungLook = 4 * hungTTL // how long the lesson watches the uncapped holder
-	hungCap  = 2 * hungTTL
-)
+const hungTTL = 1500 * time.Millisecond
 
-func runHungHolder(ctx context.Context, e *Env) error {
+func hungHolderScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	client, err := e.Redis(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := watchUncapped(ctx, e, client); err != nil {
-		return err
+	ttl := e.ttl(hungTTL)
+	watched, err := e.pause(4*ttl, ttl) // how long the lesson watches the uncapped holder
+	if err != nil {
+		return nil, err
 	}
-	if err := watchCapped(ctx, e, client); err != nil {
-		return err
-	}
-	return watchFrozen(ctx, e)
+	return []step.Scene{
+		e.scene(step.T("hung-holder.uncapped", ttl, rounded(ttl/3)), func(context.Context) (*step.Stage, error) {
+			return e.watchUncapped(client, ttl, watched), nil
+		}),
+		e.scene(step.T("hung-holder.capped", ttl, 2*ttl), func(context.Context) (*step.Stage, error) { return e.watchCapped(client, ttl), nil }),
+		e.scene(step.T("hung-holder.frozen"), e.watchFrozen),
+	}, nil
+}
+
+// hangs is a step in which a process takes the lock and hangs.
+func (e *Env) hangs(holder **Process, role string, args ...string) step.Step {
+	return step.Step{Label: step.T("hung-holder.hangs"), Do: func(ctx context.Context) (_ step.Result, err error) {
+		if *holder, err = e.Start(role, args...); err != nil {
+			return step.Result{}, err
+		}
+		_, err = (*holder).Await(ctx, "hangs")
+		return step.Result{Text: step.T("hung-holder.hangs.got", (*holder).PID)}, err
+	}}
 }
 
 // watchUncapped watches a holder whose work hangs while its watchdog still runs.
-func watchUncapped(ctx context.Context, e *Env, client *redis.Client) error {
-	e.Step("A process's work hangs. Its watchdog, a goroutine, still runs: it extends the key of %v every %v.", hungTTL, rounded(hungTTL/3))
-	key := e.Key("uncapped")
-	holder, err := e.Start("uncapped", client.Options().Addr, key)
-	if err != nil {
-		return err
-	}
-	if _, err := holder.Await(ctx, "hangs"); err != nil {
-		return err
-	}
-	tries, got := 0, false
-	for start := time.Now(); time.Since(start) < hungLook && !got; time.Sleep(hungTTL / 20) {
-		if got, err = client.SetNX(ctx, key, "next", hungTTL).Result(); err != nil {
-			return err
+func (e *Env) watchUncapped(client *redis.Client, ttl, watched time.Duration) *step.Stage {
+	key := e.Key(fresh("uncapped"))
+	var holder *Process
+	got := false
+	next := nextClient(step.T("hung-holder.tries", watched), "hung-holder.tries.ask", func(ctx context.Context) (_ step.Result, err error) {
+		tries := 0
+		for start := time.Now(); time.Since(start) < watched && !got; tries++ {
+			if got, err = client.SetNX(ctx, key, "next", ttl).Result(); err != nil {
+				return step.Result{}, err
+			}
+			if err := wait.Sleep(ctx, ttl/20); err != nil {
+				return step.Result{}, err
+			}
 		}
-		tries++
+		renewals, err := ask(ctx, holder, "renewals")
+		return step.Result{Text: step.T("hung-holder.tries.got", watched, int64(watched/ttl), renewals, tries)}, err
+	})
+	return &step.Stage{
+		Actors: []*step.Actor{{Name: "A", Steps: []step.Step{e.hangs(&holder, "uncapped", client.Options().Addr, key, ttl.String())}}, next},
+		Order:  []string{"A", "B"},
+		Look:   []step.Looker{e.lookKeys(client, key)},
+		End: func(_ context.Context, end *step.Ending) error {
+			end.Check(!got, "hung-holder.uncapped.claim")
+			return nil
+		},
 	}
-	if err := holder.Tell("count"); err != nil {
-		return err
-	}
-	renewals, err := holder.Await(ctx, "renewals")
-	if err != nil {
-		return err
-	}
-	e.Show("after %v, %d times the expiry: %s renewals, the next client tried %d times", hungLook, hungLook/hungTTL, renewals, tries)
-	e.Check(!got, "no other client got the lock, and none will while the process lives")
-	return holder.Kill()
 }
 
 // watchCapped watches the same holder with pkg/lock.
-func watchCapped(ctx context.Context, e *Env, client *redis.Client) error {
-	e.Step("The same under pkg/lock, TTL %v, MaxHold %v: the watchdog stops at the cap.", hungTTL, hungCap)
-	prefix := e.Key("capped:")
-	holder, err := e.Start("capped", client.Options().Addr, prefix)
-	if err != nil {
-		return err
+func (e *Env) watchCapped(client *redis.Client, ttl time.Duration) *step.Stage {
+	prefix := e.Key(fresh("capped") + ":")
+	var holder *Process
+	var token int64
+	next := nextClient(step.T("hung-holder.acquires"), "hung-holder.acquires.ask", func(ctx context.Context) (step.Result, error) {
+		locker, err := e.locker(ctx, prefix, lock.WithTTL(ttl))
+		if err != nil {
+			return step.Result{}, err
+		}
+		start := time.Now()
+		lease, err := locker.Acquire(ctx, "k")
+		if err != nil {
+			return step.Result{}, err
+		}
+		token = lease.Token("k")
+		return step.Result{Text: step.T("hung-holder.acquires.got", rounded(time.Since(start)))}, lease.Release(ctx)
+	})
+	ended := step.Step{Label: step.T("hung-holder.ended"), Do: func(ctx context.Context) (step.Result, error) {
+		cause, err := holder.Await(ctx, "ended")
+		return step.Result{Text: step.T("hung-holder.ended.got", cause)}, err
+	}}
+	hangs := e.hangs(&holder, "capped", client.Options().Addr, prefix, ttl.String())
+	return &step.Stage{
+		Actors: []*step.Actor{{Name: "A", Steps: []step.Step{hangs, ended}}, next},
+		Order:  []string{"A", "B", "A"},
+		Look:   []step.Looker{e.lookKeys(client, prefix)},
+		End: func(_ context.Context, end *step.Ending) error {
+			end.Check(token == 2, "hung-holder.capped.claim")
+			return nil
+		},
 	}
-	if _, err := holder.Await(ctx, "hangs"); err != nil {
-		return err
-	}
-	locker, err := e.locker(ctx, prefix, lock.WithTTL(hungTTL))
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	lease, err := locker.Acquire(ctx, "k")
-	if err != nil {
-		return err
-	}
-	e.Show("the next client has the lock after %v", rounded(time.Since(start)))
-	cause, err := holder.Await(ctx, "ended")
-	if err != nil {
-		return err
-	}
-	e.Show("the hung holder's context has ended: %s", cause)
-	e.Check(lease.Token("k") == 2, "the lock is free although its holder still hangs")
-	return lease.Release(ctx)
 }
 
 // watchFrozen freezes a whole process, including its watchdog, while it holds a lease, and then lets it write.
-func watchFrozen(ctx context.Context, e *Env) error {
-	e.Step("A whole process is stopped (SIGSTOP) while it holds the lock: it cannot renew and does not notice.")
-	d, err := e.duel(ctx)
+func (e *Env) watchFrozen(ctx context.Context) (*step.Stage, error) {
+	s, err := e.shelf(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := d.shelf.fill(ctx, 10); err != nil {
-		return err
+	if err := s.fill(ctx, 10); err != nil {
+		return nil, err
 	}
-	r, err := d.play(ctx, true,
-		"A lock", "A sleeps", "B lock", "B claim", "B read", "B write", "B commit", "A wakes", "A claim", "A read", "A write", "A commit")
+	d, err := e.duel(ctx, s)
 	if err != nil {
+		return nil, err
+	}
+	stage := d.stage(
+		"A lock", "A freezes", "expiry", "B lock", "B claim", "B read", "B write", "B commit",
+		"A wakes", "A claim ? fence.ask.a-claims", "A read", "A write", "A commit")
+	stage.End = func(ctx context.Context, end *step.Ending) error {
+		left, err := s.left(ctx)
+		end.Check(err == nil && d.sales.accepted == 1 && d.sales.refused == 1 && left == 9, "hung-holder.frozen.claim", left)
 		return err
 	}
-	left, err := d.shelf.left(ctx)
-	e.Check(err == nil && r.accepted == 1 && r.refused == 1 && left == 9,
-		"the fence refused the late write: B's sale stands, %d of 10 are left", left)
-	return err
+	return stage, nil
 }
 
-// hangUncapped renews its key until it is killed. Args: address, key.
+// hangUncapped renews its key until it is killed. Args: address, key, TTL.
 func hangUncapped(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
-	l := inventorylab.HandLock{Client: client, Key: c.Args[1], Value: "holder", TTL: hungTTL}
+	ttl, err := time.ParseDuration(c.Args[2])
+	if err != nil {
+		return err
+	}
+	l := inventorylab.HandLock{Client: client, Key: c.Args[1], Value: "holder", TTL: ttl}
 	if err := l.Lock(ctx); err != nil {
 		return err
 	}
@@ -141,9 +163,13 @@ func hangUncapped(ctx context.Context, c *Child) error {
 	}
 }
 
-// hangCapped holds a lease and never releases it. Args: address, prefix.
+// hangCapped holds a lease and never releases it. Args: address, prefix, TTL.
 func hangCapped(ctx context.Context, c *Child) (err error) {
-	locker, closing, err := newLocker(c.Args[0], c.Args[1], lock.WithTTL(hungTTL), lock.WithMaxHold(hungCap))
+	ttl, err := time.ParseDuration(c.Args[2])
+	if err != nil {
+		return err
+	}
+	locker, closing, err := newLocker(c.Args[0], c.Args[1], lock.WithTTL(ttl), lock.WithMaxHold(2*ttl))
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/internal/lab/step"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/inventory-srv/inventorylab"
 )
@@ -36,14 +38,17 @@ func (e *Env) redisLab(ctx context.Context, dsn, strategy string) (inventorylab.
 	}, err
 }
 
-// flaw opens a lab that makes a mistake of the gallery (inventory-srv/internal/flawed). It is closed at the end. If
-// locked is not nil, it is called after each lock that the mistake takes.
-func (e *Env) flaw(ctx context.Context, dsn, name string, locked func()) (*inventorylab.Lab, error) {
+// flaw opens a lab that makes a mistake of the gallery (inventory-srv/internal/flawed). It is closed at the end.
+func (e *Env) flaw(ctx context.Context, dsn, name string) (*inventorylab.Lab, error) {
 	cfg, err := e.redisLab(ctx, dsn, "")
 	if err != nil {
 		return nil, err
 	}
-	lab, err := inventorylab.OpenFlaw(ctx, cfg, name, locked)
+	return e.openFlaw(ctx, cfg, name)
+}
+
+func (e *Env) openFlaw(ctx context.Context, cfg inventorylab.Config, name string) (*inventorylab.Lab, error) {
+	lab, err := inventorylab.OpenFlaw(ctx, cfg, name)
 	if err != nil {
 		return nil, err
 	}
@@ -59,32 +64,66 @@ const (
 
 // rush is the result of a rush.
 type rush struct {
+	buyers   int
 	sold     int64 // buyers with a receipt
 	oversold int64 // receipts beyond the units that existed
 	lost     int64 // sales that the stock row has not recorded
 }
 
-func (r rush) row(name string) []any {
-	return []any{name, rushBuyers, rushUnits, r.sold, r.oversold, r.lost}
+func (r rush) row(name any) []any {
+	return []any{name, r.buyers, rushUnits, r.sold, r.oversold, r.lost}
 }
+
+// exact reports whether all units were sold, once, and the row has recorded every sale.
+func (r rush) exact() bool { return r.sold == rushUnits && r.lost == 0 }
 
 // rushHead returns the header row for tables of rushes.
 func rushHead() []any {
-	return []any{"", "buyers", "units", "receipts", "oversold", "lost updates"}
+	return []any{"", step.T("lesson.buyers"), step.T("lesson.units"), step.T("lesson.receipts"), step.T("lesson.oversold"), step.T("lesson.lost")}
+}
+
+// rushScene returns a scene with a rush as its only step. name is the row of its table; end checks the result, nil: no
+// check.
+func (e *Env) rushScene(title step.Text, ask string, name any, run func(ctx context.Context) (rush, error), end func(r rush, end *step.Ending)) step.Scene {
+	return e.scene(title, func(context.Context) (*step.Stage, error) {
+		var r rush
+		stage := crowd(step.T("lesson.rush", e.buyers(), rushUnits), ask, func(ctx context.Context) (_ *step.Table, err error) {
+			r, err = run(ctx)
+			return step.NewTable(rushHead(), r.row(name)), err
+		})
+		if end != nil {
+			stage.End = func(_ context.Context, ending *step.Ending) error {
+				end(r, ending)
+				return nil
+			}
+		}
+		return stage, nil
+	})
+}
+
+// crowd returns a stage on which many clients act at the same time, in one step, whose result is a table.
+func crowd(label step.Text, ask string, run func(ctx context.Context) (*step.Table, error)) *step.Stage {
+	return &step.Stage{
+		Actors: []*step.Actor{{Steps: []step.Step{{Label: label, Ask: ask, Do: func(ctx context.Context) (step.Result, error) {
+			table, err := run(ctx)
+			return step.Result{Table: table}, err
+		}}}}},
+		Order: []string{""},
+	}
 }
 
 // sellOut runs the rush on a new product, distributes the buyers over the labs, and reads the ledger afterwards.
-func sellOut(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
+func sellOut(ctx context.Context, buyers int, sku string, labs ...*inventorylab.Lab) (rush, error) {
 	if err := labs[0].Stock(ctx, sku, rushUnits, "first-"+sku); err != nil {
 		return rush{}, err
 	}
 	var sold atomic.Int64
-	buyers, bctx := errgroup.WithContext(ctx)
+	all, bctx := errgroup.WithContext(ctx)
 	start := make(chan struct{})
-	for i := range rushBuyers {
-		buyers.Go(func() error {
+	for i := range buyers {
+		all.Go(func() error {
 			<-start
-			ok, err := buyOne(bctx, labs[i%len(labs)], sku, fmt.Sprintf("%s-%d", sku, i))
+			ok, err := buyOne(bctx, labs[i%len(labs)], sku, ulid.Make().String())
 			if ok {
 				sold.Add(1)
 			}
@@ -92,11 +131,13 @@ func sellOut(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, 
 		})
 	}
 	close(start)
-	if err := buyers.Wait(); err != nil {
+	if err := all.Wait(); err != nil {
 		return rush{}, err
 	}
 	entry, err := ledgerOf(ctx, labs[0], sku)
-	return rush{sold: sold.Load(), oversold: max(0, sold.Load()-rushUnits), lost: entry.LinesReserved - entry.Reserved}, err
+	return rush{
+		buyers: buyers, sold: sold.Load(), oversold: max(0, sold.Load()-rushUnits), lost: entry.LinesReserved - entry.Reserved,
+	}, err
 }
 
 // ledgerOf returns the ledger's entry of one SKU.
@@ -122,8 +163,11 @@ func (e *Env) rushAtTwo(ctx context.Context, dsn, strategy, sku string) (rush, e
 	if err != nil {
 		return rush{}, err
 	}
-	return sellOut(ctx, sku, one, two)
+	return sellOut(ctx, e.buyers(), fresh(sku), one, two)
 }
+
+// fresh returns a name that no earlier play of the scene has used.
+func fresh(name string) string { return name + "-" + ulid.Make().String()[16:] }
 
 // buyOne retries while the strategy answers ErrContended. It returns false if the product is sold out.
 func buyOne(ctx context.Context, lab *inventorylab.Lab, sku, orderNo string) (bool, error) {
@@ -142,9 +186,9 @@ func buyOne(ctx context.Context, lab *inventorylab.Lab, sku, orderNo string) (bo
 
 // rushUntilBroken repeats the rush until both units oversold and lost updates were seen. The first rush is nearly
 // always sufficient, but a race does not always occur.
-func rushUntilBroken(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
+func (e *Env) rushUntilBroken(ctx context.Context, sku string, labs ...*inventorylab.Lab) (rush, error) {
 	for round := 1; ; round++ {
-		r, err := sellOut(ctx, fmt.Sprintf("%s-%d", sku, round), labs...)
+		r, err := sellOut(ctx, e.buyers(), fresh(sku), labs...)
 		if err != nil || r.oversold > 0 && r.lost > 0 || round == 20 {
 			return r, err
 		}

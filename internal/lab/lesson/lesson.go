@@ -7,23 +7,29 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"holdfast/internal/lab/step"
 )
 
 // ErrDoesNotHold means that a check of the lesson failed.
 var ErrDoesNotHold = errors.New("the lesson does not hold")
 
-// timeout bounds one lesson on a busy machine; most take a few seconds.
+// timeout bounds one lesson on a busy machine; most take a few seconds. A lesson whose reader steps has no bound.
 const timeout = 3 * time.Minute
 
 // Lesson is a lesson that can be run.
 type Lesson struct {
-	Name  string // name on the command line and of the page, docs/lessons/NAME.md
-	Title string
-	// Run runs the lesson. Every statement goes through Env.Check. An error means that the lesson could not be run.
-	Run func(ctx context.Context, e *Env) error
+	Name string // name on the command line and of the page, docs/lessons/NAME.md
+	// Scenes returns the lesson's parts. An error means that the lesson could not be run.
+	Scenes func(ctx context.Context, e *Env) ([]step.Scene, error)
 	// Roles are the functions of the lesson's other processes, by the name that is passed to Env.Start.
 	Roles map[string]Role
+	// Takes names the parameters that change the lesson.
+	Takes []string
 }
+
+// Title returns the lesson's title in the language of the texts.
+func (l Lesson) Title(texts step.Catalogue) string { return texts.Say(step.T(l.Name + ".title")) }
 
 // All returns the lessons in reading order.
 func All() []Lesson {
@@ -61,31 +67,68 @@ func Find(name string) (Lesson, bool) {
 type Config struct {
 	Servers *Servers
 	// Self is the command of this program that runs RunRole. The arguments of RunRole are appended to it.
-	Self []string
-	Out  io.Writer
+	Self   []string
+	Out    io.Writer
+	Lang   string           // of the texts, see Languages
+	Pace   step.Pacer       // of a reader who steps; nil: the lesson runs without a pause
+	Events func(step.Event) // receives the events besides Out; nil: nothing
+	Params Params
 }
 
 // Run runs the lesson, cleans up after it and returns what it showed. The error is ErrDoesNotHold if a check failed or
 // if the lesson made no check. Any other error means that the lesson could not be run; the result then has the checks
 // until that point.
 func Run(ctx context.Context, l Lesson, cfg Config) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	texts, err := Texts(cfg.Lang)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := cfg.Params.check(l); err != nil {
+		return Result{}, err
+	}
+	if cfg.Pace == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
 	e := newEnv(l, cfg)
-	e.printf("Lesson %s: %s", l.Name, l.Title)
+	r := &recorder{texts: texts, result: Result{Name: l.Name, Title: l.Title(texts), Claims: []Claim{}, Tables: []Table{}}}
+	fmt.Fprintln(cfg.Out, texts.Say(step.T("lesson.head", l.Name, r.result.Title)))
 	start := time.Now()
-	err := l.Run(ctx, e)
+	err = e.play(ctx, r)
 	took := time.Since(start)
 	if cleanErr := e.clean(context.WithoutCancel(ctx)); cleanErr != nil {
 		err = errors.Join(err, fmt.Errorf("clean up: %w", cleanErr))
 	}
-	r := e.result(took, err)
+	result := r.end(took, err)
 	switch {
 	case err != nil:
-		return r, fmt.Errorf("lesson %s: %w", l.Name, err)
-	case !r.Holds:
-		return r, fmt.Errorf("lesson %s: %w: %d of %d checks failed", l.Name, ErrDoesNotHold, r.broken(), len(r.Claims))
+		return result, fmt.Errorf("lesson %s: %w", l.Name, err)
+	case !result.Holds:
+		return result, fmt.Errorf("lesson %s: %w: %d of %d checks failed", l.Name, ErrDoesNotHold, result.broken(), len(result.Claims))
 	}
-	e.printf("\n%d checks passed in %v. Read on: docs/lessons/%s.md", len(r.Claims), took.Round(10*time.Millisecond), l.Name)
-	return r, nil
+	fmt.Fprintf(cfg.Out, "\n%s\n", texts.Say(step.T("lesson.passed", len(result.Claims), took.Round(10*time.Millisecond), l.Name)))
+	return result, nil
+}
+
+// play plays the lesson's scenes.
+func (e *Env) play(ctx context.Context, r *recorder) error {
+	terminal := &step.Terminal{Out: e.cfg.Out, Texts: r.texts, Stepping: e.stepping()}
+	player := &step.Player{Pace: e.cfg.Pace, Emit: func(event step.Event) {
+		terminal.Show(event)
+		r.record(event)
+		if e.cfg.Events != nil {
+			e.cfg.Events(event)
+		}
+	}}
+	scenes, err := e.lesson.Scenes(ctx, e)
+	if err != nil {
+		return err
+	}
+	for i, s := range scenes {
+		if err := player.Play(ctx, i+1, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }

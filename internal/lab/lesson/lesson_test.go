@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/lab/lesson"
+	"holdfast/internal/lab/step"
 )
 
 // TestMain lets the test binary run the roles of lessons.
@@ -28,25 +29,37 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLessons runs every lesson. All checks must pass, the pages must show what it prints, and no data may remain on
-// the servers.
+// TestLessons runs every lesson, without a pause in English and with the Enters of a reader in Chinese. All checks must
+// pass, the pages must show what it prints, and no data may remain on the servers.
 func TestLessons(t *testing.T) {
 	t.Parallel()
 	addr, dsn := stacktest.Redis(t), stacktest.MySQL(t)
+	run := func(t *testing.T, l lesson.Lesson, cfg lesson.Config) string {
+		t.Helper()
+		var out strings.Builder
+		cfg.Servers, cfg.Self, cfg.Out = lesson.NewServers(stack.Vars{Redis: addr, MySQL: dsn}, nil), []string{os.Args[0], lesson.RoleArg}, &out
+		got, err := lesson.Run(t.Context(), l, cfg)
+		t.Log("\n" + out.String())
+		if err != nil || !got.Holds || len(got.Claims) == 0 {
+			t.Errorf("%+v, error %v", got, err)
+		}
+		if strings.Contains(out.String(), "%!") {
+			t.Error("a text is missing, or its placeholders and values do not fit")
+		}
+		return out.String()
+	}
 	t.Run("all", func(t *testing.T) { // returns when its parallel tests have ended
 		for _, l := range lesson.All() {
 			t.Run(l.Name, func(t *testing.T) {
 				t.Parallel()
-				var out strings.Builder
-				servers := lesson.NewServers(stack.Vars{Redis: addr, MySQL: dsn}, nil)
-				got, err := lesson.Run(t.Context(), l, lesson.Config{
-					Servers: servers, Self: []string{os.Args[0], lesson.RoleArg}, Out: &out,
-				})
-				t.Log("\n" + out.String())
-				if err != nil || !got.Holds || len(got.Claims) == 0 {
-					t.Errorf("%+v, error %v", got, err)
-				}
-				comparePages(t, l.Name, out.String())
+				var events []step.Event
+				printed := run(t, l, lesson.Config{Events: func(e step.Event) { events = append(events, e) }})
+				comparePage(t, l.Name+".md", printed)
+				comparePage(t, l.Name+".zh.md", inChinese(t, events))
+			})
+			t.Run(l.Name+"/step", func(t *testing.T) {
+				t.Parallel()
+				run(t, l, lesson.Config{Lang: "zh", Pace: step.NewKeyboard(strings.NewReader(strings.Repeat("\n", 1000)))})
 			})
 		}
 	})
@@ -67,20 +80,44 @@ func TestLessons(t *testing.T) {
 	}
 }
 
+// inChinese renders the events of a run, sent as JSON, in the other language.
+func inChinese(t *testing.T, events []step.Event) string {
+	t.Helper()
+	texts, err := lesson.Texts("zh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	terminal := step.Terminal{Out: &out, Texts: texts}
+	for _, e := range events {
+		terminal.Show(e)
+	}
+	return out.String()
+}
+
+// scenes returns a lesson whose only scene has no steps and makes the checks.
+func scenes(end func(end *step.Ending) error) lesson.Lesson {
+	return lesson.Lesson{Name: "naive", Scenes: func(context.Context, *lesson.Env) ([]step.Scene, error) {
+		return []step.Scene{{Title: step.T("naive.title"), Open: func(context.Context) (*step.Stage, error) {
+			return &step.Stage{End: func(_ context.Context, e *step.Ending) error { return end(e) }}, nil
+		}}}, nil
+	}}
+}
+
 func TestRun_DoesNotHold(t *testing.T) {
 	t.Parallel()
-	for name, run := range map[string]func(context.Context, *lesson.Env) error{
-		"a check fails": func(_ context.Context, e *lesson.Env) error {
-			e.Check(true, "one")
-			e.Check(false, "two")
+	for name, end := range map[string]func(*step.Ending) error{
+		"a check fails": func(e *step.Ending) error {
+			e.Check(true, "naive.hand.twice")
+			e.Check(false, "naive.hand.twice")
 			return nil
 		},
-		"no check is made": func(context.Context, *lesson.Env) error { return nil },
+		"no check is made": func(*step.Ending) error { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out strings.Builder
-			_, err := lesson.Run(t.Context(), lesson.Lesson{Name: "x", Run: run}, lesson.Config{Out: &out})
+			_, err := lesson.Run(t.Context(), scenes(end), lesson.Config{Out: &out})
 			if !errors.Is(err, lesson.ErrDoesNotHold) {
 				t.Errorf("run = %v, want ErrDoesNotHold", err)
 			}

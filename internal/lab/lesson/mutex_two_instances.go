@@ -2,57 +2,45 @@ package lesson
 
 import (
 	"context"
+
+	"holdfast/internal/lab/step"
+	"holdfast/inventory-srv/inventorylab"
 )
 
 func mutexTwoInstances() Lesson {
-	return Lesson{
-		Name:  "mutex-two-instances",
-		Title: "a mutex guards one process, but there are two",
-		Run:   runMutexTwoInstances,
-	}
+	return Lesson{Name: "mutex-two-instances", Scenes: mutexScenes, Takes: []string{paramBuyers}}
 }
 
-// runMutexTwoInstances opens two labs, each with a mutex and a connection pool of its own, like two replicas of the
-// service.
-func runMutexTwoInstances(ctx context.Context, e *Env) error {
+// mutexScenes opens two labs, each with a mutex and a connection pool of its own, like two replicas of the service.
+func mutexScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	dsn, err := e.DSN(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	one, err := e.lab(ctx, dsn, "mutex")
-	if err != nil {
-		return err
+	var labs [4]*inventorylab.Lab
+	for i, strategy := range []string{"mutex", "mutex", "for-update", "for-update"} {
+		if labs[i], err = e.lab(ctx, dsn, strategy); err != nil {
+			return nil, err
+		}
 	}
-	two, err := e.lab(ctx, dsn, "mutex")
-	if err != nil {
-		return err
-	}
-	guarded, err := e.lab(ctx, dsn, "for-update")
-	if err != nil {
-		return err
-	}
-	other, err := e.lab(ctx, dsn, "for-update")
-	if err != nil {
-		return err
-	}
-	e.Step("One replica: read, subtract, write and COMMIT under a sync.Mutex.")
-	alone, err := sellOut(ctx, "ALONE", one)
-	if err != nil {
-		return err
-	}
-	e.Step("A second replica is started. Nothing in the code has changed.")
-	both, err := rushUntilBroken(ctx, "BOTH", one, two)
-	if err != nil {
-		return err
-	}
-	e.Step("Two replicas, with a lock that both share: SELECT … FOR UPDATE.")
-	exact, err := sellOut(ctx, "ROW-LOCK", guarded, other)
-	if err != nil {
-		return err
-	}
-	e.Table(rushHead(), alone.row("mutex, one replica"), both.row("mutex, two replicas"), exact.row("for-update, two"))
-	e.Check(alone.sold == rushUnits && alone.lost == 0, "alone, the mutex is right: %d of %d sold", alone.sold, rushUnits)
-	e.Check(both.oversold > 0 && both.lost > 0, "with two replicas %d units are oversold and %d updates lost", both.oversold, both.lost)
-	e.Check(exact.sold == rushUnits && exact.lost == 0, "both replicas share the lock in the database")
-	return nil
+	aloneRow, bothRow, exactRow := step.T("mutex-two-instances.alone.row"), step.T("mutex-two-instances.both.row"), step.T("mutex-two-instances.exact.row")
+	var alone, both rush
+	return []step.Scene{
+		e.rushScene(step.T("mutex-two-instances.alone"), "mutex-two-instances.alone.ask", aloneRow, func(ctx context.Context) (_ rush, err error) {
+			alone, err = sellOut(ctx, e.buyers(), fresh("ALONE"), labs[0])
+			return alone, err
+		}, nil),
+		e.rushScene(step.T("mutex-two-instances.both"), "mutex-two-instances.both.ask", bothRow, func(ctx context.Context) (_ rush, err error) {
+			both, err = e.rushUntilBroken(ctx, "BOTH", labs[0], labs[1])
+			return both, err
+		}, nil),
+		e.rushScene(step.T("mutex-two-instances.exact"), "mutex-two-instances.exact.ask", exactRow, func(ctx context.Context) (rush, error) {
+			return sellOut(ctx, e.buyers(), fresh("ROW-LOCK"), labs[2], labs[3])
+		}, func(exact rush, end *step.Ending) {
+			end.Table(rushHead(), alone.row(aloneRow), both.row(bothRow), exact.row(exactRow))
+			end.Check(alone.exact(), "mutex-two-instances.alone.claim", alone.sold, rushUnits)
+			end.Check(both.oversold > 0 && both.lost > 0, "mutex-two-instances.both.claim", both.oversold, both.lost)
+			end.Check(exact.exact(), "mutex-two-instances.exact.claim")
+		}),
+	}, nil
 }

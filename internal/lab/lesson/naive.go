@@ -2,83 +2,90 @@ package lesson
 
 import (
 	"context"
-	stdsql "database/sql"
 	"errors"
+
+	"holdfast/internal/lab/step"
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/inventory-srv/inventorylab"
 )
 
 func naive() Lesson {
-	return Lesson{
-		Name:  "naive",
-		Title: "read, subtract, write: two buyers, one unit",
-		Run:   runNaive,
-	}
+	return Lesson{Name: "naive", Scenes: naiveScenes, Takes: []string{paramBuyers}}
 }
 
-func runNaive(ctx context.Context, e *Env) error {
+func naiveScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	s, err := e.shelf(ctx)
 	if err != nil {
-		return err
-	}
-	if err := naiveByHand(ctx, e, s); err != nil {
-		return err
+		return nil, err
 	}
 	bad, err := e.lab(ctx, s.dsn, "naive")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	good, err := e.lab(ctx, s.dsn, "conditional")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.Step("As a rush, through the strategy naive.")
-	broken, err := rushUntilBroken(ctx, "NAIVE", bad)
-	if err != nil {
-		return err
-	}
-	e.Step("The same rush, with the condition in the UPDATE: the strategy conditional.")
-	exact, err := sellOut(ctx, "CONDITIONAL", good)
-	if err != nil {
-		return err
-	}
-	e.Table(rushHead(), broken.row("naive"), exact.row("conditional"))
-	e.Check(broken.oversold > 0, "naive sold %d units that did not exist, and no statement failed", broken.oversold)
-	e.Check(broken.lost > 0, "%d of its %d updates are lost", broken.lost, broken.sold)
-	e.Check(exact.sold == rushUnits && exact.lost == 0, "conditional sold %d of %d, and lost no update", exact.sold, rushUnits)
-	return nil
+	var broken rush
+	return []step.Scene{
+		e.lastUnitTwice(s, "naive.hand", "naive", ""),
+		e.rushScene(step.T("naive.rush"), "naive.rush.ask", "naive", func(ctx context.Context) (r rush, err error) {
+			broken, err = e.rushUntilBroken(ctx, "NAIVE", bad)
+			return broken, err
+		}, nil),
+		e.rushScene(step.T("naive.cure"), "naive.cure.ask", "conditional", func(ctx context.Context) (rush, error) {
+			return sellOut(ctx, e.buyers(), fresh("CONDITIONAL"), good)
+		}, func(exact rush, end *step.Ending) {
+			end.Table(rushHead(), broken.row("naive"), exact.row("conditional"))
+			end.Check(broken.oversold > 0, "naive.oversold", broken.oversold)
+			end.Check(broken.lost > 0, "naive.lost", broken.lost, broken.sold)
+			end.Check(exact.exact(), "naive.exact", exact.sold, rushUnits)
+		}),
+	}, nil
 }
 
-// naiveByHand executes the interleaving statement by statement. Both buyers use transactions, which changes nothing.
-func naiveByHand(ctx context.Context, e *Env, s *shelf) error {
-	e.Step("By hand: one unit, two buyers, each in a transaction.")
-	oversold, err := twoBuyers(ctx, e, s, "SELECT available -> %d: enough", func(tx *stdsql.Tx) (int64, error) { return readStock(ctx, tx) })
-	e.Check(oversold, "two buyers have bought the last unit, and the row shows 0, as expected")
-	return err
+// lastUnitTwice returns the scene in which two buyers read the last unit, each in a transaction, and then both write.
+// The texts have the given prefix.
+func (e *Env) lastUnitTwice(s *shelf, texts, strategy, mistake string) step.Scene {
+	return e.scene(step.T(texts+".title"), func(ctx context.Context) (*step.Stage, error) {
+		if err := s.fill(ctx, 1); err != nil {
+			return nil, err
+		}
+		stage := &step.Stage{Order: []string{"A", "B", "A", "B"}, Look: s.look()}
+		var reads, sold int64
+		for _, buyer := range []string{"A", "B"} {
+			c, err := e.call(ctx, s, buyer, strategy, mistake)
+			if err != nil {
+				return nil, err
+			}
+			read := c.read(texts+".read", texts+".read.ask."+buyer, texts+".read.got")
+			write := c.sell(step.T("lesson.save"), texts+".write.ask."+buyer, func(_ *inventorylab.Point, err error) (step.Result, error) {
+				if errors.Is(err, inventoryapi.ErrOutOfStock) {
+					return step.Result{Text: step.T("lesson.sold-out")}, nil
+				}
+				sold++
+				return step.Result{Text: step.T("lesson.save.got", buyer)}, err
+			})
+			read.Do = countReads(read.Do, &reads)
+			stage.Actors = append(stage.Actors, c.actor(read, write))
+			stage.Look = append(stage.Look, c.look)
+		}
+		stage.End = func(ctx context.Context, end *step.Ending) error {
+			left, err := s.left(ctx)
+			end.Check(err == nil && reads == 2 && sold == 2 && left == 0, texts+".twice")
+			return err
+		}
+		return stage, nil
+	})
 }
 
-// twoBuyers lets two buyers read the last unit, each in a transaction, and then lets both write. oversold means that
-// both have read 1 and that the row does not show it.
-func twoBuyers(ctx context.Context, e *Env, s *shelf, text string, read func(tx *stdsql.Tx) (int64, error)) (oversold bool, err error) {
-	if err := s.fill(ctx, 1); err != nil {
-		return false, err
-	}
-	var txs [2]*stdsql.Tx
-	var reads [2]int64
-	for i, buyer := range []string{"A", "B"} {
-		if txs[i], err = s.db.BeginTx(ctx, nil); err != nil {
-			return false, err
+// countReads counts the calls of a step that succeed.
+func countReads(do func(context.Context) (step.Result, error), n *int64) func(context.Context) (step.Result, error) {
+	return func(ctx context.Context) (step.Result, error) {
+		r, err := do(ctx)
+		if err == nil {
+			*n++
 		}
-		defer txs[i].Rollback() //nolint:errcheck // after Commit there is nothing to undo
-		if reads[i], err = read(txs[i]); err != nil {
-			return false, err
-		}
-		e.Show("%s: BEGIN, "+text, buyer, reads[i])
+		return r, err
 	}
-	for i, buyer := range []string{"A", "B"} {
-		if err := errors.Join(writeStock(ctx, txs[i], 0), txs[i].Commit()); err != nil {
-			return false, err
-		}
-		e.Show("%s: UPDATE SET available = 0, COMMIT: a unit for %s", buyer, buyer)
-	}
-	left, err := s.left(ctx)
-	return reads == [2]int64{1, 1} && left == 0, err
 }

@@ -10,42 +10,44 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/lab/step"
 	"holdfast/pkg/lock"
 )
 
 func redlock() Lesson {
-	return Lesson{
-		Name:  "redlock",
-		Title: "three Redis servers vote: what Redlock guarantees, and what it does not",
-		Run:   runRedlock,
-	}
+	return Lesson{Name: "redlock", Scenes: redlockScenes}
 }
 
 // redlockTTL is long: the lesson's faults must be finished before A renews, after a third of it.
 const redlockTTL = 12 * time.Second
 
+func redlockScenes(_ context.Context, e *Env) ([]step.Scene, error) {
+	scene := func(title string, open func(ctx context.Context, v *voters) (*step.Stage, error)) step.Scene {
+		return e.scene(step.T(title), func(ctx context.Context) (*step.Stage, error) {
+			v := &voters{e: e, ttl: e.patience(redlockTTL)}
+			for range 3 {
+				node, err := e.OwnRedis(ctx)
+				if err != nil {
+					return nil, err
+				}
+				v.nodes = append(v.nodes, node)
+			}
+			return open(ctx, v)
+		})
+	}
+	return []step.Scene{
+		scene("redlock.down", oneDown),
+		scene("redlock.forgetful", forgetful),
+		scene("redlock.away", keptAway),
+	}, nil
+}
+
 // voters are the lesson's own Redis servers.
 type voters struct {
 	e     *Env
+	ttl   time.Duration
 	nodes []*stack.Redis
-}
-
-func runRedlock(ctx context.Context, e *Env) error {
-	v := &voters{e: e}
-	for range 3 {
-		node, err := e.OwnRedis(ctx)
-		if err != nil {
-			return err
-		}
-		v.nodes = append(v.nodes, node)
-	}
-	if err := v.oneDown(ctx); err != nil {
-		return err
-	}
-	if err := v.forgetful(ctx); err != nil {
-		return err
-	}
-	return v.keptAway(ctx)
+	down  [3]bool
 }
 
 // locker returns a Redlock on the servers, like that of a separate process.
@@ -56,7 +58,7 @@ func (v *voters) locker() (*lock.Redlock, error) {
 		v.e.Clean(func(context.Context) error { return client.Close() })
 		clients = append(clients, client)
 	}
-	locker, err := lock.NewRedlock(clients, lock.WithTTL(redlockTTL))
+	locker, err := lock.NewRedlock(clients, lock.WithTTL(v.ttl))
 	if err != nil {
 		return nil, err
 	}
@@ -64,139 +66,217 @@ func (v *voters) locker() (*lock.Redlock, error) {
 	return locker, nil
 }
 
-// oneDown shows the benefit of Redlock.
-func (v *voters) oneDown(ctx context.Context) error {
-	e := v.e
-	e.Step("Three servers, one lock: the client that two of them granted it to holds it. One server is killed.")
-	locker, err := v.locker()
-	if err != nil {
-		return err
-	}
-	if err := v.nodes[2].Process.Kill(); err != nil {
-		return err
-	}
-	start := time.Now()
-	lease, err := locker.Acquire(ctx, "k")
-	if err != nil {
-		return err
-	}
-	e.Show("server 3 is down; the lock is acquired after %v", rounded(time.Since(start)))
-	e.Check(lease.Context().Err() == nil, "one of three is down, and locking continues")
-	e.Check(lease.Token("k") == 0, "there is no fencing token: the servers' counters would differ")
-	if err := lease.Release(ctx); err != nil {
-		return err
-	}
-	if err := v.nodes[1].Process.Kill(); err != nil {
-		return err
-	}
-	_, err = locker.Acquire(ctx, "k")
-	e.Show("servers 2 and 3 are down: %v", err)
-	e.Check(errors.Is(err, lock.ErrUnavailable), "two of three are down, and no client gets a lock")
-	return v.restart(ctx, 1, 2)
+// kill is a step in which servers are killed. They count from 1.
+func (v *voters) kill(label step.Text, servers ...int) step.Step {
+	return step.Step{Label: label, Do: func(context.Context) (step.Result, error) {
+		for _, n := range servers {
+			if err := v.nodes[n-1].Process.Kill(); err != nil {
+				return step.Result{}, err
+			}
+			v.down[n-1] = true
+		}
+		return step.Result{}, nil
+	}}
 }
 
-// restart starts servers again without their data, like a Redis without persistence. nodes count from 0.
-func (v *voters) restart(ctx context.Context, nodes ...int) error {
-	for _, i := range nodes {
-		if err := v.nodes[i].Restart(ctx); err != nil {
-			return err
+// restart is a step in which a server is started again without its data, like a Redis without persistence.
+func (v *voters) restart(label step.Text, ask string, server int) step.Step {
+	return step.Step{Label: label, Ask: ask, Do: func(ctx context.Context) (step.Result, error) {
+		if err := v.nodes[server-1].Restart(ctx); err != nil {
+			return step.Result{}, err
 		}
+		v.down[server-1] = false
+		votes, err := v.votes(ctx)
+		return step.Result{Text: step.T("redlock.restarted", server, votes)}, err
+	}}
+}
+
+// votes says which servers have granted the lock (✓), have no lock (–) or are down (✗).
+func (v *voters) votes(ctx context.Context) (string, error) {
+	votes := make([]string, 0, len(v.nodes))
+	for i, node := range v.nodes {
+		if v.down[i] {
+			votes = append(votes, fmt.Sprintf("%d ✗", i+1))
+			continue
+		}
+		keys, err := v.e.Client(node.Addr).Keys(ctx, "*key:k").Result() // the server has no other keys
+		if err != nil {
+			return "", err
+		}
+		vote := "–"
+		if len(keys) > 0 {
+			vote = "✓"
+		}
+		votes = append(votes, fmt.Sprintf("%d %s", i+1, vote))
 	}
-	return nil
+	return strings.Join(votes, ", "), nil
+}
+
+// look shows the votes.
+func (v *voters) look(ctx context.Context) (step.View, error) {
+	votes, err := v.votes(ctx)
+	return step.View{Name: step.T("redlock.servers"), Rows: []string{votes}}, err
+}
+
+// oneDown shows the benefit of Redlock, and its end.
+func oneDown(_ context.Context, v *voters) (*step.Stage, error) {
+	locker, err := v.locker()
+	if err != nil {
+		return nil, err
+	}
+	var valid bool
+	var token int64
+	var refused error
+	one := step.Step{Label: step.T("redlock.acquire"), Ask: "redlock.acquire.ask", Do: func(ctx context.Context) (step.Result, error) {
+		start := time.Now()
+		lease, err := locker.Acquire(ctx, "k")
+		if err != nil {
+			return step.Result{}, err
+		}
+		valid, token = lease.Context().Err() == nil, lease.Token("k")
+		return step.Result{Text: step.T("redlock.acquire.got", rounded(time.Since(start)))}, lease.Release(ctx)
+	}}
+	two := step.Step{Label: step.T("redlock.acquire"), Ask: "redlock.acquire.ask", Do: func(ctx context.Context) (step.Result, error) {
+		_, refused = locker.Acquire(ctx, "k")
+		return step.Result{Text: step.T("redlock.refused", refused)}, nil
+	}}
+	return &step.Stage{
+		Actors: []*step.Actor{
+			{Steps: []step.Step{v.kill(step.T("redlock.kill", 3), 3), v.kill(step.T("redlock.kill", 2), 2)}},
+			{Name: "A", Steps: []step.Step{one, two}},
+		},
+		Order: []string{"", "A", "", "A"},
+		Look:  []step.Looker{v.look},
+		End: func(_ context.Context, end *step.Ending) error {
+			end.Check(valid, "redlock.down.claim")
+			end.Check(token == 0, "redlock.token.claim")
+			end.Check(errors.Is(refused, lock.ErrUnavailable), "redlock.majority.claim")
+			return nil
+		},
+	}, nil
+}
+
+// rivals are A, who locks while server 3 is down, and B, who comes when it is back.
+type rivals struct {
+	v     *voters
+	first *lock.Redlock // of A
+	other *lock.Redlock // of B
+	a     *lock.Lease
+}
+
+func (v *voters) rivals() (*rivals, error) {
+	first, err := v.locker()
+	if err != nil {
+		return nil, err
+	}
+	other, err := v.locker()
+	return &rivals{v: v, first: first, other: other}, err
+}
+
+// lock is the step in which A locks on servers 1 and 2.
+func (r *rivals) lock() step.Step {
+	return step.Step{Label: step.T("redlock.acquire"), Do: func(ctx context.Context) (_ step.Result, err error) {
+		if r.a, err = r.first.Acquire(ctx, "k"); err != nil {
+			return step.Result{}, err
+		}
+		return step.Result{Text: step.T("redlock.held")}, nil
+	}}
 }
 
 // forgetful lets a server grant the lock twice.
-func (v *voters) forgetful(ctx context.Context) error {
-	e := v.e
-	e.Step("Server 3 is down while A locks, and is started again. Server 2 is restarted without persistence.")
-	a, b, err := v.majorityWithout3(ctx)
+func forgetful(_ context.Context, v *voters) (*step.Stage, error) {
+	r, err := v.rivals()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err = b.Try(ctx, "k"); !errors.Is(err, lock.ErrHeld) {
-		e.Check(false, "B is refused while A holds: %v", err)
-	}
-	e.Show("B: %v", err)
-	if err := v.restart(ctx, 1); err != nil {
-		return err
-	}
-	if err := v.show(ctx, "server 2 has been restarted"); err != nil {
-		return err
-	}
-	second, err := b.Try(ctx, "k")
-	if err != nil {
-		return err
-	}
-	both := time.Now()
-	if err := v.show(ctx, "B has the lock"); err != nil {
-		return err
-	}
-	e.Check(a.Context().Err() == nil && second.Context().Err() == nil,
-		"two clients hold the lock, each by a majority: 1 and 2, then 2 and 3; A's lease runs for %v more", rounded(time.Until(a.Until())))
-	e.Check(a.Token("k") == 0 && second.Token("k") == 0, "the row cannot tell them apart: both have token 0")
-	<-a.Context().Done()
-	cause := context.Cause(a.Context()) //nolint:contextcheck // The lease derives its context from ctx.
-	e.Show("A notices it %v later, when it renews: %v", rounded(time.Since(both)), cause)
-	late := a.Release(ctx)
-	e.Check(errors.Is(late, lock.ErrLost), "A's Release returns ErrLost")
-	return second.Release(ctx)
+	var b *lock.Lease
+	var both time.Time
+	var valid bool
+	var left time.Duration
+	var first, late error
+	refused := step.Step{Label: step.T("redlock.try"), Ask: "redlock.try.ask", Do: func(ctx context.Context) (step.Result, error) {
+		_, first = r.other.Try(ctx, "k")
+		return step.Result{Text: step.T("redlock.refused", first)}, nil
+	}}
+	granted := step.Step{Label: step.T("redlock.try"), Ask: "redlock.try.ask.again", Do: func(ctx context.Context) (_ step.Result, err error) {
+		if b, err = r.other.Try(ctx, "k"); err != nil {
+			return step.Result{}, err
+		}
+		both = time.Now()
+		valid, left = r.a.Context().Err() == nil && b.Context().Err() == nil, time.Until(r.a.Until())
+		votes, err := v.votes(ctx)
+		return step.Result{Text: step.T("redlock.granted", votes)}, err
+	}}
+	return &step.Stage{
+		Actors: []*step.Actor{
+			{Steps: []step.Step{
+				v.kill(step.T("redlock.kill", 3), 3), v.restart(step.T("redlock.restart", 3), "", 3),
+				v.restart(step.T("redlock.restart-now", 2), "redlock.restart.ask", 2),
+			}},
+			{Name: "A", Steps: []step.Step{r.lock(), r.notice(&both), r.release(&late)}},
+			{Name: "B", Steps: []step.Step{refused, granted}},
+		},
+		Order: []string{"", "A", "", "B", "", "B", "A", "A"},
+		Look:  []step.Looker{v.look},
+		End: func(ctx context.Context, end *step.Ending) error {
+			end.Check(valid && errors.Is(first, lock.ErrHeld), "redlock.both.claim", rounded(left))
+			end.Check(r.a.Token("k") == 0 && b.Token("k") == 0, "redlock.tokens.claim")
+			end.Check(errors.Is(late, lock.ErrLost), "redlock.lost.claim")
+			return b.Release(ctx)
+		},
+	}, nil
 }
 
-// majorityWithout3 lets A lock on servers 1 and 2. It returns A's lease and B's locker.
-func (v *voters) majorityWithout3(ctx context.Context) (*lock.Lease, *lock.Redlock, error) {
-	if err := v.nodes[2].Process.Kill(); err != nil {
-		return nil, nil, err
-	}
-	first, err := v.locker()
-	if err != nil {
-		return nil, nil, err
-	}
-	a, err := first.Acquire(ctx, "k")
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := v.restart(ctx, 2); err != nil {
-		return nil, nil, err
-	}
-	if err := v.show(ctx, "A has the lock; server 3 is back"); err != nil {
-		return nil, nil, err
-	}
-	b, err := v.locker()
-	return a, b, err
+// notice is the step in which A notices the loss. For a reader who steps the time to live is that of a thinking one, and
+// so is the time until A renews: A does not wait for it.
+func (r *rivals) notice(both *time.Time) step.Step {
+	return step.Step{Label: step.T("redlock.notice"), Ask: "redlock.notice.ask", Do: func(ctx context.Context) (step.Result, error) {
+		if r.v.e.stepping() {
+			return step.Result{Text: step.T("redlock.notice.later", r.v.ttl/3)}, nil
+		}
+		select {
+		case <-r.a.Context().Done():
+		case <-ctx.Done():
+			return step.Result{}, ctx.Err()
+		}
+		cause := context.Cause(r.a.Context()) //nolint:contextcheck // The lease derives its context from ctx.
+		return step.Result{Text: step.T("redlock.notice.got", rounded(time.Since(*both)), cause)}, nil
+	}}
+}
+
+// release is the step in which A releases; late receives the error.
+func (r *rivals) release(late *error) step.Step {
+	return step.Step{Label: step.T("redlock.release"), Do: func(ctx context.Context) (step.Result, error) {
+		*late = r.a.Release(ctx)
+		return step.Result{Text: step.T("redlock.release.got", *late)}, nil
+	}}
 }
 
 // keptAway shows the cure for a server that loses its data.
-func (v *voters) keptAway(ctx context.Context) error {
-	e := v.e
-	e.Step("The same, but server 2 stays down for one TTL after its crash: by then no lock that it granted is held.")
-	a, b, err := v.majorityWithout3(ctx)
+func keptAway(_ context.Context, v *voters) (*step.Stage, error) {
+	r, err := v.rivals()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := v.nodes[1].Process.Kill(); err != nil {
-		return err
-	}
-	_, err = b.Try(ctx, "k")
-	e.Show("B: %v", err)
-	e.Check(err != nil && a.Context().Err() == nil, "B finds no majority while A may hold the lock")
-	_ = a.Release(ctx) // reaches only one server of three; the rest of the lock expires
-	return nil
-}
-
-// show prints which servers have granted the lock.
-func (v *voters) show(ctx context.Context, when string) error {
-	votes := make([]string, 0, len(v.nodes))
-	for i, node := range v.nodes {
-		keys, err := v.e.Client(node.Addr).Keys(ctx, "*key:k").Result() // the server has no other keys
-		if err != nil {
-			return err
-		}
-		vote := "free"
-		if len(keys) > 0 {
-			vote = "held"
-		}
-		votes = append(votes, fmt.Sprintf("server %d %s", i+1, vote))
-	}
-	v.e.Show("%s: %s", when, strings.Join(votes, ", "))
-	return nil
+	var refused error
+	try := step.Step{Label: step.T("redlock.try"), Ask: "redlock.try.ask", Do: func(ctx context.Context) (step.Result, error) {
+		_, refused = r.other.Try(ctx, "k")
+		return step.Result{Text: step.T("redlock.refused", refused)}, nil
+	}}
+	return &step.Stage{
+		Actors: []*step.Actor{
+			{Steps: []step.Step{
+				v.kill(step.T("redlock.kill", 3), 3), v.restart(step.T("redlock.restart", 3), "", 3), v.kill(step.T("redlock.stays", 2), 2),
+			}},
+			{Name: "A", Steps: []step.Step{r.lock()}},
+			{Name: "B", Steps: []step.Step{try}},
+		},
+		Order: []string{"", "A", "", "", "B"},
+		Look:  []step.Looker{v.look},
+		End: func(ctx context.Context, end *step.Ending) error {
+			end.Check(refused != nil && r.a.Context().Err() == nil, "redlock.away.claim")
+			_ = r.a.Release(ctx) // reaches only one server of three; the rest of the lock expires
+			return nil
+		},
+	}, nil
 }

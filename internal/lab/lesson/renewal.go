@@ -11,67 +11,76 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/internal/lab/step"
 	"holdfast/inventory-srv/inventorylab"
 	"holdfast/pkg/lock"
 	"holdfast/pkg/wait"
 )
 
 func renewal() Lesson {
-	return Lesson{
-		Name:  "renewal",
-		Title: "work that outlasts the expiry is not alone",
-		Run:   runRenewal,
-	}
+	return Lesson{Name: "renewal", Scenes: renewalScenes, Takes: []string{paramTTL, paramPause}}
 }
 
 const (
 	renewalTTL   = time.Second
-	renewalWork  = 5 * renewalTTL / 2 // duration of the holder's work
-	renewalPairs = 10                 // keys, each wanted by two clients
+	renewalPairs = 10 // keys, each wanted by two clients
 )
 
-func runRenewal(ctx context.Context, e *Env) error {
+func renewalScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	client, err := e.Redis(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.Step("%d keys, each wanted by two clients. The lock is SET NX PX %d; the first client works for %v.",
-		renewalPairs, renewalTTL.Milliseconds(), renewalWork)
-	plain := &sections{take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
-		l := inventorylab.HandLock{Client: client, Key: e.Key(key), Value: rand.Text(), TTL: renewalTTL}
-		err := l.Lock(ctx)
-		return ctx, func(context.Context) error { return nil }, err // the key is left to expire
-	}}
-	if err := plain.run(ctx, e, "plain"); err != nil {
-		return err
+	ttl := e.ttl(renewalTTL)
+	work, err := e.pause(5*ttl/2, ttl) // duration of the holder's work
+	if err != nil {
+		return nil, err
 	}
-	e.Check(plain.shared > 0, "without renewal: on %d of %d keys two clients worked at the same time", plain.shared, renewalPairs)
+	return []step.Scene{
+		e.scene(step.T("renewal.plain", renewalPairs, ttl.Milliseconds(), work), func(context.Context) (*step.Stage, error) {
+			plain := &sections{work: work, take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
+				l := inventorylab.HandLock{Client: client, Key: e.Key(key), Value: rand.Text(), TTL: ttl}
+				err := l.Lock(ctx)
+				return ctx, func(context.Context) error { return nil }, err // the key is left to expire
+			}}
+			stage := plain.stage("renewal.plain.ask")
+			stage.End = func(_ context.Context, end *step.Ending) error {
+				end.Check(plain.shared > 0, "renewal.plain.claim", plain.shared, renewalPairs)
+				return nil
+			}
+			return stage, nil
+		}),
+		e.scene(step.T("renewal.renewed", ttl, rounded(ttl/3)), func(ctx context.Context) (*step.Stage, error) { return e.renewed(ctx, ttl, work) }),
+	}, nil
+}
 
-	e.Step("The same with pkg/lock, TTL %v: a watchdog extends the key every %v during the work.",
-		renewalTTL, rounded(renewalTTL/3))
+// renewed does the same with pkg/lock.
+func (e *Env) renewed(ctx context.Context, ttl, work time.Duration) (*step.Stage, error) {
 	seen := &renewals{}
 	// The margin is long: on a busy machine a holder needs time to notice the lost lease before the key expires.
-	locker, err := e.locker(ctx, e.Key("leases:"), lock.WithTTL(renewalTTL), lock.WithMargin(renewalTTL/3), lock.WithObserver(seen))
+	locker, err := e.locker(ctx, e.Key("leases:"), lock.WithTTL(ttl), lock.WithMargin(ttl/3), lock.WithMaxHold(work+3*ttl), lock.WithObserver(seen))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	renewed := &sections{take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
+	leases := &sections{work: work, take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
 		lease, err := locker.Acquire(ctx, key)
 		if err != nil {
 			return nil, nil, err
 		}
 		return lease.Context(), lease.Release, nil
 	}}
-	if err := renewed.run(ctx, e, "renewed"); err != nil {
-		return err
+	stage := leases.stage("renewal.renewed.ask")
+	stage.End = func(_ context.Context, end *step.Ending) error {
+		end.Note("renewal.renewals", seen.done.Load(), seen.lost.Load())
+		end.Check(leases.shared == 0 && seen.done.Load() > 0, "renewal.renewed.claim")
+		return nil
 	}
-	e.Show("%d renewals, %d leases lost", seen.done.Load(), seen.lost.Load())
-	e.Check(renewed.shared == 0 && seen.done.Load() > 0, "with renewal: no two clients worked at the same time")
-	return nil
+	return stage, nil
 }
 
 // sections counts the critical sections that two clients executed at the same time.
 type sections struct {
+	work time.Duration // of the first client
 	// take waits for the lock. It returns the context for the work and a function that releases the lock.
 	take func(ctx context.Context, key string) (context.Context, func(context.Context) error, error)
 
@@ -80,20 +89,20 @@ type sections struct {
 	longer time.Duration
 }
 
-// run lets two clients compete for each key. The first works for a long time; the second leaves immediately.
-func (r *sections) run(ctx context.Context, e *Env, name string) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range renewalPairs {
-		g.Go(func() error { return r.visit(ctx, fmt.Sprintf("%s-%d", name, i)) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if r.shared > 0 {
-		e.Show("the second client entered while the first still worked: %d times; at most both worked for %v",
-			r.shared, rounded(r.longer))
-	}
-	return nil
+// stage lets two clients compete for each key. The first works for a long time; the second leaves immediately.
+func (r *sections) stage(ask string) *step.Stage {
+	name := fresh("pair")
+	compete := step.Step{Label: step.T("renewal.work", renewalPairs, r.work), Ask: ask, Do: func(ctx context.Context) (step.Result, error) {
+		g, gctx := errgroup.WithContext(ctx)
+		for i := range renewalPairs {
+			g.Go(func() error { return r.visit(gctx, fmt.Sprintf("%s-%d", name, i)) })
+		}
+		if err := g.Wait(); err != nil || r.shared == 0 {
+			return step.Result{Text: step.T("renewal.work.none")}, err
+		}
+		return step.Result{Text: step.T("renewal.work.got", r.shared, rounded(r.longer))}, nil
+	}}
+	return &step.Stage{Actors: []*step.Actor{{Steps: []step.Step{compete}}}, Order: []string{""}}
 }
 
 func (r *sections) visit(ctx context.Context, key string) error {
@@ -118,7 +127,7 @@ func (r *sections) visit(ctx context.Context, key string) error {
 		}
 		second = leave(ctx)
 	}()
-	_ = wait.Sleep(work, renewalWork) // work ends with the lease: a holder that continues is not alone
+	_ = wait.Sleep(work, r.work) // work ends with the lease: a holder that continues is not alone
 	inside.Store(false)
 	left := time.Now()
 	err = release(ctx)

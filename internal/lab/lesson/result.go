@@ -3,6 +3,8 @@ package lesson
 import (
 	"fmt"
 	"time"
+
+	"holdfast/internal/lab/step"
 )
 
 // Result is what a run of a lesson showed.
@@ -20,7 +22,7 @@ type Result struct {
 type Claim struct {
 	Text    string    `json:"text"`
 	Holds   bool      `json:"holds"`
-	Figures []float64 `json:"figures"` // the numbers in the text, in its order
+	Figures []float64 `json:"figures"` // the numbers in the text, in the order of the English text
 }
 
 // Table is a table of the lesson. A cell is a number or a text.
@@ -29,19 +31,31 @@ type Table struct {
 	Rows    [][]any  `json:"rows"`
 }
 
-// result returns what the run showed. failed is the error with which it ended, or nil.
-func (e *Env) result(took time.Duration, failed error) Result {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	r := Result{
-		Name: e.lesson.Name, Title: e.lesson.Title, Claims: append([]Claim{}, e.claims...), Tables: append([]Table{}, e.tables...),
-		Seconds: took.Seconds(),
+// recorder makes a result of a lesson's events.
+type recorder struct {
+	texts  step.Catalogue
+	result Result
+}
+
+func (r *recorder) record(e step.Event) {
+	switch e.Kind {
+	case step.Claimed:
+		r.result.Claims = append(r.result.Claims, Claim{Text: r.texts.Say(e.Text), Holds: e.Holds, Figures: e.Text.Figures()})
+	case step.Tabled:
+		columns, rows := e.Table.In(r.texts)
+		r.result.Tables = append(r.result.Tables, Table{Columns: columns, Rows: rows})
 	}
-	r.Holds = failed == nil && len(r.Claims) > 0 && r.broken() == 0
+}
+
+// end returns what the run showed. failed is the error with which it ended, or nil.
+func (r *recorder) end(took time.Duration, failed error) Result {
+	result := r.result
+	result.Seconds = took.Seconds()
+	result.Holds = failed == nil && len(result.Claims) > 0 && result.broken() == 0
 	if failed != nil {
-		r.Error = failed.Error()
+		result.Error = fmt.Sprint(failed)
 	}
-	return r
+	return result
 }
 
 // broken counts the claims that are false.
@@ -53,51 +67,4 @@ func (r Result) broken() int {
 		}
 	}
 	return n
-}
-
-// figures returns the numbers among the arguments of a text.
-func figures(args []any) []float64 {
-	numbers := []float64{}
-	for _, arg := range args {
-		if n, ok := number(arg); ok {
-			numbers = append(numbers, n)
-		}
-	}
-	return numbers
-}
-
-// number returns false for everything that is no plain number, also for a duration: its text has a unit.
-func number(v any) (float64, bool) {
-	switch n := v.(type) {
-	case int:
-		return float64(n), true
-	case int32:
-		return float64(n), true
-	case int64:
-		return float64(n), true
-	case float64:
-		return n, true
-	}
-	return 0, false
-}
-
-// newTable returns the table of the rows. The first row is the header.
-func newTable(rows [][]any) Table {
-	t := Table{Columns: []string{}, Rows: [][]any{}}
-	for i, row := range rows {
-		cells := make([]any, len(row))
-		for j, v := range row {
-			n, ok := number(v)
-			if cells[j] = n; !ok {
-				cells[j] = fmt.Sprint(v)
-			}
-			if i == 0 {
-				t.Columns = append(t.Columns, fmt.Sprint(v))
-			}
-		}
-		if i > 0 {
-			t.Rows = append(t.Rows, cells)
-		}
-	}
-	return t
 }

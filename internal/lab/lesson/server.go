@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack"
-	"holdfast/pkg/database"
 )
 
 // RedisAddr returns the address of a shared Redis. Names must come from Key; all keys with such names are deleted at
@@ -22,12 +20,9 @@ func (e *Env) RedisAddr(ctx context.Context) (string, error) {
 		return "", err
 	}
 	e.mu.Lock()
-	first := !e.usesRedis
-	e.usesRedis = true
-	e.mu.Unlock()
-	if first { // the first registered clean-up runs last, after all processes and lockers have ended
-		client := e.Client(addr)
-		e.Clean(func(ctx context.Context) error { return e.removeKeys(ctx, client) })
+	defer e.mu.Unlock()
+	if e.removeKeys == nil {
+		e.removeKeys = func(ctx context.Context) error { return removeKeys(ctx, addr, e.Key("")) }
 	}
 	return addr, nil
 }
@@ -53,8 +48,10 @@ func (e *Env) Key(name string) string { return "lesson:" + e.id + ":" + name }
 
 // removeKeys deletes the lesson's keys. Keys without an expiry would otherwise stay on a server that may not be
 // private.
-func (e *Env) removeKeys(ctx context.Context, client *redis.Client) error {
-	keys := client.Scan(ctx, 0, "*"+e.Key("")+"*", 1000).Iterator() // pkg/lock puts a brace before its prefix
+func removeKeys(ctx context.Context, addr, prefix string) error {
+	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1})
+	defer client.Close()                                         //nolint:errcheck // nothing can be done about it
+	keys := client.Scan(ctx, 0, "*"+prefix+"*", 1000).Iterator() // pkg/lock puts a brace before its prefix
 	for keys.Next(ctx) {
 		if err := client.Del(ctx, keys.Val()).Err(); err != nil {
 			return err
@@ -84,7 +81,8 @@ func (e *Env) DSN(ctx context.Context) (string, error) {
 		return "", err
 	}
 	e.mu.Lock()
-	name := fmt.Sprintf("lesson_%s_%d", e.id, len(e.cleanups)) // unique if a lesson creates several
+	name := fmt.Sprintf("lesson_%s_%d", e.id, e.databases) // unique if a lesson creates several
+	e.databases++
 	e.mu.Unlock()
 	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+name+" CHARACTER SET utf8mb4"); err != nil {
 		return "", errors.Join(fmt.Errorf("create the lesson's database: %w", err), db.Close())
@@ -99,15 +97,4 @@ func (e *Env) DSN(ctx context.Context) (string, error) {
 		dsn += "?" + params
 	}
 	return dsn, nil
-}
-
-// SQL opens a pool with the services' settings (READ COMMITTED, bounded waits) and returns it without gorm, so that a
-// lesson shows the statements that it sends. It is closed at the end.
-func (e *Env) SQL(ctx context.Context, dsn string) (*sql.DB, error) {
-	db, err := database.Open(ctx, dsn, database.Options{LockWait: 30 * time.Second, IdleTimeout: time.Minute})
-	if err != nil {
-		return nil, err
-	}
-	e.Clean(func(context.Context) error { return database.Close(db) })
-	return db.DB()
 }

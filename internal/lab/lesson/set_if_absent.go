@@ -8,64 +8,75 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"holdfast/internal/lab/step"
 )
 
 func setIfAbsent() Lesson {
 	return Lesson{
-		Name:  "set-if-absent",
-		Title: "a lock in two commands is not a lock",
-		Run:   runSetIfAbsent,
+		Name: "set-if-absent", Scenes: setIfAbsentScenes,
 		Roles: map[string]Role{"two-commands": setThenExpire, "one-command": setWithExpiry},
 	}
 }
 
-func runSetIfAbsent(ctx context.Context, e *Env) error {
+// The race of the lesson.
+const (
+	setClients = 8
+	setRounds  = 200
+)
+
+func setIfAbsentScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	client, err := e.Redis(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := lookThenSet(ctx, e, client); err != nil {
-		return err
-	}
-	if err := countHolders(ctx, e, client); err != nil {
-		return err
-	}
-	return crashBetween(ctx, e, client)
+	return []step.Scene{
+		e.scene(step.T("set-if-absent.hand"), func(ctx context.Context) (*step.Stage, error) { return e.existsThenSet(ctx, client) }),
+		e.scene(step.T("set-if-absent.race", setClients, setRounds), func(context.Context) (*step.Stage, error) { return e.countHolders(client), nil }),
+		e.scene(step.T("set-if-absent.crash"), func(ctx context.Context) (*step.Stage, error) { return e.crashBetween(ctx, client) }),
+	}, nil
 }
 
-// lookThenSet executes the interleaving command by command.
-func lookThenSet(ctx context.Context, e *Env, client *redis.Client) error {
-	e.Step("Check the key, then set it: EXISTS, SET. Two clients; each command is a round trip.")
+// existsThenSet executes the interleaving command by command.
+func (e *Env) existsThenSet(ctx context.Context, client *redis.Client) (*step.Stage, error) {
 	key := e.Key("by-hand")
-	var saw [2]int64
-	for i := range saw { // both check before either sets
-		n, err := client.Exists(ctx, key).Result()
-		if err != nil {
-			return err
-		}
-		saw[i] = n
-		e.Show("%c: EXISTS -> %d", 'A'+i, n)
+	if err := client.Del(ctx, key).Err(); err != nil {
+		return nil, err
 	}
 	holders := 0
-	for i := range saw {
-		if saw[i] != 0 {
-			continue
+	stage := &step.Stage{Order: []string{"A", "B", "A", "B"}, Look: []step.Looker{e.lookKeys(client, key)}}
+	for _, name := range []string{"A", "B"} {
+		free := false
+		exists := step.Step{
+			Label: step.T("set-if-absent.exists"), Statement: "EXISTS key", Ask: "set-if-absent.exists.ask." + name,
+			Do: func(ctx context.Context) (step.Result, error) {
+				n, err := client.Exists(ctx, key).Result()
+				free = n == 0
+				return step.Result{Text: step.T("set-if-absent.exists.got", n), Leaves: !free}, err
+			},
 		}
-		if err := client.Set(ctx, key, i, time.Minute).Err(); err != nil {
-			return err
+		set := step.Step{
+			Label: step.T("set-if-absent.set"), Statement: "SET key " + name + " EX 60", Ask: "set-if-absent.set.ask." + name,
+			Do: func(ctx context.Context) (step.Result, error) {
+				holders++
+				return step.Result{Text: step.T("set-if-absent.set.got")}, client.Set(ctx, key, name, time.Minute).Err()
+			},
 		}
-		holders++
-		e.Show("%c: SET    -> OK, holds the lock", 'A'+i)
+		stage.Actors = append(stage.Actors, &step.Actor{Name: name, Steps: []step.Step{exists, set}})
 	}
-	e.Check(holders == 2, "%d holders of one lock", holders)
-	return nil
+	stage.End = func(_ context.Context, end *step.Ending) error {
+		end.Check(holders == 2, "set-if-absent.hand.claim", holders)
+		return nil
+	}
+	return stage, nil
 }
 
+// holders counts the keys of a race by the number of their holders.
+type holders struct{ one, several, most int }
+
 // countHolders lets clients race for a new key in each round.
-func countHolders(ctx context.Context, e *Env, client *redis.Client) error {
-	const clients, rounds = 8, 200
-	e.Step("The same as a race: %d clients, %d keys one after the other; each key must have one holder.", clients, rounds)
-	look := func(ctx context.Context, key string) (bool, error) {
+func (e *Env) countHolders(client *redis.Client) *step.Stage {
+	exists := func(ctx context.Context, key string) (bool, error) {
 		n, err := client.Exists(ctx, key).Result()
 		if err != nil || n != 0 {
 			return false, err
@@ -75,32 +86,47 @@ func countHolders(ctx context.Context, e *Env, client *redis.Client) error {
 	setNX := func(ctx context.Context, key string) (bool, error) {
 		return client.SetNX(ctx, key, "me", time.Minute).Result() // SET key me NX EX 60
 	}
-	table := [][]any{{"", "keys with one holder", "with several", "most holders of one key"}}
-	var shared, none [2]int
-	for i, way := range []struct {
-		name string
-		take func(context.Context, string) (bool, error)
-	}{{"EXISTS, SET", look}, {"SET NX EX", setNX}} {
-		most := 0
-		for round := range rounds {
-			n, err := race(ctx, clients, e.Key(fmt.Sprintf("race:%d:%d", i, round)), way.take)
-			if err != nil {
-				return err
-			}
-			most = max(most, n)
-			switch {
-			case n > 1:
-				shared[i]++
-			case n < 1:
-				none[i]++
-			}
+	var two, one holders
+	table := func() [][]any {
+		return [][]any{
+			{"", step.T("set-if-absent.one"), step.T("set-if-absent.several"), step.T("set-if-absent.most")},
+			{"EXISTS, SET", two.one, two.several, two.most},
+			{"SET NX EX", one.one, one.several, one.most},
 		}
-		table = append(table, []any{way.name, rounds - shared[i] - none[i], shared[i], most})
 	}
-	e.Table(table...)
-	e.Check(shared[0] > 0, "two commands: %d of %d keys had several holders", shared[0], rounds)
-	e.Check(shared[1] == 0 && none[1] == 0, "one command: each key had exactly one holder")
-	return nil
+	stage := crowd(step.T("set-if-absent.clients", setClients, setRounds), "set-if-absent.race.ask", func(ctx context.Context) (_ *step.Table, err error) {
+		if two, err = e.races(ctx, exists); err != nil {
+			return nil, err
+		}
+		one, err = e.races(ctx, setNX)
+		return step.NewTable(table()...), err
+	})
+	stage.End = func(_ context.Context, end *step.Ending) error {
+		end.Table(table()...)
+		end.Check(two.several > 0, "set-if-absent.two.claim", two.several, setRounds)
+		end.Check(one.one == setRounds, "set-if-absent.one.claim")
+		return nil
+	}
+	return stage
+}
+
+// races races for one new key after the other.
+func (e *Env) races(ctx context.Context, take func(context.Context, string) (bool, error)) (holders, error) {
+	var h holders
+	for round := range setRounds {
+		n, err := race(ctx, setClients, e.Key(fmt.Sprintf("race:%s:%d", fresh("r"), round)), take)
+		if err != nil {
+			return h, err
+		}
+		h.most = max(h.most, n)
+		switch {
+		case n == 1:
+			h.one++
+		case n > 1:
+			h.several++
+		}
+	}
+	return h, nil
 }
 
 // race returns how many clients got the lock.
@@ -129,40 +155,40 @@ func race(ctx context.Context, clients int, key string, take func(context.Contex
 	return int(holders.Load()), nil
 }
 
-// crashBetween kills a holder between SETNX and EXPIRE.
-func crashBetween(ctx context.Context, e *Env, client *redis.Client) error {
-	e.Step("SETNX is one command, but without an expiry: EXPIRE follows. A process is killed between the two.")
+// crashBetween kills a holder between SETNX and EXPIRE, and one after SET NX EX.
+func (e *Env) crashBetween(ctx context.Context, client *redis.Client) (*step.Stage, error) {
 	addr, err := e.RedisAddr(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, way := range []struct {
-		role, commands string
-		noExpiry       bool
-	}{{"two-commands", "SETNX, then EXPIRE", true}, {"one-command", "SET NX EX 60", false}} {
-		key := e.Key("crash:" + way.role)
-		holder, err := e.Start(way.role, addr, key)
-		if err != nil {
-			return err
-		}
-		if _, err := holder.Await(ctx, "set"); err != nil {
-			return err
-		}
-		if err := holder.Kill(); err != nil {
-			return err
-		}
-		ttl, err := client.TTL(ctx, key).Result()
-		if err != nil {
-			return err
-		}
-		e.Show("%s: process %d killed, TTL -> %s", way.commands, holder.PID, seconds(ttl))
-		if way.noExpiry {
-			e.Check(ttl == -1, "the key has no expiry: no client can get this lock again")
-		} else {
-			e.Check(ttl > 0, "the key expires by itself")
-		}
+	stage := &step.Stage{Order: []string{"A", "A", "B", "B"}}
+	var ttls [2]time.Duration
+	for i, role := range []string{"two-commands", "one-command"} {
+		key := e.Key("crash:" + fresh(role))
+		var holder *Process
+		set := step.Step{Label: step.T("set-if-absent." + role), Do: func(ctx context.Context) (_ step.Result, err error) {
+			if holder, err = e.Start(role, addr, key, e.patience(time.Minute).String()); err != nil {
+				return step.Result{}, err
+			}
+			_, err = holder.Await(ctx, "set")
+			return step.Result{Text: step.T("set-if-absent."+role+".got", holder.PID)}, err
+		}}
+		kill := step.Step{Label: step.T("set-if-absent.kill"), Ask: "set-if-absent.kill.ask." + role, Do: func(ctx context.Context) (_ step.Result, err error) {
+			if err := holder.Kill(); err != nil {
+				return step.Result{}, err
+			}
+			ttls[i], err = client.TTL(ctx, key).Result()
+			return step.Result{Text: step.T("set-if-absent.kill.got", seconds(ttls[i]))}, err
+		}}
+		stage.Actors = append(stage.Actors, &step.Actor{Name: string(rune('A' + i)), Steps: []step.Step{set, kill}})
+		stage.Look = append(stage.Look, e.lookKeys(client, key))
 	}
-	return nil
+	stage.End = func(_ context.Context, end *step.Ending) error {
+		end.Check(ttls[0] == -1, "set-if-absent.two-commands.claim")
+		end.Check(ttls[1] > 0, "set-if-absent.one-command.claim")
+		return nil
+	}
+	return stage, nil
 }
 
 // seconds formats a TTL as Redis prints it.
@@ -173,7 +199,7 @@ func seconds(ttl time.Duration) string {
 	return fmt.Sprint(int64(ttl.Seconds()))
 }
 
-// setThenExpire takes the lock in two commands and is killed between them.
+// setThenExpire takes the lock in two commands and is killed between them. Args: address, key, expiry.
 func setThenExpire(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
@@ -187,14 +213,18 @@ func setThenExpire(ctx context.Context, c *Child) error {
 	return client.Expire(ctx, c.Args[1], time.Minute).Err()
 }
 
-// setWithExpiry takes the lock in one command and is killed after it.
+// setWithExpiry takes the lock in one command and is killed after it. Args: address, key, expiry.
 func setWithExpiry(ctx context.Context, c *Child) error {
 	client := redis.NewClient(&redis.Options{Addr: c.Args[0]})
 	defer client.Close() //nolint:errcheck // nothing can be done about it
-	if err := client.SetNX(ctx, c.Args[1], "me", time.Minute).Err(); err != nil {
+	expiry, err := time.ParseDuration(c.Args[2])
+	if err != nil {
+		return err
+	}
+	if err := client.SetNX(ctx, c.Args[1], "me", expiry).Err(); err != nil {
 		return err
 	}
 	c.Report("set")
-	_, err := c.Order(ctx)
+	_, err = c.Order(ctx)
 	return err
 }

@@ -2,142 +2,128 @@ package lesson
 
 import (
 	"context"
-	stdsql "database/sql"
 	"errors"
 	"fmt"
+
+	"github.com/oklog/ulid/v2"
+
+	"holdfast/internal/lab/step"
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/inventory-srv/inventorylab"
 )
 
 func skippedUnits() Lesson {
-	return Lesson{
-		Name:  "skipped-units",
-		Title: "a locked unit is not sold",
-		Run:   runSkippedUnits,
-	}
+	return Lesson{Name: "skipped-units", Scenes: skippedUnitsScenes, Takes: []string{paramBuyers}}
 }
 
-func runSkippedUnits(ctx context.Context, e *Env) error {
+func skippedUnitsScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	s, err := e.shelf(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := oneUnit(ctx, e, s); err != nil {
-		return err
-	}
-	if err := skipAndRefuse(ctx, e, s); err != nil {
-		return err
-	}
-	if err := waitAndSee(ctx, e, s); err != nil {
-		return err
-	}
-	e.Step("The strategy skip-locked does both: it skips locked units, and waits before it refuses. As a rush, with two replicas.")
-	exact, err := e.rushAtTwo(ctx, s.dsn, "skip-locked", "UNITS")
-	if err != nil {
-		return err
-	}
-	e.Table(rushHead(), exact.row("skip-locked"))
-	e.Check(exact.sold == rushUnits && exact.lost == 0, "%d of %d sold, the last unit too", exact.sold, rushUnits)
-	return nil
-}
-
-// oneUnit creates a product with one available unit. Its row is created by the first order.
-func oneUnit(ctx context.Context, e *Env, s *shelf) error {
 	lab, err := e.lab(ctx, s.dsn, "skip-locked")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := lab.Stock(ctx, sku, 1, "first"); err != nil {
-		return err
-	}
-	if ok, err := buyOne(ctx, lab, sku, "FIRST"); err != nil || !ok {
-		return fmt.Errorf("the first order: sold %t, %w", ok, err)
-	}
-	return lab.Release(ctx, "FIRST")
+	return []step.Scene{
+		e.scene(step.T("skipped-units.refuse"), func(ctx context.Context) (*step.Stage, error) { return e.skipAndRefuse(ctx, s, lab) }),
+		e.scene(step.T("skipped-units.wait"), func(ctx context.Context) (*step.Stage, error) { return e.waitAndSee(ctx, s, lab) }),
+		e.exactRush(s, "skipped-units.rush", "skipped-units.rush.ask", "skip-locked", "UNITS", "lesson.last-too"),
+	}, nil
 }
 
-// takeUnit locks a free unit and returns its number, or 0 if it finds none.
-func takeUnit(ctx context.Context, tx *stdsql.Tx, locking string) (unit int64, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT unit FROM stock_units WHERE sku = ? AND order_no IS NULL LIMIT 1 FOR UPDATE"+locking, sku).Scan(&unit)
-	if errors.Is(err, stdsql.ErrNoRows) {
-		return 0, nil
+// oneUnit creates a product with one available unit. The unit's row is created by the first order.
+func oneUnit(ctx context.Context, lab *inventorylab.Lab) (product string, err error) {
+	product = fresh("UNIT")
+	if err := lab.Stock(ctx, product, 1, "first-"+product); err != nil {
+		return "", err
 	}
-	return unit, err
+	first := ulid.Make().String()
+	if ok, err := buyOne(ctx, lab, product, first); err != nil || !ok {
+		return "", fmt.Errorf("the first order: sold %t, %w", ok, err)
+	}
+	return product, lab.Release(ctx, first)
+}
+
+// unitStage has A, who locks the last unit and does not buy it, and B, who orders meanwhile with a strategy or a
+// mistake. b is B's step.
+type unitStage struct {
+	stage   *step.Stage
+	locked  bool // A has locked the unit
+	product string
+}
+
+func (e *Env) unitStage(ctx context.Context, s *shelf, lab *inventorylab.Lab, strategy, mistake string, b func(*call) step.Step) (*unitStage, error) {
+	product, err := oneUnit(ctx, lab)
+	if err != nil {
+		return nil, err
+	}
+	lines := []inventoryapi.Line{{SKU: product, Quantity: 1}}
+	buyerA, err := e.callFor(ctx, s, "A", "skip-locked", "", lines)
+	if err != nil {
+		return nil, err
+	}
+	buyerB, err := e.callFor(ctx, s, "B", strategy, mistake, lines)
+	if err != nil {
+		return nil, err
+	}
+	u := &unitStage{product: product}
+	locks := step.Step{Label: step.T("skipped-units.lock"), Do: buyerA.run(beforeUpdate("stock_units"), func(p *inventorylab.Point, err error) (step.Result, error) {
+		if u.locked = p != nil; !u.locked {
+			return step.Result{}, errors.Join(errEnded, err)
+		}
+		return step.Result{Text: step.T("skipped-units.lock.got", fmt.Sprint(p.Args[2]))}, nil
+	})}
+	rollsBack := step.Step{Label: step.T("skipped-units.rollback"), Do: func(context.Context) (step.Result, error) {
+		return step.Result{}, buyerA.stop()
+	}}
+	units := s.lookRows(step.T("skipped-units.units"), "SELECT unit, order_no FROM stock_units WHERE sku = ?", product)
+	u.stage = &step.Stage{
+		Actors: []*step.Actor{buyerA.actor(locks, rollsBack), buyerB.actor(b(buyerB))},
+		Order:  []string{"A", "B", "A"},
+		Look:   []step.Looker{units, s.lookLocks, buyerA.look, buyerB.look},
+	}
+	return u, nil
 }
 
 // skipAndRefuse: A locks the last unit and does not buy it. B is refused meanwhile.
-func skipAndRefuse(ctx context.Context, e *Env, s *shelf) error {
-	e.Step("By hand: one unit, two buyers, SKIP LOCKED.")
-	a, err := s.db.BeginTx(ctx, nil)
+func (e *Env) skipAndRefuse(ctx context.Context, s *shelf, lab *inventorylab.Lab) (*step.Stage, error) {
+	var refused bool
+	u, err := e.unitStage(ctx, s, lab, "", "skip-and-refuse", func(c *call) step.Step {
+		return c.sell(step.T("skipped-units.same"), "skipped-units.same.ask", func(_ *inventorylab.Point, err error) (step.Result, error) {
+			if refused = errors.Is(err, inventoryapi.ErrOutOfStock); refused {
+				return step.Result{Text: step.T("skipped-units.same.none")}, nil
+			}
+			return step.Result{}, err
+		})
+	})
 	if err != nil {
+		return nil, err
+	}
+	u.stage.End = func(ctx context.Context, end *step.Ending) error {
+		var free int64
+		err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM stock_units WHERE sku = ? AND order_no IS NULL", u.product).Scan(&free)
+		end.Check(err == nil && u.locked && refused && free == 1, "skipped-units.refuse.claim")
 		return err
 	}
-	defer a.Rollback() //nolint:errcheck // a second Rollback has no effect
-	b, err := e.flaw(ctx, s.dsn, "skip-and-refuse", nil)
-	if err != nil {
-		return err
-	}
-	unitA, err := takeUnit(ctx, a, " SKIP LOCKED")
-	if err != nil {
-		return err
-	}
-	e.Show("A: BEGIN, SELECT unit … FOR UPDATE SKIP LOCKED -> %d", unitA)
-	soldB, err := buyOne(ctx, b, sku, "B")
-	if err != nil {
-		return err
-	}
-	e.Show("B: BEGIN, the same -> no row: \"sold out\", B leaves")
-	if err := a.Rollback(); err != nil {
-		return err
-	}
-	e.Show("A: the payment fails, ROLLBACK")
-	var free int64
-	if err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM stock_units WHERE sku = ? AND order_no IS NULL", sku).Scan(&free); err != nil {
-		return err
-	}
-	e.Check(unitA == 1 && !soldB && free == 1, "B got \"sold out\", and the unit is still available")
-	return nil
+	return u.stage, nil
 }
 
-// waitAndSee: before it refuses, B reads without SKIP LOCKED and waits for A's outcome.
-func waitAndSee(ctx context.Context, e *Env, s *shelf) error {
-	e.Step("The same, but B reads again without SKIP LOCKED before it refuses.")
-	a, err := s.db.BeginTx(ctx, nil)
+// waitAndSee: before it refuses, the strategy reads without SKIP LOCKED and waits for A's outcome.
+func (e *Env) waitAndSee(ctx context.Context, s *shelf, lab *inventorylab.Lab) (*step.Stage, error) {
+	var sold bool
+	u, err := e.unitStage(ctx, s, lab, "skip-locked", "", func(c *call) step.Step {
+		return c.sell(step.T("skipped-units.again"), "skipped-units.again.ask", func(_ *inventorylab.Point, err error) (step.Result, error) {
+			sold = err == nil
+			return step.Result{Text: step.T("skipped-units.again.got")}, err
+		})
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer a.Rollback() //nolint:errcheck // a second Rollback has no effect
-	if _, err := takeUnit(ctx, a, " SKIP LOCKED"); err != nil {
-		return err
+	u.stage.End = func(_ context.Context, end *step.Ending) error {
+		end.Check(u.locked && sold, "skipped-units.wait.claim")
+		return nil
 	}
-	b, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer b.Rollback() //nolint:errcheck // after Commit there is nothing to undo
-	if skipped, err := takeUnit(ctx, b, " SKIP LOCKED"); err != nil || skipped != 0 {
-		return errors.Join(errors.New("the unit was not locked"), err)
-	}
-	type answer struct {
-		unit int64
-		err  error
-	}
-	waiting := make(chan answer, 1)
-	go func() {
-		unit, err := takeUnit(ctx, b, "")
-		waiting <- answer{unit, err}
-	}()
-	e.Show("A has the unit locked; B: SELECT unit … FOR UPDATE waits")
-	if err := a.Rollback(); err != nil {
-		return err
-	}
-	got := <-waiting
-	if got.err != nil {
-		return got.err
-	}
-	e.Show("A: ROLLBACK; B -> %d", got.unit)
-	sold, err := affected(b.ExecContext(ctx, "UPDATE stock_units SET order_no = 'B' WHERE sku = ? AND unit = ?", sku, got.unit))
-	if err := errors.Join(err, b.Commit()); err != nil {
-		return err
-	}
-	e.Check(got.unit == 1 && sold == 1, "B has the unit")
-	return nil
+	return u.stage, nil
 }

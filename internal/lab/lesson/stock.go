@@ -3,10 +3,13 @@ package lesson
 import (
 	"context"
 	stdsql "database/sql"
-	"fmt"
 	"log/slog"
+	"maps"
+	"strings"
+	"sync"
 	"time"
 
+	"holdfast/internal/lab/step"
 	"holdfast/pkg/database"
 	"holdfast/sql"
 )
@@ -18,6 +21,9 @@ const sku = "MUG-CLASSIC"
 type shelf struct {
 	dsn string
 	db  *stdsql.DB
+
+	mu     sync.Mutex
+	actors map[int64]string // by the server's number of the connection
 }
 
 func (e *Env) shelf(ctx context.Context) (*shelf, error) {
@@ -34,40 +40,25 @@ func (e *Env) shelf(ctx context.Context) (*shelf, error) {
 		return nil, err
 	}
 	pool, err := db.DB()
-	return &shelf{dsn: dsn, db: pool}, err
+	return &shelf{dsn: dsn, db: pool, actors: map[int64]string{}}, err
 }
 
-// fill sets the row to a lesson's initial stock. The fence stays, because tokens of one lesson only grow.
+// fill sets the row to a scene's initial stock. The fence stays, because tokens of one lesson only grow.
 func (s *shelf) fill(ctx context.Context, available int64) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO stock (sku, available, updated_at) VALUES (?, ?, UTC_TIMESTAMP(6))
-		ON DUPLICATE KEY UPDATE available = VALUES(available)`, sku, available)
+	_, err := s.db.ExecContext(ctx, `INSERT INTO stock (sku, lab, available, updated_at) VALUES (?, 1, ?, UTC_TIMESTAMP(6))
+		ON DUPLICATE KEY UPDATE available = VALUES(available), reserved = 0`, sku, available)
+	if err != nil {
+		return err
+	}
+	_, err = s.db.ExecContext(ctx, `INSERT INTO products (sku, title, price_cents, created_at) VALUES (?, ?, 100, UTC_TIMESTAMP(6))
+		ON DUPLICATE KEY UPDATE sku = sku`, sku, sku)
 	return err
 }
 
 // left returns the committed stock.
-func (s *shelf) left(ctx context.Context) (int64, error) { return readStock(ctx, s.db) }
-
-// querier is implemented by a pool, a connection and a transaction.
-type querier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *stdsql.Row
-	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
-}
-
-// readStock reads without a lock, as the course's code does.
-func readStock(ctx context.Context, q querier) (int64, error) {
-	var n int64
-	err := q.QueryRowContext(ctx, "SELECT available FROM stock WHERE sku = ?", sku).Scan(&n)
+func (s *shelf) left(ctx context.Context) (n int64, err error) {
+	err = s.db.QueryRowContext(ctx, readRow, sku).Scan(&n)
 	return n, err
-}
-
-// writeStock writes an absolute value, as an ORM's Save does. It is correct only if no other transaction wrote since
-// the read.
-func writeStock(ctx context.Context, q querier, available int64) error {
-	n, err := affected(q.ExecContext(ctx, "UPDATE stock SET available = ?, version = version + 1 WHERE sku = ?", available, sku))
-	if err == nil && n != 1 {
-		err = fmt.Errorf("the stock row of %s does not exist", sku)
-	}
-	return err
 }
 
 func affected(res stdsql.Result, err error) (int64, error) {
@@ -77,14 +68,52 @@ func affected(res stdsql.Result, err error) (int64, error) {
 	return res.RowsAffected()
 }
 
-// sales is the result of several sales.
-type sales struct {
-	accepted, refused int64
-	gone              int64 // decrease of the stock
+// setActor records on which connection an actor works.
+func (s *shelf) setActor(connection int64, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.actors[connection] = name
 }
 
-// lost returns the number of sales that the row has not recorded.
-func (s sales) lost() int64 { return s.accepted - s.gone }
+// names returns the actors by their connections.
+func (s *shelf) names() map[int64]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.actors)
+}
+
+// actor returns the name of the actor on a connection, or a mark for another one.
+func (s *shelf) actor(connection int64) string {
+	if name := s.names()[connection]; name != "" {
+		return name
+	}
+	return "?"
+}
+
+// look shows the row, and who waits for it.
+func (s *shelf) look() []step.Looker {
+	return []step.Looker{
+		s.lookRows(step.T("step.row"), "SELECT available, reserved, version, fence FROM stock WHERE sku = ?", sku),
+		s.lookLocks,
+	}
+}
 
 // lockWait is how long a lesson's transaction waits for a row. It is longer than any pause of a lesson.
 const lockWait = 30 * time.Second
+
+// written returns the number that an UPDATE of stock writes into available: its first argument.
+func written(args []any) int64 {
+	if len(args) == 0 {
+		return -1
+	}
+	n, ok := args[0].(int64)
+	if !ok {
+		return -1
+	}
+	return n
+}
+
+// isUpdate reports whether the statement changes the table.
+func isUpdate(statement, table string) bool {
+	return strings.HasPrefix(oneLine(statement), "UPDATE "+table+" ")
+}

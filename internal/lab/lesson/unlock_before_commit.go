@@ -2,150 +2,125 @@ package lesson
 
 import (
 	"context"
-	stdsql "database/sql"
 	"errors"
-	"fmt"
 	"sync/atomic"
 
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/internal/lab/step"
 	"holdfast/inventory-srv/inventorylab"
-	"holdfast/pkg/lock"
 )
 
 func unlockBeforeCommit() Lesson {
-	return Lesson{
-		Name:  "unlock-before-commit",
-		Title: "the next buyer reads before your commit",
-		Run:   runUnlockBeforeCommit,
-	}
+	return Lesson{Name: "unlock-before-commit", Scenes: unlockScenes}
 }
 
-func runUnlockBeforeCommit(ctx context.Context, e *Env) error {
+// The race of the lesson.
+const (
+	unlockWorkers = 8
+	unlockEach    = 25
+)
+
+func unlockScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	s, err := e.shelf(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	locker, err := e.locker(ctx, e.Key("locks:"))
+	flaw, err := e.flaw(ctx, s.dsn, "unlock-before-commit")
 	if err != nil {
-		return err
-	}
-	if err := unlockByHand(ctx, e, s, locker); err != nil {
-		return err
-	}
-
-	flaw, err := e.flaw(ctx, s.dsn, "unlock-before-commit", nil)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg, err := e.redisLab(ctx, s.dsn, "redis-lock")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cure, err := e.open(ctx, cfg)
 	if err != nil {
-		return err
-	}
-	const workers, each = 8, 25
-	e.Step("As a race: %d workers sell %d each from a stock of %d; first unlock, then the order's row and COMMIT.", workers, each, workers*each)
-	early, err := sellAll(ctx, flaw, "EARLY", workers, each)
-	if err != nil {
-		return err
-	}
-	e.Step("The same, first the order's row and COMMIT, then unlock.")
-	late, err := sellAll(ctx, cure, "LATE", workers, each)
-	if err != nil {
-		return err
-	}
-	e.Table(
-		[]any{"", "sold", "stock went down by", "lost updates"},
-		[]any{"unlock, COMMIT", early.accepted, early.gone, early.lost()},
-		[]any{"COMMIT, unlock", late.accepted, late.gone, late.lost()},
-	)
-	e.Check(early.lost() > 0, "unlocked before the commit: %d of %d updates are lost", early.lost(), early.accepted)
-	e.Check(late.lost() == 0 && late.accepted == workers*each, "unlocked after the commit: no update is lost")
-	return nil
-}
-
-// unlockByHand executes the interleaving statement by statement.
-func unlockByHand(ctx context.Context, e *Env, s *shelf, locker *lock.Redis) error {
-	e.Step("By hand: a stock of 10, two sellers, one unit each. A unlocks before it commits.")
-	if err := s.fill(ctx, 10); err != nil {
-		return err
-	}
-	a, err := beginSale(ctx, s, locker)
-	if err != nil {
-		return err
-	}
-	e.Show("A: lock, BEGIN, SELECT available -> %d, UPDATE SET available = %d", a.read, a.read-1)
-	if err := a.lease.Release(ctx); err != nil {
-		return err
-	}
-	e.Show("A: unlock")
-	// B's UPDATE waits for A's row lock, but B has already read, and it writes what it read.
-	b := &sale{}
-	if b.lease, err = locker.Acquire(ctx, sku); err != nil {
-		return err
-	}
-	if b.tx, err = s.db.BeginTx(ctx, nil); err != nil {
-		return err
-	}
-	if b.read, err = readStock(ctx, b.tx); err != nil {
-		return err
-	}
-	e.Show("B: lock, BEGIN, SELECT available -> %d: A's update is not committed yet", b.read)
-	if err := a.tx.Commit(); err != nil {
-		return err
-	}
-	e.Show("A: COMMIT")
-	if err := writeStock(ctx, b.tx, b.read-1); err != nil {
-		return err
-	}
-	if err := errors.Join(b.tx.Commit(), b.lease.Release(ctx)); err != nil {
-		return err
-	}
-	e.Show("B: UPDATE SET available = %d, COMMIT, unlock", b.read-1)
-	left, err := s.left(ctx)
-	e.Check(err == nil && left == 9, "two units are sold, and %d of 10 are left", left)
-	return err
-}
-
-// sale is an open transaction of one seller.
-type sale struct {
-	lease *lock.Lease
-	tx    *stdsql.Tx
-	read  int64
-}
-
-// beginSale locks, reads and writes. The caller ends the sale.
-func beginSale(ctx context.Context, s *shelf, locker *lock.Redis) (_ *sale, err error) {
-	one := &sale{}
-	if one.lease, err = locker.Acquire(ctx, sku); err != nil {
 		return nil, err
 	}
-	if one.tx, err = s.db.BeginTx(ctx, nil); err != nil {
-		return nil, errors.Join(err, one.lease.Release(ctx))
+	var early sales
+	head := []any{"", step.T("lesson.sold"), step.T("lesson.gone"), step.T("lesson.lost")}
+	row := func(name string, r sales) []any { return []any{name, r.accepted, r.gone, r.lost()} }
+	race := func(title step.Text, ask, name, sku string, lab *inventorylab.Lab, result func(sales, *step.Ending)) step.Scene {
+		return e.scene(title, func(context.Context) (*step.Stage, error) {
+			var r sales
+			stage := crowd(step.T("unlock-before-commit.workers", unlockWorkers, unlockEach), ask, func(ctx context.Context) (_ *step.Table, err error) {
+				r, err = sellAll(ctx, lab, fresh(sku))
+				return step.NewTable(head, row(name, r)), err
+			})
+			stage.End = func(_ context.Context, end *step.Ending) error {
+				result(r, end)
+				return nil
+			}
+			return stage, nil
+		})
 	}
-	if one.read, err = readStock(ctx, one.tx); err == nil {
-		err = writeStock(ctx, one.tx, one.read-1)
+	return []step.Scene{
+		e.scene(step.T("unlock-before-commit.hand"), func(ctx context.Context) (*step.Stage, error) { return e.unlockByHand(ctx, s) }),
+		race(step.T("unlock-before-commit.early", unlockWorkers, unlockEach, unlockWorkers*unlockEach), "unlock-before-commit.early.ask", "unlock, COMMIT", "EARLY", flaw, func(r sales, _ *step.Ending) { early = r }),
+		race(step.T("unlock-before-commit.late"), "", "COMMIT, unlock", "LATE", cure, func(late sales, end *step.Ending) {
+			end.Table(head, row("unlock, COMMIT", early), row("COMMIT, unlock", late))
+			end.Check(early.lost() > 0, "unlock-before-commit.early.claim", early.lost(), early.accepted)
+			end.Check(late.lost() == 0 && late.accepted == unlockWorkers*unlockEach, "unlock-before-commit.late.claim")
+		}),
+	}, nil
+}
+
+// unlockByHand stops two orders of the mistake between its statements.
+func (e *Env) unlockByHand(ctx context.Context, s *shelf) (*step.Stage, error) {
+	if err := s.fill(ctx, 10); err != nil {
+		return nil, err
 	}
+	var sold int
+	stage := &step.Stage{Order: []string{"A", "A", "B", "B", "A", "B"}, Look: s.look()}
+	for _, name := range []string{"A", "B"} {
+		c, err := e.call(ctx, s, name, "", "unlock-before-commit")
+		if err != nil {
+			return nil, err
+		}
+		unlocked := func(p inventorylab.Point) bool { return p.At == inventorylab.AtUnlocked }
+		unlock := step.Step{
+			Label: step.T("unlock-before-commit.unlock"), Ask: "unlock-before-commit.unlock.ask." + name,
+			Do: c.run(unlocked, func(p *inventorylab.Point, err error) (step.Result, error) {
+				if p == nil {
+					return step.Result{}, errors.Join(errEnded, err)
+				}
+				return step.Result{}, nil
+			}),
+		}
+		commit := c.sell(step.T("unlock-before-commit.commit"), "", func(_ *inventorylab.Point, err error) (step.Result, error) {
+			sold++
+			return step.Result{}, err
+		})
+		read := c.read("unlock-before-commit.read", "unlock-before-commit.read.ask."+name, "unlock-before-commit.read.got."+name)
+		stage.Actors = append(stage.Actors, c.actor(read, unlock, commit))
+		stage.Look = append(stage.Look, c.look)
+	}
+	client, err := e.Redis(ctx)
 	if err != nil {
-		return nil, errors.Join(err, one.tx.Rollback(), one.lease.Release(ctx))
+		return nil, err
 	}
-	return one, nil
+	stage.Look = append(stage.Look, e.lookKeys(client, "locks:"))
+	stage.End = func(ctx context.Context, end *step.Ending) error {
+		left, err := s.left(ctx)
+		end.Check(err == nil && sold == 2 && left == 9, "unlock-before-commit.hand.claim", left)
+		return err
+	}
+	return stage, nil
 }
 
 // sellAll lets workers sell one unit at a time until each has sold its share.
-func sellAll(ctx context.Context, lab *inventorylab.Lab, sku string, workers, each int) (sales, error) {
-	if err := lab.Stock(ctx, sku, int64(workers*each), "first-"+sku); err != nil {
+func sellAll(ctx context.Context, lab *inventorylab.Lab, sku string) (sales, error) {
+	if err := lab.Stock(ctx, sku, unlockWorkers*unlockEach, "first-"+sku); err != nil {
 		return sales{}, err
 	}
 	var accepted atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
-	for w := range workers {
+	for range unlockWorkers {
 		g.Go(func() error {
-			for i := range each {
-				ok, err := buyOne(gctx, lab, sku, fmt.Sprintf("%s-%d-%d", sku, w, i))
+			for range unlockEach {
+				ok, err := buyOne(gctx, lab, sku, ulid.Make().String())
 				if err != nil {
 					return err
 				}

@@ -1,0 +1,194 @@
+package lesson
+
+import (
+	"context"
+	stdsql "database/sql"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/internal/lab/step"
+	"holdfast/pkg/database"
+	"holdfast/pkg/wait"
+)
+
+// blocked reports whether the connection waits for a row lock. It asks the monitor of InnoDB: the tables of lock waits
+// of MariaDB are a copy that may be a tenth of a second old, or older while other clients read it.
+func (s *shelf) blocked(ctx context.Context, connection int64) (bool, error) {
+	var kind, name, status string
+	err := s.db.QueryRowContext(ctx, "SHOW ENGINE INNODB STATUS").Scan(&kind, &name, &status)
+	if database.IsDenied(err) {
+		return s.executes(ctx, connection)
+	}
+	if err != nil {
+		return false, err
+	}
+	return waitsIn(status, connection), nil
+}
+
+// thread is the line of the monitor that names a transaction's connection.
+var thread = regexp.MustCompile(`(?m)^(?:MySQL|MariaDB) thread id (\d+),`)
+
+// waitsIn reports whether the monitor's text has a transaction of the connection that waits for a lock.
+func waitsIn(status string, connection int64) bool {
+	for transaction := range strings.SplitSeq(status, "---TRANSACTION ") {
+		id := thread.FindStringSubmatch(transaction)
+		if id != nil && id[1] == strconv.FormatInt(connection, 10) {
+			return strings.Contains(transaction, "LOCK WAIT")
+		}
+	}
+	return false
+}
+
+// executes reports whether the connection executes a statement, for a user who may not see locks. A statement that does
+// not wait ends too quickly to be seen.
+func (s *shelf) executes(ctx context.Context, connection int64) (bool, error) {
+	var n int
+	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ? AND command = 'Query'", connection).Scan(&n)
+	return n > 0, err
+}
+
+// Lock waits by their connections, with the waiting statement and the table.
+const (
+	mariaDBLockWaits = `SELECT r.trx_mysql_thread_id, b.trx_mysql_thread_id, COALESCE(r.trx_query, ''), l.lock_table
+FROM information_schema.innodb_lock_waits w
+JOIN information_schema.innodb_trx r ON r.trx_id = w.requesting_trx_id
+JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id
+JOIN information_schema.innodb_locks l ON l.lock_id = w.requested_lock_id`
+	mysqlLockWaits = `SELECT r.processlist_id, b.processlist_id, COALESCE(r.processlist_info, ''), CONCAT(l.object_schema, '.', l.object_name)
+FROM performance_schema.data_lock_waits w
+JOIN performance_schema.threads r ON r.thread_id = w.requesting_thread_id
+JOIN performance_schema.threads b ON b.thread_id = w.blocking_thread_id
+JOIN performance_schema.data_locks l ON l.engine_lock_id = w.requesting_engine_lock_id`
+)
+
+// rowWait is a row of the queries above.
+type rowWait struct {
+	waiting, blocking int64
+	statement, table  string
+}
+
+// lockWaitAge is how old MariaDB's tables of lock waits may be.
+const lockWaitAge = 110 * time.Millisecond
+
+// lookLocks shows which actor waits for which, as the server's own tables say.
+func (s *shelf) lookLocks(ctx context.Context) (step.View, error) {
+	v := step.View{Name: step.T("step.locks")}
+	var waits []rowWait
+	settled, cancel := context.WithTimeout(ctx, 5*lockWaitAge)
+	defer cancel()
+	err := wait.Until(settled, lockWaitAge, func(ctx context.Context) (same bool, err error) {
+		if waits, err = s.lockWaits(ctx); err != nil {
+			return false, err
+		}
+		return s.agree(ctx, waits)
+	})
+	if database.IsDenied(err) {
+		v.Name = step.T("step.locks.denied")
+		return v, nil
+	}
+	if err != nil && settled.Err() == nil {
+		return v, err
+	}
+	for _, w := range waits {
+		v.Rows = append(v.Rows, fmt.Sprintf("%s <- %s   %s   %s", s.actor(w.waiting), s.actor(w.blocking), tableOf(w.table), oneLine(w.statement)))
+	}
+	return v, nil
+}
+
+// tableOf returns the table's name without the database's.
+func tableOf(name string) string {
+	return strings.ReplaceAll(name[strings.LastIndex(name, ".")+1:], "`", "")
+}
+
+// agree reports whether the rows are what the monitor says now about the actors.
+func (s *shelf) agree(ctx context.Context, waits []rowWait) (bool, error) {
+	for connection := range s.names() {
+		listed := false
+		for _, w := range waits {
+			listed = listed || w.waiting == connection
+		}
+		blocked, err := s.blocked(ctx, connection)
+		if err != nil || blocked != listed {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// lockWaits returns the lock waits in which an actor of the lesson waits.
+func (s *shelf) lockWaits(ctx context.Context) (waits []rowWait, err error) {
+	var version string
+	if err := s.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+		return nil, err
+	}
+	query := mysqlLockWaits
+	if strings.Contains(version, "MariaDB") {
+		query = mariaDBLockWaits
+	}
+	rows, err := s.db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what is wrong
+	names := s.names()
+	for rows.Next() {
+		var w rowWait
+		if err := rows.Scan(&w.waiting, &w.blocking, &w.statement, &w.table); err != nil {
+			return nil, err
+		}
+		if names[w.waiting] != "" {
+			waits = append(waits, w)
+		}
+	}
+	return waits, rows.Err()
+}
+
+// lookRows shows the rows of a query, as other transactions see them.
+func (s *shelf) lookRows(name step.Text, query string, args ...any) step.Looker {
+	return func(ctx context.Context) (step.View, error) {
+		v := step.View{Name: name}
+		rows, err := s.db.QueryContext(ctx, query, args...)
+		if err != nil {
+			return v, err
+		}
+		defer rows.Close() //nolint:errcheck // rows.Err says what is wrong
+		columns, err := rows.Columns()
+		if err != nil {
+			return v, err
+		}
+		for rows.Next() {
+			row, err := scanRow(rows, columns)
+			if err != nil {
+				return v, err
+			}
+			v.Rows = append(v.Rows, row)
+		}
+		return v, rows.Err()
+	}
+}
+
+// scanRow formats the current row: column=value, in the order of the query.
+func scanRow(rows *stdsql.Rows, columns []string) (string, error) {
+	values := make([]stdsql.NullString, len(columns))
+	pointers := make([]any, len(columns))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	if err := rows.Scan(pointers...); err != nil {
+		return "", err
+	}
+	cells := make([]string, len(columns))
+	for i, v := range values {
+		cells[i] = columns[i] + "=" + v.String
+		if !v.Valid {
+			cells[i] = columns[i] + "=NULL"
+		}
+	}
+	return strings.Join(cells, " "), nil
+}
+
+// oneLine joins the lines of a statement.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
