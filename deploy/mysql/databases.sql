@@ -10,3 +10,6 @@ GRANT ALL ON orders.* TO orders@'%';
 CREATE USER lab@'%' IDENTIFIED BY 'lab';
 GRANT ALL ON `lesson\_%`.* TO lab@'%';
 GRANT ALL ON `holdfast\_compare\_%`.* TO lab@'%';
+-- Lessons show which session waits for whose lock.
+GRANT PROCESS ON *.* TO lab@'%';
+GRANT SELECT ON performance_schema.* TO lab@'%';
