@@ -31,9 +31,11 @@ func (s *shelf) blocked(ctx context.Context, connection int64) (bool, error) {
 // thread is the line of the monitor that names a transaction's connection.
 var thread = regexp.MustCompile(`(?m)^(?:MySQL|MariaDB) thread id (\d+),`)
 
-// waitsIn reports whether the monitor's text has a transaction of the connection that waits for a lock.
+// waitsIn reports whether the monitor's text has a transaction of the connection that waits for a lock. The section of
+// the last deadlock comes first and has such transactions too, of the past.
 func waitsIn(status string, connection int64) bool {
-	for transaction := range strings.SplitSeq(status, "---TRANSACTION ") {
+	_, now, _ := strings.Cut(status, "\nTRANSACTIONS\n")
+	for transaction := range strings.SplitSeq(now, "\n---TRANSACTION ") {
 		id := thread.FindStringSubmatch(transaction)
 		if id != nil && id[1] == strconv.FormatInt(connection, 10) {
 			return strings.Contains(transaction, "LOCK WAIT")

@@ -115,11 +115,11 @@ func (e *Env) oldSnapshot(ctx context.Context, s *shelf) (*step.Stage, error) {
 		return nil, err
 	}
 	var last error
-	ended := func(err error) (step.Result, error) { // MariaDB with innodb_snapshot_isolation
+	ended := func(err error) (step.Result, error) { //nolint:unparam // The other scene's function returns errors.
 		if last = err; err == nil {
 			return step.Result{Text: step.T("optimistic.write.got", o.version), Leaves: true}, nil
 		}
-		return step.Result{Text: step.T("optimistic.write.ended", err), Leaves: true}, nil
+		return step.Result{Text: step.T("optimistic.write.ended", err), Leaves: true}, nil // MariaDB with innodb_snapshot_isolation
 	}
 	more := step.Step{Label: step.T("optimistic.more"), Do: func(ctx context.Context) (r step.Result, err error) {
 		read, write := o.read(""), o.write("", ended)
