@@ -36,6 +36,9 @@ func start(t *testing.T, args ...string) *command {
 	c.cmd.Env = append(os.Environ(), asMain+"=1", "TMPDIR="+c.temp, "HOLDFAST_MYSQL=", "HOLDFAST_REDIS=", "HOLDFAST_NAMESRV=")
 	c.cmd.Dir = c.temp
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
+	if _, err := c.cmd.StdinPipe(); err != nil { // a terminal at which nobody types
+		t.Fatal(err)
+	}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.cmd.WaitDelay = time.Second
 	if err := c.cmd.Start(); err != nil {
@@ -94,6 +97,7 @@ func TestInterrupt(t *testing.T) {
 		"compare":                      {[]string{"compare", "--strategies", "conditional"}, " 1 of "},
 		"compare while servers start":  {[]string{"compare"}, "mariadb"},
 		"lesson --all":                 {[]string{"lesson", "--all"}, "1. "},
+		"lesson that waits for Enter":  {[]string{"lesson", "naive", "--step"}, "[1.1] "},
 		"lesson with a frozen process": {[]string{"lesson", "hung-holder"}, "lesson-role"},
 		"env":                          {[]string{"env", "--private", "--", "sleep", "1000"}, "\nsleep 1000 "},
 		"env whose command ignores it": {[]string{"env", "--private", "--", "sh", "-c", "trap '' INT; exec sleep 1000"}, "\nsleep 1000 "},

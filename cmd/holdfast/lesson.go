@@ -41,6 +41,12 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 	if lessons == nil {
 		return l.list(stdout)
 	}
+	params := lesson.Params{TTL: l.TTL, Buyers: l.Buyers, Pause: l.Pause}
+	for _, one := range lessons {
+		if err := params.Check(one); err != nil {
+			return exit{2, err}
+		}
+	}
 	// Some lessons kill a Redis. The client library's messages about that would hide the lesson's own output.
 	redis.SetLogger(telemetry.RedisLogger(slog.New(slog.DiscardHandler)))
 	self, err := os.Executable()
@@ -57,8 +63,7 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 		err = errors.Join(err, servers.Stop(clean))
 	}()
 	cfg := lesson.Config{
-		Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout, Lang: l.lang(),
-		Params: lesson.Params{TTL: l.TTL, Buyers: l.Buyers, Pause: l.Pause},
+		Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout, Lang: l.lang(), Params: params,
 	}
 	if l.Step {
 		cfg.Pace = step.NewKeyboard(os.Stdin)

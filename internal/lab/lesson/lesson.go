@@ -83,7 +83,7 @@ func Run(ctx context.Context, l Lesson, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := cfg.Params.check(l); err != nil {
+	if err := cfg.Params.Check(l); err != nil {
 		return Result{}, err
 	}
 	if cfg.Pace == nil {

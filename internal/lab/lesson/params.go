@@ -29,8 +29,8 @@ const (
 	maxBuyers = 2000
 )
 
-// check returns an error if a parameter does not change the lesson or has no meaning in it.
-func (p Params) check(l Lesson) error {
+// Check returns an error if a parameter does not change the lesson or has no meaning in it.
+func (p Params) Check(l Lesson) error {
 	var errs []error
 	for _, given := range []struct {
 		name string
