@@ -227,8 +227,8 @@ func forgetful(_ context.Context, v *voters) (*step.Stage, error) {
 	}, nil
 }
 
-// notice is the step in which A notices the loss. For a reader who steps the time to live is that of a thinking one, and
-// so is the time until A renews: A does not wait for it.
+// notice is the step in which A notices the loss. When a reader steps, the next renewal is hours away, and A does not
+// wait for it.
 func (r *rivals) notice(both *time.Time) step.Step {
 	return step.Step{Label: step.T("redlock.notice"), Ask: "redlock.notice.ask", Do: func(ctx context.Context) (step.Result, error) {
 		if r.v.e.stepping() {

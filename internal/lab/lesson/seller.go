@@ -39,8 +39,8 @@ func statementOf(order string) string {
 // leaseTTL is how long the lock of a frozen seller blocks the others.
 const leaseTTL = 400 * time.Millisecond
 
-// runSeller is a role. Args: Redis address, lock prefix, database DSN, TTL, how long a statement waits for a row lock. It
-// reports the number of its connection.
+// runSeller is a role. Args: Redis address, lock prefix, database DSN, TTL, how long a statement waits for a row lock.
+// It reports the number of its connection.
 func runSeller(ctx context.Context, c *Child) (err error) {
 	ttl, err := time.ParseDuration(c.Args[3])
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,13 @@ type latch struct {
 }
 
 func newLatch() *latch { return &latch{open: make(chan struct{})} }
+
+// opened returns a latch for which no actor waits.
+func opened() *latch {
+	l := newLatch()
+	l.release()
+	return l
+}
 
 // wait blocks until release.
 func (l *latch) wait(ctx context.Context) error {
@@ -82,17 +90,14 @@ func (r *recorder) compare(t *testing.T, want ...string) {
 	}
 }
 
-// blocking returns a stage on which B waits for A's second step, and C for B's.
-func blocking() *step.Stage {
-	a, b := newLatch(), newLatch()
+// blocking returns a stage on which B waits for A's second step, and C for b.
+func blocking(b *latch) *step.Stage {
+	a := newLatch()
 	return &step.Stage{
 		Actors: []*step.Actor{
 			{Name: "A", Steps: []step.Step{does("a1", nothing), does("a2", func(context.Context) error { a.release(); return nil })}},
-			{Name: "B", Blocked: a.blocked, Steps: []step.Step{does("b1", func(ctx context.Context) error {
-				defer b.release()
-				return a.wait(ctx)
-			}), does("b2", nothing)}},
 			{Name: "C", Blocked: b.blocked, Steps: []step.Step{does("c1", b.wait)}},
+			{Name: "B", Blocked: a.blocked, Steps: []step.Step{does("b1", a.wait), does("b2", nothing)}},
 		},
 		Order: []string{"A", "C", "B", "A", "B"},
 		End: func(_ context.Context, end *step.Ending) error {
@@ -107,8 +112,14 @@ func blocking() *step.Stage {
 func TestPlayer_blocked(t *testing.T) {
 	t.Parallel()
 	var r recorder
-	p := step.Player{Emit: r.emit}
-	if err := p.Play(t.Context(), 1, scene(blocking)); err != nil {
+	b := newLatch()
+	p := step.Player{Emit: func(e step.Event) {
+		r.emit(e)
+		if e.Kind == step.Done && e.Text.Key == "b1" {
+			b.release()
+		}
+	}}
+	if err := p.Play(t.Context(), 1, scene(func() *step.Stage { return blocking(b) })); err != nil {
 		t.Fatal(err)
 	}
 	r.compare(t,
@@ -190,19 +201,23 @@ func TestPlayer_replay(t *testing.T) {
 func TestPlayer_replayWhileBlocked(t *testing.T) {
 	t.Parallel()
 	var r recorder
-	var ended sync.WaitGroup
+	var running atomic.Int64
 	p := step.Player{Emit: r.emit, Pace: step.NewKeyboard(strings.NewReader("\n\n\n1\n" + strings.Repeat("\n", 9)))}
 	err := p.Play(t.Context(), 1, scene(func() *step.Stage {
-		stage := blocking()
-		b := stage.Actors[1]
+		stage := blocking(opened())
+		b := stage.Actors[2]
 		do := b.Steps[0].Do
 		b.Steps[0].Do = func(ctx context.Context) (step.Result, error) {
-			ended.Add(1)
-			defer ended.Done()
-			return do(ctx)
+			running.Add(1)
+			defer running.Add(-1)
+			r, err := do(ctx)
+			time.Sleep(20 * time.Millisecond) // the server needs a moment to end the statement
+			return r, err
 		}
 		stage.Close = func(context.Context) error {
-			ended.Wait()
+			if n := running.Load(); n > 0 {
+				t.Errorf("%d steps run while the stage is closed", n)
+			}
 			return nil
 		}
 		return stage
@@ -261,7 +276,7 @@ func TestPlayer_stopped(t *testing.T) {
 			closed := false
 			p := step.Player{Emit: r.emit, Pace: step.NewKeyboard(strings.NewReader(tt.in))}
 			err := p.Play(t.Context(), 1, scene(func() *step.Stage {
-				stage := blocking()
+				stage := blocking(opened())
 				stage.Close = func(context.Context) error {
 					closed = true
 					return nil
@@ -288,7 +303,7 @@ func TestPlayer_interrupted(t *testing.T) {
 			interrupt()
 		}
 	}}
-	if err := p.Play(ctx, 1, scene(blocking)); !errors.Is(err, context.Canceled) {
+	if err := p.Play(ctx, 1, scene(func() *step.Stage { return blocking(opened()) })); !errors.Is(err, context.Canceled) {
 		t.Errorf("before a step: play = %v", err)
 	}
 
