@@ -14,7 +14,7 @@ import (
 	"holdfast/inventory-srv/inventorylab"
 )
 
-// call is an actor who places one order through the inventory's own code, a strategy or a mistake of the gallery. Its
+// call is an actor that places one order through the inventory's own code, a strategy or a mistake of the gallery. Its
 // steps are parts of that one call: the code stops at the points that the lesson chooses, so that no mistake is written
 // a second time.
 type call struct {
@@ -35,7 +35,7 @@ type call struct {
 	canceled   <-chan struct{}
 }
 
-// call opens an actor who reserves one unit of the lesson's product with a strategy, or with a mistake of the gallery.
+// call opens an actor that reserves one unit of the lesson's product with a strategy, or with a mistake of the gallery.
 func (e *Env) call(ctx context.Context, s *shelf, name, strategy, mistake string) (*call, error) {
 	return e.callFor(ctx, s, name, strategy, mistake, []inventoryapi.Line{{SKU: sku, Quantity: 1}})
 }
@@ -171,12 +171,15 @@ func beforeUpdate(table string) func(inventorylab.Point) bool {
 // read is a step that ends when the code is about to write: what it writes tells what it has read. key and args label
 // the step, and result is the text of its result, with the number that was read.
 func (c *call) read(label, ask, result string) step.Step {
-	return step.Step{Label: step.T(label), Ask: ask, Do: c.run(beforeUpdate("stock"), func(p *inventorylab.Point, err error) (step.Result, error) {
-		if p == nil {
-			return step.Result{}, fmt.Errorf("%s has not come to its UPDATE: %w", c.name, errors.Join(errEnded, err))
-		}
-		return step.Result{Text: step.T(result, written(p.Args)+1)}, nil
-	})}
+	return step.Step{
+		Label: step.T(label), Ask: ask,
+		Do: c.run(beforeUpdate("stock"), func(p *inventorylab.Point, err error) (step.Result, error) {
+			if p == nil {
+				return step.Result{}, fmt.Errorf("%s has not come to its UPDATE: %w", c.name, errors.Join(errEnded, err))
+			}
+			return step.Result{Text: step.T(result, written(p.Args)+1)}, nil
+		}),
+	}
 }
 
 // errEnded is a call that ended before the point that its step waits for.

@@ -30,22 +30,31 @@ func deadHolderScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	ttl := e.ttl(deadTTL)
 	alive := e.unrenewed(deadTTL)
 	return []step.Scene{
-		e.scene(step.T("dead-holder.no-expiry"), func(context.Context) (*step.Stage, error) { return e.deadWithoutExpiry(client, ttl), nil }),
-		e.scene(step.T("dead-holder.expiry", alive.Milliseconds()), func(context.Context) (*step.Stage, error) { return e.deadForTTL(client, alive), nil }),
-		e.scene(step.T("dead-holder.lease", ttl, rounded(ttl/3)), func(context.Context) (*step.Stage, error) { return e.deadLease(client, ttl), nil }),
+		e.scene(step.T("dead-holder.no-expiry"), func(context.Context) (*step.Stage, error) {
+			return e.deadWithoutExpiry(client, ttl), nil
+		}),
+		e.scene(step.T("dead-holder.expiry", alive.Milliseconds()), func(context.Context) (*step.Stage, error) {
+			return e.deadForTTL(client, alive), nil
+		}),
+		e.scene(step.T("dead-holder.lease", ttl, rounded(ttl/3)), func(context.Context) (*step.Stage, error) {
+			return e.deadLease(client, ttl), nil
+		}),
 	}, nil
 }
 
 // dyingHolder returns an actor whose process takes the lock and is killed.
 func (e *Env) dyingHolder(role string, args ...string) *step.Actor {
 	var holder *Process
-	locks := step.Step{Label: step.T("dead-holder.locks"), Do: func(ctx context.Context) (_ step.Result, err error) {
-		if holder, err = e.Start(role, args...); err != nil {
-			return step.Result{}, err
-		}
-		_, err = holder.Await(ctx, "holds")
-		return step.Result{Text: step.T("dead-holder.locks.got", holder.PID)}, err
-	}}
+	locks := step.Step{
+		Label: step.T("dead-holder.locks"),
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			if holder, err = e.Start(role, args...); err != nil {
+				return step.Result{}, err
+			}
+			_, err = holder.Await(ctx, "holds")
+			return step.Result{Text: step.T("dead-holder.locks.got", holder.PID)}, err
+		},
+	}
 	dies := step.Step{Label: step.T("dead-holder.dies"), Do: func(context.Context) (step.Result, error) {
 		return step.Result{Text: step.T("dead-holder.dies.got")}, holder.Kill()
 	}}
@@ -60,7 +69,8 @@ func nextClient(label step.Text, ask string, do func(ctx context.Context) (step.
 func (e *Env) deadWithoutExpiry(client *redis.Client, ttl time.Duration) *step.Stage {
 	key, watched := e.Key(fresh("no-expiry")), 2*ttl
 	got, left := false, time.Duration(0)
-	next := nextClient(step.T("dead-holder.tries", watched), "dead-holder.tries.ask", func(ctx context.Context) (_ step.Result, err error) {
+	label := step.T("dead-holder.tries", watched)
+	next := nextClient(label, "dead-holder.tries.ask", func(ctx context.Context) (_ step.Result, err error) {
 		tries := 0
 		for start := time.Now(); time.Since(start) < watched && !got; tries++ {
 			if got, err = client.SetNX(ctx, key, "next", 0).Result(); err != nil {

@@ -93,7 +93,8 @@ func (d *duel) stage(script ...string) *step.Stage {
 	for _, line := range script {
 		line, ask, _ := strings.Cut(line, " ? ")
 		if line == "expiry" {
-			clock.Steps = append(clock.Steps, step.Step{Label: step.T("seller.expiry", d.ttl), Ask: ask, Do: d.e.expires(step.T("seller.expiry", d.ttl), d.client, d.lock)})
+			label := step.T("seller.expiry", d.ttl)
+			clock.Steps = append(clock.Steps, step.Step{Label: label, Ask: ask, Do: d.e.expires(label, d.client, d.lock)})
 			stage.Order = append(stage.Order, "")
 			continue
 		}

@@ -47,23 +47,27 @@ func oneBucketStage(ctx context.Context, s *shelf, cure, flaw *inventorylab.Lab)
 	if err := cure.Stock(ctx, product, lastUnits+1, "first-"+product); err != nil {
 		return nil, err
 	}
-	if ok, err := buyOne(ctx, cure, product, ulid.Make().String()); err != nil || !ok { // it distributes the others over the buckets
+	// The first order distributes the units over the buckets.
+	if ok, err := buyOne(ctx, cure, product, ulid.Make().String()); err != nil || !ok {
 		return nil, fmt.Errorf("the first order: sold %t, %w", ok, err)
 	}
 	var refused, left int64
-	order := step.Step{Label: step.T("empty-bucket.order", lastUnits), Ask: "empty-bucket.order.ask", Do: func(ctx context.Context) (step.Result, error) {
-		for range lastUnits {
-			ok, err := buyOne(ctx, flaw, product, ulid.Make().String())
-			if err != nil {
-				return step.Result{}, err
+	order := step.Step{
+		Label: step.T("empty-bucket.order", lastUnits), Ask: "empty-bucket.order.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			for range lastUnits {
+				ok, err := buyOne(ctx, flaw, product, ulid.Make().String())
+				if err != nil {
+					return step.Result{}, err
+				}
+				if !ok {
+					refused++
+				}
 			}
-			if !ok {
-				refused++
-			}
-		}
-		err := s.db.QueryRowContext(ctx, "SELECT SUM(available) FROM stock_buckets WHERE sku = ?", product).Scan(&left)
-		return step.Result{Text: step.T("empty-bucket.order.got", refused)}, err
-	}}
+			err := s.db.QueryRowContext(ctx, "SELECT SUM(available) FROM stock_buckets WHERE sku = ?", product).Scan(&left)
+			return step.Result{Text: step.T("empty-bucket.order.got", refused)}, err
+		},
+	}
 	return &step.Stage{
 		Actors: []*step.Actor{{Steps: []step.Step{order}}},
 		Order:  []string{""},

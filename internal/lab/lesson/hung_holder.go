@@ -37,20 +37,25 @@ func hungHolderScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		e.scene(step.T("hung-holder.uncapped", ttl, rounded(ttl/3)), func(context.Context) (*step.Stage, error) {
 			return e.watchUncapped(client, ttl, watched), nil
 		}),
-		e.scene(step.T("hung-holder.capped", ttl, 2*ttl), func(context.Context) (*step.Stage, error) { return e.watchCapped(client, ttl), nil }),
+		e.scene(step.T("hung-holder.capped", ttl, 2*ttl), func(context.Context) (*step.Stage, error) {
+			return e.watchCapped(client, ttl), nil
+		}),
 		e.scene(step.T("hung-holder.frozen"), e.watchFrozen),
 	}, nil
 }
 
 // hangs is a step in which a process takes the lock and hangs.
 func (e *Env) hangs(holder **Process, role string, args ...string) step.Step {
-	return step.Step{Label: step.T("hung-holder.hangs"), Do: func(ctx context.Context) (_ step.Result, err error) {
-		if *holder, err = e.Start(role, args...); err != nil {
-			return step.Result{}, err
-		}
-		_, err = (*holder).Await(ctx, "hangs")
-		return step.Result{Text: step.T("hung-holder.hangs.got", (*holder).PID)}, err
-	}}
+	return step.Step{
+		Label: step.T("hung-holder.hangs"),
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			if *holder, err = e.Start(role, args...); err != nil {
+				return step.Result{}, err
+			}
+			_, err = (*holder).Await(ctx, "hangs")
+			return step.Result{Text: step.T("hung-holder.hangs.got", (*holder).PID)}, err
+		},
+	}
 }
 
 // watchUncapped watches a holder whose work hangs while its watchdog still runs.

@@ -79,12 +79,16 @@ func (r rush) exact() bool { return r.sold == rushUnits && r.lost == 0 }
 
 // rushHead returns the header row for tables of rushes.
 func rushHead() []any {
-	return []any{"", step.T("lesson.buyers"), step.T("lesson.units"), step.T("lesson.receipts"), step.T("lesson.oversold"), step.T("lesson.lost")}
+	return []any{
+		"", step.T("lesson.buyers"), step.T("lesson.units"), step.T("lesson.receipts"), step.T("lesson.oversold"), step.T("lesson.lost"),
+	}
 }
 
 // rushScene returns a scene with a rush as its only step. name is the row of its table; end checks the result, nil: no
 // check.
-func (e *Env) rushScene(title step.Text, ask string, name any, run func(ctx context.Context) (rush, error), end func(r rush, end *step.Ending)) step.Scene {
+func (e *Env) rushScene(
+	title step.Text, ask string, name any, run func(ctx context.Context) (rush, error), end func(r rush, end *step.Ending),
+) step.Scene {
 	return e.scene(title, func(context.Context) (*step.Stage, error) {
 		var r rush
 		stage := crowd(step.T("lesson.rush", e.buyers(), rushUnits), ask, func(ctx context.Context) (_ *step.Table, err error) {

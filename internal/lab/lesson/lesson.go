@@ -70,7 +70,7 @@ type Config struct {
 	Self   []string
 	Out    io.Writer
 	Lang   string           // of the texts, see Languages
-	Pace   step.Pacer       // of a reader who steps; nil: the lesson runs without a pause
+	Pace   step.Pacer       // pauses before each step; nil: the lesson runs without a pause
 	Events func(step.Event) // receives the events besides Out; nil: nothing
 	Params Params
 }

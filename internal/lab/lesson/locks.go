@@ -88,14 +88,14 @@ func (s *shelf) lookLocks(ctx context.Context) (step.View, error) {
 		return s.agree(ctx, waits)
 	})
 	if database.IsDenied(err) {
-		v.Name = step.T("step.locks.denied")
-		return v, nil
+		return step.View{Name: step.T("step.locks.denied"), Rows: []string{"-"}}, nil
 	}
 	if err != nil && settled.Err() == nil {
 		return v, err
 	}
 	for _, w := range waits {
-		v.Rows = append(v.Rows, fmt.Sprintf("%s <- %s   %s   %s", s.actor(w.waiting), s.actor(w.blocking), tableOf(w.table), oneLine(w.statement)))
+		v.Rows = append(v.Rows, fmt.Sprintf("%s <- %s   %s   %s",
+			s.actor(w.waiting), s.actor(w.blocking), tableOf(w.table), oneLine(w.statement)))
 	}
 	return v, nil
 }

@@ -37,9 +37,12 @@ func luaScenes(_ context.Context, e *Env) ([]step.Scene, error) {
 
 // flush is the step in which Redis loses its data.
 func flush(client *redis.Client) step.Step {
-	return step.Step{Label: step.T("lua-loses-memory.flush"), Statement: "FLUSHALL", Do: func(ctx context.Context) (step.Result, error) {
-		return step.Result{Text: step.T("lua-loses-memory.flush.got")}, client.FlushAll(ctx).Err()
-	}}
+	return step.Step{
+		Label: step.T("lua-loses-memory.flush"), Statement: "FLUSHALL",
+		Do: func(ctx context.Context) (step.Result, error) {
+			return step.Result{Text: step.T("lua-loses-memory.flush.got")}, client.FlushAll(ctx).Err()
+		},
+	}
 }
 
 // counter is the usual form: one script checks and subtracts, and a database records the sales later. The gallery's
@@ -76,23 +79,35 @@ func (e *Env) forgetfulCounter(ctx context.Context) (*step.Stage, error) {
 	if err := c.client.Set(ctx, "stock", luaUnits, 0).Err(); err != nil {
 		return nil, err
 	}
-	sells := step.Step{Label: step.T("lua-loses-memory.sell", luaRecorded+luaUnrecorded), Do: func(ctx context.Context) (step.Result, error) {
-		_, err := c.sell(ctx, luaRecorded+luaUnrecorded)
-		return step.Result{}, err
-	}}
+	sells := step.Step{
+		Label: step.T("lua-loses-memory.sell", luaRecorded+luaUnrecorded),
+		Do: func(ctx context.Context) (step.Result, error) {
+			_, err := c.sell(ctx, luaRecorded+luaUnrecorded)
+			return step.Result{}, err
+		},
+	}
 	after := -1
-	next := step.Step{Label: step.T("lua-loses-memory.next"), Ask: "lua-loses-memory.next.ask", Do: func(ctx context.Context) (_ step.Result, err error) {
-		after, err = c.sell(ctx, 1)
-		return step.Result{Text: step.T("lua-loses-memory.next.got", after)}, err
-	}}
-	load := step.Step{Label: step.T("lua-loses-memory.load"), Do: func(ctx context.Context) (step.Result, error) {
-		left := luaUnits - luaRecorded
-		return step.Result{Text: step.T("lua-loses-memory.load.got", left)}, c.client.Set(ctx, "stock", left, 0).Err()
-	}}
-	rest := step.Step{Label: step.T("lua-loses-memory.rest"), Ask: "lua-loses-memory.rest.ask", Do: func(ctx context.Context) (step.Result, error) {
-		n, err := c.sell(ctx, luaUnits)
-		return step.Result{Text: step.T("lua-loses-memory.rest.got", n)}, err
-	}}
+	next := step.Step{
+		Label: step.T("lua-loses-memory.next"), Ask: "lua-loses-memory.next.ask",
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			after, err = c.sell(ctx, 1)
+			return step.Result{Text: step.T("lua-loses-memory.next.got", after)}, err
+		},
+	}
+	load := step.Step{
+		Label: step.T("lua-loses-memory.load"),
+		Do: func(ctx context.Context) (step.Result, error) {
+			left := luaUnits - luaRecorded
+			return step.Result{Text: step.T("lua-loses-memory.load.got", left)}, c.client.Set(ctx, "stock", left, 0).Err()
+		},
+	}
+	rest := step.Step{
+		Label: step.T("lua-loses-memory.rest"), Ask: "lua-loses-memory.rest.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			n, err := c.sell(ctx, luaUnits)
+			return step.Result{Text: step.T("lua-loses-memory.rest.got", n)}, err
+		},
+	}
 	return &step.Stage{
 		Actors: []*step.Actor{{Steps: []step.Step{sells, flush(c.client), next, load, rest}}},
 		Order:  []string{"", "", "", "", ""},

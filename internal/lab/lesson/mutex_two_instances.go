@@ -23,7 +23,8 @@ func mutexScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 			return nil, err
 		}
 	}
-	aloneRow, bothRow, exactRow := step.T("mutex-two-instances.alone.row"), step.T("mutex-two-instances.both.row"), step.T("mutex-two-instances.exact.row")
+	row := func(scene string) step.Text { return step.T("mutex-two-instances." + scene + ".row") }
+	aloneRow, bothRow, exactRow := row("alone"), row("both"), row("exact")
 	var alone, both rush
 	return []step.Scene{
 		e.rushScene(step.T("mutex-two-instances.alone"), "mutex-two-instances.alone.ask", aloneRow, func(ctx context.Context) (_ rush, err error) {

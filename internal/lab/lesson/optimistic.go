@@ -22,8 +22,12 @@ func optimisticScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		return nil, err
 	}
 	return []step.Scene{
-		e.scene(step.T("optimistic.hand"), func(ctx context.Context) (*step.Stage, error) { return e.newTransaction(ctx, s) }),
-		e.scene(step.T("optimistic.trap"), func(ctx context.Context) (*step.Stage, error) { return e.oldSnapshot(ctx, s) }),
+		e.scene(step.T("optimistic.hand"), func(ctx context.Context) (*step.Stage, error) {
+			return e.newTransaction(ctx, s)
+		}),
+		e.scene(step.T("optimistic.trap"), func(ctx context.Context) (*step.Stage, error) {
+			return e.oldSnapshot(ctx, s)
+		}),
 		e.exactRush(s, "optimistic.rush", "optimistic.rush.ask", "optimistic", "OPTIMISTIC", "lesson.recorded"),
 	}, nil
 }
@@ -49,13 +53,16 @@ func (e *Env) overtaken(ctx context.Context, s *shelf, strategy, mistake string)
 
 // read is a step that ends when A is about to write.
 func (o *overtaken) read(ask string) step.Step {
-	return step.Step{Label: step.T("optimistic.read"), Ask: ask, Do: o.a.run(beforeUpdate("stock"), func(p *inventorylab.Point, err error) (step.Result, error) {
-		if p == nil {
-			return step.Result{}, errors.Join(errEnded, err)
-		}
-		o.version = fmt.Sprint(p.Args[len(p.Args)-1]) // UPDATE … WHERE version = ?
-		return step.Result{Text: step.T("optimistic.read.got", written(p.Args)+1, o.version)}, nil
-	})}
+	return step.Step{
+		Label: step.T("optimistic.read"), Ask: ask,
+		Do: o.a.run(beforeUpdate("stock"), func(p *inventorylab.Point, err error) (step.Result, error) {
+			if p == nil {
+				return step.Result{}, errors.Join(errEnded, err)
+			}
+			o.version = fmt.Sprint(p.Args[len(p.Args)-1]) // UPDATE … WHERE version = ?
+			return step.Result{Text: step.T("optimistic.read.got", written(p.Args)+1, o.version)}, nil
+		}),
+	}
 }
 
 // sells is the step in which B sells one unit.
@@ -74,13 +81,16 @@ func (o *overtaken) sells(s *shelf) step.Step {
 // write is a step in which A sends its UPDATE: it ends before A's next statement, or with the call.
 func (o *overtaken) write(ask string, ended func(err error) (step.Result, error)) step.Step {
 	any := func(p inventorylab.Point) bool { return p.At == inventorylab.AtStatement }
-	return step.Step{Label: step.T("optimistic.write"), Ask: ask, Do: o.a.run(any, func(p *inventorylab.Point, err error) (step.Result, error) {
-		o.tries++
-		if p == nil {
-			return ended(err)
-		}
-		return step.Result{Text: step.T("optimistic.write.none", o.version)}, nil
-	})}
+	return step.Step{
+		Label: step.T("optimistic.write"), Ask: ask,
+		Do: o.a.run(any, func(p *inventorylab.Point, err error) (step.Result, error) {
+			o.tries++
+			if p == nil {
+				return ended(err)
+			}
+			return step.Result{Text: step.T("optimistic.write.none", o.version)}, nil
+		}),
+	}
 }
 
 // newTransaction shows the strategy, which retries in a new transaction.
@@ -119,17 +129,21 @@ func (e *Env) oldSnapshot(ctx context.Context, s *shelf) (*step.Stage, error) {
 		if last = err; err == nil {
 			return step.Result{Text: step.T("optimistic.write.got", o.version), Leaves: true}, nil
 		}
-		return step.Result{Text: step.T("optimistic.write.ended", err), Leaves: true}, nil // MariaDB with innodb_snapshot_isolation
+		// MariaDB with innodb_snapshot_isolation.
+		return step.Result{Text: step.T("optimistic.write.ended", err), Leaves: true}, nil
 	}
-	more := step.Step{Label: step.T("optimistic.more"), Do: func(ctx context.Context) (r step.Result, err error) {
-		read, write := o.read(""), o.write("", ended)
-		for o.tries < maxTries && last == nil && err == nil {
-			if _, err = read.Do(ctx); err == nil {
-				_, err = write.Do(ctx)
+	more := step.Step{
+		Label: step.T("optimistic.more"),
+		Do: func(ctx context.Context) (r step.Result, err error) {
+			read, write := o.read(""), o.write("", ended)
+			for o.tries < maxTries && last == nil && err == nil {
+				if _, err = read.Do(ctx); err == nil {
+					_, err = write.Do(ctx)
+				}
 			}
-		}
-		return step.Result{Text: step.T("optimistic.more.got", o.tries)}, err
-	}}
+			return step.Result{Text: step.T("optimistic.more.got", o.tries)}, err
+		},
+	}
 	return &step.Stage{
 		Actors: []*step.Actor{
 			o.a.actor(o.read(""), o.write("optimistic.write.ask", ended), o.read("optimistic.read.ask.old"), o.write("", ended), more),

@@ -38,10 +38,14 @@ func ownerScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	return []step.Scene{
 		e.scene(step.T("owner-only-delete.del", ttl), stage(&latecomer{e: e, client: client, ttl: ttl, unlock: byDelete},
 			"owner-only-delete.unlock.ask", "owner-only-delete.del.claim", true)),
-		e.scene(step.T("owner-only-delete.get"), func(context.Context) (*step.Stage, error) { return e.getThenDelete(client, ttl), nil }),
+		e.scene(step.T("owner-only-delete.get"), func(context.Context) (*step.Stage, error) {
+			return e.getThenDelete(client, ttl), nil
+		}),
 		e.scene(step.T("owner-only-delete.compare"), stage(&latecomer{e: e, client: client, ttl: ttl, unlock: byScript},
 			"owner-only-delete.unlock.ask", "owner-only-delete.compare.claim", false)),
-		e.scene(step.T("owner-only-delete.lease"), func(ctx context.Context) (*step.Stage, error) { return e.lateLease(ctx, client) }),
+		e.scene(step.T("owner-only-delete.lease"), func(ctx context.Context) (*step.Stage, error) {
+			return e.lateLease(ctx, client)
+		}),
 	}, nil
 }
 
@@ -58,16 +62,22 @@ func (l *latecomer) open(ask, claim string, freesB bool) *step.Stage {
 	a := inventorylab.HandLock{Client: l.client, Key: l.e.Key(fresh("late")), Value: "A", TTL: l.ttl}
 	var deleted int64
 	var entered bool
-	unlock := step.Step{Label: step.T("owner-only-delete.unlock"), Ask: ask, Do: func(ctx context.Context) (_ step.Result, err error) {
-		deleted, err = l.unlock(ctx, a)
-		return step.Result{Text: step.T("owner-only-delete.unlock.got", deleted)}, err
-	}}
-	enters := step.Step{Label: step.T("owner-only-delete.set"), Ask: "owner-only-delete.set.ask.C", Do: func(ctx context.Context) (_ step.Result, err error) {
-		if entered, err = otherHolder(a, "C").Try(ctx); entered {
-			return step.Result{Text: step.T("owner-only-delete.set.both")}, err
-		}
-		return step.Result{Text: step.T("owner-only-delete.set.nil")}, err
-	}}
+	unlock := step.Step{
+		Label: step.T("owner-only-delete.unlock"), Ask: ask,
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			deleted, err = l.unlock(ctx, a)
+			return step.Result{Text: step.T("owner-only-delete.unlock.got", deleted)}, err
+		},
+	}
+	enters := step.Step{
+		Label: step.T("owner-only-delete.set"), Ask: "owner-only-delete.set.ask.C",
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			if entered, err = otherHolder(a, "C").Try(ctx); entered {
+				return step.Result{Text: step.T("owner-only-delete.set.both")}, err
+			}
+			return step.Result{Text: step.T("owner-only-delete.set.nil")}, err
+		},
+	}
 	stage := l.e.lateStage(l.client, a, unlock)
 	stage.Actors = append(stage.Actors, &step.Actor{Name: "C", Steps: []step.Step{enters}})
 	stage.Order = append(stage.Order, "C")
@@ -78,15 +88,22 @@ func (l *latecomer) open(ask, claim string, freesB bool) *step.Stage {
 	return stage
 }
 
-// lateStage has A, who locks and, after its key has expired and B has locked, executes its last step.
+// lateStage has A, which locks and, after its key has expired and B has locked, executes its last step.
 func (e *Env) lateStage(client *redis.Client, a inventorylab.HandLock, last ...step.Step) *step.Stage {
-	locks := step.Step{Label: step.T("owner-only-delete.set"), Do: func(ctx context.Context) (step.Result, error) {
-		return step.Result{Text: step.T("owner-only-delete.set.got")}, a.Lock(ctx)
-	}}
-	expires := step.Step{Label: step.T("owner-only-delete.expires"), Do: e.expires(step.T("owner-only-delete.expires"), client, a.Key)}
-	takes := step.Step{Label: step.T("owner-only-delete.set"), Ask: "owner-only-delete.set.ask.B", Do: func(ctx context.Context) (step.Result, error) {
-		return step.Result{Text: step.T("owner-only-delete.set.holds")}, otherHolder(a, "B").Lock(ctx)
-	}}
+	locks := step.Step{
+		Label: step.T("owner-only-delete.set"),
+		Do: func(ctx context.Context) (step.Result, error) {
+			return step.Result{Text: step.T("owner-only-delete.set.got")}, a.Lock(ctx)
+		},
+	}
+	gone := step.T("owner-only-delete.expires")
+	expires := step.Step{Label: gone, Do: e.expires(gone, client, a.Key)}
+	takes := step.Step{
+		Label: step.T("owner-only-delete.set"), Ask: "owner-only-delete.set.ask.B",
+		Do: func(ctx context.Context) (step.Result, error) {
+			return step.Result{Text: step.T("owner-only-delete.set.holds")}, otherHolder(a, "B").Lock(ctx)
+		},
+	}
 	return &step.Stage{
 		Actors: []*step.Actor{
 			{Name: "A", Steps: append([]step.Step{locks}, last...)},
@@ -110,14 +127,20 @@ func (e *Env) getThenDelete(client *redis.Client, ttl time.Duration) *step.Stage
 	a := inventorylab.HandLock{Client: client, Key: e.Key(fresh("get")), Value: "A", TTL: ttl}
 	var owner string
 	var deleted int64
-	get := step.Step{Label: step.T("owner-only-delete.mine"), Do: func(ctx context.Context) (_ step.Result, err error) {
-		owner, err = client.Get(ctx, a.Key).Result()
-		return step.Result{Text: step.T("owner-only-delete.mine.got", owner)}, err
-	}}
-	del := step.Step{Label: step.T("owner-only-delete.delete"), Ask: "owner-only-delete.delete.ask", Do: func(ctx context.Context) (_ step.Result, err error) {
-		deleted, err = a.Unlock(ctx)
-		return step.Result{Text: step.T("owner-only-delete.delete.got", deleted)}, err
-	}}
+	get := step.Step{
+		Label: step.T("owner-only-delete.mine"),
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			owner, err = client.Get(ctx, a.Key).Result()
+			return step.Result{Text: step.T("owner-only-delete.mine.got", owner)}, err
+		},
+	}
+	del := step.Step{
+		Label: step.T("owner-only-delete.delete"), Ask: "owner-only-delete.delete.ask",
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			deleted, err = a.Unlock(ctx)
+			return step.Result{Text: step.T("owner-only-delete.delete.got", deleted)}, err
+		},
+	}
 	stage := e.lateStage(client, a, get, del)
 	stage.Order = []string{"A", "A", "", "B", "A"}
 	stage.End = func(_ context.Context, end *step.Ending) error {
@@ -142,14 +165,20 @@ func (e *Env) lateLease(ctx context.Context, client *redis.Client) (*step.Stage,
 			return step.Result{}, err
 		}
 	}
-	ends := step.Step{Label: step.T("owner-only-delete.gone"), Do: func(ctx context.Context) (step.Result, error) {
-		// Same effect as an expiry, without waiting for it.
-		return step.Result{}, client.Del(ctx, lockName(prefix, "k")).Err()
-	}}
-	release := step.Step{Label: step.T("owner-only-delete.release"), Ask: "owner-only-delete.release.ask", Do: func(ctx context.Context) (step.Result, error) {
-		late = a.Release(ctx)
-		return step.Result{Text: step.T("owner-only-delete.release.got", late)}, nil
-	}}
+	ends := step.Step{
+		Label: step.T("owner-only-delete.gone"),
+		Do: func(ctx context.Context) (step.Result, error) {
+			// Same effect as an expiry, without waiting for it.
+			return step.Result{}, client.Del(ctx, lockName(prefix, "k")).Err()
+		},
+	}
+	release := step.Step{
+		Label: step.T("owner-only-delete.release"), Ask: "owner-only-delete.release.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			late = a.Release(ctx)
+			return step.Result{Text: step.T("owner-only-delete.release.got", late)}, nil
+		},
+	}
 	label := step.T("owner-only-delete.acquire")
 	return &step.Stage{
 		Actors: []*step.Actor{

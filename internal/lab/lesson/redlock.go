@@ -127,19 +127,25 @@ func oneDown(_ context.Context, v *voters) (*step.Stage, error) {
 	var valid bool
 	var token int64
 	var refused error
-	one := step.Step{Label: step.T("redlock.acquire"), Ask: "redlock.acquire.ask", Do: func(ctx context.Context) (step.Result, error) {
-		start := time.Now()
-		lease, err := locker.Acquire(ctx, "k")
-		if err != nil {
-			return step.Result{}, err
-		}
-		valid, token = lease.Context().Err() == nil, lease.Token("k")
-		return step.Result{Text: step.T("redlock.acquire.got", rounded(time.Since(start)))}, lease.Release(ctx)
-	}}
-	two := step.Step{Label: step.T("redlock.acquire"), Ask: "redlock.acquire.ask", Do: func(ctx context.Context) (step.Result, error) {
-		_, refused = locker.Acquire(ctx, "k")
-		return step.Result{Text: step.T("redlock.refused", refused)}, nil
-	}}
+	one := step.Step{
+		Label: step.T("redlock.acquire"), Ask: "redlock.acquire.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			start := time.Now()
+			lease, err := locker.Acquire(ctx, "k")
+			if err != nil {
+				return step.Result{}, err
+			}
+			valid, token = lease.Context().Err() == nil, lease.Token("k")
+			return step.Result{Text: step.T("redlock.acquire.got", rounded(time.Since(start)))}, lease.Release(ctx)
+		},
+	}
+	two := step.Step{
+		Label: step.T("redlock.acquire"), Ask: "redlock.acquire.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			_, refused = locker.Acquire(ctx, "k")
+			return step.Result{Text: step.T("redlock.refused", refused)}, nil
+		},
+	}
 	return &step.Stage{
 		Actors: []*step.Actor{
 			{Steps: []step.Step{v.kill(step.T("redlock.kill", 3), 3), v.kill(step.T("redlock.kill", 2), 2)}},
@@ -175,12 +181,15 @@ func (v *voters) rivals() (*rivals, error) {
 
 // lock is the step in which A locks on servers 1 and 2.
 func (r *rivals) lock() step.Step {
-	return step.Step{Label: step.T("redlock.acquire"), Do: func(ctx context.Context) (_ step.Result, err error) {
-		if r.a, err = r.first.Acquire(ctx, "k"); err != nil {
-			return step.Result{}, err
-		}
-		return step.Result{Text: step.T("redlock.held")}, nil
-	}}
+	return step.Step{
+		Label: step.T("redlock.acquire"),
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			if r.a, err = r.first.Acquire(ctx, "k"); err != nil {
+				return step.Result{}, err
+			}
+			return step.Result{Text: step.T("redlock.held")}, nil
+		},
+	}
 }
 
 // forgetful lets a server grant the lock twice.
@@ -194,19 +203,25 @@ func forgetful(_ context.Context, v *voters) (*step.Stage, error) {
 	var valid bool
 	var left time.Duration
 	var first, late error
-	refused := step.Step{Label: step.T("redlock.try"), Ask: "redlock.try.ask", Do: func(ctx context.Context) (step.Result, error) {
-		_, first = r.other.Try(ctx, "k")
-		return step.Result{Text: step.T("redlock.refused", first)}, nil
-	}}
-	granted := step.Step{Label: step.T("redlock.try"), Ask: "redlock.try.ask.again", Do: func(ctx context.Context) (_ step.Result, err error) {
-		if b, err = r.other.Try(ctx, "k"); err != nil {
-			return step.Result{}, err
-		}
-		both = time.Now()
-		valid, left = r.a.Context().Err() == nil && b.Context().Err() == nil, time.Until(r.a.Until())
-		votes, err := v.votes(ctx)
-		return step.Result{Text: step.T("redlock.granted", votes)}, err
-	}}
+	refused := step.Step{
+		Label: step.T("redlock.try"), Ask: "redlock.try.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			_, first = r.other.Try(ctx, "k")
+			return step.Result{Text: step.T("redlock.refused", first)}, nil
+		},
+	}
+	granted := step.Step{
+		Label: step.T("redlock.try"), Ask: "redlock.try.ask.again",
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			if b, err = r.other.Try(ctx, "k"); err != nil {
+				return step.Result{}, err
+			}
+			both = time.Now()
+			valid, left = r.a.Context().Err() == nil && b.Context().Err() == nil, time.Until(r.a.Until())
+			votes, err := v.votes(ctx)
+			return step.Result{Text: step.T("redlock.granted", votes)}, err
+		},
+	}
 	return &step.Stage{
 		Actors: []*step.Actor{
 			{Steps: []step.Step{
@@ -230,18 +245,21 @@ func forgetful(_ context.Context, v *voters) (*step.Stage, error) {
 // notice is the step in which A notices the loss. When a reader steps, the next renewal is hours away, and A does not
 // wait for it.
 func (r *rivals) notice(both *time.Time) step.Step {
-	return step.Step{Label: step.T("redlock.notice"), Ask: "redlock.notice.ask", Do: func(ctx context.Context) (step.Result, error) {
-		if r.v.e.stepping() {
-			return step.Result{Text: step.T("redlock.notice.later", r.v.ttl/3)}, nil
-		}
-		select {
-		case <-r.a.Context().Done():
-		case <-ctx.Done():
-			return step.Result{}, ctx.Err()
-		}
-		cause := context.Cause(r.a.Context()) //nolint:contextcheck // The lease derives its context from ctx.
-		return step.Result{Text: step.T("redlock.notice.got", rounded(time.Since(*both)), cause)}, nil
-	}}
+	return step.Step{
+		Label: step.T("redlock.notice"), Ask: "redlock.notice.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			if r.v.e.stepping() {
+				return step.Result{Text: step.T("redlock.notice.later", r.v.ttl/3)}, nil
+			}
+			select {
+			case <-r.a.Context().Done():
+			case <-ctx.Done():
+				return step.Result{}, ctx.Err()
+			}
+			cause := context.Cause(r.a.Context()) //nolint:contextcheck // The lease derives its context from ctx.
+			return step.Result{Text: step.T("redlock.notice.got", rounded(time.Since(*both)), cause)}, nil
+		},
+	}
 }
 
 // release is the step in which A releases; late receives the error.
@@ -259,10 +277,13 @@ func keptAway(_ context.Context, v *voters) (*step.Stage, error) {
 		return nil, err
 	}
 	var refused error
-	try := step.Step{Label: step.T("redlock.try"), Ask: "redlock.try.ask", Do: func(ctx context.Context) (step.Result, error) {
-		_, refused = r.other.Try(ctx, "k")
-		return step.Result{Text: step.T("redlock.refused", refused)}, nil
-	}}
+	try := step.Step{
+		Label: step.T("redlock.try"), Ask: "redlock.try.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			_, refused = r.other.Try(ctx, "k")
+			return step.Result{Text: step.T("redlock.refused", refused)}, nil
+		},
+	}
 	return &step.Stage{
 		Actors: []*step.Actor{
 			{Steps: []step.Step{

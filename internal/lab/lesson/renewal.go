@@ -38,7 +38,7 @@ func renewalScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	}
 	return []step.Scene{
 		e.scene(step.T("renewal.plain", renewalPairs, ttl.Milliseconds(), work), func(context.Context) (*step.Stage, error) {
-			plain := &sections{work: work, take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
+			plain := &sections{work: work, take: func(ctx context.Context, key string) (context.Context, release, error) {
 				l := inventorylab.HandLock{Client: client, Key: e.Key(key), Value: rand.Text(), TTL: ttl}
 				err := l.Lock(ctx)
 				return ctx, func(context.Context) error { return nil }, err // the key is left to expire
@@ -50,7 +50,9 @@ func renewalScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 			}
 			return stage, nil
 		}),
-		e.scene(step.T("renewal.renewed", ttl, rounded(ttl/3)), func(ctx context.Context) (*step.Stage, error) { return e.renewed(ctx, ttl, work) }),
+		e.scene(step.T("renewal.renewed", ttl, rounded(ttl/3)), func(ctx context.Context) (*step.Stage, error) {
+			return e.renewed(ctx, ttl, work)
+		}),
 	}, nil
 }
 
@@ -58,11 +60,12 @@ func renewalScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 func (e *Env) renewed(ctx context.Context, ttl, work time.Duration) (*step.Stage, error) {
 	seen := &renewals{}
 	// The margin is long: on a busy machine a holder needs time to notice the lost lease before the key expires.
-	locker, err := e.locker(ctx, e.Key("leases:"), lock.WithTTL(ttl), lock.WithMargin(ttl/3), lock.WithMaxHold(work+3*ttl), lock.WithObserver(seen))
+	locker, err := e.locker(ctx, e.Key("leases:"),
+		lock.WithTTL(ttl), lock.WithMargin(ttl/3), lock.WithMaxHold(work+3*ttl), lock.WithObserver(seen))
 	if err != nil {
 		return nil, err
 	}
-	leases := &sections{work: work, take: func(ctx context.Context, key string) (context.Context, func(context.Context) error, error) {
+	leases := &sections{work: work, take: func(ctx context.Context, key string) (context.Context, release, error) {
 		lease, err := locker.Acquire(ctx, key)
 		if err != nil {
 			return nil, nil, err
@@ -78,11 +81,14 @@ func (e *Env) renewed(ctx context.Context, ttl, work time.Duration) (*step.Stage
 	return stage, nil
 }
 
+// release releases a lock.
+type release func(context.Context) error
+
 // sections counts the critical sections that two clients executed at the same time.
 type sections struct {
 	work time.Duration // of the first client
 	// take waits for the lock. It returns the context for the work and a function that releases the lock.
-	take func(ctx context.Context, key string) (context.Context, func(context.Context) error, error)
+	take func(ctx context.Context, key string) (context.Context, release, error)
 
 	mu     sync.Mutex
 	shared int // sections that two clients executed at the same time
@@ -92,16 +98,19 @@ type sections struct {
 // stage lets two clients compete for each key. The first works for a long time; the second leaves immediately.
 func (r *sections) stage(ask string) *step.Stage {
 	name := fresh("pair")
-	compete := step.Step{Label: step.T("renewal.work", renewalPairs, r.work), Ask: ask, Do: func(ctx context.Context) (step.Result, error) {
-		g, gctx := errgroup.WithContext(ctx)
-		for i := range renewalPairs {
-			g.Go(func() error { return r.visit(gctx, fmt.Sprintf("%s-%d", name, i)) })
-		}
-		if err := g.Wait(); err != nil || r.shared == 0 {
-			return step.Result{Text: step.T("renewal.work.none")}, err
-		}
-		return step.Result{Text: step.T("renewal.work.got", r.shared, rounded(r.longer))}, nil
-	}}
+	compete := step.Step{
+		Label: step.T("renewal.work", renewalPairs, r.work), Ask: ask,
+		Do: func(ctx context.Context) (step.Result, error) {
+			g, gctx := errgroup.WithContext(ctx)
+			for i := range renewalPairs {
+				g.Go(func() error { return r.visit(gctx, fmt.Sprintf("%s-%d", name, i)) })
+			}
+			if err := g.Wait(); err != nil || r.shared == 0 {
+				return step.Result{Text: step.T("renewal.work.none")}, err
+			}
+			return step.Result{Text: step.T("renewal.work.got", r.shared, rounded(r.longer))}, nil
+		},
+	}
 	return &step.Stage{Actors: []*step.Actor{{Steps: []step.Step{compete}}}, Order: []string{""}}
 }
 

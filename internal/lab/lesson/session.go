@@ -9,7 +9,7 @@ import (
 	"holdfast/pkg/database"
 )
 
-// session is an actor who executes statements on a connection of its own, for what no code of the inventory does.
+// session is an actor with a connection of its own, for statements that no code of the inventory sends.
 type session struct {
 	name       string
 	shelf      *shelf
@@ -52,20 +52,23 @@ const lockingRead = "SELECT available FROM stock WHERE sku = ? FOR UPDATE"
 
 // lock is a step that locks a product's row. A deadlock ends the transaction, and the actor leaves.
 func (s *session) lock(label step.Text, ask, product string, deadlock func()) step.Step {
-	return step.Step{Label: label, Ask: ask, Statement: lockingRead, Do: func(ctx context.Context) (_ step.Result, err error) {
-		if s.tx == nil {
-			if s.tx, err = s.conn.BeginTx(ctx, nil); err != nil {
+	return step.Step{
+		Label: label, Ask: ask, Statement: lockingRead,
+		Do: func(ctx context.Context) (_ step.Result, err error) {
+			if s.tx == nil {
+				if s.tx, err = s.conn.BeginTx(ctx, nil); err != nil {
+					return step.Result{}, err
+				}
+			}
+			var n int64
+			err = s.tx.QueryRowContext(ctx, lockingRead, product).Scan(&n)
+			if !database.IsRetryable(err) {
 				return step.Result{}, err
 			}
-		}
-		var n int64
-		err = s.tx.QueryRowContext(ctx, lockingRead, product).Scan(&n)
-		if !database.IsRetryable(err) {
-			return step.Result{}, err
-		}
-		deadlock()
-		return step.Result{Text: step.T("unsorted-locks.deadlock"), Leaves: true}, s.end((*stdsql.Tx).Rollback)
-	}}
+			deadlock()
+			return step.Result{Text: step.T("unsorted-locks.deadlock"), Leaves: true}, s.end((*stdsql.Tx).Rollback)
+		},
+	}
 }
 
 // commit is a step that ends the transaction.

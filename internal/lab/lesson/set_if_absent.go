@@ -31,9 +31,15 @@ func setIfAbsentScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		return nil, err
 	}
 	return []step.Scene{
-		e.scene(step.T("set-if-absent.hand"), func(ctx context.Context) (*step.Stage, error) { return e.existsThenSet(ctx, client) }),
-		e.scene(step.T("set-if-absent.race", setClients, setRounds), func(context.Context) (*step.Stage, error) { return e.countHolders(client), nil }),
-		e.scene(step.T("set-if-absent.crash"), func(ctx context.Context) (*step.Stage, error) { return e.crashBetween(ctx, client) }),
+		e.scene(step.T("set-if-absent.hand"), func(ctx context.Context) (*step.Stage, error) {
+			return e.existsThenSet(ctx, client)
+		}),
+		e.scene(step.T("set-if-absent.race", setClients, setRounds), func(context.Context) (*step.Stage, error) {
+			return e.countHolders(client), nil
+		}),
+		e.scene(step.T("set-if-absent.crash"), func(ctx context.Context) (*step.Stage, error) {
+			return e.crashBetween(ctx, client)
+		}),
 	}, nil
 }
 
@@ -166,20 +172,26 @@ func (e *Env) crashBetween(ctx context.Context, client *redis.Client) (*step.Sta
 	for i, role := range []string{"two-commands", "one-command"} {
 		key := e.Key("crash:" + fresh(role))
 		var holder *Process
-		set := step.Step{Label: step.T("set-if-absent." + role), Do: func(ctx context.Context) (_ step.Result, err error) {
-			if holder, err = e.Start(role, addr, key, e.patience(time.Minute).String()); err != nil {
-				return step.Result{}, err
-			}
-			_, err = holder.Await(ctx, "set")
-			return step.Result{Text: step.T("set-if-absent."+role+".got", holder.PID)}, err
-		}}
-		kill := step.Step{Label: step.T("set-if-absent.kill"), Ask: "set-if-absent.kill.ask." + role, Do: func(ctx context.Context) (_ step.Result, err error) {
-			if err := holder.Kill(); err != nil {
-				return step.Result{}, err
-			}
-			ttls[i], err = client.TTL(ctx, key).Result()
-			return step.Result{Text: step.T("set-if-absent.kill.got", seconds(ttls[i]))}, err
-		}}
+		set := step.Step{
+			Label: step.T("set-if-absent." + role),
+			Do: func(ctx context.Context) (_ step.Result, err error) {
+				if holder, err = e.Start(role, addr, key, e.patience(time.Minute).String()); err != nil {
+					return step.Result{}, err
+				}
+				_, err = holder.Await(ctx, "set")
+				return step.Result{Text: step.T("set-if-absent."+role+".got", holder.PID)}, err
+			},
+		}
+		kill := step.Step{
+			Label: step.T("set-if-absent.kill"), Ask: "set-if-absent.kill.ask." + role,
+			Do: func(ctx context.Context) (_ step.Result, err error) {
+				if err := holder.Kill(); err != nil {
+					return step.Result{}, err
+				}
+				ttls[i], err = client.TTL(ctx, key).Result()
+				return step.Result{Text: step.T("set-if-absent.kill.got", seconds(ttls[i]))}, err
+			},
+		}
 		stage.Actors = append(stage.Actors, &step.Actor{Name: string(rune('A' + i)), Steps: []step.Step{set, kill}})
 		stage.Look = append(stage.Look, e.lookKeys(client, key))
 	}

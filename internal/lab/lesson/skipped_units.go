@@ -26,8 +26,12 @@ func skippedUnitsScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		return nil, err
 	}
 	return []step.Scene{
-		e.scene(step.T("skipped-units.refuse"), func(ctx context.Context) (*step.Stage, error) { return e.skipAndRefuse(ctx, s, lab) }),
-		e.scene(step.T("skipped-units.wait"), func(ctx context.Context) (*step.Stage, error) { return e.waitAndSee(ctx, s, lab) }),
+		e.scene(step.T("skipped-units.refuse"), func(ctx context.Context) (*step.Stage, error) {
+			return e.skipAndRefuse(ctx, s, lab)
+		}),
+		e.scene(step.T("skipped-units.wait"), func(ctx context.Context) (*step.Stage, error) {
+			return e.waitAndSee(ctx, s, lab)
+		}),
 		e.exactRush(s, "skipped-units.rush", "skipped-units.rush.ask", "skip-locked", "UNITS", "lesson.last-too"),
 	}, nil
 }
@@ -53,7 +57,9 @@ type unitStage struct {
 	product string
 }
 
-func (e *Env) unitStage(ctx context.Context, s *shelf, lab *inventorylab.Lab, strategy, mistake string, b func(*call) step.Step) (*unitStage, error) {
+func (e *Env) unitStage(
+	ctx context.Context, s *shelf, lab *inventorylab.Lab, strategy, mistake string, b func(*call) step.Step,
+) (*unitStage, error) {
 	product, err := oneUnit(ctx, lab)
 	if err != nil {
 		return nil, err
@@ -68,15 +74,21 @@ func (e *Env) unitStage(ctx context.Context, s *shelf, lab *inventorylab.Lab, st
 		return nil, err
 	}
 	u := &unitStage{product: product}
-	locks := step.Step{Label: step.T("skipped-units.lock"), Do: buyerA.run(beforeUpdate("stock_units"), func(p *inventorylab.Point, err error) (step.Result, error) {
-		if u.locked = p != nil; !u.locked {
-			return step.Result{}, errors.Join(errEnded, err)
-		}
-		return step.Result{Text: step.T("skipped-units.lock.got", fmt.Sprint(p.Args[2]))}, nil
-	})}
-	rollsBack := step.Step{Label: step.T("skipped-units.rollback"), Do: func(context.Context) (step.Result, error) {
-		return step.Result{}, buyerA.stop()
-	}}
+	locks := step.Step{
+		Label: step.T("skipped-units.lock"),
+		Do: buyerA.run(beforeUpdate("stock_units"), func(p *inventorylab.Point, err error) (step.Result, error) {
+			if u.locked = p != nil; !u.locked {
+				return step.Result{}, errors.Join(errEnded, err)
+			}
+			return step.Result{Text: step.T("skipped-units.lock.got", fmt.Sprint(p.Args[2]))}, nil
+		}),
+	}
+	rollsBack := step.Step{
+		Label: step.T("skipped-units.rollback"),
+		Do: func(context.Context) (step.Result, error) {
+			return step.Result{}, buyerA.stop()
+		},
+	}
 	units := s.lookRows(step.T("skipped-units.units"), "SELECT unit, order_no FROM stock_units WHERE sku = ?", product)
 	u.stage = &step.Stage{
 		Actors: []*step.Actor{buyerA.actor(locks, rollsBack), buyerB.actor(b(buyerB))},

@@ -57,8 +57,11 @@ func unlockScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		})
 	}
 	return []step.Scene{
-		e.scene(step.T("unlock-before-commit.hand"), func(ctx context.Context) (*step.Stage, error) { return e.unlockByHand(ctx, s) }),
-		race(step.T("unlock-before-commit.early", unlockWorkers, unlockEach, unlockWorkers*unlockEach), "unlock-before-commit.early.ask", "unlock, COMMIT", "EARLY", flaw, func(r sales, _ *step.Ending) { early = r }),
+		e.scene(step.T("unlock-before-commit.hand"), func(ctx context.Context) (*step.Stage, error) {
+			return e.unlockByHand(ctx, s)
+		}),
+		race(step.T("unlock-before-commit.early", unlockWorkers, unlockEach, unlockWorkers*unlockEach),
+			"unlock-before-commit.early.ask", "unlock, COMMIT", "EARLY", flaw, func(r sales, _ *step.Ending) { early = r }),
 		race(step.T("unlock-before-commit.late"), "", "COMMIT, unlock", "LATE", cure, func(late sales, end *step.Ending) {
 			end.Table(head, row("unlock, COMMIT", early), row("COMMIT, unlock", late))
 			end.Check(early.lost() > 0, "unlock-before-commit.early.claim", early.lost(), early.accepted)

@@ -35,9 +35,15 @@ func unsortedScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		return nil, err
 	}
 	return []step.Scene{
-		e.scene(step.T("unsorted-locks.redis"), func(ctx context.Context) (*step.Stage, error) { return e.deadlockInRedis(ctx, s) }),
-		e.scene(step.T("unsorted-locks.rows"), func(ctx context.Context) (*step.Stage, error) { return e.deadlockInRows(ctx, s) }),
-		e.scene(step.T("unsorted-locks.sorted"), func(ctx context.Context) (*step.Stage, error) { return e.sortedCarts(ctx, s) }),
+		e.scene(step.T("unsorted-locks.redis"), func(ctx context.Context) (*step.Stage, error) {
+			return e.deadlockInRedis(ctx, s)
+		}),
+		e.scene(step.T("unsorted-locks.rows"), func(ctx context.Context) (*step.Stage, error) {
+			return e.deadlockInRows(ctx, s)
+		}),
+		e.scene(step.T("unsorted-locks.sorted"), func(ctx context.Context) (*step.Stage, error) {
+			return e.sortedCarts(ctx, s)
+		}),
 	}, nil
 }
 
@@ -122,14 +128,17 @@ func (e *Env) deadlockInRedis(ctx context.Context, s *shelf) (*step.Stage, error
 	if err != nil {
 		return nil, err
 	}
-	limit := step.Step{Label: step.T("unsorted-locks.limit", giveUp), Ask: "unsorted-locks.limit.ask", Do: func(ctx context.Context) (step.Result, error) {
-		if err := wait.Sleep(ctx, giveUp); err != nil {
-			return step.Result{}, err
-		}
-		a.cancel()
-		b.cancel()
-		return step.Result{}, nil
-	}}
+	limit := step.Step{
+		Label: step.T("unsorted-locks.limit", giveUp), Ask: "unsorted-locks.limit.ask",
+		Do: func(ctx context.Context) (step.Result, error) {
+			if err := wait.Sleep(ctx, giveUp); err != nil {
+				return step.Result{}, err
+			}
+			a.cancel()
+			b.cancel()
+			return step.Result{}, nil
+		},
+	}
 	client, err := e.Redis(ctx)
 	if err != nil {
 		return nil, err
@@ -205,7 +214,8 @@ func (e *Env) sortedCarts(ctx context.Context, s *shelf) (*step.Stage, error) {
 			return nil, err
 		}
 		deadlock := func() { failed++ }
-		stage.Actors = append(stage.Actors, c.actor(c.lock(labels[0], "", products[0], deadlock), c.lock(labels[1], "", products[1], deadlock), c.commit()))
+		stage.Actors = append(stage.Actors, c.actor(
+			c.lock(labels[0], "", products[0], deadlock), c.lock(labels[1], "", products[1], deadlock), c.commit()))
 	}
 	stage.End = func(_ context.Context, end *step.Ending) error {
 		for _, c := range carts {

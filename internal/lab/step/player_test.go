@@ -149,7 +149,7 @@ func TestPlayer_nextStepOfAWaitingActor(t *testing.T) {
 	r.compare(t, "opened 1.0 title", "waiting 1.1 A a1", "done 1.1 A a1", "done 1.2 A a2")
 }
 
-// TestPlayer_leaves: the remaining steps of an actor who leaves are skipped, and the numbers of the others stay.
+// TestPlayer_leaves: the remaining steps of an actor that leaves are skipped, and the numbers of the others stay.
 func TestPlayer_leaves(t *testing.T) {
 	t.Parallel()
 	var r recorder

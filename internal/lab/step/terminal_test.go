@@ -9,7 +9,7 @@ import (
 	"holdfast/internal/lab/step"
 )
 
-// TestTerminal shows what a reader sees who steps, in two columns and in Chinese.
+// TestTerminal checks the output of a lesson that is stepped through, in two columns and in Chinese.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	texts := step.Catalogue{

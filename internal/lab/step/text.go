@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Text is a text of the catalogue with the values for its placeholders. It is data, so that each reader can get it in
-// his own language.
+// Text is a text of the catalogue with the values for its placeholders. It is data, so that each reader gets it in
+// the language of choice.
 type Text struct {
 	Key  string `json:"key"`
 	Args []any  `json:"args,omitempty"` // numbers, strings and Texts
