@@ -64,13 +64,21 @@ func (e *Env) duel(ctx context.Context, s *shelf) (*duel, error) {
 }
 
 // idle returns d for the next scene, with no sales, or another duel if a scene with d was left before its end: its
-// sellers may be frozen, or in a transaction.
+// sellers may be frozen or in a transaction, and would keep their locks.
 func (d *duel) idle(ctx context.Context) (*duel, error) {
-	if d.inUse {
-		return d.e.duel(ctx, d.shelf)
+	if !d.inUse {
+		d.inUse, d.sales = true, sales{}
+		return d, nil
 	}
-	d.inUse, d.sales = true, sales{}
-	return d, nil
+	for _, seller := range d.sellers {
+		if err := seller.Kill(); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.client.Del(ctx, d.lock).Err(); err != nil { // of a seller that was killed, or ended with its scene
+		return nil, err
+	}
+	return d.e.duel(ctx, d.shelf)
 }
 
 // stage returns the stage of a script. A line is "expiry", in which the lock of a frozen seller expires, or it names a
