@@ -56,6 +56,6 @@ func unprivileged(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { _, _ = admin.Exec("DROP USER " + cfg.User + "@'%'") }) //nolint:noctx // the test's context has ended
+	t.Cleanup(func() { _, _ = admin.Exec("DROP USER " + cfg.User + "@'%'") })
 	return cfg.FormatDSN()
 }
