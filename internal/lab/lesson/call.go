@@ -127,15 +127,22 @@ func (c *call) run(until func(inventorylab.Point) bool, then then) func(context.
 			c.mu.Lock()
 			c.next = &p
 			c.mu.Unlock()
-			return then(&p, nil)
+			return c.count(then, &p, nil)
 		case err := <-c.ended:
 			c.ended <- err // for stop
 			if ctx.Err() != nil {
 				return step.Result{}, ctx.Err()
 			}
-			return then(nil, err)
+			return c.count(then, nil, err)
 		}
 	}
+}
+
+// count calls then while no other actor counts a result.
+func (c *call) count(then then, p *inventorylab.Point, err error) (step.Result, error) {
+	c.shelf.results.Lock()
+	defer c.shelf.results.Unlock()
+	return then(p, err)
 }
 
 // begin starts the call. The steps' context is that of the whole pass, so the call may outlive the step.

@@ -142,6 +142,8 @@ func (d *duel) order(ctx context.Context, seller *Process, order string) (step.R
 	if err != nil {
 		return step.Result{}, err
 	}
+	d.shelf.results.Lock()
+	defer d.shelf.results.Unlock()
 	switch {
 	case order == "commit":
 		d.sales.accepted++

@@ -3,6 +3,7 @@ package lesson
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"holdfast/internal/lab/step"
 	"holdfast/inventory-srv/inventoryapi"
@@ -52,7 +53,8 @@ func (e *Env) lastUnitTwice(s *shelf, texts, strategy, mistake string) step.Scen
 			return nil, err
 		}
 		stage := &step.Stage{Order: []string{"A", "B", "A", "B"}, Look: s.look()}
-		var reads, sold int64
+		var reads atomic.Int64
+		sold := 0
 		for _, buyer := range []string{"A", "B"} {
 			c, err := e.call(ctx, s, buyer, strategy, mistake)
 			if err != nil {
@@ -72,7 +74,7 @@ func (e *Env) lastUnitTwice(s *shelf, texts, strategy, mistake string) step.Scen
 		}
 		stage.End = func(ctx context.Context, end *step.Ending) error {
 			left, err := s.left(ctx)
-			end.Check(err == nil && reads == 2 && sold == 2 && left == 0, texts+".twice")
+			end.Check(err == nil && reads.Load() == 2 && sold == 2 && left == 0, texts+".twice")
 			return err
 		}
 		return stage, nil
@@ -80,11 +82,11 @@ func (e *Env) lastUnitTwice(s *shelf, texts, strategy, mistake string) step.Scen
 }
 
 // countReads counts the calls of a step that succeed.
-func countReads(do func(context.Context) (step.Result, error), n *int64) func(context.Context) (step.Result, error) {
+func countReads(do func(context.Context) (step.Result, error), n *atomic.Int64) func(context.Context) (step.Result, error) {
 	return func(ctx context.Context) (step.Result, error) {
 		r, err := do(ctx)
 		if err == nil {
-			*n++
+			n.Add(1)
 		}
 		return r, err
 	}

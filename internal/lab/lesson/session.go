@@ -65,7 +65,9 @@ func (s *session) lock(label step.Text, ask, product string, deadlock func()) st
 			if !database.IsRetryable(err) {
 				return step.Result{}, err
 			}
+			s.shelf.results.Lock()
 			deadlock()
+			s.shelf.results.Unlock()
 			return step.Result{Text: step.T("unsorted-locks.deadlock"), Leaves: true}, s.end((*stdsql.Tx).Rollback)
 		},
 	}

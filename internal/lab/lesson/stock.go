@@ -24,6 +24,8 @@ type shelf struct {
 
 	mu     sync.Mutex
 	actors map[int64]string // by the server's number of the connection
+
+	results sync.Mutex // held while a result is counted: a step that waited may end together with another one
 }
 
 func (e *Env) shelf(ctx context.Context) (*shelf, error) {
