@@ -70,10 +70,10 @@ func (e *Env) cart(ctx context.Context, s *shelf, name string, products []string
 func (c *cart) actor(steps ...step.Step) *step.Actor {
 	return &step.Actor{Name: c.name, Steps: steps, Blocked: func(ctx context.Context) (bool, error) {
 		c.mu.Lock()
-		locks := c.locks
+		locks, connection := c.locks, c.connection
 		c.mu.Unlock()
 		if locks >= len(c.products) {
-			return c.shelf.blocked(ctx, c.connection)
+			return c.shelf.blocked(ctx, connection)
 		}
 		return c.othersKey(ctx, c.products[locks])
 	}}
