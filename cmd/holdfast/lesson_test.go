@@ -8,14 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
 )
 
 // TestLesson_step lets a reader step through a lesson whose standard input is a pipe.
 func TestLesson_step(t *testing.T) {
 	t.Parallel()
-	env := append(os.Environ(), asMain+"=1", "LANG=zh_CN.UTF-8", "HOLDFAST_REDIS="+stacktest.Redis(t), "HOLDFAST_MYSQL="+dbtest.Server(t))
+	env := append(os.Environ(), asMain+"=1", "LANG=zh_CN.UTF-8", "HOLDFAST_REDIS="+stacktest.Redis(t), "HOLDFAST_MYSQL="+stacktest.MySQL(t))
 	for name, tt := range map[string]struct {
 		typed  string
 		flags  []string

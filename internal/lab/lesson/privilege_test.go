@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/lab/lesson"
@@ -39,7 +38,7 @@ func TestRun_withoutPrivilege(t *testing.T) {
 // unprivileged returns the DSN of a user with the databases of lessons and no other privilege.
 func unprivileged(t *testing.T) string {
 	t.Helper()
-	cfg, err := mysql.ParseDSN(dbtest.Server(t))
+	cfg, err := mysql.ParseDSN(stacktest.MySQL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
