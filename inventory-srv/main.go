@@ -20,7 +20,7 @@ import (
 func main() { server.Main(run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) (err error) {
-	var cfg settings
+	var cfg app.Settings
 	if err := config.Load(getenv, &cfg); err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	parts := app.Config{Log: log, DSN: cfg.MySQLDSN.Reveal()} // the database alone
 	if command == server.CommandServe {
 		log.InfoContext(ctx, "starting", "settings", &cfg)
-		parts = cfg.parts(log, registry)
+		parts = cfg.Config(log, registry)
 	}
 	inventory, err := app.Open(ctx, parts)
 	if err != nil {
@@ -48,5 +48,5 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	case "seed":
 		return inventory.Store.Seed(ctx)
 	}
-	return inventory.Serve(ctx, cfg.serving(registry))
+	return inventory.Serve(ctx, &cfg, registry)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -13,7 +12,6 @@ import (
 	"holdfast/inventory-srv/internal/events"
 	"holdfast/inventory-srv/internal/httpapi"
 	"holdfast/pkg/admit"
-	"holdfast/pkg/config"
 	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/server"
@@ -24,24 +22,13 @@ import (
 // Service is the name of the service in logs and in the answers of its operations port.
 const Service = "inventory-srv"
 
-// ServeConfig is what Serve needs beside Config.
-type ServeConfig struct {
-	Addr, OpsAddr  string
-	RequestTimeout time.Duration
-	DrainDelay     time.Duration
-	MaxReserving   int // upper bounds of the calls in flight
-	MaxReading     int
-	Credentials    []config.Secret
-	Registry       *prometheus.Registry // of /metrics, the same as Config.Registry
-	Broker         mq.Config            // its topics, log and metrics are set by Serve
-}
-
-// Serve consumes messages and serves HTTP until ctx ends.
-func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
+// Serve consumes messages and serves HTTP until ctx ends. The App was built from the configuration of s, with registry,
+// which /metrics shows.
+func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Registry) (err error) {
 	redis.SetLogger(telemetry.RedisLogger(a.cfg.Log))
 	defer a.Stock.RunInBackground(ctx)()
 	defer a.convertInBackground(ctx)()
-	bus, err := a.openBus(cfg.Broker)
+	bus, err := a.openBus(mq.Config{Namesrv: s.NamesrvAddrs, Namespace: s.MQNamespace, Instance: s.InstanceID})
 	if err != nil {
 		return err
 	}
@@ -51,20 +38,20 @@ func (a *App) Serve(ctx context.Context, cfg ServeConfig) (err error) {
 		{Name: "mysql", Probe: database.Probe(a.DB)},
 		{Name: "redis", Probe: func(ctx context.Context) error { return a.LockClient.Ping(ctx).Err() }},
 	}
-	for name, s := range a.Stock.Probers() {
-		checks = append(checks, server.Check{Name: name, Probe: s.Probe, Optional: name != a.cfg.Strategy})
+	for name, prober := range a.Stock.Probers() {
+		checks = append(checks, server.Check{Name: name, Probe: prober.Probe, Optional: name != a.cfg.Strategy})
 	}
 	checks = append(checks, server.Check{Name: "broker", Probe: bus.Probe})
-	limits := admit.NewMetrics(a.cfg.Registry)
+	limits := admit.NewMetrics(registry)
 	return server.Run(ctx, server.Config{
-		Service: Service, Addr: cfg.Addr, OpsAddr: cfg.OpsAddr, Registry: cfg.Registry, Log: a.cfg.Log,
-		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay,
+		Service: Service, Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, Registry: registry, Log: a.cfg.Log,
+		RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
 		Handler: a.Handler(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
 			// Fixed: order-srv has written the order already, and its attempts are shorter than a wait for a hot product's lock.
-			Reserving: admit.New(admit.Config{Kind: "reserving", Max: cfg.MaxReserving, Fixed: true, Timeout: cfg.RequestTimeout, Metrics: limits}),
-			Reading:   admit.New(admit.Config{Kind: "reading", Max: cfg.MaxReading, Timeout: cfg.RequestTimeout, Metrics: limits}),
+			Reserving: admit.New(admit.Config{Kind: "reserving", Max: s.MaxReserving, Fixed: true, Timeout: s.RequestTimeout, Metrics: limits}),
+			Reading:   admit.New(admit.Config{Kind: "reading", Max: s.MaxReading, Timeout: s.RequestTimeout, Metrics: limits}),
 			Engine: web.EngineConfig{
-				Log: a.cfg.Log, Sampled: !a.cfg.Lab, Registry: a.cfg.Registry, Timeout: cfg.RequestTimeout, Credentials: cfg.Credentials,
+				Log: a.cfg.Log, Sampled: !a.cfg.Lab, Registry: registry, Timeout: s.RequestTimeout, Credentials: s.AcceptedCredentials,
 			},
 		}),
 		Checks: checks,

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -8,16 +8,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/config"
 	"holdfast/pkg/lock"
-	"holdfast/pkg/mq"
 )
 
-// settings are this service's environment variables. The defaults are those of a stack that runs on this machine
+// Settings are this service's environment variables. The defaults are those of a stack that runs on this machine
 // without containers.
-type settings struct {
+type Settings struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8082"`
 	OpsAddr  string `env:"OPS_ADDR" envDefault:"127.0.0.1:9082"`
 
@@ -55,10 +53,10 @@ type settings struct {
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
 }
 
-var _ config.Validator = (*settings)(nil)
+var _ config.Validator = (*Settings)(nil)
 
 // Validate implements config.Validator.
-func (s *settings) Validate() error {
+func (s *Settings) Validate() error {
 	return errors.Join(
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.Names()),
@@ -81,7 +79,7 @@ func losesUpdates(name string) bool {
 }
 
 // LogValue implements slog.LogValuer for the first log line.
-func (s *settings) LogValue() slog.Value {
+func (s *Settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("strategy", s.StockStrategy), slog.Bool("lab", s.LabMode),
 		slog.Any("redis", s.RedisAddrs), slog.Any("redlock", s.RedlockAddrs), slog.Any("namesrv", s.NamesrvAddrs),
@@ -90,19 +88,11 @@ func (s *settings) LogValue() slog.Value {
 	)
 }
 
-// parts is the configuration of the whole service.
-func (s *settings) parts(log *slog.Logger, registry *prometheus.Registry) app.Config {
-	return app.Config{
+// Config returns what the whole service is built from.
+func (s *Settings) Config(log *slog.Logger, registry *prometheus.Registry) Config {
+	return Config{
 		Log: log, Registry: registry, DSN: s.MySQLDSN.Reveal(), FlushPool: true, LockPoolSize: s.MySQLLockPool,
 		RedisAddrs: s.RedisAddrs, RedlockAddrs: s.RedlockAddrs, LockOptions: []lock.Option{lock.WithTTL(s.LockTTL)},
 		Strategy: s.StockStrategy, Lab: s.LabMode, Compact: s.CompactReservations,
-	}
-}
-
-func (s *settings) serving(registry *prometheus.Registry) app.ServeConfig {
-	return app.ServeConfig{
-		Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
-		MaxReserving: s.MaxReserving, MaxReading: s.MaxReading, Credentials: s.AcceptedCredentials, Registry: registry,
-		Broker: mq.Config{Namesrv: s.NamesrvAddrs, Namespace: s.MQNamespace, Instance: s.InstanceID},
 	}
 }
