@@ -20,9 +20,9 @@ type Refuse func(line, id []byte, closing bool) []byte
 // The danger of a second reader on a connection is that it and net/http disagree about where a request begins: what one
 // of them takes for a body is a request to the other, and behind a proxy the answers of two users change places. So it
 // only looks at requests that it can delimit without doubt: a whole request that arrived in one read, after an answer,
-// on a connection on which all earlier requests were of this kind. After anything else the connection is left to net/http
-// for good. While net/http handles a request, it reads one byte ahead, to notice that the client hangs up; the request to
-// which this byte belongs is its own.
+// on a connection on which all earlier requests were of this kind. After anything else the connection is left to
+// net/http for good. While net/http handles a request, it reads one byte ahead, to notice that the client hangs up; the
+// request to which this byte belongs is its own.
 //
 // While the server has many connections, those that are refused are closed, and the memory is left to those that are
 // served.

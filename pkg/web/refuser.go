@@ -21,10 +21,10 @@ import (
 type Route struct{ Method, Pattern string }
 
 // Refuser refuses requests to routes whose limiter is full, before anything else is done for them: at ten times the
-// capacity nine of ten requests end here, and what they cost the others do not get. It stands in two places. [Refuser.Refuse]
-// answers before net/http has read the request, for routes without parameters. The engine's first handler answers what
-// comes another way; it costs neither a body, a timer, a context nor a copy of the request. The answers, the metrics and
-// the access lines of both are those of any request.
+// capacity nine of ten requests end here, and what they cost the others do not get. It stands in two places.
+// [Refuser.Refuse] answers before net/http has read the request, for routes without parameters. The engine's first
+// handler answers what comes another way; it costs neither a body, a timer, a context nor a copy of the request. The
+// answers, the metrics and the access lines of both are those of any request.
 //
 // The route's Admit has the same limiter and decides about the requests that pass.
 type Refuser struct {

@@ -11,7 +11,8 @@ import (
 	"holdfast/pkg/web"
 )
 
-// NewRefuser returns what refuses orders while placing is full: a flash sale sends its load to one route. Config.Engine and the server need it.
+// NewRefuser returns what refuses orders while placing is full: a flash sale sends its load to one route. Config.Engine
+// and the server need it.
 func NewRefuser(placing *admit.Limiter) *web.Refuser {
 	return web.NewRefuser(map[web.Route]*admit.Limiter{{Method: http.MethodPost, Pattern: "/v1/orders"}: placing})
 }
