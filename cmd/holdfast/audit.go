@@ -77,7 +77,8 @@ func (a *auditCmd) awaitRest(ctx context.Context, url string, awaited func(check
 	}
 }
 
-// audit requests an audit as an administrator and waits for its report. progress, unless nil, is called with each state.
+// audit requests an audit as an administrator and waits for its report. progress, unless nil, is called with each
+// state.
 func audit(ctx context.Context, url string, full bool, progress func(orderapi.AuditJob)) (check.Report, error) {
 	admin, err := shop.Login(ctx, url, "auditor", orderapi.RoleAdmin)
 	if err != nil {
