@@ -137,7 +137,7 @@ func TestPaymentRacesExpiry(t *testing.T) {
 	t.Parallel()
 	const orders = 200
 	env := patient()
-	env["PAYMENT_TIMEOUT"] = "15s"
+	env["REQUEST_TIMEOUT"], env["PAYMENT_TIMEOUT"] = "20s", "22s" // an order can be paid when it is placed at the latest
 	sh := newShop(t, setup{strategy: "for-update", env: env})
 	sh.product("RACE", orders)
 	ann := sh.login("ann", "buyer")
