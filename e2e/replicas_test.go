@@ -41,7 +41,8 @@ func TestReplicasShareWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sh.exec(sh.ordersDB, "UPDATE orders SET status = 'CANCELLED', updated_at = UTC_TIMESTAMP(6) - INTERVAL 1 HOUR WHERE order_no IN ("+list(lost)+")")
+	sh.exec(sh.ordersDB, `UPDATE orders SET status = 'CANCELLED', updated_at = UTC_TIMESTAMP(6) - INTERVAL 1 HOUR,
+		due_at = UTC_TIMESTAMP(6) - INTERVAL 1 HOUR WHERE order_no IN (`+list(lost)+")")
 	for i, no := range numbers[each : 3*each] {
 		end := "/payment"
 		if i%2 == 0 {
