@@ -160,7 +160,13 @@ func firstAttemptLate(t *testing.T, b crashBroker) string {
 		_ = first().Body.Close()
 	}, nil)
 	cs.holds(early, "released")
-	cs.placed() // with the returned unit
+	// With the returned unit. order-srv may remember for a moment that there was none.
+	testkit.Eventually(cs.tb, patience, "an order is placed", func() error {
+		if a, _ := cs.try(); a.Status != http.StatusCreated {
+			return fmt.Errorf("it was answered with %d %s", a.Status, a.Body)
+		}
+		return nil
+	})
 
 	var first func() *http.Response
 	late := cs.refusedLate(x, nil, func(f func() *http.Response) { first = f })
