@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
 )
@@ -90,6 +91,39 @@ func TestClient_Do_goesRoundTheAddressesOfAName(t *testing.T) {
 	}
 	if n := lookups.Load(); n != 1 {
 		t.Errorf("the name was looked up %d times within a moment, want once", n)
+	}
+}
+
+// TestClient_Do_replicaHasMoved: a container that was replaced has another address. The name is resolved again when no
+// address answers, and not in each call while nothing does.
+func TestClient_Do_replicaHasMoved(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	port := listenOn(t, "127.0.0.2:0", &calls)
+	var lookups atomic.Int32
+	var moved atomic.Bool
+	c := client(t, rest.Config{
+		URLs: []string{"http://stock:" + port},
+		Lookup: func(context.Context, string) ([]netip.Addr, error) {
+			lookups.Add(1)
+			if moved.Load() {
+				return []netip.Addr{netip.MustParseAddr("127.0.0.2")}, nil
+			}
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil // nobody listens there
+		},
+	})
+	for range 20 {
+		wantFault(t, c.Do(t.Context(), "POST", "/", nil, nil), "stock_srv_unavailable", fault.Unavailable, false)
+	}
+	if n := lookups.Load(); n > 2 {
+		t.Errorf("the name was looked up %d times within a moment, want once", n)
+	}
+	moved.Store(true)
+	testkit.EventuallyTrue(t, 3*time.Second, "the new address is found before the old one expires", func() bool {
+		return c.Do(t.Context(), "POST", "/", nil, nil) == nil
+	})
+	if n := calls.Load(); n != 1 {
+		t.Errorf("the replica got %d calls, want 1", n)
 	}
 }
 

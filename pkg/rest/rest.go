@@ -152,21 +152,37 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		}
 	}
 	candidates, err := c.addresses.next(ctx)
+	for again := true; len(candidates) > 0; again = false {
+		var over bool
+		if over, err = c.tryEach(ctx, candidates, method, path, body, out); over {
+			return err
+		}
+		if !again {
+			break
+		}
+		candidates = c.addresses.moved(ctx, candidates)
+	}
+	return c.toFault(err, false)
+}
+
+// tryEach sends the request to one address after the other, until one has answered for good or may have executed it:
+// then the call is over. Otherwise nothing was executed.
+func (c *Client) tryEach(ctx context.Context, candidates []*address, method, path string, body []byte, out any) (over bool, err error) {
 	for _, a := range candidates {
 		var sent bool
 		sent, err = c.try(ctx, a, method, path, body, out)
 		f, answered := errors.AsType[*fault.Error](err)
 		if err == nil || answered && (f.Kind != fault.Unavailable || f.Ambiguous) {
-			return err
+			return true, err
 		}
 		if !errors.Is(ctx.Err(), context.Canceled) { // a caller that gave up says nothing about the replica
 			c.addresses.avoid(ctx, a, err)
 		}
 		if sent && !answered || ctx.Err() != nil {
-			return c.toFault(err, sent)
+			return true, c.toFault(err, sent)
 		}
 	}
-	return c.toFault(err, false)
+	return false, err
 }
 
 // toFault leaves faults as they are and makes one of everything else, where there was no clear answer.
