@@ -93,16 +93,16 @@ func (o Order) WhenPlaced() Order {
 // digestSize is how many bytes of the hash of a request are stored.
 const digestSize = 16
 
-// RequestDigest is what is stored of the hash of the order's request: its first half.
-func (o Order) RequestDigest() ([]byte, error) {
+// RequestDigest is what is stored of the hash of the order's request: its first half, in hexadecimal.
+func (o Order) RequestDigest() (string, error) {
 	hash, err := hex.DecodeString(o.RequestHash)
 	if err == nil && len(hash) < digestSize {
 		err = errors.New("it is too short")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the hash of the request: %w", err)
+		return "", fmt.Errorf("read the hash of the request: %w", err)
 	}
-	return hash[:digestSize], nil
+	return o.RequestHash[:2*digestSize], nil
 }
 
 // Repeats reports whether the order has the same request as a stored one.

@@ -88,7 +88,7 @@ func (s *Store) Expire(ctx context.Context, orderNos []string, grace time.Durati
 		if _, err := heal(tx, by, actionExpired, due...); err != nil {
 			return err
 		}
-		found, err := many(tx, "order_no IN ? ORDER BY order_no", due)
+		found, err := many(tx, "WHERE order_no IN ? ORDER BY order_no", due)
 		if err != nil {
 			return err
 		}

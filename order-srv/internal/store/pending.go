@@ -90,13 +90,17 @@ func (s *Store) pending(ctx context.Context, query string, args ...any) ([]Pendi
 	return found, nil
 }
 
+// numbered is an order's number, and a column that is in no key: without one, MySQL reads the whole key in its order and
+// not the range.
+type numbered struct{ OrderNo, Flow string }
+
 // passed moves the mark to the end of a step, or up to the first order that is PENDING. all: it is at the end.
 func (s *Store) passed(ctx context.Context, after, end string, pending []Pending) (all bool, err error) {
 	if len(pending) == 0 {
 		return s.moveMark(ctx, after, end)
 	}
-	var before []string
-	err = s.db.WithContext(ctx).Raw(`SELECT order_no FROM orders FORCE INDEX (PRIMARY) WHERE order_no > ? AND order_no < ?
+	var before []numbered
+	err = s.db.WithContext(ctx).Raw(`SELECT order_no, flow FROM orders FORCE INDEX (PRIMARY) WHERE order_no > ? AND order_no < ?
 		ORDER BY order_no DESC LIMIT 1`, after, pending[0].OrderNo).Scan(&before).Error
 	if err != nil {
 		return false, fmt.Errorf("look for the last order before %s: %w", pending[0].OrderNo, database.Fault(err))
@@ -104,14 +108,14 @@ func (s *Store) passed(ctx context.Context, after, end string, pending []Pending
 	if len(before) == 0 {
 		return false, nil
 	}
-	_, err = s.moveMark(ctx, after, before[0])
+	_, err = s.moveMark(ctx, after, before[0].OrderNo)
 	return false, err
 }
 
 // stepEnd is the number at which a step ends. last: the pass ends there, too.
 func (s *Store) stepEnd(ctx context.Context, after, limit string) (end string, last bool, err error) {
-	var ends []string
-	err = s.db.WithContext(ctx).Raw(`SELECT order_no FROM orders FORCE INDEX (PRIMARY) WHERE order_no > ? AND order_no <= ?
+	var ends []numbered
+	err = s.db.WithContext(ctx).Raw(`SELECT order_no, flow FROM orders FORCE INDEX (PRIMARY) WHERE order_no > ? AND order_no <= ?
 		ORDER BY order_no LIMIT 1 OFFSET ?`, after, limit, sweepStep-1).Scan(&ends).Error
 	if err != nil {
 		return "", false, fmt.Errorf("look for the end of a step: %w", database.Fault(err))
@@ -119,7 +123,7 @@ func (s *Store) stepEnd(ctx context.Context, after, limit string) (end string, l
 	if len(ends) == 0 {
 		return limit, true, nil
 	}
-	return ends[0], false, nil
+	return ends[0].OrderNo, false, nil
 }
 
 // A transaction that inserts orders is over in a few milliseconds; the mark tries to move between two of them.

@@ -22,17 +22,18 @@ func (s *Store) ByKey(ctx context.Context, userID, key string) (order.Order, err
 
 // List returns up to limit orders of a user below the order number before ("" for the newest), newest first.
 func (s *Store) List(ctx context.Context, userID, before string, limit int) ([]order.Order, error) {
-	where, args := "user_id = ?", []any{userID}
+	// MySQL would take the key of the idempotency keys, read all orders of the user and sort them.
+	rest, args := "FORCE INDEX (orders_user) WHERE user_id = ?", []any{userID}
 	if before != "" {
-		where, args = where+" AND order_no < ?", append(args, before)
+		rest, args = rest+" AND order_no < ?", append(args, before)
 	}
-	orders, err := many(s.db.WithContext(ctx), where+" ORDER BY order_no DESC LIMIT ?", append(args, limit)...)
+	orders, err := many(s.db.WithContext(ctx), rest+" ORDER BY order_no DESC LIMIT ?", append(args, limit)...)
 	return orders, database.Fault(err)
 }
 
 // After returns up to limit orders after an order number, in order.
 func (s *Store) After(ctx context.Context, orderNo string, limit int) ([]order.Order, error) {
-	orders, err := many(s.db.WithContext(ctx), "order_no > ? ORDER BY order_no LIMIT ?", orderNo, limit)
+	orders, err := many(s.db.WithContext(ctx), "WHERE order_no > ? ORDER BY order_no LIMIT ?", orderNo, limit)
 	return orders, database.Fault(err)
 }
 

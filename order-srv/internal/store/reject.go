@@ -123,7 +123,7 @@ func (r *resolution) late(context.Context) error {
 	for n, i := range r.missed {
 		numbers[n] = r.decisions[i].OrderNo
 	}
-	found, err := many(r.tx, "order_no IN ? ORDER BY order_no FOR UPDATE", numbers)
+	found, err := many(r.tx, "WHERE order_no IN ? ORDER BY order_no FOR UPDATE", numbers)
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func decodeBody(column sql.NullString) ([]byte, error) {
 }
 
 func one(db *gorm.DB, where string, args ...any) (order.Order, error) {
-	found, err := many(db, where, args...)
+	found, err := many(db, "WHERE "+where, args...)
 	if err != nil {
 		return order.Order{}, err
 	}
@@ -140,10 +140,10 @@ func one(db *gorm.DB, where string, args ...any) (order.Order, error) {
 	return found[0], nil
 }
 
-// many reads orders with their items.
-func many(db *gorm.DB, where string, args ...any) ([]order.Order, error) {
+// many reads orders with their items; rest is what follows the table in the statement.
+func many(db *gorm.DB, rest string, args ...any) ([]order.Order, error) {
 	var records []record
-	if err := db.Raw("SELECT "+columns+" FROM orders WHERE "+where, args...).Scan(&records).Error; err != nil {
+	if err := db.Raw("SELECT "+columns+" FROM orders "+rest, args...).Scan(&records).Error; err != nil {
 		return nil, fmt.Errorf("read orders: %w", err)
 	}
 	if len(records) == 0 {
