@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -80,24 +79,12 @@ func (r Report) Broken() []Cell {
 
 // Subjects returns the chain and the strategies in the order of their first run.
 func (r Report) Subjects() []string {
-	var all []string
-	for _, c := range r.Cells {
-		if !slices.Contains(all, c.Subject) {
-			all = append(all, c.Subject)
-		}
-	}
-	return all
+	return stats.Distinct(r.Cells, func(c Cell) string { return c.Subject })
 }
 
 // Shapes returns the loads in the order of their first run.
 func (r Report) Shapes() []Shape {
-	var all []Shape
-	for _, c := range r.Cells {
-		if !slices.Contains(all, c.Shape) {
-			all = append(all, c.Shape)
-		}
-	}
-	return all
+	return stats.Distinct(r.Cells, func(c Cell) Shape { return c.Shape })
 }
 
 // Summary combines the repetitions of one subject under one load. All values are medians.

@@ -87,13 +87,7 @@ func (r Report) safe(name string) bool {
 
 // Shapes returns the loads in the order of their first run.
 func (r Report) Shapes() []Shape {
-	var shapes []Shape
-	for _, c := range r.Cells {
-		if !slices.Contains(shapes, c.Shape) {
-			shapes = append(shapes, c.Shape)
-		}
-	}
-	return shapes
+	return stats.Distinct(r.Cells, func(c Cell) Shape { return c.Shape })
 }
 
 // Summary combines the repetitions of one strategy under one load.

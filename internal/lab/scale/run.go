@@ -150,13 +150,7 @@ func (r *Report) full(ctx context.Context, o Options, s *site, size int) error {
 
 // Sizes returns the measured sizes, ascending.
 func (r Report) Sizes() []int {
-	var sizes []int
-	for _, c := range r.Costs {
-		if !slices.Contains(sizes, c.Orders) {
-			sizes = append(sizes, c.Orders)
-		}
-	}
-	return sizes
+	return stats.Distinct(r.Costs, func(c Cost) int { return c.Orders })
 }
 
 // of returns the values of a figure by round.

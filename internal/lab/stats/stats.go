@@ -12,3 +12,14 @@ func Median(values []float64) float64 {
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
+
+// Distinct returns the values of a key, each once, in the order in which the items have them.
+func Distinct[T any, K comparable](items []T, key func(T) K) []K {
+	var keys []K
+	for _, item := range items {
+		if k := key(item); !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}

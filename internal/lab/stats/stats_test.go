@@ -24,3 +24,14 @@ func TestMedian(t *testing.T) {
 		}
 	}
 }
+
+func TestDistinct(t *testing.T) {
+	t.Parallel()
+	length := func(s string) int { return len(s) }
+	if got := stats.Distinct([]string{"bb", "a", "cc", "ddd", "e"}, length); !slices.Equal(got, []int{2, 1, 3}) {
+		t.Errorf("got %v", got)
+	}
+	if got := stats.Distinct(nil, length); got != nil {
+		t.Errorf("of nothing: %v", got)
+	}
+}
