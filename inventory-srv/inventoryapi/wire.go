@@ -1,7 +1,7 @@
 package inventoryapi
 
 import (
-	"strconv"
+	"errors"
 
 	"holdfast/pkg/fault"
 	"holdfast/pkg/wire"
@@ -17,36 +17,23 @@ var (
 
 // AppendJSON implements wire.Appender.
 func (r ReserveRequest) AppendJSON(b []byte) ([]byte, error) {
-	b = append(b, `{"orders":`...)
-	b, err := wire.AppendArray(b, len(r.Orders), r.Orders != nil, func(b []byte, i int) ([]byte, error) { return r.Orders[i].appendJSON(b) })
-	return append(b, '}'), err
+	b = wire.AppendArray(b, `{"orders":`, r.Orders, ReserveOrder.appendJSON)
+	return append(b, '}'), nil
 }
 
-func (o ReserveOrder) appendJSON(b []byte) (_ []byte, err error) {
-	b = append(b, `{"order_no":`...)
-	if b, err = wire.AppendText(b, o.OrderNo); err != nil {
-		return b, err
-	}
-	b = append(b, `,"lines":`...)
-	b, err = wire.AppendArray(b, len(o.Lines), o.Lines != nil, func(b []byte, i int) (_ []byte, err error) {
-		b = append(b, `{"sku":`...)
-		if b, err = wire.AppendText(b, o.Lines[i].SKU); err != nil {
-			return b, err
-		}
-		b = append(b, `,"quantity":`...)
-		b = strconv.AppendInt(b, o.Lines[i].Quantity, 10)
-		return append(b, '}'), nil
-	})
-	if err != nil {
-		return b, err
-	}
+func (o ReserveOrder) appendJSON(b []byte) []byte {
+	b = wire.AppendText(b, `{"order_no":`, o.OrderNo)
+	b = wire.AppendArray(b, `,"lines":`, o.Lines, Line.appendJSON)
 	if o.Strategy != "" {
-		b = append(b, `,"strategy":`...)
-		if b, err = wire.AppendText(b, o.Strategy); err != nil {
-			return b, err
-		}
+		b = wire.AppendText(b, `,"strategy":`, o.Strategy)
 	}
-	return append(b, '}'), nil
+	return append(b, '}')
+}
+
+func (l Line) appendJSON(b []byte) []byte {
+	b = wire.AppendText(b, `{"sku":`, l.SKU)
+	b = wire.AppendInt(b, `,"quantity":`, l.Quantity)
+	return append(b, '}')
 }
 
 // ParseJSON implements wire.Parser.
@@ -81,63 +68,44 @@ func (r *ReserveRequest) ParseJSON(body []byte) bool {
 	return true
 }
 
-// AppendJSON implements wire.Appender.
+// AppendJSON implements wire.Appender. Only the details of a problem can fail to be encoded.
 func (r ReserveResponse) AppendJSON(b []byte) ([]byte, error) {
-	b = append(b, `{"results":`...)
-	b, err := wire.AppendArray(b, len(r.Results), r.Results != nil, func(b []byte, i int) ([]byte, error) { return r.Results[i].appendJSON(b) })
-	return append(b, '}'), err
+	var failed error
+	b = wire.AppendArray(b, `{"results":`, r.Results, func(result ReserveResult, b []byte) []byte {
+		b, err := result.appendJSON(b)
+		failed = errors.Join(failed, err)
+		return b
+	})
+	return append(b, '}'), failed
 }
 
 func (r ReserveResult) appendJSON(b []byte) (_ []byte, err error) {
-	b = append(b, `{"order_no":`...)
-	if b, err = wire.AppendText(b, r.OrderNo); err != nil {
-		return b, err
-	}
+	b = wire.AppendText(b, `{"order_no":`, r.OrderNo)
 	if r.Receipt != nil {
 		b = append(b, `,"receipt":`...)
-		if b, err = r.Receipt.appendJSON(b); err != nil {
-			return b, err
-		}
+		b = r.Receipt.appendJSON(b)
 	}
 	if r.Problem != nil {
 		b = append(b, `,"problem":`...)
-		if b, err = wire.AppendValue(b, r.Problem); err != nil {
-			return b, err
-		}
+		b, err = wire.AppendValue(b, r.Problem)
 	}
-	return append(b, '}'), nil
-}
-
-func (r Receipt) appendJSON(b []byte) (_ []byte, err error) {
-	b = append(b, `{"order_no":`...)
-	if b, err = wire.AppendText(b, r.OrderNo); err != nil {
-		return b, err
-	}
-	b = append(b, `,"strategy":`...)
-	if b, err = wire.AppendText(b, r.Strategy); err != nil {
-		return b, err
-	}
-	b = append(b, `,"amount_cents":`...)
-	b = strconv.AppendInt(b, r.AmountCents, 10)
-	b = append(b, `,"lines":`...)
-	b, err = wire.AppendArray(b, len(r.Lines), r.Lines != nil, func(b []byte, i int) ([]byte, error) { return r.Lines[i].appendJSON(b) })
 	return append(b, '}'), err
 }
 
-func (l ReceiptLine) appendJSON(b []byte) (_ []byte, err error) {
-	b = append(b, `{"sku":`...)
-	if b, err = wire.AppendText(b, l.SKU); err != nil {
-		return b, err
-	}
-	b = append(b, `,"title":`...)
-	if b, err = wire.AppendText(b, l.Title); err != nil {
-		return b, err
-	}
-	b = append(b, `,"quantity":`...)
-	b = strconv.AppendInt(b, l.Quantity, 10)
-	b = append(b, `,"unit_price_cents":`...)
-	b = strconv.AppendInt(b, l.UnitPriceCents, 10)
-	return append(b, '}'), nil
+func (r Receipt) appendJSON(b []byte) []byte {
+	b = wire.AppendText(b, `{"order_no":`, r.OrderNo)
+	b = wire.AppendText(b, `,"strategy":`, r.Strategy)
+	b = wire.AppendInt(b, `,"amount_cents":`, r.AmountCents)
+	b = wire.AppendArray(b, `,"lines":`, r.Lines, ReceiptLine.appendJSON)
+	return append(b, '}')
+}
+
+func (l ReceiptLine) appendJSON(b []byte) []byte {
+	b = wire.AppendText(b, `{"sku":`, l.SKU)
+	b = wire.AppendText(b, `,"title":`, l.Title)
+	b = wire.AppendInt(b, `,"quantity":`, l.Quantity)
+	b = wire.AppendInt(b, `,"unit_price_cents":`, l.UnitPriceCents)
+	return append(b, '}')
 }
 
 // ParseJSON implements wire.Parser.

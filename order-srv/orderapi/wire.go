@@ -1,10 +1,6 @@
 package orderapi
 
-import (
-	"strconv"
-
-	"holdfast/pkg/wire"
-)
+import "holdfast/pkg/wire"
 
 // A request for an order is the most frequent message. It is written and read by hand.
 var (
@@ -13,31 +9,19 @@ var (
 )
 
 // AppendJSON implements wire.Appender.
-func (r PlaceRequest) AppendJSON(b []byte) (_ []byte, err error) {
-	b = append(b, `{"idempotency_key":`...)
-	if b, err = wire.AppendText(b, r.IdempotencyKey); err != nil {
-		return b, err
-	}
-	b = append(b, `,"items":`...)
-	b, err = wire.AppendArray(b, len(r.Items), r.Items != nil, func(b []byte, i int) (_ []byte, err error) {
-		b = append(b, `{"sku":`...)
-		if b, err = wire.AppendText(b, r.Items[i].SKU); err != nil {
-			return b, err
-		}
-		b = append(b, `,"quantity":`...)
-		b = strconv.AppendInt(b, r.Items[i].Quantity, 10)
-		return append(b, '}'), nil
-	})
-	if err != nil {
-		return b, err
-	}
+func (r PlaceRequest) AppendJSON(b []byte) ([]byte, error) {
+	b = wire.AppendText(b, `{"idempotency_key":`, r.IdempotencyKey)
+	b = wire.AppendArray(b, `,"items":`, r.Items, PlaceItem.appendJSON)
 	if r.Strategy != "" {
-		b = append(b, `,"strategy":`...)
-		if b, err = wire.AppendText(b, r.Strategy); err != nil {
-			return b, err
-		}
+		b = wire.AppendText(b, `,"strategy":`, r.Strategy)
 	}
 	return append(b, '}'), nil
+}
+
+func (i PlaceItem) appendJSON(b []byte) []byte {
+	b = wire.AppendText(b, `{"sku":`, i.SKU)
+	b = wire.AppendInt(b, `,"quantity":`, i.Quantity)
+	return append(b, '}')
 }
 
 // ParseJSON implements wire.Parser.

@@ -39,16 +39,26 @@ func Parse(body []byte, dst any) bool {
 	return ok && p.ParseJSON(body)
 }
 
-// AppendText appends a JSON string.
-func AppendText(b []byte, s string) ([]byte, error) {
+// AppendText appends a JSON string, after what stands before it.
+func AppendText(b []byte, before, s string) []byte {
+	b = append(b, before...)
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			return AppendValue(b, s) // its rules for such characters are many
+			encoded, err := json.Marshal(s) // its rules for such characters are many
+			if err != nil {
+				panic(err) // a string can be encoded
+			}
+			return append(b, encoded...)
 		}
 	}
 	b = append(b, '"')
 	b = append(b, s...)
-	return append(b, '"'), nil
+	return append(b, '"')
+}
+
+// AppendInt appends a number, after what stands before it.
+func AppendInt(b []byte, before string, n int64) []byte {
+	return strconv.AppendInt(append(b, before...), n, 10)
 }
 
 // AppendValue appends a value as encoding/json writes it.
@@ -57,21 +67,20 @@ func AppendValue(b []byte, v any) ([]byte, error) {
 	return append(b, encoded...), err
 }
 
-// AppendArray appends the n elements of an array; none is null if there is no array.
-func AppendArray(b []byte, n int, there bool, element func(b []byte, i int) ([]byte, error)) (_ []byte, err error) {
-	if !there {
-		return append(b, "null"...), nil
+// AppendArray appends an array of items, after what stands before it; null if items is nil.
+func AppendArray[T any](b []byte, before string, items []T, element func(item T, b []byte) []byte) []byte {
+	b = append(b, before...)
+	if items == nil {
+		return append(b, "null"...)
 	}
 	b = append(b, '[')
-	for i := range n {
+	for i, item := range items {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if b, err = element(b, i); err != nil {
-			return b, err
-		}
+		b = element(item, b)
 	}
-	return append(b, ']'), nil
+	return append(b, ']')
 }
 
 // Reader reads a body from its start. After something that it does not accept, it reads nothing more.
