@@ -66,6 +66,24 @@ func nextClient(label step.Text, ask string, do func(ctx context.Context) (step.
 	return &step.Actor{Name: "B", Steps: []step.Step{{Label: label, Ask: ask, Do: do}}}
 }
 
+// nextLease returns an actor with one step, which acquires a lease of pkg/lock and releases it. token receives the
+// lease's token, and got makes the result of the wait.
+func (e *Env) nextLease(texts, prefix string, ttl time.Duration, token *int64, got func(waited time.Duration) step.Text) *step.Actor {
+	return nextClient(step.T(texts), texts+".ask", func(ctx context.Context) (step.Result, error) {
+		locker, err := e.locker(ctx, prefix, lock.WithTTL(ttl))
+		if err != nil {
+			return step.Result{}, err
+		}
+		start := time.Now()
+		lease, err := locker.Acquire(ctx, "k")
+		if err != nil {
+			return step.Result{}, err
+		}
+		*token = lease.Token("k")
+		return step.Result{Text: got(rounded(time.Since(start)))}, lease.Release(ctx)
+	})
+}
+
 func (e *Env) deadWithoutExpiry(client *redis.Client, ttl time.Duration) *step.Stage {
 	key, watched := e.Key(fresh("no-expiry")), 2*ttl
 	got, left := false, time.Duration(0)
@@ -122,18 +140,8 @@ func (e *Env) deadForTTL(client *redis.Client, ttl time.Duration) *step.Stage {
 func (e *Env) deadLease(client *redis.Client, ttl time.Duration) *step.Stage {
 	prefix := e.Key(fresh("lease") + ":")
 	var token int64
-	next := nextClient(step.T("dead-holder.acquires"), "dead-holder.acquires.ask", func(ctx context.Context) (step.Result, error) {
-		locker, err := e.locker(ctx, prefix, lock.WithTTL(ttl))
-		if err != nil {
-			return step.Result{}, err
-		}
-		start := time.Now()
-		lease, err := locker.Acquire(ctx, "k")
-		if err != nil {
-			return step.Result{}, err
-		}
-		token = lease.Token("k")
-		return step.Result{Text: step.T("dead-holder.acquires.got", rounded(time.Since(start)), token)}, lease.Release(ctx)
+	next := e.nextLease("dead-holder.acquires", prefix, ttl, &token, func(waited time.Duration) step.Text {
+		return step.T("dead-holder.acquires.got", waited, token)
 	})
 	return &step.Stage{
 		Actors: []*step.Actor{e.dyingHolder("lease", client.Options().Addr, prefix, ttl.String(), e.patience(4*ttl).String()), next},

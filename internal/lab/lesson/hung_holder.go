@@ -92,18 +92,8 @@ func (e *Env) watchCapped(client *redis.Client, ttl time.Duration) *step.Stage {
 	prefix := e.Key(fresh("capped") + ":")
 	var holder *Process
 	var token int64
-	next := nextClient(step.T("hung-holder.acquires"), "hung-holder.acquires.ask", func(ctx context.Context) (step.Result, error) {
-		locker, err := e.locker(ctx, prefix, lock.WithTTL(ttl))
-		if err != nil {
-			return step.Result{}, err
-		}
-		start := time.Now()
-		lease, err := locker.Acquire(ctx, "k")
-		if err != nil {
-			return step.Result{}, err
-		}
-		token = lease.Token("k")
-		return step.Result{Text: step.T("hung-holder.acquires.got", rounded(time.Since(start)))}, lease.Release(ctx)
+	next := e.nextLease("hung-holder.acquires", prefix, ttl, &token, func(waited time.Duration) step.Text {
+		return step.T("hung-holder.acquires.got", waited)
 	})
 	ended := step.Step{Label: step.T("hung-holder.ended"), Do: func(ctx context.Context) (step.Result, error) {
 		cause, err := holder.Await(ctx, "ended")

@@ -54,9 +54,6 @@ const failed = "failed:"
 // Report sends a line to the lesson. [Process.Await] expects its first word.
 func (c *Child) Report(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 
-// Orders returns the channel of the lesson's orders.
-func (c *Child) Orders() <-chan string { return c.orders }
-
 // Order waits for the lesson's next order.
 func (c *Child) Order(ctx context.Context) (string, error) {
 	select {
