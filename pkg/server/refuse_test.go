@@ -56,6 +56,17 @@ func (s *shut) start(tb testing.TB, most int) *running {
 	return start(tb, server.Config{Handler: s, Refuse: s.refuse, MaxConns: most})
 }
 
+// openedShut returns a full server and a connection on which one request was answered.
+func openedShut(tb testing.TB) (*shut, *connection) {
+	tb.Helper()
+	s := newShut()
+	c := connect(tb, s.start(tb, 10).url)
+	s.full.Store(true)
+	c.send(requestText("/other", "1"))
+	c.want(200, "1")
+	return s, c
+}
+
 func requestText(path, body string) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: shop\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 }
@@ -121,11 +132,7 @@ func TestRefuse_keepsTheConnection(t *testing.T) {
 // A body that reads like a request is a body, whatever the boundaries of the packets are.
 func TestRefuse_bodyIsNoRequest(t *testing.T) {
 	t.Parallel()
-	s := newShut()
-	c := connect(t, s.start(t, 10).url)
-	s.full.Store(true)
-	c.send(requestText("/other", ""))
-	c.want(200, "")
+	s, c := openedShut(t)
 	inner := requestText("/orders", "inner")
 	head, body, _ := strings.Cut(requestText("/other", inner), "\r\n\r\n")
 	c.send(head + "\r\n\r\n")
@@ -139,11 +146,7 @@ func TestRefuse_bodyIsNoRequest(t *testing.T) {
 
 func TestRefuse_pipelinedRequestsKeepTheirOrder(t *testing.T) {
 	t.Parallel()
-	s := newShut()
-	c := connect(t, s.start(t, 10).url)
-	s.full.Store(true)
-	c.send(requestText("/other", "1"))
-	c.want(200, "1")
+	s, c := openedShut(t)
 	c.send(requestText("/other", "2") + requestText("/orders", "3") + requestText("/other", "4"))
 	for _, body := range []string{"2", "3", "4"} {
 		c.want(200, body)
@@ -154,11 +157,7 @@ func TestRefuse_pipelinedRequestsKeepTheirOrder(t *testing.T) {
 // The head of the second request comes with the first one, so net/http reads a body when it wants a request.
 func TestRefuse_bodyOfPipelinedRequest(t *testing.T) {
 	t.Parallel()
-	s := newShut()
-	c := connect(t, s.start(t, 10).url)
-	s.full.Store(true)
-	c.send(requestText("/other", "1"))
-	c.want(200, "1")
+	s, c := openedShut(t)
 	inner := requestText("/orders", "inner")
 	head, body, _ := strings.Cut(requestText("/other", inner), "\r\n\r\n")
 	c.send(requestText("/other", "2") + head + "\r\n\r\n")
@@ -172,11 +171,7 @@ func TestRefuse_bodyOfPipelinedRequest(t *testing.T) {
 // A request that comes while its predecessor is handled is read by net/http, in part.
 func TestRefuse_requestDuringAnother(t *testing.T) {
 	t.Parallel()
-	s := newShut()
-	c := connect(t, s.start(t, 10).url)
-	s.full.Store(true)
-	c.send(requestText("/other", "1"))
-	c.want(200, "1")
+	s, c := openedShut(t)
 	c.send(requestText("/slow", "2"))
 	<-s.enter
 	c.send("X") // POST becomes XPOST
