@@ -65,7 +65,8 @@ func TestReplicasShareWork(t *testing.T) {
 	}{
 		{"swept", sh.orders, each, "orders_healed_total", []string{`by="sweeper"`}, false},
 		{"reconciled", sh.orders, each, "orders_healed_total", []string{`by="reconciler"`}, false},
-		{"time-outs sent", sh.orders, groups, "mq_sent_total", []string{`topic="order-timeout"`, `result="ok"`}, false}, // they wake no relay: the first to look takes all
+		// Time-outs wake no relay: the first to look may take all of them.
+		{"time-outs sent", sh.orders, groups, "mq_sent_total", []string{`topic="order-timeout"`, `result="ok"`}, false},
 		{"events sent", sh.orders, 2 * each, "mq_sent_total", []string{`topic="order-events"`, `result="ok"`}, false},
 		{"events handled", sh.inventories, 2 * each, "mq_handled_total", []string{`topic="order-events"`, `verdict="ack"`}, true},
 		{"releases handled", sh.inventories, len(orphans), "mq_handled_total", []string{`topic="stock-release"`, `verdict="ack"`}, false},

@@ -17,7 +17,7 @@ const (
 	resolveEvery  = 5 * time.Second // how late a new replica is noticed
 	lookupTimeout = time.Second     // a slow name server must not cost a call its whole deadline
 	avoidFor      = time.Second     // how long an address that gave no answer, or is going away, is tried last
-	resolveAgain  = time.Second     // time between two lookups while no address answers
+	resolveAgain  = time.Second     // time between two lookups while no address executes a request
 )
 
 // addresses are all replicas of a service: every address of every URL's host. A kept-alive connection is bound to an
@@ -126,8 +126,8 @@ func (a *addresses) next(ctx context.Context) ([]*address, error) {
 	return all, nil
 }
 
-// moved resolves the names again, because none of the addresses that were tried answers, and returns the others: a
-// container that was replaced has another address. While no address answers, it does so once in a resolveAgain.
+// moved resolves the names again, because no address that was tried has executed the request, and returns the others: a
+// container that was replaced has another address. It looks up a name at most once in a resolveAgain.
 func (a *addresses) moved(ctx context.Context, tried []*address) []*address {
 	a.mu.Lock()
 	for _, h := range a.hosts {

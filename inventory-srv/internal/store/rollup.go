@@ -85,7 +85,8 @@ func readCutoff(tx *gorm.DB, lock string) (orderNo string, err error) {
 // batchEnd returns the order number of the last of the next sumBatch reservations after an order number, or to if there
 // are fewer up to it.
 func batchEnd(tx *gorm.DB, after, to string) (string, error) {
-	var ends []struct{ OrderNo, Status string } // without a column that is in no key, MySQL reads the whole key and not the range
+	// Without a column that is in no key, MySQL reads the whole key and not the range.
+	var ends []struct{ OrderNo, Status string }
 	err := bounded(tx, "SELECT order_no, status FROM reservations FORCE INDEX (PRIMARY) WHERE order_no > ? AND order_no <= ? ORDER BY order_no LIMIT 1 OFFSET ?", after, to, sumBatch-1).
 		Scan(&ends).Error
 	if err != nil {

@@ -90,8 +90,8 @@ func (s *Store) pending(ctx context.Context, query string, args ...any) ([]Pendi
 	return found, nil
 }
 
-// numbered is an order's number, and a column that is in no key: without one, MySQL reads the whole key in its order and
-// not the range.
+// numbered is an order's number, and a column that is in no key: without one, MySQL reads the whole key in its order
+// and not the range.
 type numbered struct{ OrderNo, Flow string }
 
 // passed moves the mark to the end of a step, or up to the first order that is PENDING. all: it is at the end.
