@@ -31,6 +31,8 @@ var (
 	ErrAuditFailed  = order.ErrAuditFailed
 
 	ErrStrategyNotAllowed = order.ErrStrategyNotAllowed
+	ErrFlowNotAllowed     = order.ErrFlowNotAllowed
+	ErrUnknownFlow        = order.ErrUnknownFlow
 )
 
 // Item is what is ordered; the answer adds title and price.
@@ -47,6 +49,7 @@ type PlaceRequest struct {
 	IdempotencyKey string      `json:"idempotency_key"`
 	Items          []PlaceItem `json:"items"`
 	Strategy       string      `json:"strategy,omitempty"`
+	Flow           string      `json:"flow,omitempty"` // empty: the flow that ORDER_FLOW names
 }
 
 // PlaceItem is a line of a PlaceRequest, and of the public POST /v1/orders.

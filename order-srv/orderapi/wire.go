@@ -15,6 +15,9 @@ func (r PlaceRequest) AppendJSON(b []byte) ([]byte, error) {
 	if r.Strategy != "" {
 		b = wire.AppendText(b, `,"strategy":`, r.Strategy)
 	}
+	if r.Flow != "" {
+		b = wire.AppendText(b, `,"flow":`, r.Flow)
+	}
 	return append(b, '}'), nil
 }
 
@@ -41,6 +44,9 @@ func (r *PlaceRequest) ParseJSON(body []byte) bool {
 	})
 	if in.Has(`,"strategy":`) {
 		p.Strategy = in.Text()
+	}
+	if in.Has(`,"flow":`) {
+		p.Flow = in.Text()
 	}
 	in.Want("}")
 	if !in.Done() {

@@ -5,6 +5,7 @@ package header
 const (
 	IdempotencyKey = "Idempotency-Key"  // identifies an order; a repeat of the request has the same one
 	Strategy       = "X-Stock-Strategy" // asks for a deduction strategy; lab mode only
+	Flow           = "X-Order-Flow"     // asks for a flow; lab mode only
 )
 
 // Headers between services. The services trust them.

@@ -60,6 +60,7 @@ func TestBadInput(t *testing.T) {
 		{"key beyond ASCII", "POST", "/v1/orders", one, []string{buyer, "Idempotency-Key: clé"}, 400, "invalid_idempotency_key"},
 		{"two keys", "POST", "/v1/orders", one, []string{buyer, key, "Idempotency-Key: k2"}, 400, "invalid_idempotency_key"},
 		{"strategy outside the lab", "POST", "/v1/orders", one, []string{buyer, key, "X-Stock-Strategy: for-update"}, 403, "strategy_not_allowed"},
+		{"flow outside the lab", "POST", "/v1/orders", one, []string{buyer, key, "X-Order-Flow: queue"}, 403, "flow_not_allowed"},
 
 		{"no token", "POST", "/v1/orders", one, []string{key}, 401, "unauthenticated"},
 		{"no token to read", "GET", "/v1/orders", ``, nil, 401, "unauthenticated"},

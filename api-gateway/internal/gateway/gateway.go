@@ -17,7 +17,7 @@ type Config struct {
 	Inventory *inventoryapi.Client
 	Tokens    *Tokens
 	DemoLogin bool // POST /v1/login exists and issues a token for any name and role
-	Lab       bool // an order may choose its strategy
+	Lab       bool // an order may choose its strategy and its flow
 	Engine    web.EngineConfig
 
 	// Limiters of the requests in flight, one for each kind, so that a rush of one kind leaves the others their slots; nil
@@ -39,7 +39,7 @@ type gateway struct {
 	orders    *orderapi.Client
 	inventory *inventoryapi.Client
 	tokens    *Tokens
-	lab       bool // an order may choose its strategy, a product may be for the lab
+	lab       bool // an order may choose its strategy and its flow, a product may be for the lab
 }
 
 // What the gateway itself refuses, beside the faults that orderapi and inventoryapi name.

@@ -98,6 +98,15 @@ func TestPlaceOrder_strategyInTheLab(t *testing.T) {
 	}
 }
 
+func TestPlaceOrder_flowInTheLab(t *testing.T) {
+	t.Parallel()
+	d := open(t, options{lab: true}, map[string]any{"POST /v1/orders": placed()}, nil)
+	d.do("POST", "/v1/orders", one, d.token("ann", "buyer"), "Idempotency-Key: k", "X-Order-Flow: queue")
+	if got, want := d.orders.seen()[0].body, `{"idempotency_key":"k","items":[{"sku":"A","quantity":2}],"flow":"queue"}`; got != want {
+		t.Errorf("sent %s, want %s", got, want)
+	}
+}
+
 func TestCreateProduct_inTheLab(t *testing.T) {
 	t.Parallel()
 	product := inventoryapi.Product{SKU: "A", Title: "Thing", PriceCents: 250, Lab: true}

@@ -62,6 +62,9 @@ func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
 	if len(strategies) > 0 && !g.lab {
 		return orderapi.PlaceRequest{}, orderapi.ErrStrategyNotAllowed
 	}
+	if len(c.Request.Header.Values(header.Flow)) > 0 && !g.lab {
+		return orderapi.PlaceRequest{}, orderapi.ErrFlowNotAllowed
+	}
 	var in orderRequest
 	if err := web.Decode(c, &in); err != nil {
 		return orderapi.PlaceRequest{}, err
@@ -73,7 +76,9 @@ func (g *gateway) readOrder(c *gin.Context) (orderapi.PlaceRequest, error) {
 	if err := inventoryapi.CheckLines(lines); err != nil {
 		return orderapi.PlaceRequest{}, err
 	}
-	return orderapi.PlaceRequest{IdempotencyKey: key, Items: in.Items, Strategy: c.GetHeader(header.Strategy)}, nil
+	return orderapi.PlaceRequest{
+		IdempotencyKey: key, Items: in.Items, Strategy: c.GetHeader(header.Strategy), Flow: c.GetHeader(header.Flow),
+	}, nil
 }
 
 // idempotencyKey requires exactly one key: with two, the client and the services might remember different ones.

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -20,11 +21,16 @@ import (
 
 // Flow gets orders their stock. Embed [Base] for the methods in which a flow has nothing to do.
 type Flow interface {
+	// Admit returns an admit.ErrOverloaded while the flow takes no new orders. Nothing is written then.
+	Admit() error
 	// Begin writes what the flow needs in the transaction that inserts the orders as PENDING.
 	Begin(tx *store.Tx, orders []order.Order) error
 	// Place decides orders, which are PENDING, each before its deadline; that of ctx is the latest. It answers each as
 	// soon as the order is decided. What has no answer when Place returns is PENDING for its caller.
 	Place(ctx context.Context, group []*Member)
+	// Decided writes what the flow needs in the transaction that makes PENDING orders PLACED, REJECTED or ABANDONED. The
+	// transaction may be repeated.
+	Decided(tx *store.Tx, orderNos []string) error
 	// Ended writes what the flow needs in the transaction that makes an order PAID, CANCELLED, EXPIRED or REFUND_DUE.
 	Ended(tx *store.Tx, o order.Order) error
 	// Subscriptions are the flow's consumers.
@@ -108,8 +114,14 @@ type Result struct {
 // Base does nothing in each of its methods.
 type Base struct{}
 
+// Admit implements Flow.
+func (Base) Admit() error { return nil }
+
 // Begin implements Flow.
 func (Base) Begin(*store.Tx, []order.Order) error { return nil }
+
+// Decided implements Flow.
+func (Base) Decided(*store.Tx, []string) error { return nil }
 
 // Ended implements Flow.
 func (Base) Ended(*store.Tx, order.Order) error { return nil }
@@ -151,8 +163,8 @@ func Names() []string {
 	return names
 }
 
-// Set is the flows of a process. One of them places new orders. The others end the orders that they placed before
-// ORDER_FLOW was changed.
+// Set is the flows of a process. One of them places the orders that name no flow. The others end the orders that they
+// placed before ORDER_FLOW was changed, and place those that name them.
 type Set struct {
 	current string
 	flows   map[string]Flow
@@ -174,8 +186,16 @@ func NewSet(list []Kind, current string, d Deps) (*Set, error) {
 	return s, nil
 }
 
-// Current returns the flow that places new orders.
-func (s *Set) Current() (name string, f Flow) { return s.current, s.flows[s.current] }
+// Choose returns the flow that places an order which asks for the flow asked, "" being the current one.
+// order.ErrUnknownFlow.
+func (s *Set) Choose(asked string) (name string, f Flow, err error) {
+	name = cmp.Or(asked, s.current)
+	f, ok := s.flows[name]
+	if !ok {
+		return "", nil, order.ErrUnknownFlow
+	}
+	return name, f, nil
+}
 
 // All returns the flows by name.
 func (s *Set) All() iter.Seq2[string, Flow] {
@@ -185,6 +205,14 @@ func (s *Set) All() iter.Seq2[string, Flow] {
 // Begin implements store.Flows.
 func (s *Set) Begin(tx *store.Tx, orders []order.Order) error {
 	return s.flows[orders[0].Flow].Begin(tx, orders)
+}
+
+// Decided implements store.Flows. An order of a flow that is not in the list is decided all the same.
+func (s *Set) Decided(tx *store.Tx, name string, orderNos []string) error {
+	if f, ok := s.flows[name]; ok {
+		return f.Decided(tx, orderNos)
+	}
+	return nil
 }
 
 // Ended implements store.Flows. An order of a flow that is not in the list is paid, cancelled and expired all the same.

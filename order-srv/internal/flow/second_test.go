@@ -220,7 +220,10 @@ func TestTxMessage_Place_group(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, f := flows.Current()
+	_, f, err := flows.Choose("")
+	if err != nil {
+		t.Fatal(err)
+	}
 	f.Place(ctx, group)
 	var statuses []order.Status
 	for i, r := range got {

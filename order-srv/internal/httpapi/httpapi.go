@@ -38,7 +38,7 @@ type Config struct {
 	Audits Audits
 
 	DeadLetters DeadLetters
-	Lab         bool // an order may name its strategy
+	Lab         bool // an order may name its strategy and its flow
 
 	// Limiters of the requests in flight, one for each kind, so that a rush of one kind leaves the others their slots; nil
 	// admits everything. Paying and cancelling are Changing.
@@ -126,6 +126,9 @@ func (a *api) check(r orderapi.PlaceRequest) error {
 	}
 	if r.Strategy != "" && !a.Lab {
 		return order.ErrStrategyNotAllowed
+	}
+	if r.Flow != "" && !a.Lab {
+		return order.ErrFlowNotAllowed
 	}
 	if len(r.Strategy) > maxStrategy {
 		return errUnknownStrategy

@@ -217,6 +217,7 @@ func TestBadRequests(t *testing.T) {
 		{"fraction", "POST", "/v1/orders", "ann", edit("2", "1.5"), 400, "invalid_type"},
 		{"unknown field", "POST", "/v1/orders", "ann", edit(`"items"`, `"price":1,"items"`), 400, "unknown_field"},
 		{"strategy without the lab", "POST", "/v1/orders", "ann", edit(`"items"`, `"strategy":"x","items"`), 403, "strategy_not_allowed"},
+		{"flow without the lab", "POST", "/v1/orders", "ann", edit(`"items"`, `"flow":"tx-message","items"`), 403, "flow_not_allowed"},
 		{"no such order", "GET", "/v1/orders/NOPE", "ann", "", 404, "unknown_order"},
 		{"what cannot be an order", "GET", "/v1/orders/%C3%A4", "ann", "", 404, "unknown_order"},
 		{"bad cursor", "GET", "/v1/orders?cursor=%C3%A4", "ann", "", 400, "invalid_parameter"},

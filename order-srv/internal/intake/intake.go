@@ -50,38 +50,54 @@ type Config struct {
 	Overlap       time.Duration      // how long a group keeps the next one waiting; default 100 ms
 }
 
-// Intake takes requests for orders and has the current flow decide them, those that arrive at the same time in groups.
+// Intake takes requests for orders and has their flow decide them, those of one flow that arrive at the same time in
+// groups.
 type Intake struct {
 	Config
-	groups *batch.Batcher[*request, orderapi.Reply]
+	groups map[string]*batch.Batcher[*request, orderapi.Reply] // by flow
 }
 
 // New returns an intake. Close it.
 func New(c Config) *Intake {
-	i := &Intake{Config: c}
-	i.groups = i.newGroups()
+	i := &Intake{Config: c, groups: map[string]*batch.Batcher[*request, orderapi.Reply]{}}
+	for name, f := range c.Flows.All() {
+		i.groups[name] = i.newGroups(f)
+	}
 	return i
 }
 
 // Close returns when the last orders are decided. Place fails from then on.
-func (i *Intake) Close() error { return i.groups.Close() }
+func (i *Intake) Close() error {
+	var err error
+	for _, g := range i.groups {
+		err = errors.Join(err, g.Close())
+	}
+	return err
+}
 
 // Place answers a request for an order. A repeat of it gets the stored answer, or 202 while the order is PENDING;
 // order.ErrIdempotency when the key was used for another payload. A request whose key belonged to an order that was
 // abandoned places a new order. order.ErrNotPending when the order was abandoned while it was being placed.
 //
 // An order of more than inventory has just said to be available is refused with inventoryapi.ErrOutOfStock and is not
-// inserted: its key stays unused, and nothing is stored.
+// inserted: its key stays unused, and nothing is stored. So is an order that its flow does not admit, with
+// admit.ErrOverloaded. order.ErrUnknownFlow when the request names a flow that there is not.
 //
 // Once the order's group has begun, the cancellation of ctx has no effect, only its deadline: the order is decided
 // although the caller has hung up. Until then a caller that gives up leaves nothing behind.
 func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (orderapi.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.Timeout)
 	defer cancel()
-	name, _ := i.Flows.Current()
+	name, f, err := i.Flows.Choose(r.Flow)
+	if err != nil {
+		return orderapi.Reply{}, err
+	}
 	o := newOrder(userID, r, name)
 	if refusal := i.shortage(o); refusal != nil {
-		return i.refuse(ctx, o, refusal)
+		return i.refuse(ctx, o, refusal, i.Remembered.Inc)
+	}
+	if refusal := f.Admit(); refusal != nil {
+		return i.refuse(ctx, o, refusal, func() {})
 	}
 	return i.inGroup(ctx, o)
 }
@@ -95,12 +111,13 @@ func (i *Intake) shortage(o order.Order) error {
 	return i.Shortages.Refuse(o.Items)
 }
 
-// refuse answers an order that is short, without inserting it: a key that was used before gets its own answer.
-func (i *Intake) refuse(ctx context.Context, o order.Order, refusal error) (orderapi.Reply, error) {
+// refuse answers an order that is short or not admitted, without inserting it, and has it counted: a key that was used
+// before gets its own answer.
+func (i *Intake) refuse(ctx context.Context, o order.Order, refusal error, count func()) (orderapi.Reply, error) {
 	known, err := i.Store.ByKey(ctx, o.UserID, o.IdempotencyKey)
 	switch {
 	case errors.Is(err, order.ErrNotFound) || err == nil && known.Status == order.Abandoned:
-		i.Remembered.Inc()
+		count()
 		return orderapi.Reply{}, refusal
 	case err != nil:
 		return orderapi.Reply{}, fmt.Errorf("look for an earlier order with the key: %w", err)
@@ -141,6 +158,11 @@ func newOrder(userID string, r orderapi.PlaceRequest, flowName string) order.Ord
 	for _, it := range o.Items {
 		fmt.Fprintf(h, "%s %d\n", it.SKU, it.Quantity)
 	}
+	// Only the flow that was asked for: a repeat is the same request also after ORDER_FLOW was changed, and a request that
+	// names none has the hash that earlier versions stored. No SKU is lower case, so no line of an item is equal.
+	if r.Flow != "" {
+		fmt.Fprintf(h, "flow %s\n", r.Flow)
+	}
 	o.RequestHash = hex.EncodeToString(h.Sum(nil))
 	return o
 }
@@ -153,10 +175,18 @@ type request struct {
 }
 
 // Queued returns how many orders wait for their group.
-func (i *Intake) Queued() int { return i.groups.Queued() }
+func (i *Intake) Queued() int {
+	n := 0
+	for _, g := range i.groups {
+		n += g.Queued()
+	}
+	return n
+}
 
-func (i *Intake) newGroups() *batch.Batcher[*request, orderapi.Reply] {
-	return batch.New(i.place,
+// newGroups gathers the orders of one flow: the store inserts, and a flow places, orders that are all of that flow.
+func (i *Intake) newGroups(f flow.Flow) *batch.Batcher[*request, orderapi.Reply] {
+	place := func(ctx context.Context, b *batch.Batch[*request, orderapi.Reply]) { i.place(ctx, f, b) }
+	return batch.New(place,
 		batch.WithMaxWeight(flow.MaxGroup), batch.WithLimit(i.GroupLimit), batch.WithOverlap(cmp.Or(i.Overlap, defaultOverlap)),
 		// A group decides its orders until a moment after its latest deadline.
 		batch.WithTimeout(i.Timeout+2*flow.DecideTime), batch.WithPatience(2*flow.DecideTime))
@@ -178,7 +208,7 @@ func (i *Intake) inGroup(ctx context.Context, o order.Order) (orderapi.Reply, er
 	waiting, cancel := context.WithDeadline(ctx, end.Add(-flow.DecideTime))
 	defer cancel()
 	r := &request{caller: flow.CallerOf(ctx), order: o}
-	answer, err := i.groups.Do(waiting, r, weight(o))
+	answer, err := i.groups[o.Flow].Do(waiting, r, weight(o))
 	switch {
 	case errors.Is(err, batch.ErrUnanswered) && r.inserted.Load() != nil:
 		return orderapi.Pending(*r.inserted.Load())
@@ -197,7 +227,7 @@ var errStopping = fault.New(fault.Unavailable, "stopping", "the service is stopp
 
 // place is the flush: it inserts the orders of a group and has the flow decide the new ones. Each caller gets its
 // answer as soon as there is one.
-func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Reply]) {
+func (i *Intake) place(ctx context.Context, f flow.Flow, b *batch.Batch[*request, orderapi.Reply]) {
 	calls := b.Calls()
 	orders := make([]order.Order, len(calls))
 	end := time.Time{}
@@ -231,7 +261,6 @@ func (i *Intake) place(ctx context.Context, b *batch.Batch[*request, orderapi.Re
 		}
 	}
 	if len(group) > 0 {
-		_, f := i.Flows.Current()
 		f.Place(ctx, group)
 	}
 }

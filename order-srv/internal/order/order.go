@@ -125,4 +125,6 @@ var (
 	ErrBrokerUnavailable  = fault.New(fault.Unavailable, "broker_unavailable", "the message broker does not answer; nothing was ordered").NotExecuted()
 	ErrInvalidUser        = fault.New(fault.Invalid, "invalid_user", "a user has 1 to 64 of A-Z a-z 0-9 . _ @ -")
 	ErrStrategyNotAllowed = fault.New(fault.Forbidden, "strategy_not_allowed", "an order may choose its strategy only in lab mode")
+	ErrFlowNotAllowed     = fault.New(fault.Forbidden, "flow_not_allowed", "an order may choose its flow only in lab mode")
+	ErrUnknownFlow        = fault.New(fault.Invalid, "unknown_flow", "no such flow")
 )

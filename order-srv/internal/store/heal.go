@@ -63,17 +63,24 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 	var old []string
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		old = nil
-		var members []member
-		err := tx.Raw(`SELECT order_no, group_id FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING'
+		var pending []pendingRow
+		err := tx.Raw(`SELECT order_no, group_id, flow FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING'
 			AND created_at < TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) ORDER BY order_no FOR UPDATE SKIP LOCKED`,
-			orderNos, -age.Microseconds()).Scan(&members).Error
-		if err != nil || len(members) == 0 {
+			orderNos, -age.Microseconds()).Scan(&pending).Error
+		if err != nil || len(pending) == 0 {
 			return err
 		}
-		for _, o := range members {
+		var members []member
+		byFlow := map[string][]string{}
+		for _, o := range pending {
 			old = append(old, o.OrderNo)
+			members = append(members, member{o.OrderNo, o.GroupID})
+			byFlow[o.Flow] = append(byFlow[o.Flow], o.OrderNo)
 		}
 		if _, err := (change{from: order.Pending, to: order.Abandoned, set: freeKey}).apply(tx, old...); err != nil {
+			return err
+		}
+		if err := s.decided(tx, byFlow); err != nil {
 			return err
 		}
 		if giveBack {

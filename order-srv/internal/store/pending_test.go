@@ -97,6 +97,9 @@ func (b blocking) Begin(*store.Tx, []order.Order) error {
 	return nil
 }
 
+// Decided implements store.Flows.
+func (b blocking) Decided(*store.Tx, string, []string) error { return nil }
+
 // Ended implements store.Flows.
 func (b blocking) Ended(*store.Tx, order.Order) error { return nil }
 

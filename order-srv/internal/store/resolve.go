@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -49,8 +50,10 @@ func (s *Store) Resolve(ctx context.Context, decisions []Decision, skipLocked bo
 	}
 	var r *resolution
 	err := database.InTx(ctx, s.db, func(tx *gorm.DB) (err error) {
-		r, err = resolve(ctx, tx, decisions, skipLocked)
-		return err
+		if r, err = resolve(ctx, tx, decisions, skipLocked); err != nil {
+			return err
+		}
+		return s.decided(tx, r.decided())
 	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no IN ("+marks(len(args))+") AND status IN ('PLACED', 'REJECTED') FOR UPDATE", args...))
 	if err != nil {
 		return nil, err
@@ -78,6 +81,7 @@ type resolution struct {
 // pendingRow is what Resolve needs of a PENDING order's row.
 type pendingRow struct {
 	OrderNo, GroupID, IdempotencyKey string
+	Flow                             string
 	CreatedAt, ExpiresAt, Now        time.Time
 	Lean                             bool // the answer about the order, once PLACED, is not stored
 }
@@ -108,6 +112,31 @@ func resolve(ctx context.Context, tx *gorm.DB, decisions []Decision, skipLocked 
 	return r, nil
 }
 
+// decided returns the orders that were PENDING until now, by flow.
+func (r *resolution) decided() map[string][]string {
+	byFlow := map[string][]string{}
+	for _, i := range slices.Concat(r.placed, r.rejected) {
+		no := r.decisions[i].OrderNo
+		flow := r.rows[no].Flow
+		byFlow[flow] = append(byFlow[flow], no)
+	}
+	return byFlow
+}
+
+// decided has the flows write what they need when their orders are no longer PENDING.
+func (s *Store) decided(tx *gorm.DB, byFlow map[string][]string) error {
+	if s.flows == nil {
+		return nil
+	}
+	// In one order: two transactions that decide orders of several flows lock the flows' rows alike.
+	for _, flow := range slices.Sorted(maps.Keys(byFlow)) {
+		if err := s.flows.Decided(&Tx{tx}, flow, byFlow[flow]); err != nil {
+			return fmt.Errorf("note the decided orders of %s: %w", flow, err)
+		}
+	}
+	return nil
+}
+
 // lock locks the rows of the orders that are PENDING, in order of their numbers.
 func (r *resolution) lock(skipLocked bool) error {
 	numbers := make([]string, len(r.decisions))
@@ -119,7 +148,7 @@ func (r *resolution) lock(skipLocked bool) error {
 		how = " SKIP LOCKED"
 	}
 	var rows []pendingRow
-	err := r.tx.Raw(`SELECT order_no, group_id, COALESCE(idempotency_key, '') AS idempotency_key, created_at, expires_at,
+	err := r.tx.Raw(`SELECT order_no, group_id, flow, COALESCE(idempotency_key, '') AS idempotency_key, created_at, expires_at,
 		request_digest IS NOT NULL AS lean, UTC_TIMESTAMP(6) AS now FROM orders FORCE INDEX (PRIMARY) WHERE order_no IN ? AND status = 'PENDING' ORDER BY order_no FOR UPDATE`+how, numbers).Scan(&rows).Error
 	if err != nil {
 		return fmt.Errorf("lock pending orders: %w", err)

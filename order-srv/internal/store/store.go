@@ -26,6 +26,8 @@ type Store struct {
 type Flows interface {
 	// Begin is called in the transaction that inserts the orders, which are of one flow, as PENDING.
 	Begin(tx *Tx, orders []order.Order) error
+	// Decided is called in the transaction that makes these PENDING orders of a flow PLACED, REJECTED or ABANDONED.
+	Decided(tx *Tx, flow string, orderNos []string) error
 	// Ended is called in the transaction that makes the order PAID, CANCELLED, EXPIRED or REFUND_DUE.
 	Ended(tx *Tx, o order.Order) error
 }
