@@ -41,6 +41,7 @@ type Config struct {
 
 	// The rest is for tests.
 
+	Producer    mq.Producer                                        // of the flows; default the bus's
 	TxProducer  func(group string, check mq.Checker) mq.TxProducer // default the bus's
 	CheckMemory int                                                // default recovery.DefaultCheckMemory
 	Flows       []flow.Kind                                        // default flow.List
@@ -62,6 +63,7 @@ type App struct {
 	client  *rest.Client
 	upkeep  *upkeep
 	bus     *mq.Bus
+	groups  []string // the consumer groups of the flows
 	workers []func(context.Context)
 }
 
@@ -110,6 +112,15 @@ func (a *App) openBus() (err error) {
 	if err != nil {
 		return err
 	}
+	flows, err := flow.NewSet(a.Flows, a.OrderFlow)
+	if err != nil {
+		return err
+	}
+	// Before anything gets a store: whoever ends an order has its flow called in the transaction.
+	a.Orders, a.upkeep.orders = a.Orders.WithFlows(flows), a.upkeep.orders.WithFlows(flows)
+	if a.Producer == nil {
+		a.Producer = a.bus.Producer()
+	}
 	if a.TxProducer == nil {
 		a.TxProducer = a.bus.TxProducer
 	}
@@ -117,9 +128,7 @@ func (a *App) openBus() (err error) {
 		Store: a.upkeep.orders, Grace: a.PendingGrace, Interval: a.BrokerCheckInterval, Log: a.Log, Memory: a.CheckMemory,
 		Healed: a.Metrics.Healed.WithLabelValues(string(store.CheckBack)), Registerer: a.Metrics.Registry,
 	})
-	if err := a.openFlows(); err != nil {
-		return err
-	}
+	a.openFlows(flows)
 	orders := a.upkeep.orders
 	a.bus.Subscribe(mq.Subscription{
 		Group: events.GroupTimeout, Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, a.bus.Producer(), a.Log),
@@ -132,24 +141,22 @@ func (a *App) openBus() (err error) {
 }
 
 // openFlows builds the flows, and what uses them.
-func (a *App) openFlows() error {
+func (a *App) openFlows(flows *flow.Set) {
 	shortages := shortage.New()
 	resolver := &flow.Resolver{
 		Store: a.Orders, Inventory: shortages.Observe(inventoryapi.NewClient(a.client)), Pace: flow.NewPace(), Log: a.Log,
 	}
-	flows, err := flow.NewSet(a.Flows, a.OrderFlow, flow.Deps{
-		Resolver: resolver, Upkeep: a.upkeep.orders, Tx: a.TxProducer("order-tx", a.CheckBack.Check), SweepAfter: a.SweepAfter,
+	flows.Open(flow.Deps{
+		Resolver: resolver, Upkeep: a.upkeep.orders, Send: a.Producer, Tx: a.TxProducer("order-tx", a.CheckBack.Check),
+		SweepAfter: a.SweepAfter, QueueTimeout: a.QueueTimeout, Registry: a.Metrics.Registry,
 	})
-	if err != nil {
-		return err
-	}
 	for _, f := range flows.All() {
 		for _, s := range f.Subscriptions() {
 			a.bus.Subscribe(s)
+			a.groups = append(a.groups, s.Group)
 		}
 		a.workers = append(a.workers, f.Workers()...)
 	}
-	a.Orders, a.upkeep.orders = a.Orders.WithFlows(flows), a.upkeep.orders.WithFlows(flows)
 	if a.GroupLimit == nil {
 		a.GroupLimit = resolver.Pace.Limit
 	}
@@ -164,11 +171,11 @@ func (a *App) openFlows() error {
 			UnknownAfter: a.PaymentTimeout + a.ReconcileAfter, // longer than any reservation waits for its payment
 		},
 	})
-	return nil
 }
 
 func (a *App) http() httpapi.Config {
-	letters := deadletter.New(a.upkeep.orders, a.bus, events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents)
+	groups := append([]string{events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents}, a.groups...)
+	letters := deadletter.New(a.upkeep.orders, a.bus, groups...)
 	audits := audit.NewJobs(audit.Config{
 		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Letters: letters,
 		HalfMessages: audit.HalfMessages{Undecided: a.CheckBack.Undecided, LateAfter: a.BrokerTransactionTimeout + 2*a.BrokerCheckInterval},

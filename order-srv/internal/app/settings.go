@@ -36,6 +36,7 @@ type Settings struct {
 	SweepAfter     time.Duration `env:"SWEEP_AFTER" envDefault:"30s"`     // the sweeper abandons and expires
 	SettleAfter    time.Duration `env:"SETTLE_AFTER" envDefault:"2s"`     // the reconciler asks inventory
 	ReconcileAfter time.Duration `env:"RECONCILE_AFTER" envDefault:"60s"` // the reconciler confirms or releases
+	QueueTimeout   time.Duration `env:"QUEUE_TIMEOUT" envDefault:"60s"`   // an order that waits for its decision is abandoned
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
 
 	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
@@ -71,6 +72,7 @@ func (s *Settings) Validate() error {
 		config.Check(s.PendingGrace <= s.BrokerTransactionTimeout, "BROKER_TRANSACTION_TIMEOUT", "is at least PENDING_GRACE: the check-back could not answer the broker's first question"),
 		config.Check(s.BrokerCheckInterval >= time.Second, "BROKER_CHECK_INTERVAL", "is at least 1s"),
 		config.Check(s.SweepAfter > s.PendingGrace, "SWEEP_AFTER", "is more than PENDING_GRACE: the check-back comes first"),
+		config.Check(s.QueueTimeout >= s.PendingGrace, "QUEUE_TIMEOUT", "is at least PENDING_GRACE: an order that is being placed must not be abandoned"),
 		config.Check(s.SettleAfter > 0, "SETTLE_AFTER", "is more than 0"),
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
 		config.Check(s.PaymentTimeout > s.RequestTimeout, "PAYMENT_TIMEOUT", "is more than REQUEST_TIMEOUT: it begins when the order is written, before it is placed"),
@@ -92,6 +94,7 @@ func (s *Settings) LogValue() slog.Value {
 		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("pending_grace", s.PendingGrace),
 		slog.Duration("sweep_after", s.SweepAfter), slog.Duration("reconcile_after", s.ReconcileAfter),
+		slog.Duration("queue_timeout", s.QueueTimeout),
 		slog.Duration("payment_timeout", s.PaymentTimeout),
 		slog.Duration("broker_transaction_timeout", s.BrokerTransactionTimeout), slog.Duration("broker_check_interval", s.BrokerCheckInterval),
 	)

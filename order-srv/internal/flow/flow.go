@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/mq"
@@ -132,12 +134,16 @@ func (Base) Subscriptions() []mq.Subscription { return nil }
 // Workers implements Flow.
 func (Base) Workers() []func(context.Context) { return nil }
 
-// Deps is what flows are made of.
+// Deps is what flows are made of. Its stores call the flows in their transactions.
 type Deps struct {
 	*Resolver
 	Upkeep     *store.Store // for work that is not a buyer's request
+	Send       mq.Producer
 	Tx         mq.TxProducer
 	SweepAfter time.Duration // the age of a stale PENDING order unless the flow needs another one
+
+	QueueTimeout time.Duration // the age up to which an order may wait for its decision after its caller has got a 202
+	Registry     prometheus.Registerer
 }
 
 // Kind is a line of the list.
@@ -166,24 +172,32 @@ func Names() []string {
 // Set is the flows of a process. One of them places the orders that name no flow. The others end the orders that they
 // placed before ORDER_FLOW was changed, and place those that name them.
 type Set struct {
+	kinds   []Kind
 	current string
-	flows   map[string]Flow
+	flows   map[string]Flow // none before Open
 }
 
 var _ store.Flows = (*Set)(nil)
 
-// NewSet makes the flows of the list. An unknown name of the current flow is an error that lists the names.
-func NewSet(list []Kind, current string, d Deps) (*Set, error) {
-	s := &Set{current: current, flows: map[string]Flow{}}
+// NewSet returns the flows of the list, which Open makes. An unknown name of the current flow is an error that lists the
+// names.
+func NewSet(list []Kind, current string) (*Set, error) {
 	var names []string
 	for _, k := range list {
-		s.flows[k.Name] = k.New(d)
 		names = append(names, k.Name)
 	}
 	if !slices.Contains(names, current) {
 		return nil, fmt.Errorf("flow %q is not one of %s", current, strings.Join(names, ", "))
 	}
-	return s, nil
+	return &Set{kinds: list, current: current, flows: map[string]Flow{}}, nil
+}
+
+// Open makes the flows. It is apart from NewSet because the stores in d call the flows in their transactions: they are
+// stores with this set, see store.Store.WithFlows. Call it once, before the set is used.
+func (s *Set) Open(d Deps) {
+	for _, k := range s.kinds {
+		s.flows[k.Name] = k.New(d)
+	}
 }
 
 // Choose returns the flow that places an order which asks for the flow asked, "" being the current one.

@@ -137,7 +137,7 @@ func TestFlow_second(t *testing.T) {
 	l := &later{}
 	w := ordertest.NewWorldOn(t, dbtest.NewDSN(t, sql.Orders()), nil, withLater(l), func(cfg *app.Config) {
 		cfg.HTTPAddr, cfg.OpsAddr = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-		cfg.NamesrvAddrs, cfg.TxProducer = []string{broker.Addr()}, nil
+		cfg.NamesrvAddrs, cfg.Producer, cfg.TxProducer = []string{broker.Addr()}, nil, nil
 	})
 	run(t, w.App)
 	first := w.MustPlace("k", http.StatusAccepted)
@@ -214,12 +214,13 @@ func TestTxMessage_Place_group(t *testing.T) {
 		group = append(group, flow.NewMember(o, flow.CallerOf(ctx), func(r flow.Result) { got[i] = r }))
 	}
 	w.Inventory.Set(group[1].OrderNo, "released") // a closed reservation: its order is REJECTED
-	flows, err := flow.NewSet(flow.List(), "tx-message", flow.Deps{
-		Resolver: &flow.Resolver{Store: w.Orders, Inventory: w.Inventory, Pace: flow.NewPace(), Log: w.Log}, Upkeep: w.Orders, Tx: w.Broker,
-	})
+	flows, err := flow.NewSet(flow.List(), "tx-message")
 	if err != nil {
 		t.Fatal(err)
 	}
+	flows.Open(flow.Deps{
+		Resolver: &flow.Resolver{Store: w.Orders, Inventory: w.Inventory, Pace: flow.NewPace(), Log: w.Log}, Upkeep: w.Orders, Tx: w.Broker,
+	})
 	_, f, err := flows.Choose("")
 	if err != nil {
 		t.Fatal(err)

@@ -146,7 +146,8 @@ func TestIntake_Place_notAdmitted(t *testing.T) {
 	}
 }
 
-// TestFlow_Decided: a flow is called in each transaction that ends its PENDING orders, and for its own orders alone.
+// TestFlow_Decided: a flow is called in each transaction that ends its PENDING orders, for its own orders alone, and
+// also in those that the flows themselves begin.
 func TestFlow_Decided(t *testing.T) {
 	t.Parallel()
 	w, f := newFlowWorld(t)
@@ -160,16 +161,18 @@ func TestFlow_Decided(t *testing.T) {
 	}
 	rejected, won, abandoned := placed("rejected"), placed("placed"), placed("abandoned")
 	w.MustPlace("other flow", http.StatusCreated)
-	if _, err := ordertest.Reject(t.Context(), w.Orders, rejected, store.Rejection{Refusal: order.ErrBrokerUnavailable}); err != nil {
+	if _, err := ordertest.Reject(t.Context(), f.Store, rejected, store.Rejection{Refusal: order.ErrBrokerUnavailable}); err != nil {
 		t.Fatal(err)
 	}
 	placement := store.Placement{Strategy: "fake", Items: w.Get(won).Items}
 	for range 2 { // the second time it is not PENDING any more
-		if _, err := ordertest.Place(t.Context(), w.Orders, won, placement); err != nil {
+		if _, err := ordertest.Place(t.Context(), f.Store, won, placement); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.Abandon(abandoned)
+	if n, err := f.Upkeep.Abandon(t.Context(), []string{abandoned}, 0, true, store.Sweeper); n != 1 || err != nil {
+		t.Fatalf("abandoned %d, error %v", n, err)
+	}
 	if diff := cmp.Diff([]string{rejected, won, abandoned}, f.decided); diff != "" {
 		t.Errorf("decided (-want +got):\n%s", diff)
 	}

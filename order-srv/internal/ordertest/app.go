@@ -16,6 +16,7 @@ func Open(tb testing.TB, dsn string, i *Inventory, b *Broker, edit ...func(*app.
 	tb.Helper()
 	cfg := app.Config{
 		Log:        slog.New(slog.DiscardHandler),
+		Producer:   b,
 		TxProducer: func(string, mq.Checker) mq.TxProducer { return b },
 	}
 	env := map[string]string{"LAB_MODE": "true", "MYSQL_DSN": dsn, "INVENTORY_URLS": i.URL, "PAYMENT_TIMEOUT": "1h"}
