@@ -122,6 +122,7 @@ const (
 	TopicStockRelease = "stock-release" // transaction messages: give back what these orders hold
 	TopicOrderTimeout = "order-timeout" // delayed: has this order been paid?
 	TopicOrderEvents  = "order-events"  // ordered by order number: paid, cancelled, expired
+	TopicOrderQueued  = "order-queued"  // the flow queue: decide these orders
 )
 
 // StockRelease is the body on TopicStockRelease: whatever these orders hold is to be given back.
@@ -131,6 +132,11 @@ type StockRelease struct {
 
 // OrderTimeout is the body on TopicOrderTimeout.
 type OrderTimeout struct {
+	Orders []string `json:"orders"`
+}
+
+// OrderQueued is the body on TopicOrderQueued: these orders are PENDING and are to be decided.
+type OrderQueued struct {
 	Orders []string `json:"orders"`
 }
 

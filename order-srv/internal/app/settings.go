@@ -39,6 +39,8 @@ type Settings struct {
 	QueueTimeout   time.Duration `env:"QUEUE_TIMEOUT" envDefault:"60s"`   // an order that waits for its decision is abandoned
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
 
+	QueueMax int `env:"QUEUE_MAX" envDefault:"10000"` // orders that may wait in the queue of the flow queue
+
 	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
 	MaxPlacing  int `env:"MAX_PLACING" envDefault:"256"`
 	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
@@ -77,6 +79,7 @@ func (s *Settings) Validate() error {
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
 		config.Check(s.PaymentTimeout > s.RequestTimeout, "PAYMENT_TIMEOUT", "is more than REQUEST_TIMEOUT: it begins when the order is written, before it is placed"),
 		config.Check(s.PaymentTimeout <= maxPaymentWindow, "PAYMENT_TIMEOUT", "is at most 72h, the broker's limit"),
+		config.Check(s.QueueMax >= 1 && s.QueueMax <= 1_000_000, "QUEUE_MAX", "is 1 to 1000000"),
 		config.Check(inRange(s.MaxPlacing), "MAX_PLACING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxChanging), "MAX_CHANGING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxReading), "MAX_READING", "is 1 to 10000"),

@@ -39,6 +39,7 @@ func TestSettings(t *testing.T) {
 		{map[string]string{"SWEEP_AFTER": "10s"}, []string{"SWEEP_AFTER"}},
 		{map[string]string{"RECONCILE_AFTER": "30s"}, []string{"RECONCILE_AFTER"}},
 		{map[string]string{"QUEUE_TIMEOUT": "9s"}, []string{"QUEUE_TIMEOUT"}},
+		{map[string]string{"QUEUE_MAX": "0"}, []string{"QUEUE_MAX"}},
 		{map[string]string{"SETTLE_AFTER": "0s"}, []string{"SETTLE_AFTER"}},
 		{map[string]string{"PAYMENT_TIMEOUT": "73h"}, []string{"PAYMENT_TIMEOUT"}},
 		{map[string]string{"PAYMENT_TIMEOUT": "4s"}, []string{"PAYMENT_TIMEOUT", "REQUEST_TIMEOUT"}}, // that is 4 s

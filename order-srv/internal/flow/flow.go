@@ -17,6 +17,7 @@ import (
 
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/telemetry"
 )
@@ -51,6 +52,7 @@ type Member struct {
 	Caller
 
 	deliver func(Result)
+	queued  bool        // what a later attempt may decide is left PENDING, not rejected
 	decided atomic.Bool // an answer was delivered
 
 	open  bool // the order's row is PENDING, or its status is unknown
@@ -143,6 +145,7 @@ type Deps struct {
 	SweepAfter time.Duration // the age of a stale PENDING order unless the flow needs another one
 
 	QueueTimeout time.Duration // the age up to which an order may wait for its decision after its caller has got a 202
+	QueueMax     int           // how many orders may wait in the queue
 	Registry     prometheus.Registerer
 }
 
@@ -157,6 +160,7 @@ type Kind struct {
 func List() []Kind {
 	return []Kind{
 		{Name: "tx-message", New: func(d Deps) Flow { return &TxMessage{Deps: d} }},
+		{Name: "queue", Topics: []mq.Topic{{Name: orderapi.TopicOrderQueued}}, New: func(d Deps) Flow { return NewQueue(d) }},
 	}
 }
 

@@ -98,18 +98,30 @@ func (r *Resolver) inTime(ctx context.Context, group []*Member) []*Member {
 	return here
 }
 
-// giveUp ends members that no attempt decides. Those for which nothing was executed are rejected, the others stay
-// PENDING.
+// giveUp ends members that no attempt decides. Those for which nothing was executed are rejected, unless they are queued
+// and a later attempt may decide them. The others stay PENDING.
 func (r *Resolver) giveUp(ctx context.Context, group []*Member) {
 	var decided []decision
 	for _, m := range group {
-		if m.maybe {
-			r.Log.WarnContext(ctx, "order stays pending, its reserve has no answer", "order_no", m.OrderNo, "err", m.last)
+		if m.maybe || m.queued && (passing(m.last) || fault.KindOf(m.last) == fault.Limited) {
+			r.Log.WarnContext(ctx, "order stays pending, no attempt to reserve has decided it", "order_no", m.OrderNo, "may_be_reserved", m.maybe, "err", m.last)
 			m.leave()
 			continue
 		}
 		err := notExecuted(m.last)
 		decided = append(decided, decision{m: m, rejection: &store.Rejection{Refusal: err, FreeKey: true}, failure: err})
+	}
+	r.write(ctx, decided)
+}
+
+// unsent rejects orders whose message could not be sent, so that their keys are free. maybe: a consumer may have got the
+// message all the same, and may reserve. An order that cannot be rejected stays PENDING until its flow recovers it.
+func (r *Resolver) unsent(ctx context.Context, group []*Member, cause error, maybe bool) {
+	refusal := order.ErrBrokerUnavailable.Wrap(cause)
+	decided := make([]decision, len(group))
+	for i, m := range group {
+		rejection := &store.Rejection{Refusal: refusal, FreeKey: true, GiveBack: maybe}
+		decided[i] = decision{m: m, rejection: rejection, failure: refusal, unwritten: Result{Err: refusal}}
 	}
 	r.write(ctx, decided)
 }

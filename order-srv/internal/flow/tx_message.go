@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"time"
 
-	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/crash"
@@ -40,7 +39,7 @@ func (f *TxMessage) Place(ctx context.Context, group []*Member) {
 	}
 	body, err := json.Marshal(release)
 	if err != nil {
-		f.unsent(ctx, group, err)
+		f.unsent(ctx, group, err, false)
 		return
 	}
 	half := mq.Message{Topic: orderapi.TopicStockRelease, Key: group[0].GroupID, Body: body}
@@ -55,7 +54,7 @@ func (f *TxMessage) Place(ctx context.Context, group []*Member) {
 		return ended(group)
 	})
 	if !sent {
-		f.unsent(ctx, group, err)
+		f.unsent(ctx, group, err, false)
 	}
 }
 
@@ -68,17 +67,6 @@ func ended(group []*Member) mq.TxState {
 		}
 	}
 	return mq.TxRollback
-}
-
-// unsent rejects orders whose half message could not be sent: no stock was taken. An order that cannot be rejected
-// stays PENDING until the sweeper abandons it.
-func (f *TxMessage) unsent(ctx context.Context, group []*Member, cause error) {
-	refusal := order.ErrBrokerUnavailable.Wrap(cause)
-	decided := make([]decision, len(group))
-	for i, m := range group {
-		decided[i] = decision{m: m, rejection: &store.Rejection{Refusal: refusal, FreeKey: true}, failure: refusal, unwritten: Result{Err: refusal}}
-	}
-	f.write(ctx, decided)
 }
 
 // StalePending implements Flow.

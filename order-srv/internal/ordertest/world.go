@@ -171,6 +171,11 @@ func (w *World) Age(orderNo string, by time.Duration) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	err = w.DB.Exec(`UPDATE queued_orders SET queued_at = queued_at - INTERVAL ? MICROSECOND, sent_at = sent_at - INTERVAL ? MICROSECOND
+		WHERE order_no = ?`, us, us, orderNo).Error
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	return orderNo
 }
 
@@ -178,7 +183,7 @@ func (w *World) Age(orderNo string, by time.Duration) string {
 func (w *World) Backdate(orderNo string, by time.Duration) string {
 	w.t.Helper()
 	no := OldNumber(by)
-	for _, table := range []string{"orders", "order_items"} {
+	for _, table := range []string{"orders", "order_items", "queued_orders"} {
 		if err := w.DB.Exec("UPDATE "+table+" SET order_no = ? WHERE order_no = ?", no, orderNo).Error; err != nil {
 			w.t.Fatal(err)
 		}

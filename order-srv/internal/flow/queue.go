@@ -1,0 +1,286 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/admit"
+	"holdfast/pkg/batch"
+	"holdfast/pkg/crash"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/mq"
+	"holdfast/pkg/telemetry"
+)
+
+const (
+	// GroupQueue is the consumer group of order-queued.
+	GroupQueue = "order-queue"
+
+	// workTime is how long a worker tries to decide an order before it leaves the order to the next delivery of its
+	// message. With the time for writing outcomes, twice for orders whose rows others have locked, it ends before mq gives
+	// the handler up.
+	workTime = 4 * time.Second
+
+	// workOverlap is how long a worker's group keeps the next one waiting. A group that takes longer waits for something
+	// that is not this service's work.
+	workOverlap = 100 * time.Millisecond
+
+	depthInterval = 200 * time.Millisecond // between two readings of the queue's depth
+	idleInterval  = 5 * time.Second        // the same while the queue is empty and no order comes
+	depthTime     = 2 * time.Second        // of one reading
+
+	resendGroup = 100         // orders of one message that is sent again
+	resendTime  = time.Second // of sending one: a broker that hangs must not hold the sweeper
+)
+
+// Queue takes orders now and decides them later. A normal message names the orders of a group; workers in each replica
+// receive it and place the orders at the pace of the stock. A peak of orders becomes a queue, and not a load.
+//
+// The broker keeps the order of the work, the database the truth about it: queued_orders has a row for each order that
+// waits. A message that is lost is sent again from there, one that comes twice finds the orders decided.
+//
+// Idea:        answer when the order is stored, decide it when there is time.
+// Steps:       PENDING and queued_orders → order-queued → 202; worker: reserve → PLACED or REJECTED.
+// Goes wrong:  a queue without a bound takes orders that nobody will wait for; a worker that trusts its message and not
+//
+//	the row places an order that was given up.
+//
+// Cost:        the caller has to ask for the outcome, and two statements more for each group of orders.
+// Choose it:   orders come in peaks that the stock cannot follow, and buyers accept to wait.
+type Queue struct {
+	Base
+	Deps
+	groups  *batch.Batcher[delivery, struct{}]
+	asked   atomic.Bool // an order came since the depth was read
+	depth   atomic.Int64
+	metrics queueMetrics
+}
+
+var _ Flow = (*Queue)(nil)
+
+// delivery is what a worker has of one message.
+type delivery struct {
+	orderNos  []string
+	requestID string
+}
+
+// queueMetrics are the queue's. All replicas report the same depth and age: they share the queue.
+type queueMetrics struct {
+	depth, oldest   prometheus.Gauge
+	drained, resent prometheus.Counter
+}
+
+// NewQueue returns the flow.
+func NewQueue(d Deps) *Queue {
+	with := promauto.With(d.Registry)
+	f := &Queue{Deps: d, metrics: queueMetrics{
+		depth:   with.NewGauge(prometheus.GaugeOpts{Name: "order_queue_depth", Help: "Orders that wait in the queue."}),
+		oldest:  with.NewGauge(prometheus.GaugeOpts{Name: "order_queue_oldest_seconds", Help: "Age of the oldest order in the queue; 0 without any."}),
+		drained: with.NewCounter(prometheus.CounterOpts{Name: "order_queue_drained_total", Help: "Orders that the workers of this process have decided."}),
+		resent:  with.NewCounter(prometheus.CounterOpts{Name: "order_queue_resent_total", Help: "Orders whose message the sweeper of this process has sent again."}),
+	}}
+	limit := func() int { return f.Pace.Limit() }
+	f.groups = batch.New(f.work, batch.WithMaxWeight(MaxGroup), batch.WithLimit(limit), batch.WithOverlap(workOverlap), batch.WithTimeout(workTime+3*DecideTime))
+	return f
+}
+
+// Admit implements Flow. The depth is as old as the last reading, so each replica may take as many orders too many as
+// come to it in that time.
+func (f *Queue) Admit() error {
+	f.asked.Store(true)
+	if f.depth.Load() >= int64(f.QueueMax) {
+		return admit.ErrOverloaded.WithText("%s", "the queue of orders is full and did not take the order; retry after the time in Retry-After, with the same Idempotency-Key")
+	}
+	return nil
+}
+
+// Begin implements Flow.
+func (f *Queue) Begin(tx *store.Tx, orders []order.Order) error { return tx.Enqueue(orders) }
+
+// Decided implements Flow.
+func (f *Queue) Decided(tx *store.Tx, orderNos []string) error { return tx.Dequeue(orderNos) }
+
+// Place implements Flow. It sends the message and leaves the orders PENDING. Without a message they are rejected: the
+// caller can then go elsewhere, while an order that waited for the sweeper would be decided half a minute later.
+func (f *Queue) Place(ctx context.Context, group []*Member) {
+	crash.AtGroup(crash.OrderPending, len(group))
+	orderNos := make([]string, len(group))
+	for i, m := range group {
+		orderNos[i] = m.OrderNo
+	}
+	// Sending gets half of the time. If the broker hangs, the rest is for the refusal.
+	sending, cancel := context.WithTimeout(ctx, time.Until(latest(group))/2)
+	defer cancel()
+	if err := f.send(sending, orderNos); err != nil {
+		// The broker may have the message although its answer is missing: a worker may be reserving.
+		f.unsent(ctx, group, err, fault.Ambiguous(err))
+	}
+}
+
+func (f *Queue) send(ctx context.Context, orderNos []string) error {
+	body, err := json.Marshal(orderapi.OrderQueued{Orders: orderNos})
+	if err != nil {
+		return fmt.Errorf("encode order-queued: %w", err)
+	}
+	return f.Send.Send(ctx, mq.Message{Topic: orderapi.TopicOrderQueued, Key: orderNos[0], Body: body})
+}
+
+// Subscriptions implements Flow.
+func (f *Queue) Subscriptions() []mq.Subscription {
+	return []mq.Subscription{{Group: GroupQueue, Topic: orderapi.TopicOrderQueued, Handler: f.handle}}
+}
+
+// handle takes a message. It returns when each of its orders is decided, or with an error that has the message come
+// again after a pause.
+func (f *Queue) handle(ctx context.Context, m mq.Message) error {
+	var body orderapi.OrderQueued
+	if err := json.Unmarshal(m.Body, &body); err != nil {
+		return mq.Discard(fmt.Errorf("decode order-queued: %w", err))
+	}
+	if len(body.Orders) == 0 {
+		return mq.Discard(errors.New("decode order-queued: it names no order"))
+	}
+	_, err := f.groups.Do(ctx, delivery{body.Orders, telemetry.RequestID(ctx)}, len(body.Orders))
+	return err
+}
+
+// work places the orders of the messages that came at the same time. Lone orders that arrive one by one are thus placed
+// in groups when they have to wait, as the intake does it for other flows.
+func (f *Queue) work(ctx context.Context, b *batch.Batch[delivery, struct{}]) {
+	requestIDs := map[string]string{}
+	for _, c := range b.Calls() {
+		for _, no := range c.Item.orderNos {
+			requestIDs[no] = c.Item.requestID
+		}
+	}
+	open, err := f.drain(ctx, requestIDs)
+	for _, c := range b.Calls() {
+		left := slices.IndexFunc(c.Item.orderNos, func(no string) bool { return open[no] })
+		switch {
+		case err != nil:
+			c.Answer(struct{}{}, err)
+		case left >= 0:
+			c.Answer(struct{}{}, fmt.Errorf("order %s is still pending", c.Item.orderNos[left]))
+		default:
+			c.Answer(struct{}{}, nil)
+		}
+	}
+}
+
+// drain decides those of the orders that are still PENDING, and returns those that stay so. Their rows decide, not the
+// message: it may come twice, or late. An order that is too old is left to the sweeper, so that no unit is reserved for
+// an order that is about to be abandoned.
+func (f *Queue) drain(ctx context.Context, requestIDs map[string]string) (open map[string]bool, err error) {
+	orderNos := make([]string, 0, len(requestIDs))
+	for no := range requestIDs {
+		orderNos = append(orderNos, no)
+	}
+	orders, err := f.Store.Queued(ctx, orderNos, f.QueueTimeout)
+	if err != nil {
+		return nil, err
+	}
+	open = map[string]bool{}
+	deadline := time.Now().Add(workTime)
+	for chunk := range slices.Chunk(orders, f.Pace.Limit()) {
+		group := make([]*Member, len(chunk))
+		for i, o := range chunk {
+			group[i] = NewMember(o, Caller{Deadline: deadline, RequestID: requestIDs[o.OrderNo]}, nil)
+			group[i].queued = true
+		}
+		if time.Until(group[0].reserveEnd()) >= leastAttempt { // else the stock is slow, and they are for the next delivery
+			f.Resolve(ctx, group)
+		}
+		for _, m := range group {
+			if m.open {
+				open[m.OrderNo] = true
+				continue
+			}
+			f.metrics.drained.Inc()
+		}
+	}
+	return open, nil
+}
+
+// Workers implements Flow.
+func (f *Queue) Workers() []func(context.Context) { return []func(context.Context){f.measure} }
+
+// measure reads the depth of the queue until ctx is done: often while orders come or wait, and else for the metrics
+// alone.
+func (f *Queue) measure(ctx context.Context) {
+	tick := time.NewTicker(depthInterval)
+	defer tick.Stop()
+	read := time.Time{}
+	for {
+		if f.asked.Swap(false) || f.depth.Load() > 0 || time.Since(read) >= idleInterval {
+			if err := f.readDepth(ctx); err != nil && ctx.Err() == nil {
+				f.Log.WarnContext(ctx, "queue not measured", "err", err)
+			}
+			read = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (f *Queue) readDepth(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, depthTime)
+	defer cancel()
+	depth, oldest, err := f.Upkeep.QueueState(ctx)
+	if err != nil {
+		return err
+	}
+	f.depth.Store(int64(depth))
+	f.metrics.depth.Set(float64(depth))
+	f.metrics.oldest.Set(oldest.Seconds())
+	return nil
+}
+
+// StalePending implements Flow.
+func (f *Queue) StalePending() time.Duration { return min(f.SweepAfter, f.QueueTimeout) }
+
+// Recover implements Flow. It abandons the orders that have waited for too long, and asks inventory by message to
+// release what they hold: a worker may have died after it reserved. The others it sends again.
+func (f *Queue) Recover(ctx context.Context, orderNos []string) (int, error) {
+	n, err := f.Upkeep.Abandon(ctx, orderNos, f.QueueTimeout, true, store.Sweeper)
+	if err != nil {
+		return n, err
+	}
+	unsent, err := f.Upkeep.StaleQueued(ctx, orderNos, f.SweepAfter)
+	if err != nil {
+		return n, err
+	}
+	for group := range slices.Chunk(unsent, resendGroup) {
+		if err := f.resend(ctx, group); err != nil {
+			// It is no failure of the sweeper, which would try the orders one by one. The next pass sends them.
+			f.Log.WarnContext(ctx, "queued orders not sent again", "order_no", group[0], "orders", len(unsent), "err", err)
+			break
+		}
+	}
+	return n, nil
+}
+
+// resend sends a message about orders that have waited for long: theirs was lost, or a worker could not decide them. It
+// is marked after it was sent. If the process dies in between, the message is sent once more, which changes nothing.
+func (f *Queue) resend(ctx context.Context, orderNos []string) error {
+	sending, cancel := context.WithTimeout(ctx, resendTime)
+	defer cancel()
+	if err := f.send(sending, orderNos); err != nil {
+		return err
+	}
+	f.metrics.resent.Add(float64(len(orderNos)))
+	return f.Upkeep.MarkQueued(ctx, orderNos)
+}
