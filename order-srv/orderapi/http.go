@@ -44,6 +44,15 @@ func (s *Session) Get(ctx context.Context, orderNo string) (Order, error) {
 	return o, err
 }
 
+// Wait returns one of the user's own orders when it is decided, or as it is when the time has passed: at most
+// web.MaxWait. A service that is too busy answers at once. ErrNotFound.
+func (s *Session) Wait(ctx context.Context, orderNo string, d time.Duration) (Order, error) {
+	var o Order
+	q := url.Values{"wait": {d.String()}}
+	err := s.rest.With(rest.Longer(d)).Do(ctx, http.MethodGet, "/v1/orders/"+url.PathEscape(orderNo)+"?"+q.Encode(), nil, &o)
+	return o, err
+}
+
 // List returns a page of the user's own orders, newest first.
 func (s *Session) List(ctx context.Context, cursor string, limit int) (OrderPage, error) {
 	var p OrderPage

@@ -121,6 +121,11 @@ func Timeout(d time.Duration) CallOption {
 	return func(c *Client) { c.timeout = d }
 }
 
+// Longer gives each call that much more time.
+func Longer(d time.Duration) CallOption {
+	return func(c *Client) { c.timeout += d }
+}
+
 // With returns a client that differs by the options and shares the connections.
 func (c *Client) With(opts ...CallOption) *Client {
 	d := *c

@@ -26,6 +26,7 @@ type EngineConfig struct {
 	Registry prometheus.Registerer   // nil: nothing is registered; two engines need two registries
 	Timeout  time.Duration           // of each request; zero: only the caller's X-Deadline-Ms counts
 	Timeouts map[Route]time.Duration // of the requests of some routes instead
+	Waiting  Route                   // whose requests have more time by as much as they want to wait, see QueryWait
 	MaxBody  int64                   // bytes; default 1 MiB
 
 	Refuser *Refuser // nil: nothing is refused before its handlers
@@ -67,7 +68,7 @@ func NewEngine(cfg EngineConfig) *gin.Engine {
 	}
 	e.Use(
 		limitBody(cfg.MaxBody),
-		limitTime(cfg.Timeout, cfg.Timeouts),
+		limitTime(cfg),
 	)
 	e.NoRoute(func(c *gin.Context) { Problem(c, errNotFound) })
 	e.NoMethod(func(c *gin.Context) {

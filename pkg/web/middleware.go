@@ -241,16 +241,32 @@ func limitBody(maximum int64) gin.HandlerFunc {
 // transferTime is for a request and its answer on the wire.
 const transferTime = 10 * time.Second
 
+// ownTime is the time of a request that differs from the engine's timeout; 0: it does not.
+func ownTime(c *gin.Context, cfg EngineConfig) time.Duration {
+	route := Route{c.Request.Method, c.FullPath()}
+	if own, ok := cfg.Timeouts[route]; ok {
+		return own
+	}
+	if route != cfg.Waiting {
+		return 0
+	}
+	if d, err := QueryWait(c); err == nil && d > 0 && cfg.Timeout > 0 {
+		return cfg.Timeout + d
+	}
+	return 0
+}
+
 // limitTime gives the request's context the shorter of the timeout and the time that the caller has left. Work that
 // continues after the caller has given up is wasted, and a repeat of the request can meet it half done. The server's
-// deadlines fit timeout, so a route with a time of its own moves them.
-func limitTime(timeout time.Duration, routes map[Route]time.Duration) gin.HandlerFunc {
+// deadlines fit the engine's timeout, so a request with a time of its own moves them.
+func limitTime(cfg EngineConfig) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		limit := timeout
-		if own, ok := routes[Route{c.Request.Method, c.FullPath()}]; ok {
-			limit = own
-			connection, end := http.NewResponseController(c.Writer), time.Now().Add(own+transferTime)
+		limit := ownTime(c, cfg)
+		if limit > 0 {
+			connection, end := http.NewResponseController(c.Writer), time.Now().Add(limit+transferTime)
 			_, _ = connection.SetReadDeadline(end), connection.SetWriteDeadline(end) // a test's recorder has none
+		} else {
+			limit = cfg.Timeout
 		}
 		if text := c.GetHeader(header.Deadline); text != "" {
 			ms, err := strconv.ParseInt(text, 10, 64)

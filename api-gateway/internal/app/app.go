@@ -41,7 +41,7 @@ func Open(s Settings, log *slog.Logger) (*App, error) {
 	var ordersErr, inventoryErr error
 	a.orders, ordersErr = rest.New(rest.Config{
 		Name: "order", URLs: s.OrderURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
-		MaxConns: s.MaxPlacing + s.MaxChanging + s.MaxReading + adminConns, // no kind waits for another's connection
+		MaxConns: s.MaxPlacing + s.MaxChanging + s.MaxReading + gateway.MaxWaiting + adminConns, // no kind waits for another's connection
 	})
 	a.inventory, inventoryErr = rest.New(rest.Config{
 		Name: "inventory", URLs: s.InventoryURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
@@ -75,7 +75,7 @@ func (a *App) Run(ctx context.Context) error {
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, Registry: a.registry, Log: a.log,
 		RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
-		Handler: a.handler(placing, refuser, metrics), //nolint:contextcheck // its requests bring their own contexts
+		Handler: a.handler(placing, refuser, metrics, ctx.Done()), //nolint:contextcheck // its requests bring their own contexts
 		Refuse:  refuser.Refuse,
 		// A gateway that is out of service because a back end is down cannot report the back end's failure.
 		Checks: []server.Check{
@@ -85,7 +85,7 @@ func (a *App) Run(ctx context.Context) error {
 	})
 }
 
-func (a *App) handler(placing *admit.Limiter, refuser *web.Refuser, metrics *admit.Metrics) http.Handler {
+func (a *App) handler(placing *admit.Limiter, refuser *web.Refuser, metrics *admit.Metrics, stopping <-chan struct{}) http.Handler {
 	s := a.settings
 	return gateway.New(gateway.Config{
 		Orders:    orderapi.NewClient(a.orders),
@@ -93,11 +93,13 @@ func (a *App) handler(placing *admit.Limiter, refuser *web.Refuser, metrics *adm
 		Tokens:    gateway.NewTokens(s.JWTSecret.Reveal(), time.Now),
 		DemoLogin: s.DemoLogin,
 		Lab:       s.LabMode,
+		Stopping:  stopping,
 		Placing:   placing,
 		Changing:  admit.New(admit.Config{Kind: "changing", Max: s.MaxChanging, Timeout: s.RequestTimeout, Metrics: metrics}),
 		Reading:   admit.New(admit.Config{Kind: "reading", Max: s.MaxReading, Timeout: s.RequestTimeout, Metrics: metrics}),
 		Engine: web.EngineConfig{
 			Log: a.log, Sampled: !s.LabMode, Registry: a.registry, Timeout: s.RequestTimeout, MaxBody: gateway.MaxBody, Refuser: refuser,
+			Waiting: gateway.Waiting(),
 		},
 	})
 }

@@ -95,6 +95,9 @@ type options struct {
 	lab     bool
 	timeout time.Duration
 	orders  string // URL instead of the fake's
+
+	maxWaiting int
+	stopping   <-chan struct{}
 }
 
 // door is a gateway in front of two fakes.
@@ -120,10 +123,10 @@ func open(tb testing.TB, o options, orders, inventory map[string]any) *door {
 		o.orders = d.orders.url
 	}
 	s := httptest.NewServer(gateway.New(gateway.Config{
-		Orders:    orderapi.NewClient(newClient(tb, "order", o.orders)),
-		Inventory: inventoryapi.NewClient(newClient(tb, "inventory", d.inventory.url)),
-		Tokens:    d.tokens, DemoLogin: !o.noLogin, Lab: o.lab,
-		Engine: web.EngineConfig{Log: slog.New(slog.DiscardHandler), Timeout: o.timeout, MaxBody: gateway.MaxBody},
+		Orders:    orderapi.NewClient(newClient(tb, "order", o.orders, o.timeout)),
+		Inventory: inventoryapi.NewClient(newClient(tb, "inventory", d.inventory.url, o.timeout)),
+		Tokens:    d.tokens, DemoLogin: !o.noLogin, Lab: o.lab, MaxWaiting: o.maxWaiting, Stopping: o.stopping,
+		Engine: web.EngineConfig{Log: slog.New(slog.DiscardHandler), Timeout: o.timeout, MaxBody: gateway.MaxBody, Waiting: gateway.Waiting()},
 	}))
 	tb.Cleanup(s.Close)
 	d.url = s.URL
@@ -133,9 +136,9 @@ func open(tb testing.TB, o options, orders, inventory map[string]any) *door {
 	return d
 }
 
-func newClient(tb testing.TB, name, url string) *rest.Client {
+func newClient(tb testing.TB, name, url string, timeout time.Duration) *rest.Client {
 	tb.Helper()
-	c, err := rest.New(rest.Config{Name: name, URLs: []string{url}})
+	c, err := rest.New(rest.Config{Name: name, URLs: []string{url}, Timeout: timeout})
 	if err != nil {
 		tb.Fatal(err)
 	}

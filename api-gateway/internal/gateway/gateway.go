@@ -23,7 +23,14 @@ type Config struct {
 	// Limiters of the requests in flight, one for each kind, so that a rush of one kind leaves the others their slots; nil
 	// admits everything. Paying and cancelling are Changing. Administrators are not limited.
 	Placing, Changing, Reading *admit.Limiter
+
+	MaxWaiting int             // requests that wait for an order at most; default the constant
+	Stopping   <-chan struct{} // closed when the gateway begins to stop: requests that wait are answered; nil: never
 }
+
+// MaxWaiting is how many requests wait for orders at most, each on a connection of its own to order-srv. It is what one
+// order-srv lets wait.
+const MaxWaiting = 1000
 
 // MaxBody is the largest body the gateway takes, in bytes: an order of 100 lines has less than a quarter of it.
 const MaxBody = 64 << 10
@@ -39,7 +46,9 @@ type gateway struct {
 	orders    *orderapi.Client
 	inventory *inventoryapi.Client
 	tokens    *Tokens
-	lab       bool // an order may choose its strategy and its flow, a product may be for the lab
+	lab       bool          // an order may choose its strategy and its flow, a product may be for the lab
+	waiting   chan struct{} // has a value for each request that waits
+	stopping  <-chan struct{}
 }
 
 // What the gateway itself refuses, beside the faults that orderapi and inventoryapi name.

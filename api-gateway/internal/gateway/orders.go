@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -105,6 +107,54 @@ func (g *gateway) getOrder(c *gin.Context) (int, any, error) {
 		return 0, nil, err
 	}
 	order, err := g.session(c).Get(c.Request.Context(), orderNo)
+	return http.StatusOK, order, err
+}
+
+// wait answers a request with the parameter wait, outside the limit of reading: it would take its slots for seconds in
+// which nothing is done. A request without the parameter goes on, and so does one for which there is no place: it is
+// answered at once.
+func (g *gateway) wait(c *gin.Context) {
+	d, err := web.QueryWait(c)
+	if err != nil {
+		web.Problem(c, err)
+		return
+	}
+	if d == 0 {
+		return
+	}
+	select {
+	case g.waiting <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-g.waiting }()
+	if g.authenticate(c); !c.IsAborted() {
+		web.Handle(func(c *gin.Context) (int, any, error) { return g.waitForOrder(c, d) })(c)
+	}
+	c.Abort()
+}
+
+// waitForOrder has order-srv wait, unless the gateway begins to stop meanwhile: it would break off a request that waits.
+func (g *gateway) waitForOrder(c *gin.Context, d time.Duration) (int, any, error) {
+	orderNo, err := orderNo(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	ctx, cancel := context.WithCancel(c.Request.Context())
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() {
+		select {
+		case <-g.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	order, err := g.session(c).Wait(ctx, orderNo, d)
+	if err != nil && ctx.Err() != nil && c.Request.Context().Err() == nil {
+		order, err = g.session(c).Get(c.Request.Context(), orderNo)
+	}
 	return http.StatusOK, order, err
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -17,9 +18,12 @@ func NewRefuser(placing *admit.Limiter) *web.Refuser {
 	return web.NewRefuser(map[web.Route]*admit.Limiter{{Method: http.MethodPost, Pattern: "/v1/orders"}: placing})
 }
 
+// Waiting is the route whose requests may wait, for Config.Engine.
+func Waiting() web.Route { return web.Route{Method: http.MethodGet, Pattern: "/v1/orders/:order_no"} }
+
 // New returns the public API. This is the whole of it.
 func New(cfg Config) *gin.Engine {
-	g := &gateway{orders: cfg.Orders, inventory: cfg.Inventory, tokens: cfg.Tokens, lab: cfg.Lab}
+	g := &gateway{orders: cfg.Orders, inventory: cfg.Inventory, tokens: cfg.Tokens, lab: cfg.Lab, waiting: make(chan struct{}, cmp.Or(cfg.MaxWaiting, MaxWaiting)), stopping: cfg.Stopping}
 	e := web.NewEngine(cfg.Engine)
 	v1 := e.Group("/v1")
 
@@ -33,7 +37,7 @@ func New(cfg Config) *gin.Engine {
 	v1.GET("/products/:sku", public, reading, web.Handle(g.product))
 	v1.POST("/orders", placing, g.authenticate, web.Handle(g.placeOrder)) // needs Idempotency-Key
 	v1.GET("/orders", reading, g.authenticate, web.Handle(g.listOrders))
-	v1.GET("/orders/:order_no", reading, g.authenticate, web.Handle(g.getOrder))
+	v1.GET("/orders/:order_no", g.wait, reading, g.authenticate, web.Handle(g.getOrder))
 	v1.POST("/orders/:order_no/payment", changing, g.authenticate, web.Handle(g.payOrder))
 	v1.POST("/orders/:order_no/cancellation", changing, g.authenticate, web.Handle(g.cancelOrder))
 

@@ -21,6 +21,7 @@ import (
 	"holdfast/order-srv/internal/intake/shortage"
 	"holdfast/order-srv/internal/recovery"
 	"holdfast/order-srv/internal/store"
+	"holdfast/order-srv/internal/waiting"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/database"
@@ -45,6 +46,7 @@ type Config struct {
 	TxProducer  func(group string, check mq.Checker) mq.TxProducer // default the bus's
 	CheckMemory int                                                // default recovery.DefaultCheckMemory
 	Flows       []flow.Kind                                        // default flow.List
+	MaxWaiting  int                                                // default waiting.DefaultMax
 	Overlap     time.Duration                                      // of groups of orders; default intake's
 	GroupLimit  func() int                                         // default what inventory reserves in time
 }
@@ -56,6 +58,7 @@ type App struct {
 	Intake    *intake.Intake
 	CheckBack *recovery.CheckBack
 	Healer    *recovery.Healer
+	Waiting   *waiting.Room
 	HTTP      httpapi.Config
 	Metrics   Metrics
 
@@ -117,7 +120,9 @@ func (a *App) openBus() (err error) {
 		return err
 	}
 	// Before anything gets a store: whoever ends an order has its flow called in the transaction.
-	a.Orders, a.upkeep.orders = a.Orders.WithFlows(flows), a.upkeep.orders.WithFlows(flows)
+	a.Waiting = waiting.New(waiting.Config{Orders: a.upkeep.orders, Max: a.MaxWaiting, Log: a.Log})
+	with := func(s *store.Store) *store.Store { return s.WithFlows(flows).WithWake(a.Waiting.Decided) }
+	a.Orders, a.upkeep.orders = with(a.Orders), with(a.upkeep.orders)
 	if a.Producer == nil {
 		a.Producer = a.bus.Producer()
 	}
@@ -136,7 +141,7 @@ func (a *App) openBus() (err error) {
 	relay := events.NewRelay(events.RelayConfig{Store: orders, Send: a.bus.Producer(), Log: a.Log, Parked: a.Metrics.parked})
 	outbox := events.NewOutboxMetrics(orders, a.Metrics.Registry, a.Log)
 	convert := func(ctx context.Context) { orders.Convert(ctx, a.Log) }
-	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, outbox.Run, convert)
+	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, outbox.Run, a.Waiting.Run, convert)
 	return nil
 }
 
@@ -187,9 +192,9 @@ func (a *App) http() httpapi.Config {
 	}
 	return httpapi.Config{
 		Engine: web.EngineConfig{
-			Log: a.Log, Sampled: !a.LabMode, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Credentials: a.AcceptedCredentials,
+			Log: a.Log, Sampled: !a.LabMode, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Waiting: httpapi.Waiting(), Credentials: a.AcceptedCredentials,
 		},
-		Intake: a.Intake, Orders: a.Orders, Lab: a.LabMode, DeadLetters: letters,
+		Intake: a.Intake, Orders: a.Orders, Waiting: a.Waiting, Lab: a.LabMode, DeadLetters: letters,
 		Placing: limit("placing", a.MaxPlacing), Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
 		Audits: audits,
 	}

@@ -19,6 +19,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer background(ctx, a.workers...)()
 	// An order whose caller has hung up is decided all the same, while there is a bus.
 	defer func() { err = errors.Join(err, a.Intake.Close()) }()
+	// A request that waits is answered when the service begins to stop, or it would be broken off.
+	defer context.AfterFunc(ctx, a.Waiting.Close)()
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: a.HTTPAddr, OpsAddr: a.OpsAddr, Registry: a.Metrics.Registry, Log: a.Log,
 		RequestTimeout: a.RequestTimeout, DrainDelay: a.DrainDelay,

@@ -21,7 +21,7 @@ type Audits interface {
 
 var errForbidden = fault.New(fault.Forbidden, "forbidden", "only an administrator may do this")
 
-// answerTime is what remains of a request's time after the waiting for an audit.
+// answerTime is what remains of a request's time after the waiting for an audit or an order.
 const answerTime = 200 * time.Millisecond
 
 // audit requests an audit and waits for it. The audit goes on when the caller hangs up or its time ends.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -30,12 +31,23 @@ type Intake interface {
 	Place(ctx context.Context, userID string, r orderapi.PlaceRequest) (orderapi.Reply, error)
 }
 
+// WaitingRoom has requests wait until an order is decided.
+type WaitingRoom interface {
+	Enter() (leave func(), ok bool)
+	Wait(ctx context.Context, orderNo string)
+}
+
+// Waiting is the route whose requests may wait, for Config.Engine.
+func Waiting() web.Route { return web.Route{Method: http.MethodGet, Pattern: "/v1/orders/:order_no"} }
+
 // Config is what the handler is made of.
 type Config struct {
 	Engine web.EngineConfig
 	Intake Intake
 	Orders Orders
 	Audits Audits
+
+	Waiting WaitingRoom
 
 	DeadLetters DeadLetters
 	Lab         bool // an order may name its strategy and its flow
@@ -55,7 +67,7 @@ func New(cfg Config) http.Handler {
 	placing, changing, reading := web.Admit(cfg.Placing), web.Admit(cfg.Changing), web.Admit(cfg.Reading)
 	v1.POST("/orders", placing, a.place)
 	v1.GET("/orders", reading, web.Handle(a.list))
-	v1.GET("/orders/:order_no", reading, web.Handle(a.get))
+	v1.GET("/orders/:order_no", a.wait, reading, web.Handle(a.get))
 	v1.POST("/orders/:order_no/payment", changing, web.Handle(a.pay))
 	v1.POST("/orders/:order_no/cancellation", changing, web.Handle(a.cancel))
 	v1.GET("/audit", web.Handle(a.audit))
@@ -169,6 +181,46 @@ func (a *api) list(c *gin.Context) (int, any, error) {
 }
 
 func (a *api) get(c *gin.Context) (int, any, error) { return a.one(c, a.Orders.Get) }
+
+// wait answers a request with the parameter wait, outside the limit of Reading: it would take its slots for seconds in
+// which it does nothing, and its time says nothing about the load. A request without the parameter goes on, and so does
+// one for which there is no place.
+func (a *api) wait(c *gin.Context) {
+	d, err := web.QueryWait(c)
+	if err != nil {
+		web.Problem(c, err)
+		return
+	}
+	if d == 0 {
+		return
+	}
+	leave, ok := a.Waiting.Enter()
+	if !ok {
+		return
+	}
+	defer leave()
+	web.Handle(func(c *gin.Context) (int, any, error) {
+		return a.one(c, func(ctx context.Context, userID, orderNo string) (order.Order, error) {
+			return a.waitFor(ctx, userID, orderNo, d)
+		})
+	})(c)
+	c.Abort()
+}
+
+// waitFor returns the order when it is not PENDING any more, or as it is after the time.
+func (a *api) waitFor(ctx context.Context, userID, orderNo string, d time.Duration) (order.Order, error) {
+	o, err := a.Orders.Get(ctx, userID, orderNo)
+	if err != nil || o.Status != order.Pending {
+		return o, err
+	}
+	if end, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(end)-answerTime)
+	}
+	waiting, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	a.Waiting.Wait(waiting, orderNo)
+	return a.Orders.Get(ctx, userID, orderNo)
+}
 
 func (a *api) pay(c *gin.Context) (int, any, error) { return a.one(c, a.Orders.Pay) }
 

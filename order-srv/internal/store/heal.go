@@ -95,6 +95,7 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 		return 0, err
 	}
 	s.count(order.Abandoned, len(old))
+	s.woken(old)
 	if giveBack {
 		s.Kick()
 	}

@@ -63,6 +63,9 @@ func (s *Store) Resolve(ctx context.Context, decisions []Decision, skipLocked bo
 	}
 	s.count(order.Placed, len(r.placed))
 	s.count(order.Rejected, len(r.rejected))
+	for _, orderNos := range r.decided() {
+		s.woken(orderNos)
+	}
 	return r.results, nil
 }
 

@@ -20,6 +20,7 @@ type Store struct {
 	notify chan struct{} // holds one value when the outbox has something new
 	total  *prometheus.CounterVec
 	flows  Flows // nil: none
+	wake   func(orderNos []string)
 }
 
 // Flows take part in the store's transactions.
@@ -54,6 +55,21 @@ func (s *Store) WithFlows(flows Flows) *Store {
 	c := *s
 	c.flows = flows
 	return &c
+}
+
+// WithWake returns a store that calls wake, after the commit, with orders that it has made PLACED, REJECTED or
+// ABANDONED, and shares everything else with s. wake must be quick.
+func (s *Store) WithWake(wake func(orderNos []string)) *Store {
+	c := *s
+	c.wake = wake
+	return &c
+}
+
+// woken calls wake.
+func (s *Store) woken(orderNos []string) {
+	if s.wake != nil {
+		s.wake(orderNos)
+	}
 }
 
 // count notes that n orders have reached a status. Call it after the commit.
