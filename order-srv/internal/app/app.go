@@ -153,7 +153,7 @@ func (a *App) openFlows(flows *flow.Set) {
 	}
 	flows.Open(flow.Deps{
 		Resolver: resolver, Upkeep: a.upkeep.orders, Send: a.Producer, Tx: a.TxProducer("order-tx", a.CheckBack.Check),
-		SweepAfter: a.SweepAfter, QueueTimeout: a.QueueTimeout, QueueMax: a.QueueMax, Registry: a.Metrics.Registry,
+		SweepAfter: a.SweepAfter, QueueTimeout: a.QueueTimeout, QueueMax: a.QueueMax, PaymentTime: a.PaymentTimeout, Registry: a.Metrics.Registry,
 	})
 	for _, f := range flows.All() {
 		for _, s := range f.Subscriptions() {

@@ -52,8 +52,9 @@ type Member struct {
 	Caller
 
 	deliver func(Result)
-	queued  bool        // what a later attempt may decide is left PENDING, not rejected
-	decided atomic.Bool // an answer was delivered
+	queued  bool          // what a later attempt may decide is left PENDING, not rejected
+	window  time.Duration // how long the order can be paid after it is PLACED; 0: since it was inserted
+	decided atomic.Bool   // an answer was delivered
 
 	open  bool // the order's row is PENDING, or its status is unknown
 	maybe bool // an attempt to reserve may have been executed, or may still be waiting in a queue
@@ -145,6 +146,7 @@ type Deps struct {
 	SweepAfter time.Duration // the age of a stale PENDING order unless the flow needs another one
 
 	QueueTimeout time.Duration // the age up to which an order may wait for its decision after its caller has got a 202
+	PaymentTime  time.Duration // how long an order that waited can be paid, from the moment in which it is PLACED
 	QueueMax     int           // how many orders may wait in the queue
 	Registry     prometheus.Registerer
 }

@@ -196,7 +196,7 @@ func (f *Queue) drain(ctx context.Context, requestIDs map[string]string) (open m
 		group := make([]*Member, len(chunk))
 		for i, o := range chunk {
 			group[i] = NewMember(o, Caller{Deadline: deadline, RequestID: requestIDs[o.OrderNo]}, nil)
-			group[i].queued = true
+			group[i].queued, group[i].window = true, f.PaymentTime
 		}
 		if time.Until(group[0].reserveEnd()) >= leastAttempt { // else the stock is slow, and they are for the next delivery
 			f.Resolve(ctx, group)

@@ -322,6 +322,9 @@ func TestQueue_Recover(t *testing.T) {
 			t.Errorf("order %s is %s, want %s", no, got, want)
 		}
 	}
+	if o := w.Get(stale); !o.ExpiresAt.Equal(o.UpdatedAt.Add(time.Hour)) {
+		t.Errorf("placed at %v, to be paid until %v; want an hour", o.UpdatedAt, o.ExpiresAt)
+	}
 	if diff := cmp.Diff([]string{"release-abandoned", "timeout"}, w.Events()); diff != "" {
 		t.Errorf("outbox (-want +got):\n%s", diff)
 	}

@@ -143,7 +143,7 @@ func (r *Resolver) attempt(ctx context.Context, group []*Member) (again []*Membe
 		receipt, err := outcome(results, i, m, err)
 		switch {
 		case err == nil:
-			decided = append(decided, decision{m: m, placement: placement(receipt)})
+			decided = append(decided, decision{m: m, placement: placement(receipt, m.window)})
 			continue
 		case definite(err):
 			shortage := errors.Is(err, inventoryapi.ErrOutOfStock)
@@ -209,8 +209,8 @@ func outcome(results []inventoryapi.ReserveResult, i int, m *Member, err error) 
 	return results[i].Receipt, nil
 }
 
-func placement(receipt *inventoryapi.Receipt) *store.Placement {
-	p := &store.Placement{Strategy: receipt.Strategy, Items: make([]order.Item, len(receipt.Lines))}
+func placement(receipt *inventoryapi.Receipt, window time.Duration) *store.Placement {
+	p := &store.Placement{Strategy: receipt.Strategy, Window: window, Items: make([]order.Item, len(receipt.Lines))}
 	for i, l := range receipt.Lines {
 		p.Items[i] = order.Item{SKU: l.SKU, Title: l.Title, Quantity: l.Quantity, UnitPriceCents: l.UnitPriceCents}
 	}

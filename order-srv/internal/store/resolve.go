@@ -27,6 +27,10 @@ type Decision struct {
 type Placement struct {
 	Items    []order.Item // with inventory's titles and prices
 	Strategy string       // by which inventory reserved them, also when the order did not ask for one
+
+	// Window is how long the order can be paid from now on, the same in all placements of a call. 0: the payment window
+	// began when the order was inserted.
+	Window time.Duration
 }
 
 // Resolved is what became of an order that was decided: the order with its answer, unless its key was to be freed.
@@ -168,7 +172,12 @@ func (r *resolution) place(context.Context) error {
 	if len(r.placed) == 0 {
 		return nil
 	}
-	v := newValues("amount_cents", "strategy", "response_status", "response_body")
+	columns, set := []string{"amount_cents", "strategy", "response_status", "response_body"}, ""
+	window := r.decisions[r.placed[0]].Placement.Window > 0
+	if window { // else the row has its time since it was inserted, and no key of it is written
+		columns, set = append(columns, "expires_at"), ", o.expires_at = v.expires_at, o.due_at = v.expires_at"
+	}
+	v := newValues(columns...)
 	members := make([]member, len(r.placed))
 	for n, i := range r.placed {
 		o, err := r.placedOrder(r.decisions[i])
@@ -181,13 +190,17 @@ func (r *resolution) place(context.Context) error {
 				return err
 			}
 		}
-		v.add(o.OrderNo, o.AmountCents, o.Strategy, o.ResponseStatus, body)
+		row := []any{o.OrderNo, o.AmountCents, o.Strategy, o.ResponseStatus, body}
+		if window {
+			row = append(row, o.ExpiresAt)
+		}
+		v.add(row...)
 		r.results[i].Order, members[n] = o, member{o.OrderNo, o.GroupID}
 	}
 	won, err := change{
 		from: order.Pending, to: order.Placed, values: v, at: r.now,
 		set: `, o.amount_cents = v.amount_cents, o.strategy = v.strategy,
-			o.response_status = v.response_status, o.response_body = v.response_body`,
+			o.response_status = v.response_status, o.response_body = v.response_body` + set,
 	}.apply(r.tx)
 	if err := r.all(won, r.placed, err); err != nil {
 		return err
@@ -204,6 +217,9 @@ func (r *resolution) placedOrder(d Decision) (order.Order, error) {
 	o := order.Order{
 		OrderNo: d.OrderNo, GroupID: row.GroupID, IdempotencyKey: row.IdempotencyKey, Status: order.Placed, Strategy: p.Strategy,
 		Items: slices.Clone(p.Items), CreatedAt: row.CreatedAt, UpdatedAt: r.now, ExpiresAt: row.ExpiresAt,
+	}
+	if p.Window > 0 {
+		o.ExpiresAt = r.now.Add(p.Window)
 	}
 	slices.SortFunc(o.Items, func(a, b order.Item) int { return strings.Compare(a.SKU, b.SKU) }) // as they are read
 	for _, it := range o.Items {
@@ -264,8 +280,7 @@ type change struct {
 
 // apply is the only statement that changes a status. It changes those of the orders, or of those in c.values, that are
 // in the status from, and returns how many they are. A step that the status machine does not have is an error. An order
-// that ends is due at once. One that becomes PLACED stays due when its payment window ends, and reject decides for
-// itself.
+// that ends is due at once. One that becomes PLACED is due when its payment window ends, and reject decides for itself.
 func (c change) apply(tx *gorm.DB, orderNos ...string) (won int64, err error) {
 	if !c.from.CanBecome(c.to) {
 		return 0, fmt.Errorf("mark %s: a %s order cannot become that", c.to, c.from)
