@@ -13,6 +13,7 @@
 //     neither ABANDONED nor REJECTED.
 //  7. At rest: no pending order, no PLACED order past its expiry, no final order that inventory has not settled, no
 //     unsent message, and no message that was given up: parked in the outbox, or a dead letter.
+//  8. The flows' logs and the orders agree: each order in the queue is PENDING.
 //
 // Invariants 4 and 6 need the clients' history of answers. Package history checks them.
 //

@@ -125,6 +125,7 @@ type Last struct {
 	Messages Messages
 	Letters  Letters
 	Healed   []Healing // copied into the report
+	Strays   []string  // orders that are in the queue and not PENDING
 }
 
 // Finish checks the rest and returns the report.
@@ -144,6 +145,9 @@ func (c *Checker) Finish(in Last) Report {
 	}
 	r.stock(promised)
 	r.messages(in.Messages)
+	for _, no := range in.Strays {
+		r.violation(8, ofOrder(no, nil), "is in the queue, but not PENDING")
+	}
 	Sort(r.Violations)
 	Sort(r.Unsettled)
 	Sort(r.Lost)

@@ -80,6 +80,15 @@ func TestChecker_pages(t *testing.T) {
 	}
 }
 
+// TestChecker_strays: an order that is in the queue and not PENDING is a violation.
+func TestChecker_strays(t *testing.T) {
+	t.Parallel()
+	r := check.New(started, check.NewTotals()).Finish(check.Last{Strays: []string{"1"}})
+	if diff := cmp.Diff("8 1", found(r)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+}
+
 // TestChecker_boundsFindings: a report does not grow with the number of findings.
 func TestChecker_boundsFindings(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,7 @@ const (
 	// proofAge is the age of the proof of all history after which an audit proves everything again.
 	proofAge = 24 * time.Hour
 
+	maxStrays  = 100             // orders that are in the queue and must not be
 	maxLetters = 100             // of the messages that were given up
 	letterTime = 3 * time.Second // for reading them
 
@@ -167,6 +168,9 @@ func (r *run) messages(ctx context.Context) (last check.Last, err error) {
 	m.LateAfter = r.HalfMessages.LateAfter
 	m.Undecided, m.OldestUndecided = r.HalfMessages.Undecided()
 	if m.Unsent, m.OldestUnsent, err = r.Store.OutboxState(ctx); err != nil {
+		return last, err
+	}
+	if last.Strays, err = r.Store.QueueStrays(ctx, maxStrays); err != nil {
 		return last, err
 	}
 	found, err := r.Store.Healings(ctx, healed)

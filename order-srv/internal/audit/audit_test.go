@@ -293,3 +293,25 @@ func TestAudit(t *testing.T) {
 		t.Errorf("inventory down: error %v", err)
 	}
 }
+
+// TestAudit_strays plants rows in the queue: of an order that was decided, of one that does not exist, and of one that
+// waits. The first two are violations.
+func TestAudit_strays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	decided := w.history(1, time.Hour)[0]
+	waits, unknown := ulid.Make().String(), ulid.Make().String()
+	w.exec("INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, created_at, updated_at) VALUES (?, ?, 'ann', 'k', 'h', 'PENDING', 'queue', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))", waits, waits)
+	w.exec("INSERT INTO queued_orders (order_no, queued_at, sent_at) SELECT no, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) FROM (SELECT ? AS no UNION SELECT ? UNION SELECT ?) AS planted",
+		decided, waits, unknown)
+	var got []string
+	for _, v := range w.mustAudit(false).Violations {
+		got = append(got, fmt.Sprint(v.Invariant, " ", v.Subject))
+	}
+	want := []string{"8 " + decided, "8 " + unknown}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("violations %v, want %v", got, want)
+	}
+}

@@ -54,6 +54,18 @@ func (s *Store) Queued(ctx context.Context, orderNos []string, age time.Duration
 	return orders, nil
 }
 
+// QueueStrays returns up to limit orders that are in the queue although they are not PENDING. There must be none: the
+// transaction that decides an order removes it. One statement reads both tables, so nothing in flight can explain it.
+func (s *Store) QueueStrays(ctx context.Context, limit int) ([]string, error) {
+	var found []string
+	err := s.db.WithContext(ctx).Raw(`SELECT q.order_no FROM queued_orders AS q LEFT JOIN orders AS o ON o.order_no = q.order_no
+		WHERE o.status IS NULL OR o.status <> 'PENDING' ORDER BY q.order_no LIMIT ?`, limit).Scan(&found).Error
+	if err != nil {
+		return nil, fmt.Errorf("look for strays in the queue: %w", database.Fault(err))
+	}
+	return found, nil
+}
+
 // StaleQueued returns those of the orders that wait in the queue and whose last message was sent longer than age ago.
 func (s *Store) StaleQueued(ctx context.Context, orderNos []string, age time.Duration) ([]string, error) {
 	var found []string
