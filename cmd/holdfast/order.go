@@ -22,6 +22,7 @@ type orderCmd struct {
 	Quantity int64  `help:"Number of units." default:"1"`
 	User     string `help:"Name of the buyer." default:"demo"`
 	Strategy string `help:"Stock strategy for this order instead of the service's own (lab mode)."`
+	Flow     string `help:"Flow of this order instead of the service's own (lab mode)."`
 	Pay      bool   `help:"Pay the order at once."`
 }
 
@@ -62,6 +63,9 @@ func (o *orderCmd) place(ctx context.Context, buyer *shop.Client, stdout io.Writ
 	if o.Strategy != "" {
 		headers = append(headers, header.Strategy, o.Strategy)
 	}
+	if o.Flow != "" {
+		headers = append(headers, header.Flow, o.Flow)
+	}
 	in := map[string]any{"items": []orderapi.PlaceItem{{SKU: o.SKU, Quantity: o.Quantity}}}
 	if err := buyer.Do(ctx, http.MethodPost, "/v1/orders", in, &placed, headers...); err != nil {
 		return placed, err
@@ -69,12 +73,16 @@ func (o *orderCmd) place(ctx context.Context, buyer *shop.Client, stdout io.Writ
 	if placed.Status == orderapi.StatusPending {
 		fmt.Fprintf(stdout, "order %s is still pending (202); waiting for the decision\n", placed.OrderNo)
 	}
-	for placed.Status == orderapi.StatusPending { // 202: the check-back decides
+	for placed.Status == orderapi.StatusPending { // 202: a worker or the check-back decides
+		if err := buyer.Do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo+"?wait=10s", nil, &placed); err != nil {
+			return placed, fmt.Errorf("read pending order %s: %w", placed.OrderNo, err)
+		}
+		if placed.Status != orderapi.StatusPending {
+			break
+		}
+		// A gateway that has too many requests waiting answers at once.
 		if err := wait.Sleep(ctx, 500*time.Millisecond); err != nil {
 			return placed, fmt.Errorf("order %s is still pending: %w", placed.OrderNo, err)
-		}
-		if err := buyer.Do(ctx, http.MethodGet, "/v1/orders/"+placed.OrderNo, nil, &placed); err != nil {
-			return placed, fmt.Errorf("read pending order %s: %w", placed.OrderNo, err)
 		}
 	}
 	return placed, nil
