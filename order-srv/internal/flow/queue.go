@@ -52,10 +52,7 @@ const (
 //
 // Idea:        answer when the order is stored, decide it when there is time.
 // Steps:       PENDING and queued_orders → order-queued → 202; worker: reserve → PLACED or REJECTED.
-// Goes wrong:  a queue without a bound takes orders that nobody will wait for; a worker that trusts its message and not
-//
-//	the row places an order that was given up.
-//
+// Goes wrong:  a queue without a bound; a worker that trusts its message and places an order that was given up.
 // Cost:        the caller has to ask for the outcome, and two statements more for each group of orders.
 // Choose it:   orders come in peaks that the stock cannot follow, and buyers accept to wait.
 type Queue struct {

@@ -30,6 +30,18 @@ type waitWorld struct {
 
 func newWaitWorld(t *testing.T, most int, reading *admit.Limiter) *waitWorld {
 	t.Helper()
+	w := newBlindWorld(t, most, reading)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() { w.here.Waiting.Run(ctx) })
+	t.Cleanup(running.Wait)
+	t.Cleanup(cancel)
+	return w
+}
+
+// newBlindWorld is a waitWorld in which this replica does not look for what the other one decides.
+func newBlindWorld(t *testing.T, most int, reading *admit.Limiter) *waitWorld {
+	t.Helper()
 	dsn, inventory := dbtest.NewDSN(t, sql.Orders()), ordertest.NewInventory(t)
 	open := func() *app.App {
 		return ordertest.Open(t, dsn, inventory, &ordertest.Broker{}, ordertest.Timeout(time.Second), func(cfg *app.Config) {
@@ -37,11 +49,6 @@ func newWaitWorld(t *testing.T, most int, reading *admit.Limiter) *waitWorld {
 		})
 	}
 	w := &waitWorld{here: open(), there: open()}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() { w.here.Waiting.Run(ctx) })
-	t.Cleanup(running.Wait)
-	t.Cleanup(cancel)
 	cfg := w.here.HTTP
 	cfg.Engine.Credentials, cfg.Reading = nil, reading
 	server := httptest.NewServer(httpapi.New(cfg))
@@ -179,4 +186,34 @@ func free(room *waiting.Room) bool {
 		leave()
 	}
 	return ok
+}
+
+// TestGet_waitLocal: what this replica decides wakes the request without a look at the database: by the resolver, and
+// by the sweeper.
+func TestGet_waitLocal(t *testing.T) {
+	t.Parallel()
+	w := newBlindWorld(t, 1, nil)
+	for status, decide := range map[string]func(orderNo string){
+		orderapi.StatusRejected: func(no string) { w.reject(w.here, no) },
+		orderapi.StatusAbandoned: func(no string) {
+			if n, err := w.here.Orders.Abandon(t.Context(), []string{no}, 0, false, store.Sweeper); n != 1 || err != nil {
+				t.Errorf("abandoned %d, error %v", n, err)
+			}
+		},
+	} {
+		no, path := w.pending(status)
+		begin := time.Now()
+		var running sync.WaitGroup
+		running.Go(func() {
+			if r := w.call(http.MethodGet, path+"?wait=30s", "ann", ""); r.status != http.StatusOK || r.order(t).Status != status {
+				t.Errorf("%d %s, want %s", r.status, r.body, status)
+			}
+		})
+		testkit.EventuallyTrue(t, 10*time.Second, "the request waits", func() bool { return w.here.Waiting.WaitsFor(no) })
+		decide(no)
+		running.Wait()
+		if took := time.Since(begin); took > 15*time.Second {
+			t.Errorf("%s: answered after %v", status, took)
+		}
+	}
 }

@@ -131,6 +131,13 @@ func (r *Room) Decided(orderNos []string) {
 	}
 }
 
+// WaitsFor reports whether a request waits for the order.
+func (r *Room) WaitsFor(orderNo string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.orders[orderNo] != nil
+}
+
 // Close wakes all requests. Later ones do not wait. A stop would otherwise take as long as a request may wait.
 func (r *Room) Close() {
 	r.mu.Lock()
