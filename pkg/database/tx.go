@@ -190,3 +190,14 @@ func (s statements) QueryContext(ctx context.Context, query string, args ...any)
 func (s statements) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	return s.tx.QueryRowContext(ctx, query, args...)
 }
+
+// Exec runs one statement in a transaction of its own, which is repeated when it loses a race, and returns how many
+// rows it changed. Errors are those of InTx.
+func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (affected int64, err error) {
+	err = InTx(ctx, db, func(tx *gorm.DB) error {
+		res := tx.Exec(query, args...)
+		affected = res.RowsAffected
+		return res.Error
+	})
+	return affected, err
+}

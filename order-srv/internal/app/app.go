@@ -24,8 +24,10 @@ import (
 	"holdfast/order-srv/internal/waiting"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/admit"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
+	"holdfast/pkg/outbox"
 	"holdfast/pkg/rest"
 	"holdfast/pkg/telemetry"
 	"holdfast/pkg/web"
@@ -138,10 +140,12 @@ func (a *App) openBus() (err error) {
 	a.bus.Subscribe(mq.Subscription{
 		Group: events.GroupTimeout, Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, a.bus.Producer(), a.Log),
 	})
-	relay := events.NewRelay(events.RelayConfig{Store: orders, Send: a.bus.Producer(), Log: a.Log, Parked: a.Metrics.parked})
-	outbox := events.NewOutboxMetrics(orders, a.Metrics.Registry, a.Log)
+	relay := outbox.NewRelay(outbox.RelayConfig{
+		Table: orders.Outbox(), Send: a.bus.Producer(), Log: a.Log, Parked: a.Metrics.parked, Published: func() { crash.At(crash.OrderPublished) },
+	})
+	depth := outbox.NewMetrics(orders.Outbox(), "order", a.Metrics.Registry, a.Log)
 	convert := func(ctx context.Context) { orders.Convert(ctx, a.Log) }
-	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, outbox.Run, a.Waiting.Run, convert)
+	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, depth.Run, a.Waiting.Run, convert)
 	return nil
 }
 

@@ -167,7 +167,7 @@ func (r *run) messages(ctx context.Context) (last check.Last, err error) {
 	m := &last.Messages
 	m.LateAfter = r.HalfMessages.LateAfter
 	m.Undecided, m.OldestUndecided = r.HalfMessages.Undecided()
-	if m.Unsent, m.OldestUnsent, err = r.Store.OutboxState(ctx); err != nil {
+	if m.Unsent, m.OldestUnsent, err = r.Store.Outbox().State(ctx); err != nil {
 		return last, err
 	}
 	if last.Strays, err = r.Store.QueueStrays(ctx, maxStrays); err != nil {

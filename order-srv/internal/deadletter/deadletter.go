@@ -60,7 +60,7 @@ func (l *Letters) List(ctx context.Context, limit int) ([]orderapi.DeadLetter, e
 }
 
 func (l *Letters) parked(ctx context.Context, limit int) ([]orderapi.DeadLetter, error) {
-	parked, err := l.store.Parked(ctx, limit)
+	parked, err := l.store.Outbox().Parked(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (l *Letters) Resend(ctx context.Context, source string, limit int) (sent in
 
 func (l *Letters) resend(ctx context.Context, source string, limit int) (int, error) {
 	if source == orderapi.SourceOutbox {
-		return l.store.ResendParked(ctx, limit)
+		return l.store.Outbox().ResendParked(ctx, limit)
 	}
 	return l.broker.ResendDeadLetters(ctx, source, limit)
 }

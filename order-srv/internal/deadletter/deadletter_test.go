@@ -85,7 +85,7 @@ func TestLetters(t *testing.T) {
 	list(10, "outbox e1 A", "outbox e2 B", "g1 d1 C", "g2 d3 E")
 	resend("", 3, 3) // the outbox's two and one of a group
 	list(10, "g2 d3 E")
-	if n, _, err := s.OutboxState(t.Context()); err != nil || n != 3 {
+	if n, _, err := s.Outbox().State(t.Context()); err != nil || n != 3 {
 		t.Errorf("%d messages may be sent, error %v; want 3", n, err)
 	}
 	if _, err := letters.Resend(t.Context(), "g3", 1); !errors.Is(err, deadletter.ErrUnknownSource) {

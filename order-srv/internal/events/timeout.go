@@ -13,6 +13,7 @@ import (
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/crash"
 	"holdfast/pkg/mq"
+	"holdfast/pkg/outbox"
 )
 
 const (
@@ -97,7 +98,7 @@ func (t *timeouts) again(ctx context.Context, orderNos []string, rounds int) err
 		return err
 	}
 	err = t.send.Send(ctx, mq.Message{
-		Topic: orderapi.TopicOrderTimeout, Key: orderNos[0], Body: payload, DeliverAt: time.Now().Add(min(max(left, earlyPause), maxDelay)),
+		Topic: orderapi.TopicOrderTimeout, Key: orderNos[0], Body: payload, DeliverAt: time.Now().Add(min(max(left, earlyPause), outbox.MaxDelay)),
 		Headers: map[string]string{headerEarly: strconv.Itoa(rounds + 1)},
 	})
 	if err != nil {

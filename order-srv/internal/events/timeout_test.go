@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/oklog/ulid/v2"
+	"gorm.io/gorm"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/events"
 	"holdfast/order-srv/internal/order"
@@ -17,7 +20,38 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
+	"holdfast/sql"
 )
+
+func newStore(t *testing.T) (*store.Store, *gorm.DB) {
+	t.Helper()
+	db := dbtest.New(t, sql.Orders())
+	return store.New(db, nil), db
+}
+
+// placed inserts and places an order.
+func placed(t *testing.T, s *store.Store, window time.Duration) string {
+	t.Helper()
+	no := ulid.Make().String()
+	o := order.Order{OrderNo: no, GroupID: no, UserID: "ann", IdempotencyKey: no, RequestHash: ordertest.RequestHash, Flow: "test", Items: []order.Item{{SKU: "A", Quantity: 1}}}
+	if _, inserted, err := ordertest.InsertFor(t.Context(), s, o, window); err != nil || !inserted {
+		t.Fatalf("inserted %v, error %v", inserted, err)
+	}
+	_, err := ordertest.Place(t.Context(), s, no, store.Placement{
+		Items: []order.Item{{SKU: "A", Title: "A", Quantity: 1, UnitPriceCents: 1}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return no
+}
+
+func pay(t *testing.T, s *store.Store, orderNo string) {
+	t.Helper()
+	if _, err := s.Pay(t.Context(), "ann", orderNo); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func message(orderNos ...string) mq.Message {
 	body := `{"orders":[`

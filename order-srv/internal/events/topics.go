@@ -1,3 +1,4 @@
+// Package events names the topics that order-srv sends to and handles the messages that it receives.
 package events
 
 import (

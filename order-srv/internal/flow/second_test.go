@@ -22,6 +22,7 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/mq/devbroker"
+	"holdfast/pkg/outbox"
 	"holdfast/sql"
 )
 
@@ -43,7 +44,7 @@ var _ flow.Flow = (*later)(nil)
 // Begin implements flow.Flow.
 func (l *later) Begin(tx *store.Tx, orders []order.Order) error {
 	for _, o := range orders {
-		if err := tx.Send(store.Event{ID: o.OrderNo + ":later", Topic: topicLater, Key: o.OrderNo, Body: o}); err != nil {
+		if err := tx.Send(outbox.Event{ID: o.OrderNo + ":later", Topic: topicLater, Key: o.OrderNo, Body: o}); err != nil {
 			return err
 		}
 	}
@@ -55,7 +56,7 @@ func (l *later) Place(context.Context, []*flow.Member) {}
 
 // Ended implements flow.Flow.
 func (l *later) Ended(tx *store.Tx, o order.Order) error {
-	return tx.Send(store.Event{ID: o.OrderNo + ":later-" + string(o.Status), Topic: topicLater, Key: o.OrderNo})
+	return tx.Send(outbox.Event{ID: o.OrderNo + ":later-" + string(o.Status), Topic: topicLater, Key: o.OrderNo})
 }
 
 // Subscriptions implements flow.Flow.

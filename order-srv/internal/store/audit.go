@@ -22,8 +22,10 @@ const (
 	AuditFailed  = "failed"
 )
 
-// keptAudits is how many audits are kept that have ended.
-const keptAudits = 20
+const (
+	keptAudits = 20  // that have ended
+	maxFailure = 255 // characters of an audit's failure: the width of the column
+)
 
 // Audit is a job that checks both ledgers.
 type Audit struct {
@@ -176,7 +178,7 @@ func (s *Store) RenewAudit(ctx context.Context, owner string, lease time.Duratio
 func (s *Store) EndAudit(ctx context.Context, owner string, a Audit) error {
 	err := s.owned(ctx, owner, func(tx *gorm.DB) error {
 		err := tx.Exec("UPDATE audits SET state = ?, checked = ?, reached = ?, report = ?, failure = ?, ended_at = UTC_TIMESTAMP(6) WHERE id = ?",
-			a.State, a.Checked, a.Reached, a.Report, reason(a.Failure), a.ID).Error
+			a.State, a.Checked, a.Reached, a.Report, database.Clip(a.Failure, maxFailure), a.ID).Error
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
+	"holdfast/pkg/outbox"
 )
 
 // Pay turns a PLACED order of the user into PAID, judged by the database's clock. A paid order stays as it is.
@@ -103,7 +104,7 @@ func (s *Store) Expire(ctx context.Context, orderNos []string, grace time.Durati
 		}
 	}
 	if n > 0 {
-		s.Kick()
+		s.outbox.Kick()
 		s.count(order.Expired, n)
 	}
 	return outcomes, locked, nil
@@ -158,15 +159,15 @@ func (s *Store) ended(tx *gorm.DB, orders ...order.Order) error {
 		members[i] = member{o.OrderNo, o.GroupID}
 	}
 	status := string(orders[0].Status)
-	var events []Event
+	var events []outbox.Event
 	for group, numbers := range byGroup(members) {
 		body := orderapi.OrderEvent{OrderNo: numbers[0], Status: status}
 		if len(numbers) > 1 {
 			body = orderapi.OrderEvent{Orders: numbers, Status: status}
 		}
-		events = append(events, Event{ID: numbers[0] + ":" + status, Topic: orderapi.TopicOrderEvents, Key: group, Body: body})
+		events = append(events, outbox.Event{ID: numbers[0] + ":" + status, Topic: orderapi.TopicOrderEvents, Key: group, Body: body})
 	}
-	if err := write(tx, events...); err != nil || s.flows == nil {
+	if err := outbox.Write(tx, events...); err != nil || s.flows == nil {
 		return err
 	}
 	for _, o := range orders {
@@ -181,7 +182,7 @@ func (s *Store) ended(tx *gorm.DB, orders ...order.Order) error {
 func (s *Store) inTx(ctx context.Context, orderNo string, to order.Status, fn func(tx *gorm.DB) error) error {
 	err := database.InTx(ctx, s.db, fn, database.SettleBy("SELECT order_no FROM orders WHERE order_no = ? AND status = ? FOR UPDATE", orderNo, to))
 	if err == nil {
-		s.Kick()
+		s.outbox.Kick()
 	}
 	return err
 }

@@ -58,7 +58,7 @@ func (s *Store) form(ctx context.Context) (form, error) { return readForm(s.db.W
 // WriteLean allows all replicas to write lean rows, and to convert the earlier ones. No replica of an earlier version
 // may be running.
 func (s *Store) WriteLean(ctx context.Context) error {
-	_, err := s.exec(ctx, "UPDATE order_form SET stage = ? WHERE id = 1 AND stage = ?", stageConverting, stageMixed)
+	_, err := database.Exec(ctx, s.db, "UPDATE order_form SET stage = ? WHERE id = 1 AND stage = ?", stageConverting, stageMixed)
 	if err != nil {
 		return fmt.Errorf("write the form of orders: %w", err)
 	}

@@ -97,7 +97,7 @@ func (s *Store) abandon(ctx context.Context, orderNos []string, age time.Duratio
 	s.count(order.Abandoned, len(old))
 	s.woken(old)
 	if giveBack {
-		s.Kick()
+		s.outbox.Kick()
 	}
 	return len(old), nil
 }

@@ -63,30 +63,3 @@ func settle(t *testing.T, s *store.Store, status order.Status, want int64, order
 		t.Errorf("settled %d as %s, error %v; want %d", n, status, err, want)
 	}
 }
-
-func TestStore_Claim(t *testing.T) {
-	t.Parallel()
-	s, db := newStore(t)
-	if _, ok, err := s.Claim(t.Context(), "a", time.Minute); err != nil || ok {
-		t.Fatalf("a claim without work: %v, error %v", ok, err)
-	}
-	place(t, s, time.Hour)
-	shard, ok, err := s.Claim(t.Context(), "a", time.Minute)
-	if err != nil || !ok {
-		t.Fatalf("the first claim: %v, error %v", ok, err)
-	}
-	if _, ok, err := s.Claim(t.Context(), "b", time.Minute); err != nil || ok {
-		t.Errorf("a leased shard was claimed: %v, error %v", ok, err)
-	}
-	must(t, s.Renew(t.Context(), "a", shard, time.Minute))
-	wantErr(t, "renew somebody else's lease", s.Renew(t.Context(), "b", shard, time.Minute), store.ErrLeaseLost)
-	must(t, db.Exec("UPDATE outbox_shards SET lease_until = UTC_TIMESTAMP(6) WHERE shard = ?", shard).Error)
-	wantErr(t, "renew a lease that ran out", s.Renew(t.Context(), "a", shard, time.Minute), store.ErrLeaseLost)
-	if got, ok, err := s.Claim(t.Context(), "b", time.Minute); err != nil || !ok || got != shard {
-		t.Errorf("a lease that ran out: shard %d, %v, error %v", got, ok, err)
-	}
-	must(t, s.GiveUp(t.Context(), "a", shard, 0)) // it is b's by now
-	if _, ok, err := s.Claim(t.Context(), "c", time.Minute); err != nil || ok {
-		t.Errorf("who had lost the lease gave it up: %v, error %v", ok, err)
-	}
-}

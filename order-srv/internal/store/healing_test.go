@@ -80,13 +80,13 @@ func TestStore_Claim_deadRelay(t *testing.T) {
 	o := place(t, s, time.Hour)
 	claim := func(owner string, lease time.Duration) int {
 		t.Helper()
-		shard, ok, err := s.Claim(t.Context(), owner, lease)
+		shard, ok, err := s.Outbox().Claim(t.Context(), owner, lease)
 		if err != nil || !ok {
 			t.Fatalf("%s gets no shard: error %v", owner, err)
 		}
 		return shard
 	}
-	must(t, s.GiveUp(t.Context(), "leaves", claim("leaves", time.Minute), 0))
+	must(t, s.Outbox().GiveUp(t.Context(), "leaves", claim("leaves", time.Minute), 0))
 	claim("dies", time.Minute)
 	if got := healings(t, s, 100); len(got) != 0 {
 		t.Errorf("no relay died, and there is %+v", got)

@@ -44,9 +44,9 @@ func TestStore_On(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	s.Kick()
+	s.Outbox().Kick()
 	select {
-	case <-upkeep.Notify():
+	case <-upkeep.Outbox().Notify():
 	case <-time.After(10 * time.Second):
 		t.Error("the relay is not notified of what was committed through the other pool")
 	}

@@ -79,7 +79,7 @@ func (s *Store) StaleQueued(ctx context.Context, orderNos []string, age time.Dur
 
 // MarkQueued records that a message with these orders was sent now.
 func (s *Store) MarkQueued(ctx context.Context, orderNos []string) error {
-	_, err := s.exec(ctx, "UPDATE queued_orders SET sent_at = UTC_TIMESTAMP(6) WHERE order_no IN ?", orderNos)
+	_, err := database.Exec(ctx, s.db, "UPDATE queued_orders SET sent_at = UTC_TIMESTAMP(6) WHERE order_no IN ?", orderNos)
 	if err != nil {
 		return fmt.Errorf("mark queued orders as sent: %w", err)
 	}

@@ -125,14 +125,14 @@ func TestStore_reads(t *testing.T) {
 			return want(err, 500, len(found))
 		}},
 		{"a shard to relay", 100, func(ctx context.Context) error {
-			_, ok, err := s.Claim(ctx, "owner", time.Minute)
+			_, ok, err := s.Outbox().Claim(ctx, "owner", time.Minute)
 			if err == nil && !ok {
 				return fmt.Errorf("no shard")
 			}
 			return err
 		}},
 		{"messages to relay", 2*100 + 20, func(ctx context.Context) error {
-			found, err := s.Unsent(ctx, 3, 100)
+			found, err := s.Outbox().Unsent(ctx, 3, 100)
 			return want(err, 100, len(found))
 		}},
 	} {

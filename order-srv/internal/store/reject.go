@@ -10,6 +10,7 @@ import (
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/outbox"
 	"holdfast/pkg/telemetry"
 )
 
@@ -179,14 +180,14 @@ func byGroup(orders []member) iter.Seq2[string, []string] {
 // release asks inventory, by message, to give back whatever it holds or will hold for the orders: one message for each
 // group. An order comes to each why at most once, so its number makes the event's id.
 func release(tx *gorm.DB, why string, orders ...member) error {
-	var events []Event
+	var events []outbox.Event
 	for group, numbers := range byGroup(orders) {
-		events = append(events, Event{
+		events = append(events, outbox.Event{
 			ID: numbers[0] + ":release-" + why, Topic: orderapi.TopicStockRelease, Key: group,
 			Body: orderapi.StockRelease{Orders: numbers},
 		})
 	}
-	return write(tx, events...)
+	return outbox.Write(tx, events...)
 }
 
 // freeKey is the assignments that free an order's key.

@@ -13,6 +13,7 @@ import (
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/database"
+	"holdfast/pkg/outbox"
 )
 
 // Decision is how a PENDING order ends: placed or rejected.
@@ -63,7 +64,7 @@ func (s *Store) Resolve(ctx context.Context, decisions []Decision, skipLocked bo
 		return nil, err
 	}
 	if r.events {
-		s.Kick()
+		s.outbox.Kick()
 	}
 	s.count(order.Placed, len(r.placed))
 	s.count(order.Rejected, len(r.rejected))
@@ -257,14 +258,14 @@ func (r *resolution) price() error {
 
 // timeout announces the end of the orders' payment window: one message for each group.
 func timeout(tx *gorm.DB, at time.Time, orders []member) error {
-	var events []Event
+	var events []outbox.Event
 	for group, numbers := range byGroup(orders) {
-		events = append(events, Event{
+		events = append(events, outbox.Event{
 			ID: numbers[0] + ":timeout", Topic: orderapi.TopicOrderTimeout, Key: group,
 			Body: orderapi.OrderTimeout{Orders: numbers}, DeliverAt: at,
 		})
 	}
-	return write(tx, events...)
+	return outbox.Write(tx, events...)
 }
 
 // change is one step of the status machine.

@@ -12,12 +12,13 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/order"
+	"holdfast/pkg/outbox"
 )
 
 // Store is the orders database.
 type Store struct {
 	db     *gorm.DB
-	notify chan struct{} // holds one value when the outbox has something new
+	outbox *outbox.Table
 	total  *prometheus.CounterVec
 	flows  Flows // nil: none
 	wake   func(orderNos []string)
@@ -35,7 +36,7 @@ type Flows interface {
 
 // New returns a store on db. total, unless nil, counts the orders that reach a status through this store, by status.
 func New(db *gorm.DB, total *prometheus.CounterVec) *Store {
-	s := &Store{db: db, notify: make(chan struct{}, 1), total: total}
+	s := &Store{db: db, outbox: outbox.New(db, takenOver), total: total}
 	for _, status := range order.Statuses() {
 		s.count(status, 0) // a counter that appears only with its first event hides that event from every rate
 	}
@@ -46,7 +47,7 @@ func New(db *gorm.DB, total *prometheus.CounterVec) *Store {
 // commits.
 func (s *Store) On(db *gorm.DB) *Store {
 	c := *s
-	c.db = db
+	c.db, c.outbox = db, s.outbox.On(db)
 	return &c
 }
 
@@ -79,16 +80,21 @@ func (s *Store) count(status order.Status, n int) {
 	}
 }
 
-// Notify delivers a value after a transaction of this process wrote to the outbox.
-func (s *Store) Notify() <-chan struct{} { return s.notify }
+// Outbox returns the database's outbox, on the store's connections.
+func (s *Store) Outbox() *outbox.Table { return s.outbox }
 
-// Kick wakes one receiver of Notify.
-func (s *Store) Kick() {
-	select {
-	case s.notify <- struct{}{}:
-	default: // the relay has not looked yet; one look will do
-	}
+// takenOver records, as the relay's healing, whose messages a relay that died may have sent.
+func takenOver(tx *gorm.DB, orderNos []string) error {
+	_, err := heal(tx, Relay, actionSentAgain, orderNos...)
+	return err
 }
+
+// Tx is a transaction of the store.
+type Tx struct{ db *gorm.DB }
+
+// Send puts events into the outbox. The subject of an event's id is an order number, of a list the first one's, and its
+// key is the group's number.
+func (tx *Tx) Send(events ...outbox.Event) error { return outbox.Write(tx.db, events...) }
 
 // record is a row of orders.
 type record struct {

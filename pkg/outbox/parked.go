@@ -1,9 +1,8 @@
-package store
+package outbox
 
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"holdfast/pkg/database"
@@ -13,17 +12,8 @@ const (
 	// never is the time to retry a parked message.
 	never = "9999-12-31 00:00:00"
 
-	maxReason = 255 // characters: the width of the column
+	maxReason = 255 // characters of a failure: the width of the column
 )
-
-// reason makes an error's text fit its column.
-func reason(text string) string {
-	text = strings.ToValidUTF8(text, "?")
-	if runes := []rune(text); len(runes) > maxReason {
-		return string(runes[:maxReason])
-	}
-	return text
-}
 
 // Parked is a message of the outbox that the relay has given up. The younger messages of its shard key wait behind it.
 type Parked struct {
@@ -38,9 +28,9 @@ type Parked struct {
 const isParked = "retry_at = '" + never + "' AND parked_at IS NOT NULL AND sent_at IS NULL"
 
 // Parked returns the oldest parked messages, up to limit.
-func (s *Store) Parked(ctx context.Context, limit int) ([]Parked, error) {
+func (t *Table) Parked(ctx context.Context, limit int) ([]Parked, error) {
 	var found []Parked
-	err := s.db.WithContext(ctx).Raw(`SELECT id, event_id, topic, shard_key, payload, attempts, failure, created_at, parked_at
+	err := t.db.WithContext(ctx).Raw(`SELECT id, event_id, topic, shard_key, payload, attempts, failure, created_at, parked_at
 		FROM outbox WHERE `+isParked+" ORDER BY id LIMIT ?", limit).Scan(&found).Error
 	if err != nil {
 		return nil, fmt.Errorf("read parked messages: %w", database.Fault(err))
@@ -50,11 +40,11 @@ func (s *Store) Parked(ctx context.Context, limit int) ([]Parked, error) {
 
 // ResendParked hands the oldest parked messages, up to limit, back to the relay and returns how many. The younger
 // messages of their keys follow them.
-func (s *Store) ResendParked(ctx context.Context, limit int) (n int, err error) {
-	affected, err := s.exec(ctx, "UPDATE outbox SET retry_at = NULL, parked_at = NULL, strikes = 0 WHERE "+isParked+" ORDER BY id LIMIT ?", limit)
+func (t *Table) ResendParked(ctx context.Context, limit int) (n int, err error) {
+	affected, err := database.Exec(ctx, t.db, "UPDATE outbox SET retry_at = NULL, parked_at = NULL, strikes = 0 WHERE "+isParked+" ORDER BY id LIMIT ?", limit)
 	if err != nil {
 		return 0, fmt.Errorf("send parked messages again: %w", err)
 	}
-	s.Kick()
+	t.Kick()
 	return int(affected), nil
 }

@@ -1,5 +1,4 @@
-// Package events sends order-srv's messages, through the outbox's relay, and handles those that it receives.
-package events
+package outbox
 
 import (
 	"context"
@@ -12,8 +11,6 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"holdfast/order-srv/internal/store"
-	"holdfast/pkg/crash"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/telemetry"
 )
@@ -26,7 +23,6 @@ const (
 	readAhead      = 512                    // messages of one read of the outbox
 	batch          = 64                     // messages between two marks; a crash sends at most so many again
 	markTime       = 2 * time.Second        // for marking, which must not be cut short by a stop
-	maxDelay       = 71 * time.Hour         // an hour less than the broker's limit, so that clocks may differ
 
 	// outage is how many messages in a row fail before the relay takes the broker for down and leaves the shard.
 	outage = 3
@@ -39,9 +35,13 @@ const (
 	longestOut = 4                      // pauses: the longest while the broker seems to be down
 )
 
+// MaxDelay is how far ahead a message's delivery time may be: an hour less than the broker's limit, so that clocks may
+// differ. The relay brings a later time forward.
+const MaxDelay = 71 * time.Hour
+
 // Relay sends what the outbox holds. Each worker leases a shard, sends its messages in the order in which they were
-// written, marks them, and releases the shard. Any number of replicas share the work, and one order's messages never
-// overtake each other. Delivery is at least once: a process that dies between sending and marking sends a message
+// written, marks them, and releases the shard. Any number of replicas share the work, and the messages of one shard key
+// never overtake each other. Delivery is at least once: a process that dies between sending and marking sends a message
 // twice.
 //
 // A message that the broker refuses is retried after a pause, and the younger ones of its key wait for it; other keys
@@ -55,11 +55,16 @@ type Relay struct {
 
 // RelayConfig is what a relay is made of.
 type RelayConfig struct {
-	Store  *store.Store
+	Table  *Table
 	Send   mq.Producer
 	Log    *slog.Logger
 	Parked prometheus.Counter // counts messages that are parked
-	Pause  time.Duration      // after a message's first failure, doubling; default 500 ms
+
+	// Published is called when a message was sent and is not yet marked; nil: nothing is. A process that dies there sends
+	// the message twice.
+	Published func()
+
+	Pause time.Duration // after a message's first failure, doubling; default 500 ms
 }
 
 // NewRelay returns a relay. Run runs it.
@@ -88,7 +93,7 @@ func (r *Relay) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-r.Store.Notify():
+		case <-r.Table.Notify():
 		}
 		for worked := true; worked && ctx.Err() == nil; {
 			var err error
@@ -112,10 +117,10 @@ type hold struct {
 func (r *Relay) shard(ctx context.Context) (worked bool, err error) {
 	h := hold{owner: ulid.Make().String(), until: time.Now().Add(lease)}
 	var ok bool
-	if h.shard, ok, err = r.Store.Claim(ctx, h.owner, lease); err != nil || !ok {
+	if h.shard, ok, err = r.Table.Claim(ctx, h.owner, lease); err != nil || !ok {
 		return false, err
 	}
-	r.Store.Kick() // other shards may have work for another worker
+	r.Table.Kick() // other shards may have work for another worker
 	clean, err := r.drain(ctx, &h)
 	pause := failureBackoff
 	if clean {
@@ -123,7 +128,7 @@ func (r *Relay) shard(ctx context.Context) (worked bool, err error) {
 	}
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTime)
 	defer cancel()
-	if releaseErr := r.Store.GiveUp(release, h.owner, h.shard, pause); err == nil {
+	if releaseErr := r.Table.GiveUp(release, h.owner, h.shard, pause); err == nil {
 		err = releaseErr
 	}
 	return true, err
@@ -136,7 +141,7 @@ func (r *Relay) drain(ctx context.Context, h *hold) (clean bool, err error) {
 		if err := r.renew(ctx, h); err != nil {
 			return false, err
 		}
-		messages, err := r.Store.Unsent(ctx, h.shard, readAhead)
+		messages, err := r.Table.Unsent(ctx, h.shard, readAhead)
 		if err != nil || len(messages) == 0 {
 			return err == nil, err
 		}
@@ -168,7 +173,7 @@ func (r *Relay) renew(ctx context.Context, h *hold) error {
 		return nil
 	}
 	until := time.Now().Add(lease)
-	if err := r.Store.Renew(ctx, h.owner, h.shard, lease); err != nil {
+	if err := r.Table.Renew(ctx, h.owner, h.shard, lease); err != nil {
 		return fmt.Errorf("renew the lease of shard %d: %w", h.shard, err)
 	}
 	h.until = until
@@ -176,11 +181,11 @@ func (r *Relay) renew(ctx context.Context, h *hold) error {
 }
 
 // batch sends messages in order, outside of any transaction and not beyond the lease, and marks them.
-func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, d *drain) error {
+func (r *Relay) batch(ctx context.Context, h *hold, messages []Outgoing, d *drain) error {
 	sending, cancel := context.WithDeadline(ctx, h.until)
 	defer cancel()
 	var sent []int64
-	var failed []store.Failure
+	var failed []Failure
 	for _, m := range messages {
 		if d.stuck[m.ShardKey] {
 			continue
@@ -190,7 +195,9 @@ func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, d
 		}
 		err := r.publish(sending, m)
 		if err == nil {
-			crash.At(crash.OrderPublished)
+			if r.Published != nil {
+				r.Published()
+			}
 			r.sent.note(m.Topic, m.ShardKey)
 			d.inRow = 0
 			sent = append(sent, m.ID)
@@ -204,10 +211,10 @@ func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, d
 	}
 	mark, done := context.WithTimeout(context.WithoutCancel(ctx), markTime)
 	defer done()
-	if err := r.Store.Sent(mark, sent); err != nil {
+	if err := r.Table.Sent(mark, sent); err != nil {
 		return err
 	}
-	if err := r.Store.Failed(mark, failed); err != nil {
+	if err := r.Table.Failed(mark, failed); err != nil {
 		return err
 	}
 	for _, f := range failed {
@@ -220,8 +227,8 @@ func (r *Relay) batch(ctx context.Context, h *hold, messages []store.Outgoing, d
 
 // publish sends one message. A delivery time beyond the broker's limit is brought forward: the message is delivered
 // early, and its consumer delays it again.
-func (r *Relay) publish(ctx context.Context, m store.Outgoing) error {
-	if latest := time.Now().Add(maxDelay); m.DeliverAt.After(latest) {
+func (r *Relay) publish(ctx context.Context, m Outgoing) error {
+	if latest := time.Now().Add(MaxDelay); m.DeliverAt.After(latest) {
 		m.DeliverAt = latest
 	}
 	return r.Send.Send(telemetry.WithRequestID(ctx, m.RequestID), mq.Message{

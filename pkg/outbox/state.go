@@ -1,4 +1,4 @@
-package store
+package outbox
 
 import (
 	"context"
@@ -8,13 +8,13 @@ import (
 	"holdfast/pkg/database"
 )
 
-// OutboxState returns how many messages the outbox has to send and the age of the oldest, 0 without any. A message
+// State returns how many messages the outbox has to send and the age of the oldest, 0 without any. A message
 // that is to be delivered later is sent at once like the others: the broker keeps it. A parked message does not
 // count, the younger ones of its key do.
-func (s *Store) OutboxState(ctx context.Context) (unsent int, oldest time.Duration, err error) {
+func (t *Table) State(ctx context.Context) (unsent int, oldest time.Duration, err error) {
 	var micros int64
 	// The inner queries read indexes alone, the outer one a single row.
-	err = s.db.WithContext(ctx).Raw(`SELECT unsent, COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), 0)
+	err = t.db.WithContext(ctx).Raw(`SELECT unsent, COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), 0)
 		FROM (SELECT COUNT(*) AS unsent, MIN(id) AS first FROM outbox WHERE sent_at IS NULL AND id NOT IN (SELECT id FROM outbox WHERE retry_at = ?)) AS todo
 		LEFT JOIN outbox ON outbox.id = todo.first`, never).
 		Row().Scan(&unsent, &micros)

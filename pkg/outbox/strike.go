@@ -1,17 +1,16 @@
-package events
+package outbox
 
 import (
 	"context"
 	"errors"
 	"time"
 
-	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/mq"
 )
 
 // judge decides whether a message that was not sent is at fault, and for how long it is set aside.
-func (r *Relay) judge(ctx context.Context, m store.Outgoing, err error, d *drain) store.Failure {
-	f := store.Failure{ID: m.ID, Reason: err.Error()}
+func (r *Relay) judge(ctx context.Context, m Outgoing, err error, d *drain) Failure {
+	f := Failure{ID: m.ID, Reason: err.Error()}
 	invalid := errors.Is(err, mq.ErrInvalidMessage)
 	if !invalid {
 		d.inRow++

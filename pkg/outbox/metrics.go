@@ -1,4 +1,4 @@
-package events
+package outbox
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-
-	"holdfast/order-srv/internal/store"
 )
 
 const (
@@ -16,26 +14,26 @@ const (
 	sampleTime  = 2 * time.Second // of one sample
 )
 
-// OutboxMetrics measures the outbox, which all replicas share: each of them reports the same figures.
-type OutboxMetrics struct {
-	store  *store.Store
+// Metrics measures the outbox, which all replicas share: each of them reports the same figures.
+type Metrics struct {
+	table  *Table
 	log    *slog.Logger
 	unsent prometheus.Gauge
 	oldest prometheus.Gauge
 }
 
-// NewOutboxMetrics registers the gauges with registry. Run measures.
-func NewOutboxMetrics(s *store.Store, registry prometheus.Registerer, log *slog.Logger) *OutboxMetrics {
+// NewMetrics registers the gauges, whose names begin with the prefix, with registry. Run measures.
+func NewMetrics(t *Table, prefix string, registry prometheus.Registerer, log *slog.Logger) *Metrics {
 	with := promauto.With(registry)
-	return &OutboxMetrics{
-		store: s, log: log,
-		unsent: with.NewGauge(prometheus.GaugeOpts{Name: "order_outbox_unsent", Help: "Messages that the outbox has to send."}),
-		oldest: with.NewGauge(prometheus.GaugeOpts{Name: "order_outbox_oldest_seconds", Help: "Age of the oldest unsent message; 0 without any."}),
+	return &Metrics{
+		table: t, log: log,
+		unsent: with.NewGauge(prometheus.GaugeOpts{Name: prefix + "_outbox_unsent", Help: "Messages that the outbox has to send."}),
+		oldest: with.NewGauge(prometheus.GaugeOpts{Name: prefix + "_outbox_oldest_seconds", Help: "Age of the oldest unsent message; 0 without any."}),
 	}
 }
 
 // Run measures every five seconds until ctx is done. A measurement that fails leaves the gauges as they are.
-func (m *OutboxMetrics) Run(ctx context.Context) {
+func (m *Metrics) Run(ctx context.Context) {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	for {
@@ -50,10 +48,10 @@ func (m *OutboxMetrics) Run(ctx context.Context) {
 	}
 }
 
-func (m *OutboxMetrics) measure(ctx context.Context) error {
+func (m *Metrics) measure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	unsent, oldest, err := m.store.OutboxState(ctx)
+	unsent, oldest, err := m.table.State(ctx)
 	if err != nil {
 		return err
 	}

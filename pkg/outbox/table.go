@@ -1,4 +1,9 @@
-package store
+// Package outbox sends messages that a transaction decided, also when the process dies after the commit. Write puts them
+// into a table in that transaction; a [Relay], in every replica, sends what the table holds. The tables are outbox and
+// outbox_shards of sql/orders and sql/inventory: a service has them in its own database.
+//
+// Delivery is at least once, and the messages of one shard key are sent in the order in which they were written.
+package outbox
 
 import (
 	"context"
@@ -19,27 +24,56 @@ import (
 // Shards is the number of the outbox's shards.
 const Shards = 16
 
-// keptOfShard is how many orders are noted when a dead relay's shard is taken over: for people, not for the books.
+// keptOfShard is how many subjects are announced when a dead relay's shard is taken over: for people, not for the books.
 const keptOfShard = 20
 
 // Event is a message that is sent once its transaction has committed.
 type Event struct {
-	ID        string // order number, of a list the first one's, + event: written twice it is there once
+	ID        string // its subject, a colon and what happened to it: written twice it is there once
 	Topic     string
-	Key       string // shard key, the group: the messages of one key are sent in the order in which they were written
+	Key       string // shard key: the messages of one key are sent in the order in which they were written
 	Body      any
 	DeliverAt time.Time // zero: at once
 }
 
-// Tx is a transaction of the store.
-type Tx struct{ db *gorm.DB }
+// Table is the outbox of a database. It is safe for concurrent use.
+type Table struct {
+	db        *gorm.DB
+	notify    chan struct{} // holds one value when the outbox has something new
+	takenOver TakenOver
+}
 
-// Send puts events into the outbox.
-func (tx *Tx) Send(events ...Event) error { return write(tx.db, events...) }
+// TakenOver is called in the transaction that leases the shard of a relay that died, with the subjects of some of the
+// messages that the shard holds: they may be sent twice.
+type TakenOver func(tx *gorm.DB, subjects []string) error
 
-// write puts events into the outbox, in one statement. Call it after the UPDATE that they announce: the row's lock then
-// makes the ids of one order follow the order of commits.
-func write(tx *gorm.DB, events ...Event) error {
+// New returns the outbox of db. takenOver may be nil.
+func New(db *gorm.DB, takenOver TakenOver) *Table {
+	return &Table{db: db, notify: make(chan struct{}, 1), takenOver: takenOver}
+}
+
+// On returns a table that uses the pool of db and shares everything else with t: a relay on it is notified of what was
+// committed through t.
+func (t *Table) On(db *gorm.DB) *Table {
+	c := *t
+	c.db = db
+	return &c
+}
+
+// Notify delivers a value after a transaction of this process wrote to the outbox.
+func (t *Table) Notify() <-chan struct{} { return t.notify }
+
+// Kick wakes one receiver of Notify. Call it after the commit of a transaction that wrote messages.
+func (t *Table) Kick() {
+	select {
+	case t.notify <- struct{}{}:
+	default: // the relay has not looked yet; one look will do
+	}
+}
+
+// Write puts events into the outbox, in one statement. Call it after the UPDATE that they announce: the row's lock then
+// makes the ids of one subject follow the order of commits.
+func Write(tx *gorm.DB, events ...Event) error {
 	values, args := make([]string, len(events)), make([]any, 0, 7*len(events))
 	for i, e := range events {
 		payload, err := json.Marshal(e.Body)
@@ -79,15 +113,15 @@ type Outgoing struct {
 }
 
 // Claim leases a shard that has unsent messages and no lease; ok is false without such a shard. Only the holder of the
-// lease sends the shard's messages, so replicas share the work and keep each order's messages in order. Shards that
+// lease sends the shard's messages, so replicas share the work and keep the messages of one key in order. Shards that
 // another relay is just claiming are skipped, not waited for. owner must be new for each claim. A shard whose lease ran
-// out without being given up belonged to a relay that died; whose messages it had may be sent twice, which is noted.
-func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (shard int, ok bool, err error) {
-	busy, err := s.busyShards(ctx)
+// out without being given up belonged to a relay that died; its messages may be sent twice, and TakenOver is called.
+func (t *Table) Claim(ctx context.Context, owner string, lease time.Duration) (shard int, ok bool, err error) {
+	busy, err := t.busyShards(ctx)
 	if err != nil || len(busy) == 0 {
 		return 0, false, err
 	}
-	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+	err = database.InTx(ctx, t.db, func(tx *gorm.DB) error {
 		ok = false
 		var free []struct {
 			Shard int
@@ -100,7 +134,7 @@ func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (s
 		}
 		shard, ok = free[0].Shard, true
 		if free[0].Owner != "" {
-			if err := takenOver(tx, shard); err != nil {
+			if err := t.announce(tx, shard); err != nil {
 				return err
 			}
 		}
@@ -119,8 +153,8 @@ const unsentShards = `SELECT s.shard FROM outbox_shards s
 	WHERE (SELECT o.id FROM outbox o WHERE o.sent_at IS NULL AND o.shard = s.shard LIMIT 1) IS NOT NULL`
 
 // busyShards returns the shards that have a message which may be sent now. As a rule no message is set aside.
-func (s *Store) busyShards(ctx context.Context) ([]int, error) {
-	db := s.db.WithContext(ctx)
+func (t *Table) busyShards(ctx context.Context) ([]int, error) {
+	db := t.db.WithContext(ctx)
 	var unsent, aside []int
 	if err := db.Raw(unsentShards).Scan(&unsent).Error; err != nil {
 		return nil, fmt.Errorf("look for shards with messages: %w", database.Fault(err))
@@ -145,22 +179,25 @@ func (s *Store) busyShards(ctx context.Context) ([]int, error) {
 	return busy, nil
 }
 
-func takenOver(tx *gorm.DB, shard int) error {
-	var orderNos []string // that of a list is its first one's
-	err := tx.Raw("SELECT DISTINCT SUBSTRING_INDEX(event_id, ':', 1) FROM outbox WHERE sent_at IS NULL AND shard = ? LIMIT ?", shard, keptOfShard).Scan(&orderNos).Error
+// announce passes to the TakenOver function what the dead relay's shard holds.
+func (t *Table) announce(tx *gorm.DB, shard int) error {
+	if t.takenOver == nil {
+		return nil
+	}
+	var subjects []string
+	err := tx.Raw("SELECT DISTINCT SUBSTRING_INDEX(event_id, ':', 1) FROM outbox WHERE sent_at IS NULL AND shard = ? LIMIT ?", shard, keptOfShard).Scan(&subjects).Error
 	if err != nil {
 		return fmt.Errorf("look whose messages shard %d holds: %w", shard, err)
 	}
-	_, err = heal(tx, Relay, actionSentAgain, orderNos...)
-	return err
+	return t.takenOver(tx, subjects)
 }
 
 // ErrLeaseLost is a shard whose lease ran out before it was renewed: another relay may be sending its messages.
 var ErrLeaseLost = errors.New("the lease of the outbox shard was lost")
 
 // Renew extends owner's lease, or returns ErrLeaseLost.
-func (s *Store) Renew(ctx context.Context, owner string, shard int, lease time.Duration) error {
-	n, err := s.exec(ctx, `UPDATE outbox_shards SET lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
+func (t *Table) Renew(ctx context.Context, owner string, shard int, lease time.Duration) error {
+	n, err := database.Exec(ctx, t.db, `UPDATE outbox_shards SET lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
 		WHERE shard = ? AND owner = ? AND lease_until > UTC_TIMESTAMP(6)`, lease.Microseconds(), shard, owner)
 	if err == nil && n == 0 {
 		err = ErrLeaseLost
@@ -169,20 +206,10 @@ func (s *Store) Renew(ctx context.Context, owner string, shard int, lease time.D
 }
 
 // GiveUp ends owner's lease before it expires. The shard can be leased again after rest.
-func (s *Store) GiveUp(ctx context.Context, owner string, shard int, rest time.Duration) error {
-	_, err := s.exec(ctx, `UPDATE outbox_shards SET owner = '', lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
+func (t *Table) GiveUp(ctx context.Context, owner string, shard int, rest time.Duration) error {
+	_, err := database.Exec(ctx, t.db, `UPDATE outbox_shards SET owner = '', lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
 		WHERE shard = ? AND owner = ?`, rest.Microseconds(), shard, owner)
 	return err
-}
-
-// exec runs one statement that is repeated when it loses a race.
-func (s *Store) exec(ctx context.Context, query string, args ...any) (affected int64, err error) {
-	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
-		res := tx.Exec(query, args...)
-		affected = res.RowsAffected
-		return res.Error
-	})
-	return affected, err
 }
 
 // outgoing is a row of the outbox that is to be sent.
@@ -204,8 +231,8 @@ const maxRetries = 64
 // in which they are to be sent, and behind them up to maxRetries failed ones whose time to retry has come. The
 // younger messages of such a key follow once it has been sent. So messages that fail again and again keep no other
 // from its turn.
-func (s *Store) Unsent(ctx context.Context, shard, limit int) ([]Outgoing, error) {
-	db := s.db.WithContext(ctx)
+func (t *Table) Unsent(ctx context.Context, shard, limit int) ([]Outgoing, error) {
+	db := t.db.WithContext(ctx)
 	var fresh, retries []outgoing
 	err := db.Raw("SELECT "+outgoingColumns+` FROM outbox WHERE sent_at IS NULL AND shard = ?
 		AND shard_key NOT IN (SELECT shard_key FROM outbox WHERE retry_at IS NOT NULL AND sent_at IS NULL) ORDER BY id LIMIT ?`, shard, limit).Scan(&fresh).Error
@@ -232,11 +259,11 @@ func (s *Store) Unsent(ctx context.Context, shard, limit int) ([]Outgoing, error
 }
 
 // Sent marks messages as sent.
-func (s *Store) Sent(ctx context.Context, ids []int64) error {
+func (t *Table) Sent(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if _, err := s.exec(ctx, "UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), attempts = attempts + 1, retry_at = NULL, parked_at = NULL WHERE id IN ?", ids); err != nil {
+	if _, err := database.Exec(ctx, t.db, "UPDATE outbox SET sent_at = UTC_TIMESTAMP(6), attempts = attempts + 1, retry_at = NULL, parked_at = NULL WHERE id IN ?", ids); err != nil {
 		return fmt.Errorf("mark as sent: %w", err)
 	}
 	return nil
@@ -252,11 +279,11 @@ type Failure struct {
 }
 
 // Failed records failures in one transaction.
-func (s *Store) Failed(ctx context.Context, failures []Failure) error {
+func (t *Table) Failed(ctx context.Context, failures []Failure) error {
 	if len(failures) == 0 {
 		return nil
 	}
-	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
+	err := database.InTx(ctx, t.db, func(tx *gorm.DB) error {
 		for _, f := range failures {
 			if err := failed(tx, f); err != nil {
 				return err
@@ -277,8 +304,8 @@ func failed(tx *gorm.DB, f Failure) error {
 	}
 	if f.Park {
 		return tx.Exec(`UPDATE outbox SET attempts = attempts + 1, strikes = strikes + ?, failed_at = UTC_TIMESTAMP(6), failure = ?,
-			retry_at = ?, parked_at = UTC_TIMESTAMP(6) WHERE id = ?`, strike, reason(f.Reason), never, f.ID).Error
+			retry_at = ?, parked_at = UTC_TIMESTAMP(6) WHERE id = ?`, strike, database.Clip(f.Reason, maxReason), never, f.ID).Error
 	}
 	return tx.Exec(`UPDATE outbox SET attempts = attempts + 1, strikes = strikes + ?, failed_at = UTC_TIMESTAMP(6), failure = ?,
-		retry_at = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) WHERE id = ?`, strike, reason(f.Reason), f.Pause.Microseconds(), f.ID).Error
+		retry_at = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6)) WHERE id = ?`, strike, database.Clip(f.Reason, maxReason), f.Pause.Microseconds(), f.ID).Error
 }
