@@ -87,7 +87,7 @@ type Input struct {
 
 // Messages counts the messages that have not been delivered yet.
 type Messages struct {
-	Unsent          int           `json:"unsent"`    // unsent messages in the outbox
+	Unsent          int           `json:"unsent"`    // unsent messages in both services' outboxes
 	Undecided       int           `json:"undecided"` // half messages without a decision, on the answering replica
 	OldestUnsent    time.Duration `json:"oldest_unsent_ns"`
 	OldestUndecided time.Duration `json:"oldest_undecided_ns"`

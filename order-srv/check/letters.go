@@ -8,7 +8,7 @@ type Letters struct {
 
 // Letter is a message that the relay parked or a consumer gave up.
 type Letter struct {
-	Source string // "outbox" for a parked message, else the consumer group of the dead letter
+	Source string // "outbox" or "inventory-outbox" for a parked message, else the consumer group of the dead letter
 	Topic  string
 	Key    string           // usually an order number
 	Lines  map[string]int64 // of the order; nil: the key is no order number
@@ -22,7 +22,7 @@ func (r *Report) letters(l Letters) {
 		if m.Lines != nil {
 			of = ofOrder(m.Key, m.Lines)
 		}
-		if m.Source == "outbox" {
+		if m.Source == "outbox" || m.Source == "inventory-outbox" {
 			r.violation(7, of, "a message on %s with key %s is parked: %s", m.Topic, m.Key, m.Reason)
 			continue
 		}

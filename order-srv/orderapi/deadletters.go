@@ -8,13 +8,17 @@ import (
 	"time"
 )
 
-// SourceOutbox is the source of dead letters that the relay parked. The other sources are consumer groups.
-const SourceOutbox = "outbox"
+// The sources of dead letters that a relay parked: order-srv's and inventory-srv's. The other sources are consumer
+// groups.
+const (
+	SourceOutbox          = "outbox"
+	SourceInventoryOutbox = "inventory-outbox"
+)
 
-// DeadLetter is a message that was given up: by the relay, which could not send it, or by a consumer.
+// DeadLetter is a message that was given up: by a relay, which could not send it, or by a consumer.
 type DeadLetter struct {
-	Source string    `json:"source"` // outbox or the consumer group
-	ID     string    `json:"id"`     // the event's in the outbox, else the broker's
+	Source string    `json:"source"` // outbox, inventory-outbox or the consumer group
+	ID     string    `json:"id"`     // the event's in an outbox, else the broker's
 	Topic  string    `json:"topic"`
 	Key    string    `json:"key"` // an order number as a rule
 	Body   string    `json:"body"`

@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"sync"
 	"testing"
@@ -28,7 +29,13 @@ var errBroker = errors.New("the broker does not take it")
 
 func newTable(t *testing.T) (*outbox.Table, *gorm.DB) {
 	t.Helper()
-	db := dbtest.New(t, sql.Orders())
+	return newTableIn(t, sql.Orders())
+}
+
+// newTableIn returns the outbox of a database with one service's schema.
+func newTableIn(t *testing.T, schema fs.FS) (*outbox.Table, *gorm.DB) {
+	t.Helper()
+	db := dbtest.New(t, schema)
 	return outbox.New(db, nil), db
 }
 

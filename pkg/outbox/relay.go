@@ -18,7 +18,7 @@ import (
 const (
 	workers        = 4                      // shards that are sent at the same time
 	lease          = 10 * time.Second       // how long a shard stands still when its relay dies
-	pollInterval   = 500 * time.Millisecond // between looks for a shard without a notification
+	pollInterval   = 500 * time.Millisecond // between looks for work without a notification
 	failureBackoff = 500 * time.Millisecond // of a shard that the relay left because the broker seems to be down
 	readAhead      = 512                    // messages of one read of the outbox
 	batch          = 64                     // messages between two marks; a crash sends at most so many again
@@ -78,14 +78,17 @@ func NewRelay(cfg RelayConfig) *Relay {
 // Run relays until ctx is done, then gives its leases up and returns.
 func (r *Relay) Run(ctx context.Context) {
 	var running sync.WaitGroup
+	running.Go(func() { r.poll(ctx) })
 	for range workers {
 		running.Go(func() { r.work(ctx) })
 	}
 	running.Wait()
 }
 
-// work waits for a commit or the poll interval, and then sends until there is no shard left to lease.
-func (r *Relay) work(ctx context.Context) {
+// poll wakes one worker at each interval, for what was committed by other processes, or left by a relay that died. The
+// worker that finds a shard wakes the next one. So an idle relay sends the database one statement in each interval,
+// however many workers it has.
+func (r *Relay) poll(ctx context.Context) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
@@ -93,6 +96,17 @@ func (r *Relay) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			r.Table.Kick()
+		}
+	}
+}
+
+// work waits for a notification, and then sends until there is no shard left to lease.
+func (r *Relay) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
 		case <-r.Table.Notify():
 		}
 		for worked := true; worked && ctx.Err() == nil; {

@@ -5,16 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"gorm.io/gorm"
 
 	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/outbox"
+	"holdfast/sql"
 )
 
 // run starts a relay that stops with the test, or when stop is called.
@@ -234,5 +238,34 @@ func TestRelay_crash(t *testing.T) {
 	allSent(t, table)
 	if sent := b.messages(); len(sent) != 2 || sent[0].Key != no || sent[1].Key != no {
 		t.Errorf("sent %v, want the same twice", sent)
+	}
+}
+
+// TestRelay_idle: an idle relay sends the database one statement in each poll interval, on both services' tables.
+func TestRelay_idle(t *testing.T) {
+	t.Parallel()
+	for name, schema := range map[string]fs.FS{"orders": sql.Orders(), "inventory": sql.Inventory()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			table, db := newTableIn(t, schema)
+			var statements atomic.Int64
+			must(t, db.Callback().Row().Before("gorm:row").Register("count", func(*gorm.DB) { statements.Add(1) }))
+			must(t, db.Callback().Query().Before("gorm:query").Register("count", func(*gorm.DB) { statements.Add(1) }))
+			must(t, db.Callback().Raw().Before("gorm:raw").Register("count", func(*gorm.DB) { statements.Add(1) }))
+			begin := time.Now()
+			run(t, table, &broker{})
+			const polls, interval = 4, 500 * time.Millisecond
+			testkit.Eventually(t, 20*time.Second, "the relay has polled", func() error {
+				if n := statements.Load(); n < polls {
+					return fmt.Errorf("%d statements", n)
+				}
+				return nil
+			})
+			if took, least := time.Since(begin), (polls-1)*interval; took < least {
+				t.Errorf("%d statements in %v: an idle relay sends one in %v", polls, took, interval)
+			}
+			begun(t, table, db) // what it polls for is still sent
+			allSent(t, table)
+		})
 	}
 }

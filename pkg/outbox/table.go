@@ -1,6 +1,6 @@
 // Package outbox sends messages that a transaction decided, also when the process dies after the commit. Write puts them
 // into a table in that transaction; a [Relay], in every replica, sends what the table holds. The tables are outbox and
-// outbox_shards of sql/orders and sql/inventory: a service has them in its own database.
+// outbox_shards of sql/orders and sql/inventory: each service has them in its own database.
 //
 // Delivery is at least once, and the messages of one shard key are sent in the order in which they were written.
 package outbox
@@ -158,6 +158,9 @@ func (t *Table) busyShards(ctx context.Context) ([]int, error) {
 	var unsent, aside []int
 	if err := db.Raw(unsentShards).Scan(&unsent).Error; err != nil {
 		return nil, fmt.Errorf("look for shards with messages: %w", database.Fault(err))
+	}
+	if len(unsent) == 0 { // as a rule
+		return nil, nil
 	}
 	if err := db.Raw("SELECT DISTINCT shard FROM outbox WHERE retry_at > UTC_TIMESTAMP(6)").Scan(&aside).Error; err != nil {
 		return nil, fmt.Errorf("look for messages that are set aside: %w", database.Fault(err))

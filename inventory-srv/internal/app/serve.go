@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
-	"holdfast/inventory-srv/internal/events"
 	"holdfast/inventory-srv/internal/httpapi"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/database"
@@ -28,12 +27,12 @@ func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Regis
 	redis.SetLogger(telemetry.RedisLogger(a.cfg.Log))
 	defer a.Stock.RunInBackground(ctx)()
 	defer a.convertInBackground(ctx)()
-	bus, err := a.openBus(mq.Config{Namesrv: s.NamesrvAddrs, Namespace: s.MQNamespace, Instance: s.InstanceID})
+	messages, err := a.openMessages(ctx, mq.Config{Namesrv: s.NamesrvAddrs, Namespace: s.MQNamespace, Instance: s.InstanceID})
 	if err != nil {
 		return err
 	}
-	stopBus := bus.StartInBackground(ctx)
-	defer func() { err = errors.Join(err, stopBus()) }()
+	stopMessages := messages.runInBackground(ctx)
+	defer func() { err = errors.Join(err, stopMessages()) }()
 	checks := []server.Check{
 		{Name: "mysql", Probe: database.Probe(a.DB)},
 		{Name: "redis", Probe: func(ctx context.Context) error { return a.LockClient.Ping(ctx).Err() }},
@@ -41,7 +40,7 @@ func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Regis
 	for name, prober := range a.Stock.Probers() {
 		checks = append(checks, server.Check{Name: name, Probe: prober.Probe, Optional: name != a.cfg.Strategy})
 	}
-	checks = append(checks, server.Check{Name: "broker", Probe: bus.Probe})
+	checks = append(checks, server.Check{Name: "broker", Probe: messages.bus.Probe})
 	limits := admit.NewMetrics(registry)
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, Registry: registry, Log: a.cfg.Log,
@@ -62,18 +61,6 @@ func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Regis
 func (a *App) Handler(cfg httpapi.Config) http.Handler {
 	cfg.Stock, cfg.Store = a.Stock, a.Store
 	return httpapi.New(cfg)
-}
-
-func (a *App) openBus(cfg mq.Config) (*mq.Bus, error) {
-	cfg.Topics, cfg.Log, cfg.Registerer = events.Topics(), a.cfg.Log, a.cfg.Registry
-	bus, err := mq.Open(cfg)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range events.New(a.Stock, a.cfg.Log, a.cfg.Registry).Subscriptions() {
-		bus.Subscribe(s)
-	}
-	return bus, nil
 }
 
 // convertInBackground converts reservations that earlier versions have written. The returned function stops it.

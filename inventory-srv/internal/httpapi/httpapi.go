@@ -80,4 +80,7 @@ func (a *api) routes(r gin.IRoutes, reserving, reading gin.HandlerFunc) {
 	r.GET("/audit", web.Handle(a.audit))
 	r.POST("/audit/rollup", web.Handle(a.rollUp))
 	r.GET("/strategies", web.Handle(a.strategies))
+
+	r.GET("/outbox", web.Handle(a.outbox))
+	r.POST("/outbox/resend", web.Handle(a.resendParked))
 }

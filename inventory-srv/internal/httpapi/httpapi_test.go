@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
@@ -47,9 +48,15 @@ func newService(t *testing.T, lab bool) service {
 
 func newServiceOf(t *testing.T, def string, lab bool, registry prometheus.Registerer) service {
 	t.Helper()
+	return newServiceOn(t, dbtest.New(t, sql.Inventory()), def, lab, registry)
+}
+
+// newServiceOn is newServiceOf on a database whose schema is up to date.
+func newServiceOn(t *testing.T, db *gorm.DB, def string, lab bool, registry prometheus.Registerer) service {
+	t.Helper()
 	log, name := slog.New(slog.DiscardHandler), fmt.Sprintf("httpapi-%d", rand.Uint64())
 	inventory, err := app.Open(t.Context(), app.Config{
-		Log: log, Registry: registry, DB: dbtest.New(t, sql.Inventory()), RedisAddrs: []string{stacktest.Redis(t)},
+		Log: log, Registry: registry, DB: db, RedisAddrs: []string{stacktest.Redis(t)},
 		LockOptions: []lock.Option{lock.WithPrefix(name + ":")}, Redis: redisstock.Config{Prefix: "{" + name + "}:"}, Strategy: def, Lab: lab,
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/fault"
 	"holdfast/pkg/wait"
 )
 
@@ -44,6 +45,7 @@ type Inventory interface {
 	ReservationsOf(ctx context.Context, after, to string, answered bool, limit int) (inventoryapi.ReservationPage, error)
 	RollUp(ctx context.Context, r inventoryapi.RollUpRequest) (inventoryapi.RollUp, error)
 	Audit(ctx context.Context) (inventoryapi.Ledger, error)
+	Outbox(ctx context.Context, limit int) (inventoryapi.Outbox, error)
 }
 
 // HalfMessages is what an audit asks of the check-back.
@@ -167,7 +169,7 @@ func (r *run) messages(ctx context.Context) (last check.Last, err error) {
 	m := &last.Messages
 	m.LateAfter = r.HalfMessages.LateAfter
 	m.Undecided, m.OldestUndecided = r.HalfMessages.Undecided()
-	if m.Unsent, m.OldestUnsent, err = r.Store.Outbox().State(ctx); err != nil {
+	if m.Unsent, m.OldestUnsent, err = r.unsent(ctx); err != nil {
 		return last, err
 	}
 	if last.Strays, err = r.Store.QueueStrays(ctx, maxStrays); err != nil {
@@ -178,6 +180,22 @@ func (r *run) messages(ctx context.Context) (last check.Last, err error) {
 		last.Healed = append(last.Healed, check.Healing{OrderNo: h.OrderNo, Healer: string(h.Healer), Action: h.Action, At: h.HealedAt})
 	}
 	return last, err
+}
+
+// unsent returns how many messages both services' outboxes have to send, and the age of the oldest. A replica of
+// inventory-srv of an earlier version has no outbox.
+func (r *run) unsent(ctx context.Context) (n int, oldest time.Duration, err error) {
+	if n, oldest, err = r.Store.Outbox().State(ctx); err != nil {
+		return 0, 0, err
+	}
+	theirs, err := r.Inventory.Outbox(ctx, 1)
+	if fault.KindOf(err) == fault.NotFound {
+		return n, oldest, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("inventory's outbox: %w", err)
+	}
+	return n + theirs.Unsent, max(oldest, time.Duration(theirs.OldestMS)*time.Millisecond), nil
 }
 
 // pages checks all pages after the roll-up, and adds pages to it as long as they are settled history.

@@ -32,6 +32,8 @@ type inventory struct {
 	reservations []inventoryapi.Reservation // sorted
 	entry        inventoryapi.LedgerEntry   // of the only SKU; the sums of its lines are computed
 	losses       []inventoryapi.Loss
+	outbox       inventoryapi.Outbox
+	noOutbox     bool // it is a replica of an earlier version
 	fails        error
 	cutoff       string
 	rolled       int64         // confirmed units up to the cut-off
@@ -94,6 +96,16 @@ func (i *inventory) Audit(context.Context) (inventoryapi.Ledger, error) {
 	e.LinesReserved, e.LinesConfirmed = i.sums(i.cutoff, "~")
 	e.LinesConfirmed += i.rolled
 	return inventoryapi.Ledger{SKUs: []inventoryapi.LedgerEntry{e}, Losses: i.losses}, i.fails
+}
+
+// Outbox implements audit.Inventory.
+func (i *inventory) Outbox(context.Context, int) (inventoryapi.Outbox, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.noOutbox {
+		return inventoryapi.Outbox{}, fault.New(fault.NotFound, "not_found", "no such route")
+	}
+	return i.outbox, i.fails
 }
 
 func (i *inventory) sums(after, to string) (reserved, confirmed int64) {
@@ -313,5 +325,20 @@ func TestAudit_strays(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		t.Errorf("violations %v, want %v", got, want)
+	}
+}
+
+// TestAudit_inventoryOutbox: what inventory has to send is unsettled, and a replica without an outbox has nothing.
+func TestAudit_inventoryOutbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.inventory.outbox = inventoryapi.Outbox{Unsent: 2, OldestMS: 90_000}
+	r := w.mustAudit(false)
+	if r.Messages.Unsent != 2 || r.Messages.OldestUnsent != 90*time.Second || !about(r.Unsettled, 7, "outbox") {
+		t.Errorf("unsent at inventory: %+v, unsettled %+v", r.Messages, r.Unsettled)
+	}
+	w.inventory.noOutbox = true
+	if r := w.mustAudit(false); r.Messages.Unsent != 0 || len(r.Unsettled) != 0 {
+		t.Errorf("no outbox at inventory: %+v, unsettled %+v", r.Messages, r.Unsettled)
 	}
 }

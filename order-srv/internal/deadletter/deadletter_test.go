@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/deadletter"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
@@ -38,6 +39,32 @@ func (b *broker) ResendDeadLetters(_ context.Context, group string, limit int) (
 	return n, nil
 }
 
+// inventory has parked messages in its outbox.
+type inventory struct {
+	parked []string // event ids
+	down   bool
+}
+
+var errDown = errors.New("inventory is down")
+
+// Outbox implements deadletter.Inventory.
+func (i *inventory) Outbox(_ context.Context, limit int) (out inventoryapi.Outbox, err error) {
+	if i.down {
+		return out, errDown
+	}
+	for _, id := range i.parked[:min(limit, len(i.parked))] {
+		out.Parked = append(out.Parked, inventoryapi.ParkedMessage{EventID: id, Topic: "stock-reserved", Key: "K", Failure: "too large", Attempts: 10})
+	}
+	return out, nil
+}
+
+// ResendParked implements deadletter.Inventory.
+func (i *inventory) ResendParked(_ context.Context, limit int) (int, error) {
+	n := min(limit, len(i.parked))
+	i.parked = i.parked[n:]
+	return n, nil
+}
+
 func TestLetters(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t, sql.Orders())
@@ -54,7 +81,8 @@ func TestLetters(t *testing.T) {
 		return mq.DeadLetter{Message: mq.Message{ID: id, Topic: "stock-release", Key: key, Body: []byte("{}")}, DeadAt: at}
 	}
 	b := &broker{letters: map[string][]mq.DeadLetter{"g1": {letter("d1", "C")}, "g2": {letter("d2", "D"), letter("d3", "E")}}}
-	letters := deadletter.New(s, b, "g1", "g2")
+	theirs := &inventory{parked: []string{"i1", "i2"}}
+	letters := deadletter.New(s, theirs, b, "g1", "g2")
 	list := func(limit int, want ...string) []orderapi.DeadLetter {
 		t.Helper()
 		found, err := letters.List(t.Context(), limit)
@@ -76,14 +104,16 @@ func TestLetters(t *testing.T) {
 			t.Errorf("sent %d of %q again, error %v; want %d", n, source, err, want)
 		}
 	}
-	first := list(10, "outbox e1 A", "outbox e2 B", "g1 d1 C", "g2 d2 D", "g2 d3 E")[0]
+	first := list(10, "outbox e1 A", "outbox e2 B", "inventory-outbox i1 K", "inventory-outbox i2 K", "g1 d1 C", "g2 d2 D", "g2 d3 E")[0]
 	if first.Reason != "too large (10 attempts)" || first.Body == "" || first.At.IsZero() {
 		t.Errorf("the first: %+v", first)
 	}
-	list(4, "outbox e1 A", "outbox e2 B", "g1 d1 C", "g2 d2 D")
+	list(3, "outbox e1 A", "outbox e2 B", "inventory-outbox i1 K")
+	resend("inventory-outbox", 1, 1)
+	list(10, "outbox e1 A", "outbox e2 B", "inventory-outbox i2 K", "g1 d1 C", "g2 d2 D", "g2 d3 E")
 	resend("g2", 1, 1)
-	list(10, "outbox e1 A", "outbox e2 B", "g1 d1 C", "g2 d3 E")
-	resend("", 3, 3) // the outbox's two and one of a group
+	list(10, "outbox e1 A", "outbox e2 B", "inventory-outbox i2 K", "g1 d1 C", "g2 d3 E")
+	resend("", 4, 4) // those of the outboxes and one of a group
 	list(10, "g2 d3 E")
 	if n, _, err := s.Outbox().State(t.Context()); err != nil || n != 3 {
 		t.Errorf("%d messages may be sent, error %v; want 3", n, err)
@@ -97,5 +127,9 @@ func TestLetters(t *testing.T) {
 	}
 	if found, err := letters.List(t.Context(), 10); !errors.Is(err, mq.ErrUnavailable) || len(found) != 1 {
 		t.Errorf("the broker is down: %+v, error %v; want what is parked", found, err)
+	}
+	b.down, theirs.down = false, true
+	if found, err := letters.List(t.Context(), 10); !errors.Is(err, errDown) || len(found) != 2 || found[1].Source != "g2" {
+		t.Errorf("inventory is down: %+v, error %v; want the others", found, err)
 	}
 }

@@ -91,6 +91,7 @@ func NewInventory(tb testing.TB, answers ...Answer) *Inventory {
 	mux.HandleFunc("GET /v1/reservations", i.servePage)
 	mux.HandleFunc("POST /v1/reservations/states", i.serveStates)
 	mux.HandleFunc("POST /v1/reservations/{order_no}/{what}", i.serveEnd)
+	mux.HandleFunc("GET /v1/outbox", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.Outbox{}) })
 	s := httptest.NewServer(mux)
 	client, err := rest.New(rest.Config{URLs: []string{s.URL}, Name: "inventory", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
