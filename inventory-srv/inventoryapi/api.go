@@ -33,6 +33,7 @@ var (
 const (
 	GroupRelease = "inventory-release"
 	GroupEvents  = "inventory-events"
+	GroupReserve = "inventory-reserve"
 )
 
 // MaxOrdersPerCall bounds ReserveRequest and MaxStates StatesRequest.

@@ -5,6 +5,7 @@ package orderapi
 import (
 	"time"
 
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/internal/order"
 )
@@ -123,7 +124,13 @@ const (
 	TopicOrderTimeout = "order-timeout" // delayed: has this order been paid?
 	TopicOrderEvents  = "order-events"  // ordered by order number: paid, cancelled, expired
 	TopicOrderQueued  = "order-queued"  // the flow queue: decide these orders
+	TopicStockReserve = "stock-reserve" // the flow outbox: reserve these orders, and answer on inventoryapi.TopicStockReserved
 )
+
+// StockReserve is the body on TopicStockReserve.
+type StockReserve struct {
+	Orders []inventoryapi.ReserveOrder `json:"orders"`
+}
 
 // StockRelease is the body on TopicStockRelease: whatever these orders hold is to be given back.
 type StockRelease struct {

@@ -39,6 +39,10 @@ func (a *App) openMessages(ctx context.Context, cfg mq.Config) (*messages, error
 		return nil, err
 	}
 	table := a.Store.Outbox().On(pool)
+	reserves := events.NewReserves(events.ReservesConfig{
+		Stock: a.Stock, Answers: a.Store.AnswersOn(pool), Log: a.cfg.Log, Registry: a.cfg.Registry,
+	})
+	bus.Subscribe(reserves.Subscription())
 	parked := promauto.With(a.cfg.Registry).NewCounter(prometheus.CounterOpts{
 		Name: "outbox_parked_total", Help: "Messages of the outbox that this process has parked. holdfast dlq lists them.",
 	})

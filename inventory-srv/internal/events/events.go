@@ -59,9 +59,12 @@ func New(s Ender, log *slog.Logger, registry prometheus.Registerer) *Consumers {
 	}, []string{"event", "code"})}
 }
 
-// Topics are the topics that Subscriptions needs. order-srv, which sends to them, names them too.
+// Topics are those that the service receives from and sends to. order-srv names them too.
 func Topics() []mq.Topic {
-	return []mq.Topic{{Name: orderapi.TopicStockRelease}, {Name: orderapi.TopicOrderEvents}}
+	return []mq.Topic{
+		{Name: orderapi.TopicStockRelease}, {Name: orderapi.TopicOrderEvents}, {Name: orderapi.TopicStockReserve},
+		{Name: inventoryapi.TopicStockReserved},
+	}
 }
 
 // Subscriptions joins the handlers to their topics.

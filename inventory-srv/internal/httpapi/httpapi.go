@@ -3,12 +3,12 @@
 package httpapi
 
 import (
-	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"holdfast/inventory-srv/internal/reserve"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
@@ -22,14 +22,11 @@ type Config struct {
 	Stock   *strategy.Set
 	Store   *store.Store
 	Engine  web.EngineConfig
-	Workers int // orders of one call that are reserved at the same time; default 32
+	Workers int // orders of one call that are reserved at the same time; default reserve.DefaultWorkers
 
 	// Limiters of the calls in flight; nil admits everything. Reading limits the reads of products, which are public.
 	Reserving, Reading *admit.Limiter
 }
-
-// defaultWorkers is half of the connection pool, so that one large call leaves room for others.
-const defaultWorkers = 32
 
 // maxBody is room for the largest call of reservations: 1,000 orders of 100 lines.
 const maxBody = 12 << 20
@@ -40,17 +37,13 @@ var (
 )
 
 type api struct {
-	stock   *strategy.Set
-	store   *store.Store
-	log     *slog.Logger
-	workers int
+	stock  *strategy.Set
+	store  *store.Store
+	orders reserve.Orders
 }
 
 // New returns the handler of all internal routes.
 func New(cfg Config) http.Handler {
-	if cfg.Workers == 0 {
-		cfg.Workers = defaultWorkers
-	}
 	if cfg.Engine.MaxBody == 0 {
 		cfg.Engine.MaxBody = maxBody
 	}
@@ -58,7 +51,7 @@ func New(cfg Config) http.Handler {
 		{Method: http.MethodGet, Pattern: "/v1/audit"}:         inventoryapi.AuditTime,
 		{Method: http.MethodPost, Pattern: "/v1/audit/rollup"}: inventoryapi.AuditTime,
 	}
-	a := &api{stock: cfg.Stock, store: cfg.Store, log: cfg.Engine.Log, workers: cfg.Workers}
+	a := &api{stock: cfg.Stock, store: cfg.Store, orders: reserve.Orders{Stock: cfg.Stock, Log: cfg.Engine.Log, Workers: cfg.Workers}}
 	e := web.NewEngine(cfg.Engine)
 	a.routes(e.Group("/v1"), web.Admit(cfg.Reserving), web.Admit(cfg.Reading))
 	return e

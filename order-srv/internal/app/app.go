@@ -183,7 +183,7 @@ func (a *App) openFlows(flows *flow.Set) {
 }
 
 func (a *App) http() httpapi.Config {
-	groups := append([]string{events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents}, a.groups...)
+	groups := append([]string{events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents, inventoryapi.GroupReserve}, a.groups...)
 	letters := deadletter.New(a.upkeep.orders, a.upkeep.inventory, a.bus, groups...)
 	audits := audit.NewJobs(audit.Config{
 		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Letters: letters,
