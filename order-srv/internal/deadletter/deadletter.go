@@ -135,7 +135,11 @@ func (l *Letters) resend(ctx context.Context, source string, limit int) (int, er
 	case orderapi.SourceOutbox:
 		return l.store.Outbox().ResendParked(ctx, limit)
 	case orderapi.SourceInventoryOutbox:
-		return l.inventory.ResendParked(ctx, limit)
+		n, err := l.inventory.ResendParked(ctx, limit)
+		if fault.KindOf(err) == fault.NotFound { // as in parkedAtInventory
+			return 0, nil
+		}
+		return n, err
 	}
 	return l.broker.ResendDeadLetters(ctx, source, limit)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
@@ -162,6 +163,10 @@ type Kind struct {
 func List() []Kind {
 	return []Kind{
 		{Name: "tx-message", New: func(d Deps) Flow { return &TxMessage{Deps: d} }},
+		{
+			Name: "outbox", Topics: []mq.Topic{{Name: orderapi.TopicStockReserve}, {Name: inventoryapi.TopicStockReserved}},
+			New: func(d Deps) Flow { return &Outbox{Deps: d} },
+		},
 		{Name: "queue", Topics: []mq.Topic{{Name: orderapi.TopicOrderQueued}}, New: func(d Deps) Flow { return NewQueue(d) }},
 	}
 }

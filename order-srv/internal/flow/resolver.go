@@ -174,10 +174,7 @@ func (r *Resolver) reserve(ctx context.Context, group []*Member) ([]inventoryapi
 	defer cancel()
 	asked := make([]inventoryapi.ReserveOrder, len(group))
 	for i, m := range group {
-		asked[i] = inventoryapi.ReserveOrder{OrderNo: m.OrderNo, Strategy: m.Strategy, Lines: make([]inventoryapi.Line, len(m.Items))}
-		for n, it := range m.Items {
-			asked[i].Lines[n] = inventoryapi.Line{SKU: it.SKU, Quantity: it.Quantity}
-		}
+		asked[i] = reserveOrder(m.Order)
 		if m.reserveEnd().Before(end) {
 			early := time.AfterFunc(time.Until(m.reserveEnd()), m.leave)
 			defer early.Stop()
@@ -190,6 +187,15 @@ func (r *Resolver) reserve(ctx context.Context, group []*Member) ([]inventoryapi
 		err = errOtherOrders
 	}
 	return results, err
+}
+
+// reserveOrder is an order as inventory is asked for it.
+func reserveOrder(o order.Order) inventoryapi.ReserveOrder {
+	asked := inventoryapi.ReserveOrder{OrderNo: o.OrderNo, Strategy: o.Strategy, Lines: make([]inventoryapi.Line, len(o.Items))}
+	for i, it := range o.Items {
+		asked.Lines[i] = inventoryapi.Line{SKU: it.SKU, Quantity: it.Quantity}
+	}
+	return asked
 }
 
 var errOtherOrders = errors.New("inventory answered about other orders")

@@ -171,7 +171,7 @@ func (s *Store) ended(tx *gorm.DB, orders ...order.Order) error {
 		return err
 	}
 	for _, o := range orders {
-		if err := s.flows.Ended(&Tx{tx}, o); err != nil {
+		if err := s.flows.Ended(&Tx{db: tx}, o); err != nil {
 			return err
 		}
 	}

@@ -150,7 +150,7 @@ func (s *Store) RefundDue(ctx context.Context, orderNo, reason string) (won bool
 		if err != nil {
 			return err
 		}
-		return s.flows.Ended(&Tx{tx}, o)
+		return s.flows.Ended(&Tx{db: tx}, o)
 	})
 	if err != nil || !won {
 		return false, err

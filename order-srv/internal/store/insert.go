@@ -74,6 +74,7 @@ type insertion struct {
 	orders  []order.Order
 	window  time.Duration
 	group   string // the number of its first order; empty until there is one
+	sent    bool   // the last transaction put something into the outbox
 	results []Inserted
 }
 
@@ -84,6 +85,9 @@ func (in *insertion) at(ctx context.Context, places []int) (again []int, err err
 		return places, err
 	}
 	in.group = made[0].GroupID
+	if in.sent {
+		in.s.outbox.Kick()
+	}
 	inserted := 0
 	for n, i := range places {
 		o, duplicate := known[made[n].OrderNo]
@@ -139,7 +143,10 @@ func (in *insertion) insert(ctx context.Context, places []int) (made []order.Ord
 		if err := insertItems(tx, fresh); err != nil || in.s.flows == nil {
 			return err
 		}
-		return in.s.flows.Begin(&Tx{tx}, fresh)
+		begun := &Tx{db: tx}
+		err = in.s.flows.Begin(begun, fresh)
+		in.sent = begun.sent
+		return err
 	}, database.SettleBy("SELECT order_no FROM orders WHERE order_no IN ("+marks(len(numbers))+") FOR UPDATE", numbers...))
 	return made, known, err
 }

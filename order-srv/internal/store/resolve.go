@@ -138,7 +138,7 @@ func (s *Store) decided(tx *gorm.DB, byFlow map[string][]string) error {
 	}
 	// In one order: two transactions that decide orders of several flows lock the flows' rows alike.
 	for _, flow := range slices.Sorted(maps.Keys(byFlow)) {
-		if err := s.flows.Decided(&Tx{tx}, flow, byFlow[flow]); err != nil {
+		if err := s.flows.Decided(&Tx{db: tx}, flow, byFlow[flow]); err != nil {
 			return fmt.Errorf("note the decided orders of %s: %w", flow, err)
 		}
 	}

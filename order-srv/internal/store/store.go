@@ -90,11 +90,17 @@ func takenOver(tx *gorm.DB, orderNos []string) error {
 }
 
 // Tx is a transaction of the store.
-type Tx struct{ db *gorm.DB }
+type Tx struct {
+	db   *gorm.DB
+	sent bool // something went into the outbox
+}
 
 // Send puts events into the outbox. The subject of an event's id is an order number, of a list the first one's, and its
 // key is the group's number.
-func (tx *Tx) Send(events ...outbox.Event) error { return outbox.Write(tx.db, events...) }
+func (tx *Tx) Send(events ...outbox.Event) error {
+	tx.sent = true
+	return outbox.Write(tx.db, events...)
+}
 
 // record is a row of orders.
 type record struct {
