@@ -10,7 +10,8 @@
 //  5. Orders and reservations agree: a PLACED order has a reserved reservation with the same lines, a PAID order has a
 //     confirmed one, an ended order holds no units, and each reservation has an order. An order without a reservation
 //     is reported as lost if a loss of Redis names it. Of the orders with one user's idempotency key at most one is
-//     neither ABANDONED nor REJECTED.
+//     neither ABANDONED nor REJECTED. An order that inventory answers by message is PLACED by a receipt and REJECTED by
+//     a refusal.
 //  7. At rest: no pending order, no PLACED order past its expiry, no final order that inventory has not settled, no
 //     unsent message, and no message that was given up: parked in the outbox, or a dead letter.
 //  8. The flows' logs and the orders agree: each order in the queue is PENDING.
@@ -61,6 +62,7 @@ type Order struct {
 	Freed   bool   // the order has freed its key
 	Settled bool   // inventory has been found to agree with the final status
 	Lines   map[string]int64
+	Answer  Answer // of inventory, when it was asked by message
 
 	ExpiresAt time.Time // by the services' clock; zero: no expiry
 }

@@ -124,6 +124,25 @@ func TestRun_namesPlantedViolation(t *testing.T) {
 		{name: "two orders of one key, one pending", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
 			o[4].Status = "PENDING" // it may have been abandoned since
 		}, want: "~5 5,~7 5"},
+		{name: "placed without an answer", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[0].Answer = check.Unanswered
+		}, want: "5 1"},
+		{name: "placed though refused", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[0].Answer = check.Refusal
+		}, want: "5 1"},
+		{name: "paid though refused", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[1].Answer = check.Refusal
+		}, want: "5 2"},
+		{name: "rejected though reserved", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[2].Status, o[2].Answer = "REJECTED", check.Receipt
+		}, want: "5 3"},
+		{name: "answers that agree", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[0].Answer, o[1].Answer = check.Receipt, check.Receipt
+			o[2].Status, o[2].Answer = "REJECTED", check.Refusal
+		}, want: ""},
+		{name: "abandoned with a receipt", plant: func(_ []check.SKU, o []check.Order, _ []check.Reservation) {
+			o[2].Status, o[2].Answer = "ABANDONED", check.Receipt
+		}, want: ""},
 		{name: "unknown SKU promised", plant: func(_ []check.SKU, o []check.Order, r []check.Reservation) {
 			o[0].Lines, r[0].Lines = map[string]int64{"B": 1}, map[string]int64{"B": 1}
 		}, want: "3 B"},

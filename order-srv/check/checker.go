@@ -80,6 +80,7 @@ func (c *Checker) Page(p Page) (sums Totals, settled bool) {
 		}
 		sums.count(o)
 		c.report.atRest(o, c.started)
+		c.report.answered(o)
 		if other, twice := p.SameKey[o.OrderNo]; twice {
 			c.report.oneForEachKey(o, other)
 		}

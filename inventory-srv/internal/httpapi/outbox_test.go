@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/database"
@@ -49,6 +51,29 @@ func TestAPI_Outbox(t *testing.T) {
 		}
 		if _, err := s.Outbox(t.Context(), limit); !errors.Is(err, fault.New(fault.Invalid, "invalid_parameter", "")) {
 			t.Errorf("limit %d of the list: %v", limit, err)
+		}
+	}
+}
+
+// TestAPI_Answers returns what orders that came by message were answered.
+func TestAPI_Answers(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t, sql.Inventory())
+	s := newServiceOn(t, db, "conditional", false, nil)
+	err := db.Exec("INSERT INTO reserve_answers (order_no, delivery, refused, answered_at) VALUES ('A', 'D', 0, NOW(6)), ('B', 'D', 1, NOW(6))").Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Answers(t.Context(), []string{"A", "B", "C"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]bool{"A": false, "B": true}, got); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+	for _, bad := range [][]string{nil, {""}, make([]string, inventoryapi.MaxStates+1)} {
+		if _, err := s.Answers(t.Context(), bad); fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%d orders: %v", len(bad), err)
 		}
 	}
 }

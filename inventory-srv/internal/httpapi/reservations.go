@@ -42,13 +42,8 @@ func (a *api) states(c *gin.Context) (int, any, error) {
 	if err := web.Decode(c, &in); err != nil {
 		return 0, nil, err
 	}
-	if len(in.OrderNos) == 0 || len(in.OrderNos) > inventoryapi.MaxStates {
-		return 0, nil, errInvalidOrders.WithText("a call has 1 to %d orders, not %d", inventoryapi.MaxStates, len(in.OrderNos))
-	}
-	for _, no := range in.OrderNos {
-		if err := stock.CheckOrderNo(no); err != nil {
-			return 0, nil, err
-		}
+	if err := checkOrderNos(in.OrderNos); err != nil {
+		return 0, nil, err
 	}
 	states, err := a.store.States(c.Request.Context(), in.OrderNos)
 	if err != nil {
@@ -59,6 +54,31 @@ func (a *api) states(c *gin.Context) (int, any, error) {
 		out.States[no] = string(s)
 	}
 	return http.StatusOK, out, nil
+}
+
+// checkOrderNos checks the orders of a question about several.
+func checkOrderNos(orderNos []string) error {
+	if len(orderNos) == 0 || len(orderNos) > inventoryapi.MaxStates {
+		return errInvalidOrders.WithText("a call has 1 to %d orders, not %d", inventoryapi.MaxStates, len(orderNos))
+	}
+	for _, no := range orderNos {
+		if err := stock.CheckOrderNo(no); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *api) answers(c *gin.Context) (int, any, error) {
+	var in inventoryapi.AnswersRequest
+	if err := web.Decode(c, &in); err != nil {
+		return 0, nil, err
+	}
+	if err := checkOrderNos(in.OrderNos); err != nil {
+		return 0, nil, err
+	}
+	refused, err := a.store.Answers().Known(c.Request.Context(), in.OrderNos)
+	return http.StatusOK, inventoryapi.AnswersResponse{Refused: refused}, err
 }
 
 func (a *api) reservations(c *gin.Context) (int, any, error) {

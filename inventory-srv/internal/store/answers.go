@@ -20,6 +20,9 @@ type Answers struct {
 	outbox *outbox.Table
 }
 
+// Answers returns the answers on the store's connections.
+func (s *Store) Answers() *Answers { return s.AnswersOn(s.db) }
+
 // AnswersOn returns the answers on the pool of db.
 func (s *Store) AnswersOn(db *gorm.DB) *Answers { return &Answers{db: db, outbox: s.outbox.On(db)} }
 

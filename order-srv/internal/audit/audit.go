@@ -13,6 +13,7 @@ import (
 
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/check"
+	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
@@ -46,6 +47,7 @@ type Inventory interface {
 	RollUp(ctx context.Context, r inventoryapi.RollUpRequest) (inventoryapi.RollUp, error)
 	Audit(ctx context.Context) (inventoryapi.Ledger, error)
 	Outbox(ctx context.Context, limit int) (inventoryapi.Outbox, error)
+	Answers(ctx context.Context, orderNos []string) (refused map[string]bool, err error)
 }
 
 // HalfMessages is what an audit asks of the check-back.
@@ -276,8 +278,49 @@ func (r *run) read(ctx context.Context, after string) (p check.Page, through str
 	if len(orders) == page {
 		through = orders[page-1].OrderNo
 	}
+	if err := r.answers(ctx, orders, p.Orders); err != nil {
+		return p, "", err
+	}
 	p.Reservations, err = r.reservations(ctx, after, through)
 	return p, through, err
+}
+
+// answers adds inventory's answers to the orders of the flow that is decided by them. A replica of inventory-srv of an
+// earlier version does not have them.
+func (r *run) answers(ctx context.Context, orders []store.AuditedOrder, found []check.Order) error {
+	var asked []string
+	for _, o := range orders {
+		if o.Flow == flow.NameOutbox {
+			asked = append(asked, o.OrderNo)
+		}
+	}
+	if len(asked) == 0 {
+		return nil
+	}
+	refused, err := r.Inventory.Answers(ctx, asked)
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+		return nil
+	case err != nil:
+		return fmt.Errorf("inventory's answers: %w", err)
+	}
+	for i, o := range orders {
+		if o.Flow == flow.NameOutbox {
+			found[i].Answer = answerOf(refused, o.OrderNo)
+		}
+	}
+	return nil
+}
+
+func answerOf(refused map[string]bool, orderNo string) check.Answer {
+	was, answered := refused[orderNo]
+	switch {
+	case !answered:
+		return check.Unanswered
+	case was:
+		return check.Refusal
+	}
+	return check.Receipt
 }
 
 func convert(o store.AuditedOrder) check.Order {

@@ -33,7 +33,9 @@ type inventory struct {
 	entry        inventoryapi.LedgerEntry   // of the only SKU; the sums of its lines are computed
 	losses       []inventoryapi.Loss
 	outbox       inventoryapi.Outbox
-	noOutbox     bool // it is a replica of an earlier version
+	answers      map[string]bool // refused, by order number
+	asked        []string        // about their answers
+	noOutbox     bool            // it is a replica of an earlier version
 	fails        error
 	cutoff       string
 	rolled       int64         // confirmed units up to the cut-off
@@ -106,6 +108,17 @@ func (i *inventory) Outbox(context.Context, int) (inventoryapi.Outbox, error) {
 		return inventoryapi.Outbox{}, fault.New(fault.NotFound, "not_found", "no such route")
 	}
 	return i.outbox, i.fails
+}
+
+// Answers implements audit.Inventory.
+func (i *inventory) Answers(_ context.Context, orderNos []string) (map[string]bool, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.asked = append(i.asked, orderNos...)
+	if i.noOutbox {
+		return nil, fault.New(fault.NotFound, "not_found", "no such route")
+	}
+	return i.answers, i.fails
 }
 
 func (i *inventory) sums(after, to string) (reserved, confirmed int64) {
@@ -340,5 +353,31 @@ func TestAudit_inventoryOutbox(t *testing.T) {
 	w.inventory.noOutbox = true
 	if r := w.mustAudit(false); r.Messages.Unsent != 0 || len(r.Unsettled) != 0 {
 		t.Errorf("no outbox at inventory: %+v, unsettled %+v", r.Messages, r.Unsettled)
+	}
+}
+
+// TestAudit_answers plants orders whose status contradicts inventory's answer to them. Only orders of the flow outbox
+// have answers.
+func TestAudit_answers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	numbers := w.history(4, 0)
+	placed, refused, unanswered, other := numbers[0], numbers[1], numbers[2], numbers[3]
+	w.exec("UPDATE orders SET flow = 'outbox' WHERE order_no <> ?", other)
+	w.inventory.answers = map[string]bool{placed: false, refused: true, other: true}
+	r := w.mustAudit(false)
+	if len(r.Violations) != 2 || !about(r.Violations, 5, refused) || !about(r.Violations, 5, unanswered) {
+		t.Errorf("violations %v; want one of %s, refused, and of %s, without an answer", r.Violations, refused, unanswered)
+	}
+	if slices.Contains(w.inventory.asked, other) {
+		t.Errorf("asked for the answer to an order of another flow")
+	}
+	w.inventory.noOutbox = true
+	if r := w.mustAudit(false); len(r.Violations) != 0 {
+		t.Errorf("a replica of an earlier version has no answers: %v", r.Violations)
+	}
+	w.inventory.noOutbox, w.inventory.answers = false, map[string]bool{placed: false, refused: false, unanswered: false}
+	if r := w.mustAudit(false); len(r.Violations) != 0 {
+		t.Errorf("answers that agree: %v", r.Violations)
 	}
 }

@@ -18,6 +18,9 @@ import (
 	"holdfast/pkg/telemetry"
 )
 
+// NameOutbox is the flow's name, by which an audit knows that inventory has answered its orders.
+const NameOutbox = "outbox"
+
 // GroupReserved is the consumer group of stock-reserved.
 const GroupReserved = "order-reserved"
 

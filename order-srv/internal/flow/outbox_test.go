@@ -394,3 +394,11 @@ func TestOutbox_malformed(t *testing.T) {
 	}
 	w.mustDeliver(receiptOf(ordertest.OldNumber(time.Minute)))
 }
+
+// TestOutbox_name: an audit knows the flow by its name.
+func TestOutbox_name(t *testing.T) {
+	t.Parallel()
+	if !slices.Contains(flow.Names(), flow.NameOutbox) {
+		t.Errorf("no flow is %s", flow.NameOutbox)
+	}
+}

@@ -217,6 +217,7 @@ func (s *Store) SetRollUp(ctx context.Context, owner string, r RollUp, begin boo
 // AuditedOrder is what an audit reads of an order.
 type AuditedOrder struct {
 	OrderNo, UserID, Key string // Key is the idempotency key, also one that the order has freed
+	Flow                 string
 	Status               order.Status
 	Settled, Freed       bool
 	ExpiresAt            time.Time // zero: none
@@ -230,7 +231,7 @@ func (s *Store) AuditPage(ctx context.Context, after string, limit int) (orders 
 		return nil, readAt, err
 	}
 	db := s.db.WithContext(ctx)
-	rows, err := db.Raw(`SELECT order_no, user_id, COALESCE(idempotency_key, freed_key, ''), status, settled_at IS NOT NULL,
+	rows, err := db.Raw(`SELECT order_no, user_id, COALESCE(idempotency_key, freed_key, ''), flow, status, settled_at IS NOT NULL,
 		idempotency_key IS NULL AND freed_key IS NOT NULL, expires_at FROM orders WHERE order_no > ? ORDER BY order_no LIMIT ?`, after, limit).Rows()
 	if err != nil {
 		return nil, readAt, fmt.Errorf("read orders: %w", database.Fault(err))
@@ -240,7 +241,7 @@ func (s *Store) AuditPage(ctx context.Context, after string, limit int) (orders 
 	for rows.Next() {
 		var o AuditedOrder
 		var expires stdsql.NullTime
-		if err := rows.Scan(&o.OrderNo, &o.UserID, &o.Key, &o.Status, &o.Settled, &o.Freed, &expires); err != nil {
+		if err := rows.Scan(&o.OrderNo, &o.UserID, &o.Key, &o.Flow, &o.Status, &o.Settled, &o.Freed, &expires); err != nil {
 			return nil, readAt, fmt.Errorf("read an order: %w", err)
 		}
 		o.ExpiresAt, o.Lines = expires.Time, make(map[string]int64, 1)
