@@ -58,7 +58,7 @@ func (l *dlqListCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 }
 
 type dlqResendCmd struct {
-	Source string `help:"Only messages of this source: outbox, or a consumer group as shown by list."`
+	Source string `help:"Only messages of this source: outbox, inventory-outbox, or a consumer group as shown by list."`
 	Limit  int    `help:"Maximum number of messages, 1 to 1000." default:"100"`
 }
 

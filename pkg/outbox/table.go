@@ -1,5 +1,5 @@
-// Package outbox sends messages that a transaction decided, also when the process dies after the commit. Write puts them
-// into a table in that transaction; a [Relay], in every replica, sends what the table holds. The tables are outbox and
+// Package outbox sends messages that a transaction decided, also when the process dies after the commit. Write puts
+// them into a table in that transaction; a [Relay], in every replica, sends what the table holds. The tables are outbox and
 // outbox_shards of sql/orders and sql/inventory: each service has them in its own database.
 //
 // Delivery is at least once, and the messages of one shard key are sent in the order in which they were written.
@@ -24,7 +24,8 @@ import (
 // Shards is the number of the outbox's shards.
 const Shards = 16
 
-// keptOfShard is how many subjects are announced when a dead relay's shard is taken over: for people, not for the books.
+// keptOfShard is how many subjects are announced when a dead relay's shard is taken over: they are for an operator to
+// read, and no count depends on them.
 const keptOfShard = 20
 
 // Event is a message that is sent once its transaction has committed.

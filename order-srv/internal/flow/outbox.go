@@ -97,7 +97,7 @@ func (f *Outbox) reserved(ctx context.Context, m mq.Message) error {
 		steps[i] = store.Decision{OrderNo: r.OrderNo, RequestID: telemetry.RequestID(ctx)}
 		switch {
 		case r.Receipt != nil:
-			steps[i].Placement = placement(r.Receipt)
+			steps[i].Placement = placement(r.Receipt, f.PaymentTime)
 			receipts++
 		case r.Problem != nil:
 			steps[i].Rejection = refused(r.Problem.Fault())

@@ -138,6 +138,9 @@ func TestOutbox(t *testing.T) {
 	if o := w.Get(no); o.Status != order.Placed || o.AmountCents != 300 || o.Strategy != "fake" || o.Items[0].Title != "Thing A" {
 		t.Errorf("order %+v", o)
 	}
+	if o := w.Get(no); !o.ExpiresAt.Equal(o.UpdatedAt.Add(time.Hour)) {
+		t.Errorf("placed at %v, to be paid until %v; want an hour", o.UpdatedAt, o.ExpiresAt)
+	}
 	if reply := w.MustPlace("key", http.StatusCreated); reply.OrderNo != no {
 		t.Errorf("the repeat got order %s, want %s", reply.OrderNo, no)
 	}
