@@ -71,10 +71,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	s := newServers(ctx, cfg)
-	bounded := newBoundedListener(ln, cfg, s.draining)
-	s.main.ConnState = bounded.follow
+	connections := newLobby(ln, cfg, s.draining)
+	s.main.ConnState = follow
 	failed := make(chan error, 2)
-	go func() { failed <- s.main.Serve(bounded) }()
+	go func() { failed <- s.main.Serve(connections) }()
 	go func() { failed <- s.ops.Serve(opsLn) }()
 	cfg.Log.InfoContext(ctx, "serving", "addr", ln.Addr().String(), "ops_addr", opsLn.Addr().String())
 	if cfg.Started != nil {
@@ -94,7 +94,7 @@ func Run(ctx context.Context, cfg Config) error {
 			served = errors.Join(served, err)
 		}
 	}
-	bounded.refusing.Wait() // refuseTime at most
+	connections.running.Wait() // refuseTime at most
 	return errors.Join(served, stopped)
 }
 

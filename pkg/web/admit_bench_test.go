@@ -53,7 +53,7 @@ func BenchmarkRefuser_Refuse(b *testing.B) {
 	web.NewEngine(web.EngineConfig{Log: telemetry.NewLogger(io.Discard, "bench"), Registry: prometheus.NewRegistry(), Refuser: refuser})
 	b.ReportAllocs()
 	for b.Loop() {
-		if refuser.Refuse([]byte("POST /v1/orders HTTP/1.1"), nil, false) == nil {
+		if refuser.Refuse([]byte("POST /v1/orders HTTP/1.1"), nil) == nil {
 			b.Fatal("not refused")
 		}
 	}

@@ -69,7 +69,7 @@ func (r *Refuser) use(m metrics, access accessLog) {
 
 // Refuse returns the answer to a request with this request line and X-Request-Id if its route is full, and nil
 // otherwise. It is a [holdfast/pkg/server.Refuse].
-func (r *Refuser) Refuse(line, id []byte, closing bool) []byte {
+func (r *Refuser) Refuse(line, id []byte) []byte {
 	f := r.lines[string(line)]
 	if f == nil || !f.limiter.Refuses() {
 		return nil
@@ -83,9 +83,6 @@ func (r *Refuser) Refuse(line, id []byte, closing bool) []byte {
 	b = append(b, "\r\nContent-Length: "...)
 	size := len(r.answer[0]) + len(requestID) + len(r.answer[1])
 	b = strconv.AppendInt(b, int64(size), 10)
-	if closing {
-		b = append(b, "\r\nConnection: close"...)
-	}
 	b = append(b, "\r\n\r\n"...)
 	b = append(b, r.answer[0]...)
 	b = append(b, requestID...)

@@ -53,7 +53,7 @@ func TestRefuser_Refuse(t *testing.T) {
 		e.POST("/orders/:no", func(c *gin.Context) { c.String(200, "ok") })
 	})
 	want, wantBody := do(t, "POST", url+"/orders", "{}", header.RequestID, "abc")
-	got, gotBody := answerTo(t, refuser.Refuse([]byte("POST /orders HTTP/1.1"), []byte("abc"), false))
+	got, gotBody := answerTo(t, refuser.Refuse([]byte("POST /orders HTTP/1.1"), []byte("abc")))
 	if diff := cmp.Diff(wantBody, gotBody); diff != "" || got.StatusCode != want.StatusCode || got.Status != want.Status {
 		t.Errorf("the answer is %s, the engine's %s (-engine +this):\n%s", got.Status, want.Status, diff)
 	}
@@ -74,16 +74,16 @@ func TestRefuser_Refuse(t *testing.T) {
 		t.Error(err)
 	}
 
-	if got, _ := answerTo(t, refuser.Refuse([]byte("POST /orders HTTP/1.1"), nil, true)); !got.Close {
-		t.Error("the answer does not say that the connection is closed")
+	if got.Close {
+		t.Error("the answer says that the connection is closed")
 	}
 	for _, line := range []string{"GET /orders HTTP/1.1", "POST /orders/1 HTTP/1.1", "POST /orders?a=1 HTTP/1.1", "POST /other HTTP/1.1", ""} {
-		if b := refuser.Refuse([]byte(line), nil, false); b != nil {
+		if b := refuser.Refuse([]byte(line), nil); b != nil {
 			t.Errorf("%q is answered %q", line, b)
 		}
 	}
 	slot.Release(admit.Malformed)
-	if b := refuser.Refuse([]byte("POST /orders HTTP/1.1"), nil, false); b != nil {
+	if b := refuser.Refuse([]byte("POST /orders HTTP/1.1"), nil); b != nil {
 		t.Errorf("with a free slot the answer is %q", b)
 	}
 }
@@ -93,12 +93,12 @@ func TestRefuser_Refuse_requestID(t *testing.T) {
 	t.Parallel()
 	limiter, _ := full(t)
 	refuser := web.NewRefuser(map[web.Route]*admit.Limiter{{Method: "POST", Pattern: "/orders"}: limiter})
-	if refuser.Refuse([]byte("POST /orders HTTP/1.1"), nil, false) != nil {
+	if refuser.Refuse([]byte("POST /orders HTTP/1.1"), nil) != nil {
 		t.Error("it refuses without an engine")
 	}
 	serve(t, web.EngineConfig{Refuser: refuser}, func(*gin.Engine) {})
 	for _, id := range []string{"", "a b", `"`, strings.Repeat("x", 65)} {
-		res, body := answerTo(t, refuser.Refuse([]byte("POST /orders HTTP/1.1"), []byte(id), false))
+		res, body := answerTo(t, refuser.Refuse([]byte("POST /orders HTTP/1.1"), []byte(id)))
 		var p fault.Problem
 		if err := json.Unmarshal([]byte(body), &p); err != nil {
 			t.Fatalf("%v: %s", err, body)

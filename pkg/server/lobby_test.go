@@ -2,10 +2,13 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -110,5 +113,95 @@ func TestRun_refusedConnectionThatIsSilent(t *testing.T) {
 	}
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("stopping took %v", took)
+	}
+}
+
+// An idle connection must not hold what net/http needs for one: two buffers and a grown stack.
+func TestRun_idleConnectionsLeaveNetHTTP(t *testing.T) {
+	r := start(t, server.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })})
+	const n = 50
+	served := make([]*connection, n)
+	for range 3 {
+		for i := range served {
+			if served[i] == nil {
+				served[i] = connect(t, r.url)
+			}
+			if res, body := served[i].get(); res.StatusCode != 200 || body != "ok" {
+				t.Fatalf("%d %s", res.StatusCode, body)
+			}
+		}
+		testkit.EventuallyTrue(t, 10*time.Second, "no idle connection has a goroutine in net/http", func() bool {
+			stacks := make([]byte, 1<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			return bytes.Count(stacks, []byte("net/http.(*conn).serve")) == 0 && bytes.Count(stacks, []byte(").wait(")) >= n
+		})
+	}
+}
+
+// A request of which net/http has read the beginning, with the one before or while that one was handled, is not lost.
+func TestRun_requestThatNetHTTPHasInPart(t *testing.T) {
+	t.Parallel()
+	s := newShut()
+	r := s.start(t, 100)
+	const first, next = "first", "next"
+	for cut := range len(requestText("/other", next)) {
+		t.Run(fmt.Sprintf("%d bytes with the request before", cut), func(t *testing.T) {
+			t.Parallel()
+			c, text := connect(t, r.url), requestText("/other", next)
+			c.send(requestText("/other", first) + text[:cut])
+			c.want(200, first)
+			time.Sleep(5 * time.Millisecond) // so that net/http asks for more; without it the test proves less
+			c.send(text[cut:])
+			c.want(200, next)
+			c.send(requestText("/other", "last"))
+			c.want(200, "last")
+		})
+	}
+}
+
+// A client that waits between two requests is served on the same connection, however often.
+func TestRun_connectionIsKept(t *testing.T) {
+	t.Parallel()
+	c := connect(t, newShut().start(t, 10).url)
+	for i := range 100 {
+		body := strings.Repeat("x", i*200) // larger than any buffer in the end
+		c.send(requestText("/other", body))
+		if res := c.want(200, body); res.Close {
+			t.Fatal("the answer closes the connection")
+		}
+	}
+}
+
+// Connections without a request do not delay the stop, and are closed by it.
+func TestRun_stopClosesIdleConnections(t *testing.T) {
+	t.Parallel()
+	r := newShut().start(t, 10)
+	fresh, used := connect(t, r.url), connect(t, r.url)
+	used.send(requestText("/other", "1"))
+	used.want(200, "1")
+	r.stop()
+	if err := <-r.done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	for _, c := range []*connection{fresh, used} {
+		if _, err := c.r.ReadByte(); err != io.EOF {
+			t.Errorf("an idle connection: %v, want it closed in good order", err)
+		}
+	}
+}
+
+// A new connection that sends nothing, or a part of a head, is closed after a while.
+func TestRun_silentConnectionIsClosed(t *testing.T) {
+	t.Parallel()
+	url := newShut().start(t, 10).url
+	for _, text := range []string{"", "P", "POST / HTTP/1.1\r\n"} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			c := connect(t, url)
+			c.send(text)
+			if b, err := c.r.ReadByte(); err != io.EOF {
+				t.Errorf("read %q, %v; want the connection closed", b, err)
+			}
+		})
 	}
 }

@@ -1,0 +1,337 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"holdfast/pkg/admit"
+	"holdfast/pkg/fault"
+)
+
+const (
+	// maxRefusing bounds the connections beyond the bound that are being refused. While it is reached, nothing is accepted,
+	// and clients wait in the kernel's queue.
+	maxRefusing = 1024
+	refuseTime  = 2 * time.Second // for the client to send its request and to take the refusal
+	refuseRead  = 64 << 10        // bytes of the request that are read, so that it finds the refusal and not a reset
+
+	beginSize = 4 << 10 // bytes of a request that are read before net/http has the connection
+)
+
+// lobby is the listener of a server, and the place where its connections wait while they have no request. A connection
+// costs net/http about 18 KB, whether or not it has a request: two buffers and a stack that has grown. With 3,000
+// connections and a memory limit of 80 MiB the garbage collector then ran 20 times a second, each time over all stacks,
+// and took more than half of the gateway's CPU time. A connection in the lobby costs a goroutine with a small stack.
+//
+// A connection comes to net/http from Accept, when a request begins to arrive, and goes back to the lobby when net/http
+// has sent its answer and closes what it takes for an ended connection (see visit). Each connection beyond the bound is
+// answered with 429 and closed.
+//
+// In the lobby it is certain where a request begins. So it is here that a request can be refused for little: in
+// net/http a refusal costs 3 KB of garbage and two goroutines (see docs/adr/022 and 026).
+type lobby struct {
+	net.Listener
+	most    int64
+	open    atomic.Int64 // connections, with and without a request
+	answer  []byte       // to a connection beyond the bound
+	refused prometheus.Counter
+
+	early    Refuse // nil: net/http reads each request
+	draining *atomic.Bool
+
+	ready   chan *visit // those to which a request comes
+	failed  chan error  // of the listener
+	buffers sync.Pool   // of *[beginSize]byte
+	places  chan struct{}
+
+	mu      sync.Mutex
+	closed  bool
+	done    chan struct{} // closed with closed
+	waiting map[*visit]struct{}
+	running sync.WaitGroup
+}
+
+// newLobby accepts connections of the listener until the lobby is closed.
+func newLobby(ln net.Listener, cfg Config, draining *atomic.Bool) *lobby {
+	l := &lobby{
+		Listener: ln, most: int64(cfg.MaxConns), answer: refusal(), early: cfg.Refuse, draining: draining,
+		ready: make(chan *visit), failed: make(chan error), done: make(chan struct{}),
+		places: make(chan struct{}, maxRefusing), waiting: map[*visit]struct{}{},
+		refused: promauto.With(registerer(cfg.Registry)).NewCounter(prometheus.CounterOpts{
+			Name: "http_connections_refused_total", Help: "Connections beyond the bound, answered with 429 and closed.",
+		}),
+	}
+	l.buffers.New = func() any { return new([beginSize]byte) }
+	l.running.Go(l.accept)
+	return l
+}
+
+// refusal is a whole HTTP answer.
+func refusal() []byte {
+	p := fault.ToProblem(admit.ErrOverloaded)
+	p.Status = http.StatusTooManyRequests
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // it has no details
+	}
+	return fmt.Appendf(nil, "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"+
+		"Retry-After: 1\r\nConnection: close\r\n\r\n%s", len(body), body)
+}
+
+// accept takes the connections from the kernel.
+func (l *lobby) accept() {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			select {
+			case l.failed <- err: // net/http decides whether it goes on
+				continue
+			case <-l.done:
+				return
+			}
+		}
+		if l.open.Load() < l.most {
+			l.open.Add(1)
+			l.enter(c, headerTimeout)
+			continue
+		}
+		l.refused.Inc()
+		l.places <- struct{}{}
+		l.running.Go(func() {
+			defer func() { <-l.places }()
+			l.refuse(c)
+		})
+	}
+}
+
+// refuse answers the first request of a connection beyond the bound. It ignores errors: the client has closed the
+// connection.
+func (l *lobby) refuse(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(refuseTime))
+	head := make([]byte, 512)
+	if _, err := c.Read(head); err != nil {
+		return
+	}
+	if _, err := c.Write(l.answer); err != nil {
+		return
+	}
+	_ = closeWrite(c)
+	_, _ = io.CopyN(io.Discard, c, refuseRead) // ends when the client closes
+}
+
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Accept implements net.Listener. It returns a connection to which a request comes.
+func (l *lobby) Accept() (net.Conn, error) {
+	select {
+	case v := <-l.ready:
+		return v, nil
+	case err := <-l.failed:
+		return nil, err
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener. It also closes the connections that have no request.
+func (l *lobby) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	close(l.done)
+	for v := range l.waiting {
+		_ = v.Conn.SetReadDeadline(time.Now()) // its goroutine closes it
+	}
+	return l.Listener.Close()
+}
+
+// enter has a connection wait for its next request, for this long at most.
+func (l *lobby) enter(c net.Conn, patience time.Duration) {
+	v := &visit{Conn: c, l: l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		l.end(c)
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(patience)) // Close sets another one
+	l.waiting[v] = struct{}{}
+	l.running.Go(func() { l.wait(v) })
+}
+
+// leave ends the wait of a connection, and reports whether it may go to net/http.
+func (l *lobby) leave(v *visit) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, v)
+	return !l.closed
+}
+
+// wait waits until a request begins to arrive, and passes the connection to net/http.
+func (l *lobby) wait(v *visit) {
+	// This goroutine holds no buffer while it waits, and its stack stays small.
+	_, err := v.Conn.Read(v.first[:])
+	if !l.leave(v) || err != nil {
+		l.end(v.Conn)
+		return
+	}
+	if l.begin(v) {
+		return
+	}
+	select {
+	case l.ready <- v:
+	case <-l.done:
+		l.end(v.Conn)
+	}
+}
+
+// begin reads the begin of a request and reports whether nothing is left to be done with it: it was refused, or the
+// client is gone.
+func (l *lobby) begin(v *visit) (over bool) {
+	v.buf, _ = l.buffers.Get().(*[beginSize]byte)
+	v.buf[0] = v.first[0]
+	_ = v.Conn.SetReadDeadline(time.Now().Add(headerTimeout)) // an error would be one of Read, too
+	n, err := v.Conn.Read(v.buf[1:])
+	v.ahead = v.buf[:1+n]
+	if err != nil {
+		l.end(v.Conn)
+		return true
+	}
+	if l.early == nil || l.draining.Load() {
+		return false
+	}
+	line, id, whole := parseWhole(v.ahead)
+	if !whole {
+		return false
+	}
+	answer := l.early(line, id)
+	if answer == nil {
+		return false
+	}
+	l.buffers.Put(v.buf)
+	_ = v.Conn.SetWriteDeadline(time.Now().Add(refuseTime)) // an error would be one of Write, too
+	if _, err := v.Conn.Write(answer); err != nil {
+		l.end(v.Conn)
+		return true
+	}
+	_ = v.Conn.SetWriteDeadline(time.Time{}) // net/http sets one of its own
+	l.enter(v.Conn, idleTimeout)             // a new goroutine: the stack of this one has grown
+	return true
+}
+
+// end closes a connection for good.
+func (l *lobby) end(c net.Conn) {
+	_ = c.Close() // nobody is left who could do something about an error
+	l.open.Add(-1)
+}
+
+// visit is the time that a connection spends in net/http, from the begin of a request until no request follows.
+//
+// net/http has no way to give a connection back. But it closes a connection that ends between two requests, after it has
+// released its buffers, and without another read or write. So when it asks for the next request, Read says that the
+// connection has ended, and Close does not close it but has it wait in the lobby.
+//
+// The danger is that net/http has a part of the next request by then, which would be lost. It has if the client sent
+// two requests at once, or the second one while the first was handled: net/http reads one byte ahead to notice that the
+// client hangs up. Then the connection stays: with up to three bytes net/http asks for less than its whole buffer, and
+// with more it does not ask before it sets the deadline for the next head.
+type visit struct {
+	net.Conn
+	l     *lobby
+	first [1]byte
+	buf   *[beginSize]byte // nil once net/http has read what is in it
+	ahead []byte           // of buf: what was read in the lobby and not by net/http
+
+	// Only the goroutine of the connection writes these fields, and no other one is in Read then; so they need no lock.
+	whole int // size of net/http's buffer; 0 before the first read
+	phase phase
+
+	leaving atomic.Bool // net/http was told that the connection has ended
+	closed  atomic.Bool // by net/http: the connection is another visit's
+}
+
+// phase is what net/http does with a connection.
+type phase int
+
+const (
+	inRequest phase = iota // reads or handles a request
+	answered               // has sent the answer
+	wantsNext              // and has set the deadline for the begin of the next request
+)
+
+// follow is the server's ConnState.
+func follow(c net.Conn, state http.ConnState) {
+	if v, ok := c.(*visit); ok && state == http.StateIdle {
+		v.phase = answered
+	}
+}
+
+// SetReadDeadline implements net.Conn. The second one after an answer is that of the next request's head.
+func (v *visit) SetReadDeadline(t time.Time) error {
+	switch v.phase {
+	case answered:
+		v.phase = wantsNext
+	case wantsNext:
+		v.phase = inRequest
+	case inRequest:
+	}
+	return v.Conn.SetReadDeadline(t)
+}
+
+// Read implements net.Conn.
+func (v *visit) Read(p []byte) (int, error) {
+	if v.whole == 0 {
+		v.whole = len(p)
+	}
+	if v.buf != nil {
+		n := copy(p, v.ahead)
+		if v.ahead = v.ahead[n:]; len(v.ahead) == 0 {
+			v.l.buffers.Put(v.buf)
+			v.buf = nil
+		}
+		return n, nil
+	}
+	if v.phase == wantsNext && len(p) == v.whole {
+		v.leaving.Store(true)
+		return 0, io.EOF
+	}
+	if v.phase != inRequest {
+		v.phase = inRequest
+	}
+	return v.Conn.Read(p)
+}
+
+// CloseWrite has net/http send an end after an answer to a request that it did not read to its end.
+func (v *visit) CloseWrite() error { return closeWrite(v.Conn) }
+
+// Close implements net.Conn.
+func (v *visit) Close() error {
+	if !v.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	if v.leaving.Load() {
+		v.l.enter(v.Conn, idleTimeout)
+		return nil
+	}
+	v.l.open.Add(-1)
+	return v.Conn.Close()
+}
