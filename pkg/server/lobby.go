@@ -173,30 +173,86 @@ func (l *lobby) enter(c net.Conn, patience time.Duration) {
 		l.end(c)
 		return
 	}
-	_ = c.SetReadDeadline(time.Now().Add(patience)) // Close sets another one
-	l.waiting[v] = struct{}{}
+	l.await(v, patience)
 	l.running.Go(func() { l.wait(v) })
 }
 
-// leave ends the wait of a connection, and reports whether it may go to net/http.
-func (l *lobby) leave(v *visit) bool {
+// await has a connection wait for what it reads, for this long at most. The caller has the lock, as Close sets an end of
+// its own.
+func (l *lobby) await(v *visit, patience time.Duration) {
+	_ = v.Conn.SetReadDeadline(time.Now().Add(patience)) // an error would be one of Read, too
+	l.waiting[v] = struct{}{}
+}
+
+// again sets how long the rest of a request may take, or the begin of another one, and reports whether the connection
+// may stay.
+func (l *lobby) again(v *visit, patience time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.waiting, v)
+	if !l.closed {
+		l.await(v, patience)
+	}
 	return !l.closed
 }
 
-// wait waits until a request begins to arrive, and passes the connection to net/http.
+// wait waits until a request begins to arrive, and passes the connection to net/http. Requests that are refused here do
+// not end the wait.
 func (l *lobby) wait(v *visit) {
-	// This goroutine holds no buffer while it waits, and its stack stays small.
-	_, err := v.Conn.Read(v.first[:])
-	if !l.leave(v) || err != nil {
-		l.end(v.Conn)
-		return
+	for {
+		// This goroutine holds no buffer while it waits.
+		if _, err := v.Conn.Read(v.first[:]); err != nil {
+			break
+		}
+		answer, err := l.begin(v)
+		if err != nil {
+			break
+		}
+		if answer == nil {
+			l.pass(v)
+			return
+		}
+		if !l.reply(v, answer) || !l.again(v, idleTimeout) {
+			break
+		}
 	}
-	if l.begin(v) {
-		return
+	l.forget(v)
+	l.end(v.Conn)
+}
+
+// begin reads the begin of a request, and returns the answer to one that is refused.
+func (l *lobby) begin(v *visit) (answer []byte, err error) {
+	v.buf, _ = l.buffers.Get().(*[beginSize]byte)
+	v.buf[0] = v.first[0]
+	if !l.again(v, headerTimeout) {
+		return nil, net.ErrClosed
 	}
+	n, err := v.Conn.Read(v.buf[1:])
+	if err != nil {
+		return nil, err
+	}
+	v.ahead = v.buf[:1+n]
+	if l.early == nil || l.draining.Load() {
+		return nil, nil
+	}
+	line, id, whole := parseWhole(v.ahead)
+	if !whole {
+		return nil, nil
+	}
+	return l.early(line, id), nil
+}
+
+// reply sends the answer to a request that is refused, and reports whether the client has taken it.
+func (l *lobby) reply(v *visit, answer []byte) bool {
+	l.buffers.Put(v.buf)
+	v.buf, v.ahead = nil, nil
+	_ = v.Conn.SetWriteDeadline(time.Now().Add(refuseTime)) // an error would be one of Write, too
+	_, err := v.Conn.Write(answer)
+	return err == nil
+}
+
+// pass gives a connection to net/http.
+func (l *lobby) pass(v *visit) {
+	l.forget(v)
 	select {
 	case l.ready <- v:
 	case <-l.done:
@@ -204,38 +260,10 @@ func (l *lobby) wait(v *visit) {
 	}
 }
 
-// begin reads the begin of a request and reports whether nothing is left to be done with it: it was refused, or the
-// client is gone.
-func (l *lobby) begin(v *visit) (over bool) {
-	v.buf, _ = l.buffers.Get().(*[beginSize]byte)
-	v.buf[0] = v.first[0]
-	_ = v.Conn.SetReadDeadline(time.Now().Add(headerTimeout)) // an error would be one of Read, too
-	n, err := v.Conn.Read(v.buf[1:])
-	v.ahead = v.buf[:1+n]
-	if err != nil {
-		l.end(v.Conn)
-		return true
-	}
-	if l.early == nil || l.draining.Load() {
-		return false
-	}
-	line, id, whole := parseWhole(v.ahead)
-	if !whole {
-		return false
-	}
-	answer := l.early(line, id)
-	if answer == nil {
-		return false
-	}
-	l.buffers.Put(v.buf)
-	_ = v.Conn.SetWriteDeadline(time.Now().Add(refuseTime)) // an error would be one of Write, too
-	if _, err := v.Conn.Write(answer); err != nil {
-		l.end(v.Conn)
-		return true
-	}
-	_ = v.Conn.SetWriteDeadline(time.Time{}) // net/http sets one of its own
-	l.enter(v.Conn, idleTimeout)             // a new goroutine: the stack of this one has grown
-	return true
+func (l *lobby) forget(v *visit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, v)
 }
 
 // end closes a connection for good.
