@@ -95,9 +95,9 @@ bin/vegeta:
 load: build bin/$(TOOL) ## check the shop that is up for overselling; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
 	@loadtest/$(TOOL)/run
 
-overload: build ## offer up to 10 times the capacity of the shop that is up, or OWN=1, and check that it recovers; QUICK=1 STRATEGY=
+overload: build ## offer up to 10 times the capacity of the shop that is up, or OWN=1, and check that it recovers; QUICK=1 STRATEGY= SLOW=
 	@$(GO) build -trimpath -o bin/ ./loadtest/overload
-	@bin/overload $(if $(OWN),-own) $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
+	@bin/overload $(if $(OWN),-own) $(if $(SLOW),-slow $(SLOW)) $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...

@@ -21,7 +21,7 @@ const (
 
 // measure runs the plan.
 func measure(ctx context.Context, o options, admin *shop.Client, t load.Target, progress io.Writer) (*report, error) {
-	r := &report{Started: time.Now().UTC(), Strategy: o.strategy, SKU: t.Name + "-1", Deadline: o.deadline, CPUs: runtime.NumCPU()}
+	r := &report{Started: time.Now().UTC(), Strategy: o.strategy, Slow: o.slow, SKU: t.Name + "-1", Deadline: o.deadline, CPUs: runtime.NumCPU()}
 	before, err := admin.Audit(ctx, false, nil)
 	if err != nil {
 		return nil, fmt.Errorf("audit before the load: %w", err)

@@ -12,6 +12,7 @@ type options struct {
 	url      string
 	ops      []string // host:port of the operations ports: gateway, order-srv, inventory-srv
 	own      bool
+	slow     int // KB per second that the services of an own shop send to the database at most; 0: no limit
 	strategy string
 	out      string
 	deadline time.Duration
@@ -53,6 +54,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.out, "out", "overload", "folder of overload.json and overload.html")
 	f.DurationVar(&o.deadline, "deadline", 3*time.Second, "an order that is placed later is no goodput")
 	f.BoolVar(&o.own, "own", false, "start a shop for the run, as plain processes, and stop it afterwards")
+	f.IntVar(&o.slow, "slow", 0, "with -own: KB per second that the services send to the database at most, to lower the capacity; 0: no limit")
 	short := f.Bool("quick", false, "a minute instead of five")
 	rest := f.Duration("rest", 0, "how long to rest before the last look; 0: the preset's")
 	if err := f.Parse(args); err != nil {
@@ -67,6 +69,9 @@ func parse(args []string) (options, error) {
 	}
 	if *ops != "" {
 		o.ops = strings.Split(*ops, ",")
+	}
+	if o.slow < 0 || o.slow > 0 && !o.own {
+		return o, fmt.Errorf("-slow %d: a positive number, with -own", o.slow)
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))

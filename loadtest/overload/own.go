@@ -42,10 +42,18 @@ func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string,
 	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	endProxy := func() error { return nil }
+	if o.slow > 0 {
+		proxy, err := slowDown("127.0.0.1:"+strconv.Itoa(ports.MySQL), o.slow)
+		if err != nil {
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		ports.MySQLProxy, endProxy = proxy.port(), proxy.close
+	}
 	stop = func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		return errors.Join(stack.Down(ctx, dir, io.Discard), os.RemoveAll(dir))
+		return errors.Join(stack.Down(ctx, dir, io.Discard), endProxy(), os.RemoveAll(dir))
 	}
 	err = stack.Up(ctx, stack.UpOptions{Dir: dir, Bin: bin, Broker: os.Getenv("BROKER"), Progress: progress, Tie: true, Ports: ports})
 	if err != nil {

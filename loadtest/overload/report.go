@@ -20,6 +20,7 @@ import (
 type report struct {
 	Started  time.Time     `json:"started"`
 	Strategy string        `json:"strategy"` // "" means the service's own strategy
+	Slow     int           `json:"slow"`     // KB per second that the services send to the database at most; 0: no limit
 	SKU      string        `json:"sku"`
 	CPUs     int           `json:"cpus"`
 	Deadline time.Duration `json:"deadline_ns"`

@@ -15,8 +15,8 @@ import (
 	"syscall"
 )
 
-// memoryLimit is that of the Go runtime, in bytes, unless GOMEMLIMIT says otherwise. 3,072 connections and the work in
-// flight are some 65 MB alive; without a limit the garbage collector lets the heap grow to twice of it.
+// memoryLimit is that of the Go runtime, in bytes, unless GOMEMLIMIT says otherwise. Without a limit the garbage
+// collector lets the heap grow to five times of what is alive.
 const memoryLimit = 80 << 20
 
 // gcPercent is how much the heap grows between two collections, unless GOGC says otherwise: a service has little alive

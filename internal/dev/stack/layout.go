@@ -14,6 +14,8 @@ import (
 type Ports struct {
 	Gateway, Order, Inventory int
 	MySQL, Redis, Namesrv     int
+
+	MySQLProxy int // on which a proxy to MySQL listens, for the services; 0: there is none
 }
 
 // The default ports.
@@ -85,6 +87,14 @@ func (p Ports) mysqlDSN(database string) string {
 	return "root@tcp(" + loopback(p.MySQL) + ")/" + database
 }
 
+// servicesDSN is mysqlDSN by way of the proxy, if there is one.
+func (p Ports) servicesDSN(database string) string {
+	if p.MySQLProxy != 0 {
+		p.MySQL = p.MySQLProxy
+	}
+	return p.mysqlDSN(database)
+}
+
 // service describes how one service process is started.
 type service struct {
 	name    string // as `holdfast status` shows it: "order-srv", and "order-srv-2" for the second
@@ -107,11 +117,11 @@ func serviceList(p Ports, replicas int) []service {
 	for k := 1; k <= replicas; k++ {
 		list = append(list,
 			service{replica(nameInventory, k), nameInventory, replicaPort(p.Inventory, k), map[string]string{
-				"MYSQL_DSN": p.mysqlDSN("inventory"), "REDIS_ADDRS": loopback(p.Redis), "NAMESRV_ADDRS": namesrv,
+				"MYSQL_DSN": p.servicesDSN("inventory"), "REDIS_ADDRS": loopback(p.Redis), "NAMESRV_ADDRS": namesrv,
 				"REDLOCK_ADDRS": p.redlockAddrs(), "INSTANCE_ID": fmt.Sprintf("inventory-%d", k),
 			}, nil},
 			service{replica(nameOrder, k), nameOrder, replicaPort(p.Order, k), map[string]string{
-				"MYSQL_DSN": p.mysqlDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": fmt.Sprintf("order-%d", k),
+				"MYSQL_DSN": p.servicesDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": fmt.Sprintf("order-%d", k),
 			}, orders},
 			service{replica(nameGateway, k), nameGateway, replicaPort(p.Gateway, k), map[string]string{"DEMO_LOGIN": "true"}, gateways})
 	}
