@@ -205,3 +205,17 @@ func TestRun_silentConnectionIsClosed(t *testing.T) {
 		})
 	}
 }
+
+// A connection that net/http closes, because the client asks for it, frees its place.
+func TestRun_closedConnectionFreesItsPlace(t *testing.T) {
+	t.Parallel()
+	url := newShut().start(t, 1).url
+	for i := range 5 {
+		testkit.EventuallyTrue(t, 10*time.Second, fmt.Sprintf("connection %d is served", i), func() bool {
+			c := connect(t, url)
+			c.send("POST /other HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+			res, err := http.ReadResponse(c.r, nil)
+			return err == nil && res.Body.Close() == nil && res.StatusCode == http.StatusOK
+		})
+	}
+}
