@@ -44,7 +44,7 @@ func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string,
 	}
 	endProxy := func() error { return nil }
 	if o.slow > 0 {
-		proxy, err := slowDown("127.0.0.1:"+strconv.Itoa(ports.MySQL), o.slow)
+		proxy, err := slowDown(ctx, "127.0.0.1:"+strconv.Itoa(ports.MySQL), o.slow)
 		if err != nil {
 			return "", nil, errors.Join(err, os.RemoveAll(dir))
 		}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"net"
 	"sync"
 	"time"
 )
+
+const dialTime = 5 * time.Second
 
 // slowDatabase is a proxy to the database that passes a limited number of bytes per second from the services, all of
 // them together. It lowers the capacity of the shop: a load of ten times the capacity can then be offered by a generator
@@ -21,8 +24,9 @@ type slowDatabase struct {
 }
 
 // slowDown starts a proxy to target, which passes so many KB per second.
-func slowDown(target string, kilobytes int) (*slowDatabase, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func slowDown(ctx context.Context, target string, kilobytes int) (*slowDatabase, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +61,12 @@ func (d *slowDatabase) accept() {
 }
 
 func (d *slowDatabase) serve(service net.Conn) {
-	defer service.Close()
-	database, err := net.Dial("tcp", d.target)
+	defer func() { _ = service.Close() }()
+	database, err := net.DialTimeout("tcp", d.target, dialTime)
 	if err != nil {
 		return
 	}
-	defer database.Close()
+	defer func() { _ = database.Close() }()
 	if !d.track(service, database) {
 		return
 	}
@@ -96,8 +100,8 @@ func (d *slowDatabase) forget(conns ...net.Conn) {
 
 // pipe copies until one end is closed, and then closes both. It calls before for each piece of data.
 func pipe(to, from net.Conn, before func(bytes int)) {
-	defer to.Close()
-	defer from.Close()
+	defer func() { _ = to.Close() }()
+	defer func() { _ = from.Close() }()
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buf)

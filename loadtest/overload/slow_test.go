@@ -27,7 +27,7 @@ func TestSlowDatabase(t *testing.T) {
 			}()
 		}
 	}()
-	d, err := slowDown(database.Addr().String(), 100)
+	d, err := slowDown(t.Context(), database.Addr().String(), 100)
 	if err != nil {
 		t.Fatal(err)
 	}

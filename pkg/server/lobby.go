@@ -245,8 +245,8 @@ func (l *lobby) begin(v *visit) (answer []byte, err error) {
 func (l *lobby) reply(v *visit, answer []byte) bool {
 	l.buffers.Put(v.buf)
 	v.buf, v.ahead = nil, nil
-	_ = v.Conn.SetWriteDeadline(time.Now().Add(refuseTime)) // an error would be one of Write, too
-	_, err := v.Conn.Write(answer)
+	_ = v.SetWriteDeadline(time.Now().Add(refuseTime)) // an error would be one of Write, too
+	_, err := v.Write(answer)
 	return err == nil
 }
 
