@@ -31,7 +31,7 @@ func slowDown(ctx context.Context, target string, kilobytes int) (*slowDatabase,
 		return nil, err
 	}
 	d := &slowDatabase{listener: l, target: target, perByte: time.Second / time.Duration(1000*kilobytes), conns: map[net.Conn]struct{}{}}
-	d.running.Go(d.accept)
+	d.running.Go(func() { d.accept(ctx) })
 	return d, nil
 }
 
@@ -50,19 +50,20 @@ func (d *slowDatabase) close() error {
 	return err
 }
 
-func (d *slowDatabase) accept() {
+func (d *slowDatabase) accept(ctx context.Context) {
 	for {
 		c, err := d.listener.Accept()
 		if err != nil {
 			return // closed
 		}
-		d.running.Go(func() { d.serve(c) })
+		d.running.Go(func() { d.serve(ctx, c) })
 	}
 }
 
-func (d *slowDatabase) serve(service net.Conn) {
+func (d *slowDatabase) serve(ctx context.Context, service net.Conn) {
 	defer func() { _ = service.Close() }()
-	database, err := net.DialTimeout("tcp", d.target, dialTime)
+	dialer := net.Dialer{Timeout: dialTime}
+	database, err := dialer.DialContext(ctx, "tcp", d.target)
 	if err != nil {
 		return
 	}
