@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,10 @@ const (
 	refuseTime  = 2 * time.Second // for the client to send its request and to take the refusal
 	refuseRead  = 64 << 10        // bytes of the request that are read, so that it finds the refusal and not a reset
 
+	// linger is how long a connection stays with net/http after an answer: a busy client's next request then costs
+	// neither a goroutine nor a way through Accept, together some 20 µs.
+	linger = 20 * time.Millisecond
+
 	beginSize = 4 << 10 // bytes of a request that are read before net/http has the connection
 )
 
@@ -33,12 +38,12 @@ const (
 // connections and a memory limit of 80 MiB the garbage collector then ran 20 times a second, each time over all stacks,
 // and took more than half of the gateway's CPU time. A connection in the lobby costs a goroutine with a small stack.
 //
-// A connection comes to net/http from Accept, when a request begins to arrive, and goes back to the lobby when net/http
-// has sent its answer and closes what it takes for an ended connection (see visit). Each connection beyond the bound is
-// answered with 429 and closed.
+// A connection comes to net/http from Accept, when a request begins to arrive. It goes back to the lobby when net/http
+// has sent its answer, no other request came soon, and net/http closes what it takes for an ended connection (see
+// visit). Each connection beyond the bound is answered with 429 and closed.
 //
-// In the lobby it is certain where a request begins. So it is here that a request can be refused for little: in
-// net/http a refusal costs 3 KB of garbage and two goroutines (see docs/adr/022 and 026).
+// Here and when a connection lingers it is certain where a request begins. So it can be refused for little: in net/http
+// a refusal costs 3 KB of garbage and two goroutines (see docs/adr/022 and 026).
 type lobby struct {
 	net.Listener
 	most    int64
@@ -211,7 +216,9 @@ func (l *lobby) wait(v *visit) {
 			l.pass(v)
 			return
 		}
-		if !l.reply(v, answer) || !l.again(v, idleTimeout) {
+		l.buffers.Put(v.buf)
+		v.buf, v.ahead = nil, nil
+		if l.reply(v.Conn, answer) != nil || !l.again(v, idleTimeout) {
 			break
 		}
 	}
@@ -231,23 +238,26 @@ func (l *lobby) begin(v *visit) (answer []byte, err error) {
 		return nil, err
 	}
 	v.ahead = v.buf[:1+n]
-	if l.early == nil || l.draining.Load() {
-		return nil, nil
-	}
-	line, id, whole := parseWhole(v.ahead)
-	if !whole {
-		return nil, nil
-	}
-	return l.early(line, id), nil
+	return l.refusal(v.ahead), nil
 }
 
-// reply sends the answer to a request that is refused, and reports whether the client has taken it.
-func (l *lobby) reply(v *visit, answer []byte) bool {
-	l.buffers.Put(v.buf)
-	v.buf, v.ahead = nil, nil
-	_ = v.SetWriteDeadline(time.Now().Add(refuseTime)) // an error would be one of Write, too
-	_, err := v.Write(answer)
-	return err == nil
+// refusal returns the answer to a request that is refused. p is what was read where a request begins.
+func (l *lobby) refusal(p []byte) []byte {
+	if l.early == nil || l.draining.Load() {
+		return nil
+	}
+	line, id, whole := parseWhole(p)
+	if !whole {
+		return nil
+	}
+	return l.early(line, id)
+}
+
+// reply sends the answer to a request that is refused.
+func (l *lobby) reply(c net.Conn, answer []byte) error {
+	_ = c.SetWriteDeadline(time.Now().Add(refuseTime)) // an error would be one of Write, too
+	_, err := c.Write(answer)
+	return err
 }
 
 // pass gives a connection to net/http.
@@ -275,8 +285,8 @@ func (l *lobby) end(c net.Conn) {
 // visit is the time that a connection spends in net/http, from the begin of a request until no request follows.
 //
 // net/http has no way to give a connection back. But it closes a connection that ends between two requests, after it has
-// released its buffers, and without another read or write. So when it asks for the next request, Read says that the
-// connection has ended, and Close does not close it but has it wait in the lobby.
+// released its buffers, and without another read or write. So when it asks for the next request and none comes
+// soon, Read says that the connection has ended, and Close does not close it but has it wait in the lobby.
 //
 // The danger is that net/http has a part of the next request by then, which would be lost. It has if the client sent
 // two requests at once, or the second one while the first was handled: net/http reads one byte ahead to notice that the
@@ -339,13 +349,37 @@ func (v *visit) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if v.phase == wantsNext && len(p) == v.whole {
-		v.leaving.Store(true)
-		return 0, io.EOF
+		return v.next(p)
 	}
 	if v.phase != inRequest {
 		v.phase = inRequest
 	}
 	return v.Conn.Read(p)
+}
+
+// next reads the begin of the next request for net/http, which has no part of it. When none comes soon the connection
+// leaves.
+func (v *visit) next(p []byte) (int, error) {
+	for {
+		_ = v.Conn.SetReadDeadline(time.Now().Add(linger)) // an error would be one of Read, too
+		n, err := v.Conn.Read(p)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			v.leaving.Store(true)
+			return 0, io.EOF
+		}
+		if err != nil {
+			return n, err
+		}
+		if answer := v.l.refusal(p[:n]); answer != nil {
+			if err := v.l.reply(v.Conn, answer); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		v.phase = inRequest
+		_ = v.Conn.SetReadDeadline(time.Now().Add(headerTimeout)) // net/http sets it only when it has four bytes
+		return n, nil
+	}
 }
 
 // CloseWrite has net/http send an end after an answer to a request that it did not read to its end.

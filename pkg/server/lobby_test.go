@@ -219,3 +219,16 @@ func TestRun_closedConnectionFreesItsPlace(t *testing.T) {
 		})
 	}
 }
+
+// A request that begins while the connection lingers in net/http may come as slowly as any other.
+func TestRun_requestBeginsSlowly(t *testing.T) {
+	t.Parallel()
+	c := connect(t, newShut().start(t, 10).url)
+	for range 3 {
+		text := requestText("/other", "slow")
+		c.send(text[:1])
+		time.Sleep(50 * time.Millisecond) // longer than a connection lingers
+		c.send(text[1:])
+		c.want(200, "slow")
+	}
+}
