@@ -10,7 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"holdfast/inventory-srv/internal/groupcommit"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 )
@@ -19,7 +21,7 @@ import (
 type seller struct{ layout, by string }
 
 func sellers() []seller {
-	return []seller{{stock.LayoutRow, "conditional"}, {stock.LayoutRow, groupCommit}, {stock.LayoutBuckets, "buckets"}, {stock.LayoutUnits, "skip-locked"}, {stock.LayoutRedis, "redis-lua"}}
+	return []seller{{stock.LayoutRow, "conditional"}, {stock.LayoutRow, groupcommit.Name}, {stock.LayoutBuckets, "buckets"}, {stock.LayoutUnits, "skip-locked"}, {stock.LayoutRedis, "redis-lua"}}
 }
 
 // pairs calls test for each two sellers whose layouts differ, both ways.
@@ -60,7 +62,7 @@ func TestLayout_OpenOrders(t *testing.T) { // parallel in pairs
 		one, two := w.one.set(t), w.two.set(t)
 		ctx := soon(t)
 		for i := range 6 {
-			if _, err := buy(ctx, one, order(fmt.Sprintf("OLD-%d", i), from.by, line("A", 2))); err != nil {
+			if _, err := stocktest.Buy(ctx, one, order(fmt.Sprintf("OLD-%d", i), from.by, line("A", 2))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -78,7 +80,7 @@ func TestLayout_OpenOrders(t *testing.T) { // parallel in pairs
 		}
 		w.wantLedger(t, "A", 12, 4, 4)
 		for i := range 4 {
-			if _, err := buy(ctx, two, order(fmt.Sprintf("NEW-%d", i), to.by, line("A", 3))); err != nil {
+			if _, err := stocktest.Buy(ctx, two, order(fmt.Sprintf("NEW-%d", i), to.by, line("A", 3))); err != nil {
 				t.Fatalf("order %d by %s: %v", i, to.by, err)
 			}
 		}
@@ -91,7 +93,7 @@ func TestLayout_OpenOrders(t *testing.T) { // parallel in pairs
 			t.Fatal(err)
 		}
 		w.wantLedger(t, "A", 5, 6, 9)
-		if _, err := buy(ctx, one, order("LAST", from.by, line("A", 5))); err != nil {
+		if _, err := stocktest.Buy(ctx, one, order("LAST", from.by, line("A", 5))); err != nil {
 			t.Errorf("what came back, by the first strategy again: %v", err)
 		}
 		w.wantLedger(t, "A", 0, 11, 9)
@@ -152,7 +154,7 @@ func TestLayout_UnderLoad(t *testing.T) { // parallel in pairs
 // buyInEither asks by one strategy, and by the other when the layout is wrong, until the answer is another one.
 func buyInEither(ctx context.Context, s stock.Reserver, no string, wrong *atomic.Int64, sellers ...seller) error {
 	for i := 0; ; i++ {
-		_, err := buy(ctx, s, order(no, sellers[i%len(sellers)].by, line("A", 1)))
+		_, err := stocktest.Buy(ctx, s, order(no, sellers[i%len(sellers)].by, line("A", 1)))
 		if !errors.Is(err, stock.ErrWrongLayout) || ctx.Err() != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"
 )
@@ -27,7 +28,7 @@ func TestStrategies_Mixed(t *testing.T) {
 	var held, confirmed atomic.Int64
 	atOnce(orders, func(i int) {
 		s, no := at[i%2], fmt.Sprintf("ORDER-%d", i)
-		_, err := buy(ctx, s, order(no, names[i/2%len(names)], line("B", 1), line("A", 1)))
+		_, err := stocktest.Buy(ctx, s, order(no, names[i/2%len(names)], line("B", 1), line("A", 1)))
 		if errors.Is(err, stock.ErrOutOfStock) {
 			return
 		}
@@ -69,7 +70,7 @@ func TestStrategies_Pairs(t *testing.T) {
 				by := [2]string{one, two}
 				var sold [2]atomic.Int64
 				atOnce(orders, func(i int) {
-					_, err := buy(ctx, at[i%2], order(fmt.Sprintf("PAIR-%d-%d-%d", first, second, i), by[i%2], line(sku, 1)))
+					_, err := stocktest.Buy(ctx, at[i%2], order(fmt.Sprintf("PAIR-%d-%d-%d", first, second, i), by[i%2], line(sku, 1)))
 					switch {
 					case err == nil:
 						sold[i%2].Add(1)

@@ -14,6 +14,7 @@ import (
 
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/pkg/fault"
 )
 
@@ -90,7 +91,7 @@ func TestRedisLua_Remembers(t *testing.T) {
 	const most = 20 // with this MaxWaiting
 	for i := range most {
 		no := fmt.Sprintf("ORDER-%d", i)
-		if _, err := buy(ctx, set, order(no, redisLua, line("A", 1))); err != nil {
+		if _, err := stocktest.Buy(ctx, set, order(no, redisLua, line("A", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +106,7 @@ func TestRedisLua_Remembers(t *testing.T) {
 		t.Errorf("confirm beyond the bound: got %v, want contended", err)
 	}
 	inBackground(t, w.two.redis.Watch)
-	if _, err := buy(ctx, set, order("MORE", redisLua, line("A", 1))); err != nil {
+	if _, err := stocktest.Buy(ctx, set, order("MORE", redisLua, line("A", 1))); err != nil {
 		t.Errorf("reserve when MySQL has what was answered: %v", err)
 	}
 	if err := settle(ctx, set.Confirm, "ORDER-0"); err != nil {
@@ -198,7 +199,7 @@ func TestRedisLua_GateDeadline(t *testing.T) {
 	hook := &afterwards{order: "ORDER"}
 	w.two.client.AddHook(hook)
 	set := w.two.set(t)
-	hold := w.two.sent.holdNext("SELECT r.sku, s.layout")
+	hold := w.two.sent.HoldNext("SELECT r.sku, s.layout")
 	ctx := soon(t)
 	got := make(chan error, 1)
 	go func() {
@@ -206,13 +207,13 @@ func TestRedisLua_GateDeadline(t *testing.T) {
 		got <- err
 	}()
 	select {
-	case <-hold.reached: // the units are laid out, and the row is locked again
+	case <-hold.Reached: // the units are laid out, and the row is locked again
 	case err := <-got:
 		t.Fatalf("the row was never locked: %v", err)
 	}
 	late := func(ctx context.Context) { <-ctx.Done() }
 	hook.call.Store(&late)
-	close(hold.resume)
+	close(hold.Resume)
 	if err := <-got; !fault.Ambiguous(err) {
 		t.Errorf("got %v, which says that nothing was executed", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"
@@ -134,7 +135,7 @@ func TestRedisLua_WriterStopped(t *testing.T) {
 	w.settle(t)
 	hold := holdFollow(w)
 	reserve(ctx, t, set, "GONE", 5)
-	<-hold.reached
+	<-hold.Reached
 	if err := w.redis.FlushAll(ctx).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func TestRedisLua_WriterStopped(t *testing.T) {
 		return err == nil && p.Epoch == 2 && p.Open
 	})
 	reserveWhenOpen(ctx, t, set, "AFTER", 4)
-	close(hold.resume)
+	close(hold.Resume)
 	w.wantLedger(t, "A", 15, 5, 0)
 	if state := w.state(t, "GONE"); state != "" {
 		t.Errorf("the lost order is %q: a writer of the past has written", state)
@@ -160,8 +161,8 @@ func TestRedisLua_WriterStopped(t *testing.T) {
 }
 
 // holdFollow stops the first instance's writer when it is about to apply entries.
-func holdFollow(w *world) *hold {
-	return w.one.sent.holdNext("SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1 FOR UPDATE")
+func holdFollow(w *world) *stocktest.Hold {
+	return w.one.sent.HoldNext("SELECT fence, epoch, open, applied_id FROM redis_stream WHERE id = 1 FOR UPDATE")
 }
 
 // reserveWhenOpen asks again for as long as Redis is shut.
@@ -174,7 +175,7 @@ func reserveWhenOpen(ctx context.Context, t *testing.T, s stock.Reserver, no str
 
 func buyWhenOpen(ctx context.Context, s stock.Reserver, r stock.Request) (stock.Receipt, error) {
 	for {
-		receipt, err := buy(ctx, s, r)
+		receipt, err := stocktest.Buy(ctx, s, r)
 		if fault.KindOf(err) != fault.Unavailable && fault.KindOf(err) != fault.Timeout || ctx.Err() != nil {
 			return receipt, err
 		}

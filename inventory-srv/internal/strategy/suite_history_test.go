@@ -12,6 +12,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 )
 
 // taking is an operation on the counter: Quantity is taken, or given back when it is negative.
@@ -108,7 +109,7 @@ func (h *history) reserve(ctx context.Context, t *testing.T, s shop, client int,
 			h.add(client, call, r.Lines[0].Quantity, outcome{})
 			return true
 		case errors.Is(err, stock.ErrOutOfStock):
-			h.add(client, call, r.Lines[0].Quantity, outcome{refused: true, available: shortLines(err)[0].Available})
+			h.add(client, call, r.Lines[0].Quantity, outcome{refused: true, available: stocktest.ShortLines(err)[0].Available})
 			return false
 		case !errors.Is(err, stock.ErrContended):
 			t.Errorf("reserve %s: %v", r.OrderNo, err)

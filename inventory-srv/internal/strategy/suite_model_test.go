@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/store"
 )
 
@@ -112,7 +113,7 @@ func (m *model) duplicate(rt *rapid.T) {
 }
 
 func (m *model) ask(rt *rapid.T, no string, o *modelOrder, lines []stock.Line) {
-	_, err := buy(m.ctx, m.at(rt), order(no, m.by, lines...))
+	_, err := stocktest.Buy(m.ctx, m.at(rt), order(no, m.by, lines...))
 	if want := m.want(o, lines); !errors.Is(err, want) {
 		rt.Fatalf("reserve %s %v: got %v, want %v", no, lines, err, want)
 	}

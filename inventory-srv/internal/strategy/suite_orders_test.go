@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/pkg/fault"
 )
 
@@ -28,7 +29,7 @@ func testDuplicates(t *testing.T, s shop) {
 		if i%2 == 1 { // the order of the lines is no part of the payload
 			lines[0], lines[1] = lines[1], lines[0]
 		}
-		receipt, err := buy(ctx, s.of(i/2), order("SAME", s.by, lines...))
+		receipt, err := stocktest.Buy(ctx, s.of(i/2), order("SAME", s.by, lines...))
 		if err != nil {
 			t.Errorf("caller %d: %v", i, err)
 			return
@@ -49,7 +50,7 @@ func testDuplicatesSoldOut(t *testing.T, s shop) {
 	s.has(t, "GONE", 1)
 	ctx := soon(t)
 	atOnce(20, func(i int) {
-		_, err := buy(ctx, s.of(i), order("SAME", s.by, line("GONE", 2)))
+		_, err := stocktest.Buy(ctx, s.of(i), order("SAME", s.by, line("GONE", 2)))
 		if !errors.Is(err, stock.ErrOutOfStock) {
 			t.Errorf("caller %d: got %v, want out of stock", i, err)
 		}
@@ -113,7 +114,7 @@ func testReleaseDuring(t *testing.T, s shop) {
 			}
 			return
 		}
-		if _, err := buy(ctx, s.of(i/2+1), order(no, s.by, line("A", 1))); err != nil && !errors.Is(err, stock.ErrClosed) {
+		if _, err := stocktest.Buy(ctx, s.of(i/2+1), order(no, s.by, line("A", 1))); err != nil && !errors.Is(err, stock.ErrClosed) {
 			t.Errorf("reserve %s: %v", no, err)
 		}
 	})
@@ -188,7 +189,7 @@ func testConfirmReleaseRace(t *testing.T, s shop) {
 	s.has(t, "A", orders)
 	ctx := soon(t)
 	for i := range orders {
-		if _, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("A", 1))); err != nil {
+		if _, err := stocktest.Buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("A", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -291,7 +292,7 @@ func sellOutUnderKills(ctx context.Context, t *testing.T, s shop, sku string) {
 	var sold, refused atomic.Int64
 	atOnce(buyers, func(i int) {
 		for ctx.Err() == nil {
-			_, err := buy(ctx, s.of(i), order(fmt.Sprintf("%s-%d", sku, i), s.by, line(sku, 1)))
+			_, err := stocktest.Buy(ctx, s.of(i), order(fmt.Sprintf("%s-%d", sku, i), s.by, line(sku, 1)))
 			switch {
 			case err == nil:
 				sold.Add(1)

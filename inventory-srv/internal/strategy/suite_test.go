@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"
 )
@@ -106,7 +107,7 @@ func testSellOut(t *testing.T, s shop) {
 	ctx := soon(t)
 	var sold, refused atomic.Int64
 	atOnce(buyers, func(i int) {
-		_, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", 1)))
+		_, err := stocktest.Buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", 1)))
 		switch {
 		case err == nil:
 			sold.Add(1)
@@ -133,7 +134,7 @@ func testQuantities(t *testing.T, s shop) {
 	smallestRefused.Store(1 << 40)
 	atOnce(buyers, func(i int) {
 		quantity := int64(i%4 + 1)
-		_, err := buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", quantity)))
+		_, err := stocktest.Buy(ctx, s.of(i), order(fmt.Sprintf("ORDER-%d", i), s.by, line("HOT", quantity)))
 		switch {
 		case err == nil:
 			sold.Add(quantity)
@@ -163,7 +164,7 @@ func testAllOrNothing(t *testing.T, s shop) {
 		t.Fatalf("got %v, want out of stock", err)
 	}
 	want := []stock.ShortLine{{SKU: "FEW", Requested: 4, Available: 3, Lab: lab}, {SKU: "NONE", Requested: 1, Available: 0, Lab: true}}
-	if diff := cmp.Diff(want, shortLines(err)); diff != "" {
+	if diff := cmp.Diff(want, stocktest.ShortLines(err)); diff != "" {
 		t.Errorf("the short lines (-want +got):\n%s", diff)
 	}
 	s.wantLedger(t, "MANY", 100, 0, 0)
@@ -196,7 +197,7 @@ func testOppositeLines(t *testing.T, s shop) {
 		if i%2 == 1 {
 			lines[0], lines[1] = lines[1], lines[0]
 		}
-		if _, err := buy(ctx, s.of(i/2), order(fmt.Sprintf("ORDER-%d", i), s.by, lines...)); err != nil {
+		if _, err := stocktest.Buy(ctx, s.of(i/2), order(fmt.Sprintf("ORDER-%d", i), s.by, lines...)); err != nil {
 			t.Errorf("order %d: %v", i, err)
 		}
 	})
@@ -217,19 +218,13 @@ func testManySKUs(t *testing.T, s shop) {
 		for l := range lines {
 			r.Lines = append(r.Lines, line(fmt.Sprintf("SKU-%02d", (i*lines+l*l*7+l)%skus), 1))
 		}
-		if _, err := buy(ctx, s.of(i), r); err != nil {
+		if _, err := stocktest.Buy(ctx, s.of(i), r); err != nil {
 			t.Errorf("order %d: %v", i, err)
 		}
 	})
 	if n := s.one.deadlocks.Load() + s.two.deadlocks.Load(); n != 0 {
 		t.Errorf("%d deadlocks: rows are not locked in SKU order everywhere", n)
 	}
-}
-
-func shortLines(err error) []stock.ShortLine {
-	f := faultOf(err)
-	short, _ := f.Details["short"].([]stock.ShortLine)
-	return short
 }
 
 // testWaits has somebody else sit on the stock, wherever it is, for longer than anybody waits. The answer is

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 )
@@ -113,7 +114,7 @@ func sellOutRound(t *testing.T, w *world, at [2]*strategy.Set, by string, round 
 	ctx := soon(t)
 	var sold atomic.Int64
 	atOnce(buyers, func(i int) {
-		_, err := buy(ctx, at[i%2], order(fmt.Sprintf("ORDER-%d-%d", round, i), by, line(sku, 1)))
+		_, err := stocktest.Buy(ctx, at[i%2], order(fmt.Sprintf("ORDER-%d-%d", round, i), by, line(sku, 1)))
 		switch {
 		case err == nil:
 			sold.Add(1)

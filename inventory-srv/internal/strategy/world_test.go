@@ -24,6 +24,7 @@ import (
 	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/redisstock"
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/database"
@@ -31,15 +32,14 @@ import (
 	"holdfast/sql"
 )
 
-// patience is how long a test waits for what must happen. Tests fill the machine; a deadline that bites would measure
-// it.
-const patience = 60 * time.Second
+// patience is how long a test waits for what must happen.
+const patience = stocktest.Patience
 
 // instance is what one replica of the service has for itself.
 type instance struct {
 	db        *gorm.DB
-	deadlocks *atomic.Int64 // that its statements met
-	sent      *statements   // hooked in before the replica works: gorm takes no callback while it runs statements
+	deadlocks *atomic.Int64         // that its statements met
+	sent      *stocktest.Statements // hooked in before the replica works
 	store     *store.Store
 	client    redis.UniversalClient // the locker's
 	locker    strategy.Locker
@@ -255,10 +255,12 @@ func newInstance(t *testing.T, dsn string, client redis.UniversalClient, options
 	}
 	t.Cleanup(func() { _, _ = servers.Close(), client.Close() })
 	return instance{
-		db: db, deadlocks: countDeadlocks(t, db), sent: watch(t, db), store: servers.Store, client: client,
+		db: db, deadlocks: countDeadlocks(t, db), sent: stocktest.Watch(t, db), store: servers.Store, client: client,
 		locker: servers.Locker, nodes: servers.Nodes, lockPool: servers.LockPool, registry: prometheus.NewRegistry(),
 	}
 }
+
+func (i instance) ledger() stocktest.Ledger { return stocktest.Ledger{Store: i.store, DB: i.db} }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
@@ -305,29 +307,7 @@ func (w *world) bring(ctx context.Context, sku string, units int64) error {
 func (w *world) faults(t *testing.T) []string {
 	t.Helper()
 	w.settle(t)
-	audit, err := w.one.store.Audit(soon(t))
-	if err != nil {
-		t.Fatalf("audit: %v", err)
-	}
-	var faults []string
-	for _, e := range audit.Entries {
-		if e.Inbound != e.Available+e.Reserved+e.Sold || e.Available < 0 {
-			faults = append(faults, fmt.Sprintf("%s: inbound %d, available %d + reserved %d + sold %d", e.SKU, e.Inbound, e.Available, e.Reserved, e.Sold))
-		}
-		if e.Reserved != e.LinesReserved || e.Sold != e.LinesConfirmed {
-			faults = append(faults, fmt.Sprintf("%s: reserved %d, lines %d; sold %d, lines %d", e.SKU, e.Reserved, e.LinesReserved, e.Sold, e.LinesConfirmed))
-		}
-	}
-	var strayed []string // buckets whose reserved units are not those of their open orders
-	err = w.one.db.WithContext(soon(t)).Raw(`SELECT CONCAT(b.sku, ' bucket ', b.bucket, ': reserved ', b.reserved, ', allocations ', COALESCE(SUM(a.quantity), 0))
-		FROM stock_buckets b LEFT JOIN reservation_allocations a ON a.sku = b.sku AND a.bucket = b.bucket
-		GROUP BY b.sku, b.bucket, b.reserved HAVING b.reserved <> COALESCE(SUM(a.quantity), 0)
-		UNION ALL SELECT CONCAT(a.sku, ' bucket ', a.bucket, ': there is none, but ', a.order_no, ' is allocated to it')
-		FROM reservation_allocations a WHERE NOT EXISTS (SELECT 1 FROM stock_buckets b WHERE b.sku = a.sku AND b.bucket = a.bucket)`).Scan(&strayed).Error
-	if err != nil {
-		t.Fatalf("compare the allocations: %v", err)
-	}
-	return append(append(faults, strayed...), w.redisFaults(t)...)
+	return append(w.one.ledger().Faults(t), w.redisFaults(t)...)
 }
 
 // redisFaults compares the counters in Redis with MySQL's, which has followed. What MySQL has laid out and Redis has
@@ -365,17 +345,7 @@ func (w *world) redisFaults(t *testing.T) (faults []string) {
 func (w *world) entry(t *testing.T, sku string) store.Entry {
 	t.Helper()
 	w.settle(t)
-	audit, err := w.one.store.Audit(soon(t))
-	if err != nil {
-		t.Fatalf("audit: %v", err)
-	}
-	for _, e := range audit.Entries {
-		if e.SKU == sku {
-			return e
-		}
-	}
-	t.Fatalf("no ledger entry for %s", sku)
-	return store.Entry{}
+	return w.one.ledger().Entry(t, sku)
 }
 
 // wantLedger fails unless the identity holds and sku has these counters.
@@ -394,11 +364,7 @@ func (w *world) wantLedger(t *testing.T, sku string, available, reserved, sold i
 func (w *world) state(t *testing.T, orderNo string) stock.Status {
 	t.Helper()
 	w.settle(t)
-	states, err := w.one.store.States(t.Context(), []string{orderNo})
-	if err != nil {
-		t.Fatalf("states: %v", err)
-	}
-	return states[orderNo]
+	return w.one.ledger().Status(t, orderNo)
 }
 
 // order makes a request of lines "SKU quantity".
@@ -407,16 +373,6 @@ func order(no, by string, lines ...stock.Line) stock.Request {
 }
 
 func line(sku string, quantity int64) stock.Line { return stock.Line{SKU: sku, Quantity: quantity} }
-
-// buy reserves and asks again for as long as the answer is contended, as a client does.
-func buy(ctx context.Context, s stock.Reserver, r stock.Request) (stock.Receipt, error) {
-	for {
-		receipt, err := s.Reserve(ctx, r)
-		if !errors.Is(err, stock.ErrContended) || ctx.Err() != nil {
-			return receipt, err
-		}
-	}
-}
 
 // settle repeats a confirm or release for as long as it is contended.
 func settle(ctx context.Context, op func(context.Context, string) error, orderNo string) error {

@@ -1,4 +1,4 @@
-package strategy_test
+package groupcommit_test
 
 import (
 	"context"
@@ -9,25 +9,24 @@ import (
 	"time"
 
 	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 )
 
-// newAsideBatched is a batched whose sessions wait one second for a lock, which is the least that the server can. It
-// also returns the number of lock waits that ran out.
-func newAsideBatched(t *testing.T) (*batched, *atomic.Int64) {
+// newAsideWorld is a world whose sessions wait one second for a lock, which is the least that the server can. It also
+// returns the number of lock waits that timed out.
+func newAsideWorld(t *testing.T) (*world, *atomic.Int64) {
 	t.Helper()
-	w := newWorld(t)
 	wire := new(wire)
-	c := batchedOn(t, w, wire.openWith(t, w.dsn, database.Options{MaxOpen: 32, LockWait: time.Second}))
-	return c, &wire.lockWaits
+	return wire.world(t, database.Options{MaxOpen: 32, LockWait: time.Second}), &wire.lockWaits
 }
 
 // hold runs a statement in a transaction of another session, which keeps its locks until the returned function is
 // called.
-func (c *batched) hold(t *testing.T, statement string, args ...any) (release func()) {
+func (w *world) hold(t *testing.T, statement string, args ...any) (release func()) {
 	t.Helper()
-	tx := c.two.db.Begin()
+	tx := w.beside.Begin()
 	if err := tx.Exec(statement, args...).Error; err != nil {
 		tx.Rollback()
 		t.Fatal(err)
@@ -55,43 +54,22 @@ func wantContended(t *testing.T, what string, err error) {
 	}
 }
 
-// flushes returns how many flushes an operation has had, by the metric.
-func (c *batched) flushes(t *testing.T, operation string) int64 {
-	t.Helper()
-	families, err := c.one.registry.Gather()
-	if err != nil {
-		t.Fatalf("gather: %v", err)
-	}
-	for _, f := range families {
-		if f.GetName() != "stock_batch_flush_seconds" {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			if m.GetLabel()[0].GetValue() == operation {
-				return int64(m.GetHistogram().GetSampleCount())
-			}
-		}
-	}
-	t.Fatalf("no histogram for %s", operation)
-	return 0
-}
-
-// TestGroupCommit_LockedSKU has another session keep one stock row locked. Orders for other rows are served, in the
+// TestReserver_LockedSKU has another session keep one stock row locked. Orders for other rows are served, in the
 // flush that meets the lock and in later ones, which do not wait for it again. When the row is free its orders are
 // served.
-func TestGroupCommit_LockedSKU(t *testing.T) {
+func TestReserver_LockedSKU(t *testing.T) {
 	t.Parallel()
-	c, ranOut := newAsideBatched(t)
+	w, ranOut := newAsideWorld(t)
 	for _, sku := range []string{"A", "B", "C"} {
-		c.has(t, sku, 100)
+		w.has(t, sku, 100)
 	}
-	free := c.hold(t, holdStock, "B")
+	free := w.hold(t, holdStock, "B")
 	var got [4]answer
-	c.together(t, "reserve",
-		c.reserving(t, order("ONE", groupCommit, line("A", 1)), &got[0]),
-		c.reserving(t, order("TWO", groupCommit, line("B", 1)), &got[1]),
-		c.reserving(t, order("THREE", groupCommit, line("A", 1), line("B", 1), line("C", 1)), &got[2]),
-		c.reserving(t, order("FOUR", groupCommit, line("C", 100)), &got[3]))
+	w.together(t, "reserve",
+		w.reserving(t, order("ONE", line("A", 1)), &got[0]),
+		w.reserving(t, order("TWO", line("B", 1)), &got[1]),
+		w.reserving(t, order("THREE", line("A", 1), line("B", 1), line("C", 1)), &got[2]),
+		w.reserving(t, order("FOUR", line("C", 100)), &got[3]))
 	wantServed(t, "the order for A", got[0].err)
 	wantContended(t, "the order for B", got[1].err)
 	wantContended(t, "the order for A, B and C", got[2].err)
@@ -100,11 +78,11 @@ func TestGroupCommit_LockedSKU(t *testing.T) {
 	before := ranOut.Load()
 	waits := make(chan error, 1)
 	go func() {
-		_, err := buy(soon(t), c.set, order("FIVE", groupCommit, line("B", 1)))
+		_, err := stocktest.Buy(t.Context(), w.set, order("FIVE", line("B", 1)))
 		waits <- err
 	}()
 	for i := range 20 {
-		_, err := c.set.Reserve(t.Context(), order(fmt.Sprintf("MORE-%d", i), groupCommit, line("A", 1)))
+		_, err := w.set.Reserve(t.Context(), order(fmt.Sprintf("MORE-%d", i), line("A", 1)))
 		wantServed(t, "a later order for A", err)
 	}
 	if n := ranOut.Load() - before; n != 0 {
@@ -115,30 +93,30 @@ func TestGroupCommit_LockedSKU(t *testing.T) {
 		t.Errorf("the order that waited for B: %v", err)
 	}
 	eventually(t, "B sells again", func() bool {
-		_, err := c.set.Reserve(t.Context(), order("FIVE", groupCommit, line("B", 1)))
+		_, err := w.set.Reserve(t.Context(), order("FIVE", line("B", 1)))
 		return err == nil
 	})
-	before = c.flushes(t, "reserve_aside")
-	if _, err := c.set.Reserve(t.Context(), order("SIX", groupCommit, line("B", 1))); err != nil {
+	flushes := w.flushes(t, "reserve_aside")
+	if _, err := w.set.Reserve(t.Context(), order("SIX", line("B", 1))); err != nil {
 		t.Errorf("an order for B after that: %v", err)
 	}
-	if n := c.flushes(t, "reserve_aside") - before; n != 0 {
+	if n := w.flushes(t, "reserve_aside") - flushes; n != 0 {
 		t.Errorf("B sells and its order was set aside")
 	}
-	c.wantLedger(t, "A", 79, 21, 0)
-	c.wantLedger(t, "B", 98, 2, 0)
-	c.wantLedger(t, "C", 0, 100, 0)
+	w.wantLedger(t, "A", 79, 21, 0)
+	w.wantLedger(t, "B", 98, 2, 0)
+	w.wantLedger(t, "C", 0, 100, 0)
 }
 
-// TestGroupCommit_LockedSKU_waits frees the row while its order waits: the order is served and not answered contended.
-func TestGroupCommit_LockedSKU_waits(t *testing.T) {
+// TestReserver_LockedSKU_waits frees the row while its order waits: the order is served and not answered contended.
+func TestReserver_LockedSKU_waits(t *testing.T) {
 	t.Parallel()
-	c, ranOut := newAsideBatched(t)
-	c.has(t, "A", 10)
-	free := c.hold(t, holdStock, "A")
+	w, ranOut := newAsideWorld(t)
+	w.has(t, "A", 10)
+	free := w.hold(t, holdStock, "A")
 	served := make(chan error, 1)
 	go func() {
-		_, err := c.set.Reserve(t.Context(), order("ONE", groupCommit, line("A", 1)))
+		_, err := w.set.Reserve(t.Context(), order("ONE", line("A", 1)))
 		served <- err
 	}()
 	eventually(t, "the order's flush has met the lock", func() bool { return ranOut.Load() > 0 })
@@ -146,31 +124,31 @@ func TestGroupCommit_LockedSKU_waits(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("got %v, want it served", err)
 	}
-	c.wantLedger(t, "A", 9, 1, 0)
+	w.wantLedger(t, "A", 9, 1, 0)
 }
 
-// TestGroupCommit_LockedSKU_ends has orders end whose row is locked, beside others.
-func TestGroupCommit_LockedSKU_ends(t *testing.T) {
+// TestReserver_LockedSKU_ends has orders end whose row is locked, beside others.
+func TestReserver_LockedSKU_ends(t *testing.T) {
 	t.Parallel()
 	for _, operation := range []string{"confirm", "release"} {
 		t.Run(operation, func(t *testing.T) {
 			t.Parallel()
-			c, ranOut := newAsideBatched(t)
-			c.has(t, "A", 10)
-			c.has(t, "B", 10)
+			w, ranOut := newAsideWorld(t)
+			w.has(t, "A", 10)
+			w.has(t, "B", 10)
 			for i, sku := range []string{"A", "B", "A", "A"} {
-				if _, err := c.set.Reserve(t.Context(), order(fmt.Sprintf("ORDER-%d", i), groupCommit, line(sku, 1))); err != nil {
+				if _, err := w.set.Reserve(t.Context(), order(fmt.Sprintf("ORDER-%d", i), line(sku, 1))); err != nil {
 					t.Fatal(err)
 				}
 			}
-			end := map[string]func(context.Context, string) error{"confirm": c.set.Confirm, "release": c.set.Release}[operation]
-			free := c.hold(t, holdStock, "B")
+			end := map[string]func(context.Context, string) error{"confirm": w.set.Confirm, "release": w.set.Release}[operation]
+			free := w.hold(t, holdStock, "B")
 			var errs [3]error
 			calls := make([]func(), 3)
 			for i := range calls {
 				calls[i] = func() { errs[i] = end(t.Context(), fmt.Sprintf("ORDER-%d", i)) }
 			}
-			c.together(t, operation, calls...)
+			w.together(t, operation, calls...)
 			wantServed(t, "the order of A", errs[0])
 			wantContended(t, "the order of B", errs[1])
 			wantServed(t, "the other order of A", errs[2])
@@ -182,19 +160,19 @@ func TestGroupCommit_LockedSKU_ends(t *testing.T) {
 			free()
 			eventually(t, "the order of B ends", func() bool { return end(t.Context(), "ORDER-1") == nil })
 			if operation == "confirm" {
-				c.wantLedger(t, "A", 7, 0, 3)
-				c.wantLedger(t, "B", 9, 0, 1)
+				w.wantLedger(t, "A", 7, 0, 3)
+				w.wantLedger(t, "B", 9, 0, 1)
 				return
 			}
-			c.wantLedger(t, "A", 10, 0, 0)
-			c.wantLedger(t, "B", 10, 0, 0)
+			w.wantLedger(t, "A", 10, 0, 0)
+			w.wantLedger(t, "B", 10, 0, 0)
 		})
 	}
 }
 
-// TestGroupCommit_LockedOrder has another session hold the header of an order: one that it has locked, and one that it
+// TestReserver_LockedOrder has another session hold the header of an order: one that it has locked, and one that it
 // has inserted and not committed. The orders beside it are served.
-func TestGroupCommit_LockedOrder(t *testing.T) {
+func TestReserver_LockedOrder(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO reservations (order_no, status, request_hash, strategy) VALUES ('HELD', 'void', '', '')"
 	const update = "UPDATE reservations SET updated_at = UTC_TIMESTAMP(6) WHERE order_no = 'HELD'"
@@ -206,16 +184,16 @@ func TestGroupCommit_LockedOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, ranOut := newAsideBatched(t)
-			c.has(t, "A", 10)
+			w, ranOut := newAsideWorld(t)
+			w.has(t, "A", 10)
 			run := func(no string) error {
 				switch hold.operation {
 				case "confirm":
-					return c.set.Confirm(t.Context(), no)
+					return w.set.Confirm(t.Context(), no)
 				case "release":
-					return c.set.Release(t.Context(), no)
+					return w.set.Release(t.Context(), no)
 				}
-				_, err := c.set.Reserve(t.Context(), order(no, groupCommit, line("A", 1)))
+				_, err := w.set.Reserve(t.Context(), order(no, line("A", 1)))
 				return err
 			}
 			if hold.operation != "reserve" {
@@ -224,14 +202,14 @@ func TestGroupCommit_LockedOrder(t *testing.T) {
 					orders = append(orders, "HELD")
 				}
 				for _, no := range orders {
-					if _, err := c.set.Reserve(t.Context(), order(no, groupCommit, line("A", 1))); err != nil {
+					if _, err := w.set.Reserve(t.Context(), order(no, line("A", 1))); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			free := c.hold(t, hold.statement)
+			free := w.hold(t, hold.statement)
 			var errs [2]error
-			c.together(t, hold.operation, func() { errs[0] = run("HELD") }, func() { errs[1] = run("BESIDE") })
+			w.together(t, hold.operation, func() { errs[0] = run("HELD") }, func() { errs[1] = run("BESIDE") })
 			wantContended(t, "the held order", errs[0])
 			wantServed(t, "the order beside it", errs[1])
 			before := ranOut.Load()
@@ -246,26 +224,26 @@ func TestGroupCommit_LockedOrder(t *testing.T) {
 	}
 }
 
-// TestGroupCommit_TableGone has a flush meet a fault that is no order's own: it costs one transaction, not one for each
+// TestReserver_TableGone has a flush meet a fault that is no order's own: it costs one transaction, not one for each
 // half of the batch.
-func TestGroupCommit_TableGone(t *testing.T) {
+func TestReserver_TableGone(t *testing.T) {
 	t.Parallel()
-	c := newBatched(t)
-	c.has(t, "A", 1000)
+	w := newWorld(t)
+	w.has(t, "A", 1000)
 	const orders = 64
 	var calls []func()
 	var errs [orders]error
 	for i := range orders {
 		calls = append(calls, func() {
-			_, errs[i] = c.set.Reserve(t.Context(), order(fmt.Sprintf("ORDER-%d", i), groupCommit, line("A", 1)))
+			_, errs[i] = w.set.Reserve(t.Context(), order(fmt.Sprintf("ORDER-%d", i), line("A", 1)))
 		})
 	}
-	c.sent.before("INSERT INTO reservations", 2, func() { // of the flush that together keeps busy comes the first
-		if err := c.two.db.Exec("RENAME TABLE reservations TO moved").Error; err != nil {
+	w.sent.Before("INSERT INTO reservations", 2, func() { // of the flush that together keeps busy comes the first
+		if err := w.beside.Exec("RENAME TABLE reservations TO moved").Error; err != nil {
 			t.Errorf("rename: %v", err)
 		}
 	})
-	sent := c.together(t, "reserve", calls...)
+	sent := w.together(t, "reserve", calls...)
 	for i, err := range errs {
 		if !errors.Is(err, fault.ErrInternal) || fault.Ambiguous(err) {
 			t.Errorf("order %d: got %v (ambiguous %v), want internal and not executed", i, err, fault.Ambiguous(err))
@@ -274,12 +252,12 @@ func TestGroupCommit_TableGone(t *testing.T) {
 	if sent > 12 {
 		t.Errorf("%d orders took %d statements to fail, want those of one transaction", orders, sent)
 	}
-	c.sent.each(nil)
-	if err := c.two.db.Exec("RENAME TABLE moved TO reservations").Error; err != nil {
+	w.sent.Each(nil)
+	if err := w.beside.Exec("RENAME TABLE moved TO reservations").Error; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.set.Reserve(t.Context(), order("ORDER-0", groupCommit, line("A", 1))); err != nil {
+	if _, err := w.set.Reserve(t.Context(), order("ORDER-0", line("A", 1))); err != nil {
 		t.Errorf("the same order when the table is back: %v", err)
 	}
-	c.wantLedger(t, "A", 999, 1, 0)
+	w.wantLedger(t, "A", 999, 1, 0)
 }
