@@ -13,15 +13,24 @@ ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancell
 # These tests run whole shops and need the whole machine, so they have a pass of their own.
 ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 
-# The run fails if one of the brokers carried no order: with auto, a broken RocketMQ would only select the other broker.
+# The race detector is for all packages but e2e, whose services are processes without it. The strategies take longest,
+# so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).
+RACED         = -race -p 3 $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -v '/e2e$$')
+# RocketMQ's client library races with itself, so what uses it in the test process runs here.
+UNRACED       = -p 3 $(TEST_FLAGS) -skip '$(ALONE)' ./e2e ./pkg/mq/... ./order-srv
+SHOPS         = -parallel 2 $(TEST_FLAGS) -run '$(ALONE)' ./e2e
+OTHER_BROKER  = HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
+
+# The run fails if a broker carried no order: with auto, a broken RocketMQ would only select the other broker.
 has           = $(shell sh -c 'command -v $(1)')
 comma        := ,
-rocketmq      = $(if $(filter devbroker,$(BROKER))$(HOLDFAST_NAMESRV),,$(and $(call has,java),$(call has,mvn),$(comma)RocketMQ@holdfast/e2e))
-REQUIRE      ?= development broker@holdfast/e2e$(rocketmq)
+development  := development broker@holdfast/e2e
+rocketmq      = $(if $(filter devbroker,$(BROKER)),,$(and $(call has,java),$(call has,mvn),RocketMQ@holdfast/e2e))
+require       = $(if $(REQUIRE),-require '$(REQUIRE)')
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status doctor test test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock scale tools load overload soak-lock lint cross fmt
+.PHONY: help build up down status doctor test test-full test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock scale tools load overload soak-lock lint cross fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,11 +55,13 @@ status: build ## show what runs
 doctor: build ## examine this machine: what would stop `make up`, and what to do
 	@$(BIN) doctor
 
-test: build ## all tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun -require '$(REQUIRE)' -race $(TEST_FLAGS) -skip '$(ALONE)' ./... \
-	-- $(TEST_FLAGS) ./pkg/mq/... ./order-srv \
-	-- $(TEST_FLAGS) -run '$(ALONE)' ./e2e \
-	-- HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
+test: REQUIRE ?= $(if $(HOLDFAST_NAMESRV),,$(or $(rocketmq),$(development)))
+test: build ## what every commit needs: the tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED)
+
+test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
+test-full: build ## all tests: also the crash points, killed replicas, whole stacks, and orders on both brokers
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(SHOPS) -- $(OTHER_BROKER)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"holdfast/internal/dev/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -19,6 +21,7 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println("examples skipped: they need Redis and MySQL; -short runs without servers")
 	}
+	testkit.RunParallel(8) // its tests wait for leases to expire
 	// The shared servers live as long as this process; one goroutine for each waits for its end.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("holdfast/internal/dev/stack.watch.func1"))
 }

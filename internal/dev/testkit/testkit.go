@@ -1,5 +1,5 @@
-// Package testkit holds what tests of several packages need: waiting for a condition, and a buffer that a test reads
-// while servers write their logs to it.
+// Package testkit holds what tests of several packages need: waiting for a condition, a buffer that a test reads while
+// servers write their logs to it, and the number of tests that run at once.
 package testkit
 
 import (

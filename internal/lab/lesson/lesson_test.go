@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/internal/lab/lesson"
 	"holdfast/internal/lab/step"
 )
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	testkit.RunParallel(8) // lessons pause and wait for leases to expire
 	os.Exit(m.Run())
 }
 

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"holdfast/internal/dev/testkit"
 )
 
 // TestMain keeps rapid's part of a run short: each of its steps is a durable commit. Flags on the command line win.
@@ -18,5 +20,6 @@ func TestMain(m *testing.M) {
 			}
 		}
 	}
+	testkit.RunParallel(4) // half of the time its tests wait for durable commits and locks
 	os.Exit(m.Run())
 }

@@ -347,24 +347,26 @@ func testRefusedLines(t *testing.T, s shop) {
 
 func testHundredLines(t *testing.T, s shop) {
 	r := order("ORDER", s.by)
+	var skus []string
 	for i := range stock.MaxLines + 1 {
-		sku := fmt.Sprintf("SKU-%03d", i)
-		s.has(t, sku, 1)
-		r.Lines = append(r.Lines, line(sku, 1))
+		skus = append(skus, fmt.Sprintf("SKU-%03d", i))
+		r.Lines = append(r.Lines, line(skus[i], 1))
 	}
+	s.hasMany(t, skus, 1)
 	ctx := soon(t)
 	if _, err := s.of(0).Reserve(ctx, r); !errors.Is(err, stock.ErrInvalidLines) {
 		t.Errorf("101 lines: got %v, want invalid lines", err)
 	}
 	r.Lines = r.Lines[:stock.MaxLines]
-	receipt, err := s.of(0).Reserve(ctx, r)
+	// On a busy machine a hundred rows take longer than an attempt may: contended, which a client repeats.
+	receipt, err := stocktest.Buy(ctx, s.of(0), r)
 	if err != nil {
 		t.Fatalf("100 lines: %v", err)
 	}
 	if len(receipt.Lines) != stock.MaxLines {
 		t.Errorf("the receipt has %d lines", len(receipt.Lines))
 	}
-	if err := s.of(1).Confirm(ctx, "ORDER"); err != nil {
+	if err := settle(ctx, s.of(1).Confirm, "ORDER"); err != nil {
 		t.Fatalf("confirm 100 lines: %v", err)
 	}
 	s.wantLedger(t, "SKU-099", 0, 0, 1)

@@ -209,14 +209,16 @@ func testOppositeLines(t *testing.T, s shop) {
 // none may have met a deadlock, which the ledger would have repeated without notice.
 func testManySKUs(t *testing.T, s shop) {
 	const skus, orders, lines = 100, 150, 4
-	for i := range skus {
-		s.has(t, fmt.Sprintf("SKU-%02d", i), orders)
+	all := make([]string, skus)
+	for i := range all {
+		all[i] = fmt.Sprintf("SKU-%02d", i)
 	}
+	s.hasMany(t, all, orders)
 	ctx := soon(t)
 	atOnce(orders, func(i int) {
 		r := order(fmt.Sprintf("ORDER-%d", i), s.by)
 		for l := range lines {
-			r.Lines = append(r.Lines, line(fmt.Sprintf("SKU-%02d", (i*lines+l*l*7+l)%skus), 1))
+			r.Lines = append(r.Lines, line(all[(i*lines+l*l*7+l)%skus], 1))
 		}
 		if _, err := stocktest.Buy(ctx, s.of(i), r); err != nil {
 			t.Errorf("order %d: %v", i, err)

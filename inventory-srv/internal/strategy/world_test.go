@@ -303,6 +303,40 @@ func (w *world) bring(ctx context.Context, sku string, units int64) error {
 	return err
 }
 
+// hasMany is has for many SKUs, in a few statements: one by one, they would cost a test more than what it is about.
+func (w *world) hasMany(t *testing.T, skus []string, units int64) {
+	t.Helper()
+	var products, stocks, inbounds []any
+	for _, sku := range skus {
+		products = append(products, sku, "Title of "+sku, 250)
+		stocks = append(stocks, sku, w.lab)
+		inbounds = append(inbounds, sku, units, "first-"+sku, "test", "test")
+	}
+	rows := func(row string) string { return strings.TrimSuffix(strings.Repeat(row+",", len(skus)), ",") }
+	db := w.one.db.WithContext(soon(t))
+	err := db.Transaction(func(tx *gorm.DB) error {
+		return errors.Join(
+			tx.Exec("INSERT INTO products (sku, title, price_cents, created_at) VALUES "+rows("(?, ?, ?, UTC_TIMESTAMP(6))"), products...).Error,
+			tx.Exec("INSERT INTO stock (sku, lab, updated_at) VALUES "+rows("(?, ?, UTC_TIMESTAMP(6))"), stocks...).Error)
+	})
+	for _, sku := range skus {
+		if err == nil && w.layout != "" {
+			err = w.one.setLayout(soon(t), sku, w.layout)
+		}
+	}
+	if err == nil {
+		err = db.Transaction(func(tx *gorm.DB) error {
+			return errors.Join(
+				tx.Exec("INSERT INTO stock_inbound (sku, quantity, reference, reason, actor, created_at) VALUES "+
+					rows("(?, ?, ?, ?, ?, UTC_TIMESTAMP(6))"), inbounds...).Error,
+				tx.Exec("UPDATE stock SET available = available + ?, version = version + 1 WHERE sku IN ?", units, skus).Error)
+		})
+	}
+	if err != nil {
+		t.Fatalf("bring %d SKUs into the shop: %v", len(skus), err)
+	}
+}
+
 // faults checks the ledger identity and returns what is wrong.
 func (w *world) faults(t *testing.T) []string {
 	t.Helper()
