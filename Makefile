@@ -15,7 +15,8 @@ ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 
 # The race detector is for all packages but e2e, whose services are processes without it. The strategies take longest,
 # so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).
-RACED         = -race -p 3 $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -v '/e2e$$')
+# The race detector's second of sleep at the end of each process is left out: tests wait for their goroutines.
+RACED         = GORACE=atexit_sleep_ms=0 -race -p 3 $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -v '/e2e$$')
 # RocketMQ's client library races with itself, so what uses it in the test process runs here.
 UNRACED       = -p 3 $(TEST_FLAGS) -skip '$(ALONE)' ./e2e ./pkg/mq/... ./order-srv
 SHOPS         = -parallel 2 $(TEST_FLAGS) -run '$(ALONE)' ./e2e

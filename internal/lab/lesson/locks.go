@@ -44,12 +44,27 @@ func waitsIn(status string, connection int64) bool {
 	return false
 }
 
-// executes reports whether the connection executes a statement, for a user who may not see locks. A statement that does
-// not wait ends too quickly to be seen.
+// longStatement is longer than a statement takes that does not wait. On a busy machine a quick statement may take tens
+// of milliseconds, and a lesson that took it for a waiting one would go on too early.
+const longStatement = 300 * time.Millisecond
+
+// executes reports whether the connection has executed a statement at every look since longStatement ago. It is for a
+// user who may not see locks.
 func (s *shelf) executes(ctx context.Context, connection int64) (bool, error) {
 	var n int
 	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ? AND command = 'Query'", connection).Scan(&n)
-	return n > 0, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || n == 0 {
+		delete(s.executing, connection)
+		return false, err
+	}
+	since, seen := s.executing[connection]
+	if !seen {
+		since = time.Now()
+		s.executing[connection] = since
+	}
+	return time.Since(since) >= longStatement, nil
 }
 
 // Lock waits by their connections, with the waiting statement and the table.

@@ -22,8 +22,9 @@ type shelf struct {
 	dsn string
 	db  *stdsql.DB
 
-	mu     sync.Mutex
-	actors map[int64]string // by the server's number of the connection
+	mu        sync.Mutex
+	actors    map[int64]string    // by the server's number of the connection
+	executing map[int64]time.Time // when a connection was first seen in its statement, see executes
 
 	results sync.Mutex // held while a result is counted: a step that waited may end together with another one
 }
@@ -42,7 +43,7 @@ func (e *Env) shelf(ctx context.Context) (*shelf, error) {
 		return nil, err
 	}
 	pool, err := db.DB()
-	return &shelf{dsn: dsn, db: pool, actors: map[int64]string{}}, err
+	return &shelf{dsn: dsn, db: pool, actors: map[int64]string{}, executing: map[int64]time.Time{}}, err
 }
 
 // fill sets the row to a scene's initial stock. The fence stays, because tokens of one lesson only grow.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,7 +234,9 @@ func TestStore_Expire(t *testing.T) {
 func TestStore_Pay_racesExpire(t *testing.T) {
 	t.Parallel()
 	s, db := newStore(t)
-	const orders, window = 200, 40 * time.Millisecond
+	const orders, window = 200, 100 * time.Millisecond
+	var took atomic.Int64 // how long a payment takes; on a busy machine longer
+	took.Store(int64(10 * time.Millisecond))
 	var mu sync.Mutex
 	paid := 0
 	slots := make(chan struct{}, 20)
@@ -246,11 +249,15 @@ func TestStore_Pay_racesExpire(t *testing.T) {
 			var pair sync.WaitGroup
 			var payErr error
 			expired := false
+			early := time.Duration(took.Load())
 			pair.Go(func() {
-				<-time.After(window/2 + rand.N(window/2)) // the moment is the subject
+				<-time.After(time.Until(o.ExpiresAt) - rand.N(2*early)) // the moment is the subject
+				begin := time.Now()
 				_, payErr = s.Pay(t.Context(), "ann", o.OrderNo)
+				took.Store(int64(time.Since(begin)))
 			})
 			pair.Go(func() {
+				<-time.After(time.Until(o.ExpiresAt) - early)
 				for got := store.Early; got == store.Early; {
 					var err error
 					if got, err = ordertest.Expire(t.Context(), s, o.OrderNo, 0, store.NoHealer); err != nil {
