@@ -18,8 +18,8 @@ ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 # The race detector's second of sleep at the end of each process is left out: tests wait for their goroutines.
 RACED         = GORACE=atexit_sleep_ms=0 -race -p 3 $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -v '/e2e$$')
 # RocketMQ's client library races with itself, so what uses it in the test process runs here.
-UNRACED       = -p 3 $(TEST_FLAGS) -skip '$(ALONE)' ./e2e ./pkg/mq/... ./order-srv
-SHOPS         = -parallel 2 $(TEST_FLAGS) -run '$(ALONE)' ./e2e
+UNRACED       = -p 2 $(TEST_FLAGS) -skip '$(ALONE)' ./e2e ./pkg/mq/... ./order-srv
+SHOPS         = $(TEST_FLAGS) -run '$(ALONE)' ./e2e
 OTHER_BROKER  = HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
 # The run fails if a broker carried no order: with auto, a broken RocketMQ would only select the other broker.

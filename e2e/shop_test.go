@@ -66,7 +66,6 @@ type service struct {
 }
 
 func TestMain(m *testing.M) {
-	testkit.RunParallel(6) // its tests wait for timers and for the broker
 	code := m.Run()
 	for _, p := range []*programs{ordinary, withCrashPoints} {
 		if p.dir != "" {
