@@ -33,6 +33,7 @@ type wire struct {
 
 	mu      sync.Mutex
 	reserve func(w http.ResponseWriter, send func() *http.Response)
+	body    func(body []byte)
 }
 
 // via starts a wire; it is a value for setup.inventory.
@@ -49,6 +50,13 @@ func (x *wire) onReserve(f func(w http.ResponseWriter, send func() *http.Respons
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.reserve = f
+}
+
+// onBody sets a function that is called with each request to reserve before it is forwarded.
+func (x *wire) onBody(f func(body []byte)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.body = f
 }
 
 // ServeHTTP implements http.Handler.
@@ -72,9 +80,13 @@ func (x *wire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return res
 	}
 	x.mu.Lock()
-	reserve := x.reserve
+	reserve, onBody := x.reserve, x.body
 	x.mu.Unlock()
-	if reserve != nil && r.Method == http.MethodPost && r.URL.Path == "/v1/reservations" {
+	reserving := r.Method == http.MethodPost && r.URL.Path == "/v1/reservations"
+	if onBody != nil && reserving {
+		onBody(body)
+	}
+	if reserve != nil && reserving {
 		reserve(w, send)
 		return
 	}

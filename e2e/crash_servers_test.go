@@ -31,6 +31,8 @@ type ownBroker struct {
 	crashBroker
 	kill     func()
 	loseDisk func() // kills it and starts it at the same address without its data
+
+	stop, resume func() // kills it, and starts it again with its data
 }
 
 func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
@@ -43,10 +45,19 @@ func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
 			}
 		}
 		t.Cleanup(func() { kill() }) // kills the current process, after the services have stopped
-		return ownBroker{crashBroker{name: b.name, namesrv: dev.Addr()}, kill, func() {
-			kill()
-			dev = devBroker(t, dev.Addr())
-		}}
+		check := func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		return ownBroker{
+			crashBroker: crashBroker{name: b.name, namesrv: dev.Addr()}, kill: kill,
+			loseDisk: func() {
+				kill()
+				dev = devBroker(t, dev.Addr())
+			},
+			stop: func() { check(dev.Kill(t.Context())) }, resume: func() { check(dev.Restart(t.Context())) },
+		}
 	}
 	r := stacktest.OwnRocketMQ(t)
 	must := func(err error) {
@@ -54,14 +65,16 @@ func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
 			t.Fatal(err)
 		}
 	}
+	start := func(how func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		must(how(ctx))
+	}
+	kill := func() { must(r.Kill(t.Context())) }
 	return ownBroker{
-		crashBroker{name: b.name, namesrv: r.NamesrvAddr, real: true},
-		func() { must(r.Kill(t.Context())) },
-		func() {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			must(r.RestartEmpty(ctx))
-		},
+		crashBroker: crashBroker{name: b.name, namesrv: r.NamesrvAddr, real: true},
+		kill:        kill, loseDisk: func() { start(r.RestartEmpty) },
+		stop: kill, resume: func() { start(r.Restart) },
 	}
 }
 

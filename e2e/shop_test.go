@@ -30,9 +30,10 @@ type shop struct {
 	stockDB  *sql.DB
 	admin    string // token
 	client   *http.Client
-	turn     atomic.Int64    // counter for the round robin over the gateways
-	users    sync.Map        // user names by token
-	history  history.History // the clients' calls and answers; see truthful
+	turn     *atomic.Int64    // counter for the round robin over the gateways
+	users    *sync.Map        // user names by token
+	history  *history.History // the clients' calls and answers; see truthful
+	mq       string           // namespace of its topics and groups
 
 	gateway, order, inventory     *service   // the first replica of each
 	gateways, orders, inventories []*service // all replicas
@@ -48,7 +49,7 @@ type setup struct {
 	replicas int  // replicas of each service; default: one
 	empty    bool // the databases have no tables at the start
 
-	inventory func(addr string) string // returns the address at which order-srv calls inventory-srv
+	inventory func(addr string) string // returns the address at which order-srv calls an inventory-srv
 	server    string                   // administrator DSN of a MySQL of the test
 	crash     bool                     // use builds with crash points
 }
@@ -105,20 +106,23 @@ func newShop(tb testing.TB, s setup) *shop {
 		tb.Fatal(err)
 	}
 	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	sh := &shop{tb: tb, client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 300}}}
+	sh := &shop{
+		tb: tb, turn: &atomic.Int64{}, users: &sync.Map{}, history: &history.History{}, mq: fmt.Sprintf("e2e%d", ports[0]),
+		client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 300}},
+	}
 	common := map[string]string{
-		"MQ_NAMESPACE": fmt.Sprintf("e2e%d", ports[0]), "LAB_MODE": "true", "DEMO_LOGIN": "true",
+		"MQ_NAMESPACE": sh.mq, "LAB_MODE": "true", "DEMO_LOGIN": "true",
 		"NAMESRV_ADDRS": s.namesrv, "REDIS_ADDRS": s.redis, "STOCK_STRATEGY": s.strategy, "DRAIN_DELAY": "0s",
 		"BROKER_CHECK_INTERVAL": "2s", // stack.QuickTransactions
 	}
+	if s.inventory == nil {
+		s.inventory = func(addr string) string { return addr }
+	}
 	var orderURLs, inventoryURLs []string
 	for k := range n {
-		orderURLs, inventoryURLs = append(orderURLs, "http://"+addr(6*k+1)), append(inventoryURLs, "http://"+addr(6*k+2))
+		orderURLs, inventoryURLs = append(orderURLs, "http://"+addr(6*k+1)), append(inventoryURLs, "http://"+s.inventory(addr(6*k+2)))
 	}
 	common["ORDER_URLS"], common["INVENTORY_URLS"] = strings.Join(orderURLs, ","), strings.Join(inventoryURLs, ",")
-	if s.inventory != nil {
-		common["INVENTORY_URLS"] = "http://" + s.inventory(addr(2))
-	}
 	maps.Copy(common, s.env)
 	start := func(program string, k, port int, env map[string]string) *service {
 		return sh.start(dir, program, k+1, addr(6*k+port), addr(6*k+port+3), common, env)
@@ -136,6 +140,13 @@ func newShop(tb testing.TB, s setup) *shop {
 	sh.ordersDB, sh.stockDB = openDB(tb, ordersDSN), openDB(tb, stockDSN)
 	sh.admin = sh.login("admin", "admin")
 	return sh
+}
+
+// on returns the shop for a subtest, whose failures are its own.
+func (sh *shop) on(tb testing.TB) *shop {
+	other := *sh
+	other.tb = tb
+	return &other
 }
 
 func openDB(tb testing.TB, dsn string) *sql.DB {
