@@ -19,7 +19,7 @@ import (
 // broker.
 type faults struct {
 	tb     testing.TB
-	mq     string // namespace
+	sh     *shop
 	wires  []*wire
 	broker *devbroker.Broker
 }
@@ -43,9 +43,6 @@ func (x *faults) heal() {
 	x.broker.Heal()
 }
 
-// topic is a topic as the broker names it.
-func (x *faults) topic(name string) string { return x.mq + "-" + name }
-
 // many is more messages than a case sends.
 const many = 100_000
 
@@ -59,7 +56,12 @@ func slowWire(x *faults) {
 
 // slowMessage delays the messages of a topic.
 func slowMessage(topic string) func(x *faults) {
-	return func(x *faults) { x.broker.Delay(x.topic(topic), many, 2*time.Second) }
+	return func(x *faults) { x.broker.Delay(x.sh.topic(topic), many, 2*time.Second) }
+}
+
+// loseMessages loses the messages of a topic that the broker gets.
+func loseMessages(topic string) func(x *faults) {
+	return func(x *faults) { x.broker.Drop(x.sh.topic(topic), many) }
 }
 
 // loseReservations loses the answers to calls that reserve.
@@ -76,7 +78,7 @@ func inFlightCases(t *testing.T, s *flowSuite, b crashBroker) {
 	t.Cleanup(func() { _ = broker.Close() })
 	x := &faults{tb: t, broker: broker}
 	sh := newShop(t, setup{strategy: "conditional", replicas: 2, namesrv: broker.Addr(), inventory: x.via, env: quick(15 * time.Second)})
-	x.mq = sh.mq
+	x.sh = sh
 	repliesLost(t, s, sh, b, x)
 	flowsChange(t, s, sh, b, x)
 	sh.noLies(sh.audit(patience))

@@ -18,6 +18,7 @@ import (
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/testkit"
+	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
 )
 
@@ -70,8 +71,18 @@ func flowRows() []flowRow {
 			inventoryAway: refused, brokerAway: refused, diskLost: refused,
 			replyLost: expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the check-back
 			slow:      slowWire, noReply: loseReservations,
-			topic: orderapi.TopicStockRelease, group: "inventory-release",
+			topic: orderapi.TopicStockRelease, group: inventoryapi.GroupRelease,
 			lacks: map[string]string{caseBurst: noQueue},
+		},
+		{
+			name: "outbox", takes: http.StatusAccepted,
+			inventoryAway: expectation{http.StatusAccepted, orderapi.StatusPlaced},
+			brokerAway:    expectation{http.StatusAccepted, orderapi.StatusPlaced},
+			diskLost:      expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // its command is lost, and QUEUE_TIMEOUT over
+			replyLost:     expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // as no answer comes in time
+			slow:          slowMessage(inventoryapi.TopicStockReserved), noReply: loseMessages(inventoryapi.TopicStockReserved),
+			topic: orderapi.TopicStockReserve, group: inventoryapi.GroupReserve,
+			lacks: map[string]string{caseBurst: "orders wait in a topic, which has no bound; QUEUE_TIMEOUT ends those that wait too long"},
 		},
 		{
 			name: "queue", takes: http.StatusAccepted,

@@ -33,7 +33,6 @@ type shop struct {
 	turn     *atomic.Int64    // counter for the round robin over the gateways
 	users    *sync.Map        // user names by token
 	history  *history.History // the clients' calls and answers; see truthful
-	mq       string           // namespace of its topics and groups
 
 	gateway, order, inventory     *service   // the first replica of each
 	gateways, orders, inventories []*service // all replicas
@@ -107,11 +106,11 @@ func newShop(tb testing.TB, s setup) *shop {
 	}
 	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
 	sh := &shop{
-		tb: tb, turn: &atomic.Int64{}, users: &sync.Map{}, history: &history.History{}, mq: fmt.Sprintf("e2e%d", ports[0]),
+		tb: tb, turn: &atomic.Int64{}, users: &sync.Map{}, history: &history.History{},
 		client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 300}},
 	}
 	common := map[string]string{
-		"MQ_NAMESPACE": sh.mq, "LAB_MODE": "true", "DEMO_LOGIN": "true",
+		"MQ_NAMESPACE": fmt.Sprintf("e2e%d", ports[0]), "LAB_MODE": "true", "DEMO_LOGIN": "true",
 		"NAMESRV_ADDRS": s.namesrv, "REDIS_ADDRS": s.redis, "STOCK_STRATEGY": s.strategy, "DRAIN_DELAY": "0s",
 		"BROKER_CHECK_INTERVAL": "2s", // stack.QuickTransactions
 	}
