@@ -31,7 +31,7 @@ require       = $(if $(REQUIRE),-require '$(REQUIRE)')
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status doctor test test-full test-mysql test-short kill-test storm-test compose-test lessons bench bench-lock scale tools load overload soak-lock lint cross fmt
+.PHONY: help build up down status doctor test test-full test-mysql test-short kill-test flows-all storm-test compose-test lessons bench bench-lock scale tools load overload soak-lock lint cross fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ test-short: ## tests that need no server
 
 kill-test: build ## 2,000 buyers, 500 units, two replicas of each service, one of each is killed; then an audit
 	@$(BIN) env --private -- $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
+
+flows-all: build ## every case of every flow, on both brokers and with many buyers, and every crash point
+	@$(BIN) env --private -- env HOLDFAST_FLOWS=all $(GO) test -count=1 -v -timeout=40m -run 'TestFlows$$|TestCrashPoints$$' ./e2e/
 
 storm-test: build ## two replicas decide 20,000 half messages, on a private RocketMQ
 	@$(BIN) env --private -- env HOLDFAST_HALF_MESSAGES=20000 $(GO) test -count=1 -v -run 'TestCheckBackStorm$$' ./order-srv

@@ -136,8 +136,11 @@ func TestOutboxFlow_messages(t *testing.T) {
 	b.Heal()
 	testkit.Eventually(t, 60*time.Second, "inventory answers the late commands", func() error {
 		var n int
-		if err := sh.stockDB.QueryRow("SELECT COUNT(*) FROM reserve_answers WHERE refused AND order_no IN (" + list(late) + ")").Scan(&n); err != nil || n != each {
-			return fmt.Errorf("%d of %d are answered, error %v", n, each, err)
+		if err := sh.stockDB.QueryRow("SELECT COUNT(*) FROM reserve_answers WHERE refused AND order_no IN (" + list(late) + ")").Scan(&n); err != nil {
+			return err
+		}
+		if n != each {
+			return fmt.Errorf("%d of %d are answered", n, each)
 		}
 		return nil
 	})

@@ -73,8 +73,11 @@ func Lines() string {
 	return b.String()
 }
 
-// Noted reports whether the healer leaves a healing behind. A broker that delivers a message again does not.
-func (i Info) Noted() bool { return !strings.HasPrefix(i.Healer, "the broker") }
+// Noted reports whether the healer leaves a healing behind. A broker that delivers a message again does not, nor does
+// inventory's relay: healings are order-srv's.
+func (i Info) Noted() bool {
+	return !strings.HasPrefix(i.Healer, "the broker") && !strings.HasPrefix(i.Healer, InventoryPublished.Service())
+}
 
 // Points are those that have to be armed for this one: itself, and what leads to it.
 func (i Info) Points() []Point {

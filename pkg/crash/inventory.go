@@ -4,6 +4,8 @@ package crash
 const (
 	InventoryDeducted  Point = "inventory-srv@deducted"
 	InventoryCommitted Point = "inventory-srv@committed"
+	InventoryAnswered  Point = "inventory-srv@answered"
+	InventoryPublished Point = "inventory-srv@published"
 	InventoryConfirmed Point = "inventory-srv@confirmed"
 	InventoryReleased  Point = "inventory-srv@released"
 )
@@ -17,6 +19,15 @@ func inventoryPoints() []Info {
 		{
 			Point: InventoryCommitted, Dies: "the units are reserved, order-srv has no answer",
 			Ends: "ABANDONED unless inventory is back at once; the units are given back", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: InventoryAnswered, Dies: "an order of the flow outbox is reserved and its answer is in the outbox, the command is not acknowledged",
+			Ends: "PLACED; reserved and answered once, the command comes twice", Healer: "the broker, which delivers the command again",
+			Try: "--sku MUG-CLASSIC --flow outbox",
+		},
+		{
+			Point: InventoryPublished, Dies: "the relay has sent an answer of the outbox and has not marked it as sent",
+			Ends: "PLACED; the answer is sent twice", Healer: "inventory-srv's relay", Try: "--sku MUG-CLASSIC --flow outbox",
 		},
 		{
 			Point: InventoryConfirmed, Dies: "the units of a paid order are sold, its event is not acknowledged",

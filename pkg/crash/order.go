@@ -4,6 +4,7 @@ package crash
 const (
 	OrderPending   Point = "order-srv@pending"
 	OrderHalfSent  Point = "order-srv@half-sent"
+	OrderQueued    Point = "order-srv@queued"
 	OrderReserved  Point = "order-srv@reserved"
 	OrderRejected  Point = "order-srv@rejected"
 	OrderPlaced    Point = "order-srv@placed"
@@ -21,6 +22,10 @@ func orderPoints() []Info {
 		{
 			Point: OrderHalfSent, Dies: "the half message is sent, inventory is not asked yet",
 			Ends: "ABANDONED; nothing was reserved, the tombstone keeps it so", Healer: "the check-back", Try: "--sku MUG-CLASSIC",
+		},
+		{
+			Point: OrderQueued, Dies: "the message about a queued order is sent, the buyer is not answered",
+			Ends: "PLACED; its message waited for a worker", Healer: "the broker, which delivers the message to another worker", Try: "--sku MUG-CLASSIC --flow queue",
 		},
 		{
 			Point: OrderReserved, Dies: "inventory has reserved the units, the order is not PLACED yet",

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"holdfast/inventory-srv/internal/events"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/outbox"
@@ -47,8 +48,10 @@ func (a *App) openMessages(ctx context.Context, cfg mq.Config) (*messages, error
 		Name: "outbox_parked_total", Help: "Messages of the outbox that this process has parked. holdfast dlq lists them.",
 	})
 	return &messages{
-		bus:   bus,
-		relay: outbox.NewRelay(outbox.RelayConfig{Table: table, Send: bus.Producer(), Log: a.cfg.Log, Parked: parked}),
+		bus: bus,
+		relay: outbox.NewRelay(outbox.RelayConfig{
+			Table: table, Send: bus.Producer(), Log: a.cfg.Log, Parked: parked, Published: func() { crash.At(crash.InventoryPublished) },
+		}),
 		depth: outbox.NewMetrics(table, "inventory", a.cfg.Registry, a.cfg.Log),
 	}, nil
 }

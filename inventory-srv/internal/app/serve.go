@@ -45,7 +45,7 @@ func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Regis
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, Registry: registry, Log: a.cfg.Log,
 		RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
-		Handler: a.Handler(httpapi.Config{ //nolint:contextcheck // its requests bring their own contexts
+		Handler: a.Handler(httpapi.Config{
 			// Fixed: order-srv has written the order already, and its attempts are shorter than a wait for a hot product's lock.
 			Reserving: admit.New(admit.Config{Kind: "reserving", Max: s.MaxReserving, Fixed: true, Timeout: s.RequestTimeout, Metrics: limits}),
 			Reading:   admit.New(admit.Config{Kind: "reading", Max: s.MaxReading, Timeout: s.RequestTimeout, Metrics: limits}),

@@ -62,7 +62,9 @@ func New(s Ender, log *slog.Logger, registry prometheus.Registerer) *Consumers {
 // Topics are those that the service receives from and sends to. order-srv names them too.
 func Topics() []mq.Topic {
 	return []mq.Topic{
-		{Name: orderapi.TopicStockRelease}, {Name: orderapi.TopicOrderEvents}, {Name: orderapi.TopicStockReserve},
+		{Name: orderapi.TopicStockRelease},
+		{Name: orderapi.TopicOrderEvents},
+		{Name: orderapi.TopicStockReserve},
 		{Name: inventoryapi.TopicStockReserved},
 	}
 }

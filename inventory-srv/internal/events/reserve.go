@@ -17,6 +17,7 @@ import (
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/outbox"
@@ -124,6 +125,9 @@ func (r *Reserves) StockReserve(ctx context.Context, m mq.Message) error {
 	earlier, err := r.answer(ctx, m, results)
 	if err != nil {
 		return err // the receipts may be without an answer: the next delivery gets them again
+	}
+	if len(results) > 0 {
+		crash.At(crash.InventoryAnswered)
 	}
 	for _, result := range results {
 		no := result.OrderNo

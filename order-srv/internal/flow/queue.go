@@ -122,7 +122,9 @@ func (f *Queue) Place(ctx context.Context, group []*Member) {
 	if err := f.send(sending, orderNos); err != nil {
 		// The broker may have the message although its answer is missing: a worker may be reserving.
 		f.unsent(ctx, group, err, fault.Ambiguous(err))
+		return
 	}
+	crash.AtGroup(crash.OrderQueued, len(group))
 }
 
 func (f *Queue) send(ctx context.Context, orderNos []string) error {
