@@ -129,7 +129,7 @@ func flowsChange(t *testing.T, s *flowSuite, sh *shop, b crashBroker, x *faults)
 		f.stock(f.sku("CHANGE"), 1000)
 		tokens = append(tokens, f.login(row.name+"-change", "buyer"))
 	}
-	inFlight := map[string]int{}
+	inFlight := map[string]map[string]bool{} // orders by flow
 	for n, next := range rows {
 		t.Run(caseRestart+"/to "+next.name, func(t *testing.T) {
 			sh := sh.on(t)
@@ -148,17 +148,16 @@ func flowsChange(t *testing.T, s *flowSuite, sh *shop, b crashBroker, x *faults)
 			}
 			defer placing.Wait()
 			testkit.Eventually(t, patience, "orders of all flows are in flight", func() error {
-				pending := sh.byFlow("PENDING")
-				if len(pending) < len(rows) {
+				if pending := sh.byFlow(orderapi.StatusPending); len(pending) < len(rows) {
 					return fmt.Errorf("pending: %v", pending)
-				}
-				for name, n := range pending {
-					inFlight[name] += n
 				}
 				return nil
 			})
 			for _, svc := range sh.orders {
 				sh.kill(svc)
+			}
+			sh.pending(inFlight)
+			for _, svc := range sh.orders {
 				svc.env = append(svc.env, "ORDER_FLOW="+next.name)
 			}
 			x.heal()
@@ -173,14 +172,31 @@ func flowsChange(t *testing.T, s *flowSuite, sh *shop, b crashBroker, x *faults)
 	}
 	sh.audit(patience)
 	for _, row := range rows {
+		if len(inFlight[row.name]) == 0 {
+			t.Errorf("no order of %s was in flight: that proves nothing", row.name)
+		}
 		ends := sh.ends(row.name)
 		for status := range ends {
 			if !slices.Contains([]string{orderapi.StatusPlaced, orderapi.StatusAbandoned, orderapi.StatusRejected}, status) {
 				t.Errorf("%s has orders that are %s", row.name, status)
 			}
 		}
-		s.put(t, b, caseRestart, row.name, fmt.Sprintf("%d in flight; in the end %s", inFlight[row.name], countsOf(ends)))
+		s.put(t, b, caseRestart, row.name, fmt.Sprintf("%d in flight when it was killed; of all %s", len(inFlight[row.name]), countsOf(ends)))
 	}
+}
+
+// pending adds the orders that are PENDING, by flow.
+func (sh *shop) pending(found map[string]map[string]bool) {
+	sh.tb.Helper()
+	sh.each(sh.ordersDB, "SELECT flow, order_no FROM orders WHERE status = 'PENDING'", func(scan func(...any) error) error {
+		var flow, orderNo string
+		err := scan(&flow, &orderNo)
+		if found[flow] == nil {
+			found[flow] = map[string]bool{}
+		}
+		found[flow][orderNo] = true
+		return err
+	})
 }
 
 // placesThrough places an order that names no flow, and checks that the configured one took it.

@@ -118,8 +118,9 @@ func flowGroups() []flowGroup {
 	}
 }
 
-// TestFlows runs the same cases for every flow and prints a table. Every shop has two replicas of each service. The
-// cases of a group share a shop, and all flows place their orders there at the same time.
+// TestFlows runs the same cases for every flow and prints a table. The cases of a group share a shop, in which all flows
+// place their orders at the same time: each request names its flow. The shops have two replicas of each service; that of
+// the outages has one, so that what is killed is away. The crash points of the flows are in TestCrashPoints.
 //
 // HOLDFAST_FLOWS=all, which make flows-all sets, runs all cases on both brokers, with more buyers.
 func TestFlows(t *testing.T) {
@@ -153,7 +154,7 @@ func TestFlows(t *testing.T) {
 		}
 	}
 	running.Wait()
-	t.Logf("%s\nin %.0f s", s.table(brokers), time.Since(begin).Seconds())
+	t.Logf("%s\nin %.0f s", s.table(t, brokers), time.Since(begin).Seconds())
 }
 
 // flowSuite collects the results.
@@ -198,7 +199,7 @@ func (s *flowSuite) putAll(b crashBroker, cases []string, became string) {
 }
 
 // table returns a line for each case and flow on each broker. A case that a flow does not have says why.
-func (s *flowSuite) table(brokers []crashBroker) string {
+func (s *flowSuite) table(t *testing.T, brokers []crashBroker) string {
 	var b strings.Builder
 	b.WriteString("what became of it\n")
 	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
@@ -206,7 +207,7 @@ func (s *flowSuite) table(brokers []crashBroker) string {
 		for _, c := range g.cases {
 			for _, f := range flowRows() {
 				for _, broker := range brokers {
-					fmt.Fprintf(w, "| %s\t| %s\t| %s\t| %s\t|\n", c, f.name, broker.name, s.cell(broker, c, f))
+					fmt.Fprintf(w, "| %s\t| %s\t| %s\t| %s\t|\n", c, f.name, broker.name, s.cell(t, broker, c, f))
 				}
 			}
 		}
@@ -215,7 +216,7 @@ func (s *flowSuite) table(brokers []crashBroker) string {
 	return b.String()
 }
 
-func (s *flowSuite) cell(b crashBroker, name string, f flowRow) string {
+func (s *flowSuite) cell(t *testing.T, b crashBroker, name string, f flowRow) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if why, lacks := f.lacks[name]; lacks {
@@ -223,6 +224,9 @@ func (s *flowSuite) cell(b crashBroker, name string, f flowRow) string {
 	}
 	if became, ok := s.cells[[3]string{b.name, name, f.name}]; ok {
 		return became
+	}
+	if !t.Failed() {
+		return "not chosen by -run"
 	}
 	return "FAILED"
 }
