@@ -80,13 +80,19 @@ func (o *outages) run(t *testing.T, name string, want func(flowRow) expectation,
 		}
 		takeAway(sh)
 		begin := time.Now()
+		after := func(what string) { t.Logf("%s after %.1f s", what, time.Since(begin).Seconds()) }
 		together(all, func(a *away) { a.orders(t) })
+		after("orders taken")
 		bringBack(sh)
+		after("back")
 		together(all, func(a *away) { a.ends(t, begin, o.queueTimeout) })
+		after("orders decided")
 		for _, a := range all {
 			a.again()
 		}
+		after("new orders placed")
 		sh.audit(patience)
+		after("at rest")
 		for _, a := range all {
 			became := fmt.Sprintf("%d, then %s (%.0f s)", a.want.answer, a.want.ends, time.Since(begin).Seconds())
 			o.s.put(t, o.b, name, a.flow.name, became)
