@@ -78,7 +78,7 @@ func flowRows() []flowRow {
 			name: "outbox", takes: http.StatusAccepted,
 			inventoryAway: expectation{http.StatusAccepted, orderapi.StatusPlaced},
 			brokerAway:    expectation{http.StatusAccepted, orderapi.StatusPlaced},
-			diskLost:      expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // its command is lost, and QUEUE_TIMEOUT over
+			diskLost:      expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // its command is lost
 			replyLost:     expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // as no answer comes in time
 			slow:          slowMessage(inventoryapi.TopicStockReserved), noReply: loseMessages(inventoryapi.TopicStockReserved),
 			topic: orderapi.TopicStockReserve, group: inventoryapi.GroupReserve,
@@ -118,9 +118,9 @@ func flowGroups() []flowGroup {
 	}
 }
 
-// TestFlows runs the same cases for every flow and prints a table. The cases of a group share a shop, in which all flows
-// place their orders at the same time: each request names its flow. The shops have two replicas of each service; that of
-// the outages has one, so that what is killed is away. The crash points of the flows are in TestCrashPoints.
+// TestFlows runs the same cases for every flow and prints a table. The cases of a group share a shop, in which all
+// flows place their orders at the same time: each request names its flow. The shops have two replicas of each service;
+// that of the outages has one, so that what is killed is away. The crash points of the flows are in TestCrashPoints.
 //
 // HOLDFAST_FLOWS=all, which make flows-all sets, runs all cases on both brokers, with more buyers.
 func TestFlows(t *testing.T) {
@@ -310,8 +310,8 @@ func (f *flowShop) order(token, key, body string, headers ...string) (answer, er
 const decisionTime = 2 * time.Minute
 
 // decide is a correct client: it waits for the decision of its order and then repeats its request with the same key,
-// which gets the stored answer. It retries what was refused for the moment. first is the status of the first answer that
-// was none of these refusals.
+// which gets the stored answer. It retries what was refused for the moment. first is the status of the first answer
+// that was none of these refusals.
 func (f *flowShop) decide(token, key, body string, headers ...string) (first int, last answer, err error) {
 	for end := time.Now().Add(decisionTime); time.Now().Before(end); {
 		last, err = f.order(token, key, body, headers...)

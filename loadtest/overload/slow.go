@@ -10,8 +10,8 @@ import (
 const dialTime = 5 * time.Second
 
 // slowDatabase is a proxy to the database that passes a limited number of bytes per second from the services, all of
-// them together. It lowers the capacity of the shop: a load of ten times the capacity can then be offered by a generator
-// that has the same processors.
+// them together. It lowers the capacity of the shop: a load of ten times the capacity can then be offered by a
+// generator that has the same processors.
 type slowDatabase struct {
 	listener net.Listener
 	target   string

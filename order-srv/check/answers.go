@@ -11,8 +11,8 @@ const (
 	Refusal    Answer = "a refusal"
 )
 
-// answered checks invariant 5 for an order that is decided by inventory's answer. The answer is read after the order and
-// never changes, so nothing in flight explains a contradiction. An order that was abandoned may have any answer.
+// answered checks invariant 5 for an order that is decided by inventory's answer. The answer is read after the order
+// and never changes, so nothing in flight explains a contradiction. An order that was abandoned may have any answer.
 func (r *Report) answered(o Order) {
 	var want Answer
 	switch {

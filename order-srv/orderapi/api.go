@@ -124,7 +124,7 @@ const (
 	TopicOrderTimeout = "order-timeout" // delayed: has this order been paid?
 	TopicOrderEvents  = "order-events"  // ordered by order number: paid, cancelled, expired
 	TopicOrderQueued  = "order-queued"  // the flow queue: decide these orders
-	TopicStockReserve = "stock-reserve" // the flow outbox: reserve these orders, and answer on inventoryapi.TopicStockReserved
+	TopicStockReserve = "stock-reserve" // the flow outbox: reserve, and answer on inventoryapi.TopicStockReserved
 )
 
 // StockReserve is the body on TopicStockReserve.

@@ -151,8 +151,8 @@ func TestRelay_lateReplica(t *testing.T) {
 	})
 }
 
-// TestRelay_failingProducer fails some messages for a while. A subject's second message waits for its first; other subjects
-// go on.
+// TestRelay_failingProducer fails some messages for a while. A subject's second message waits for its first; other
+// subjects go on.
 func TestRelay_failingProducer(t *testing.T) {
 	t.Parallel()
 	table, db := newTable(t)

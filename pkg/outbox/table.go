@@ -1,6 +1,6 @@
 // Package outbox sends messages that a transaction decided, also when the process dies after the commit. Write puts
-// them into a table in that transaction; a [Relay], in every replica, sends what the table holds. The tables are outbox and
-// outbox_shards of sql/orders and sql/inventory: each service has them in its own database.
+// them into a table in that transaction; a [Relay], in every replica, sends what the table holds. The tables are outbox
+// and outbox_shards of sql/orders and sql/inventory: each service has them in its own database.
 //
 // Delivery is at least once, and the messages of one shard key are sent in the order in which they were written.
 package outbox

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// maxRefusing bounds the connections beyond the bound that are being refused. While it is reached, nothing is accepted,
-	// and clients wait in the kernel's queue.
+	// maxRefusing bounds the connections beyond the bound that are being refused. While it is reached, nothing is
+	// accepted, and clients wait in the kernel's queue.
 	maxRefusing = 1024
 	refuseTime  = 2 * time.Second // for the client to send its request and to take the refusal
 	refuseRead  = 64 << 10        // bytes of the request that are read, so that it finds the refusal and not a reset
@@ -182,8 +182,8 @@ func (l *lobby) enter(c net.Conn, patience time.Duration) {
 	l.running.Go(func() { l.wait(v) })
 }
 
-// await has a connection wait for what it reads, for this long at most. The caller has the lock, as Close sets an end of
-// its own.
+// await has a connection wait for what it reads, for this long at most. The caller has the lock, as Close sets an end
+// of its own.
 func (l *lobby) await(v *visit, patience time.Duration) {
 	_ = v.Conn.SetReadDeadline(time.Now().Add(patience)) // an error would be one of Read, too
 	l.waiting[v] = struct{}{}

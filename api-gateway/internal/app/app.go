@@ -41,7 +41,7 @@ func Open(s Settings, log *slog.Logger) (*App, error) {
 	var ordersErr, inventoryErr error
 	a.orders, ordersErr = rest.New(rest.Config{
 		Name: "order", URLs: s.OrderURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
-		MaxConns: s.MaxPlacing + s.MaxChanging + s.MaxReading + gateway.MaxWaiting + adminConns, // no kind waits for another's connection
+		MaxConns: s.MaxPlacing + s.MaxChanging + s.MaxReading + gateway.MaxWaiting + adminConns, // for each kind
 	})
 	a.inventory, inventoryErr = rest.New(rest.Config{
 		Name: "inventory", URLs: s.InventoryURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),

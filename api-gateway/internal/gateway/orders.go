@@ -134,7 +134,8 @@ func (g *gateway) wait(c *gin.Context) {
 	c.Abort()
 }
 
-// waitForOrder has order-srv wait, unless the gateway begins to stop meanwhile: it would break off a request that waits.
+// waitForOrder has order-srv wait, unless the gateway begins to stop meanwhile: it would break off a request that
+// waits.
 func (g *gateway) waitForOrder(c *gin.Context, d time.Duration) (int, any, error) {
 	orderNo, err := orderNo(c)
 	if err != nil {

@@ -65,8 +65,8 @@ type Stock interface {
 //
 // A message may be delivered again, also while an earlier delivery is at work, and the two may find different stock.
 // The first answer that is written counts. A delivery that took units for an order whose answer is a refusal gives them
-// back. It may die before it has done so; the broker then delivers its message again. Therefore a delivery also releases
-// the orders that it finds refused, which writes their tombstones: no delivery can reserve them any more.
+// back. It may die before it has done so; the broker then delivers its message again. Therefore a delivery also
+// releases the orders that it finds refused, which writes their tombstones: no delivery can reserve them any more.
 type Reserves struct {
 	ReservesConfig
 	orders   reserve.Orders

@@ -282,8 +282,8 @@ func (forgetful) Record(context.Context, []store.Answer, func([]string) []outbox
 	return nil, errForgetful
 }
 
-// TestReserves_diesBeforeItsAnswer: a delivery reserves an order that another one has refused meanwhile, and dies before
-// it answers. Its message comes again and gives the units back.
+// TestReserves_diesBeforeItsAnswer: a delivery reserves an order that another one has refused meanwhile, and dies
+// before it answers. Its message comes again and gives the units back.
 func TestReserves_diesBeforeItsAnswer(t *testing.T) {
 	eachStrategy(t, func(t *testing.T, s *shelf) {
 		m := reserveOf(orderOf("ORDER", "A", 2))

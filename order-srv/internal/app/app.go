@@ -121,7 +121,8 @@ func (a *App) openBus() (err error) {
 	if err != nil {
 		return err
 	}
-	// Before anything gets a store: each transaction that decides an order calls its flow, and wakes the requests that wait for it.
+	// Before anything gets a store: each transaction that decides an order calls its flow, and wakes the requests that
+	// wait for it.
 	a.Waiting = waiting.New(waiting.Config{Orders: a.upkeep.orders, Max: a.MaxWaiting, Log: a.Log})
 	with := func(s *store.Store) *store.Store { return s.WithFlows(flows).WithWake(a.Waiting.Decided) }
 	a.Orders, a.upkeep.orders = with(a.Orders), with(a.upkeep.orders)

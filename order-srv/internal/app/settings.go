@@ -36,7 +36,7 @@ type Settings struct {
 	SweepAfter     time.Duration `env:"SWEEP_AFTER" envDefault:"30s"`     // the sweeper abandons and expires
 	SettleAfter    time.Duration `env:"SETTLE_AFTER" envDefault:"2s"`     // the reconciler asks inventory
 	ReconcileAfter time.Duration `env:"RECONCILE_AFTER" envDefault:"60s"` // the reconciler confirms or releases
-	QueueTimeout   time.Duration `env:"QUEUE_TIMEOUT" envDefault:"60s"`   // an order that waits for its decision is abandoned
+	QueueTimeout   time.Duration `env:"QUEUE_TIMEOUT" envDefault:"60s"`   // for an order that waits
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
 
 	QueueMax int `env:"QUEUE_MAX" envDefault:"10000"` // orders that may wait in the queue of the flow queue

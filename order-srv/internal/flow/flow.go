@@ -190,8 +190,8 @@ type Set struct {
 
 var _ store.Flows = (*Set)(nil)
 
-// NewSet returns the flows of the list, which Open makes. An unknown name of the current flow is an error that lists the
-// names.
+// NewSet returns the flows of the list, which Open makes. An unknown name of the current flow is an error that lists
+// the names.
 func NewSet(list []Kind, current string) (*Set, error) {
 	var names []string
 	for _, k := range list {

@@ -117,8 +117,8 @@ func refusalOf(orderNo string, err error) inventoryapi.ReserveResult {
 	return inventoryapi.ReserveResult{OrderNo: orderNo, Problem: &p}
 }
 
-// TestOutbox writes the command with the order, answers 202, calls neither inventory nor the broker, and places the order
-// with inventory's answer. A repeat of the request then gets the placed order.
+// TestOutbox writes the command with the order, answers 202, calls neither inventory nor the broker, and places the
+// order with inventory's answer. A repeat of the request then gets the placed order.
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	w := newOutboxWorld(t)
@@ -252,7 +252,8 @@ func TestOutbox_refusals(t *testing.T) {
 	}
 }
 
-// TestOutbox_repeated delivers answers again, also to the other replica, and beside new ones: each order is decided once.
+// TestOutbox_repeated delivers answers again, also to the other replica, and beside new ones: each order is decided
+// once.
 func TestOutbox_repeated(t *testing.T) {
 	t.Parallel()
 	w := newOutboxWorld(t)

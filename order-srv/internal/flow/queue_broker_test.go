@@ -89,8 +89,8 @@ func (w *brokerWorld) wait() {
 	})
 }
 
-// TestQueue_broker has buyers order at two replicas, some of them twice with one key, one at each replica. Inventory has
-// units for some of them. One replica stops while the queue is full of work.
+// TestQueue_broker has buyers order at two replicas, some of them twice with one key, one at each replica. Inventory
+// has units for some of them. One replica stops while the queue is full of work.
 func TestQueue_broker(t *testing.T) {
 	t.Parallel()
 	w := newBrokerWorld(t, 2)

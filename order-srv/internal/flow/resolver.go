@@ -98,8 +98,8 @@ func (r *Resolver) inTime(ctx context.Context, group []*Member) []*Member {
 	return here
 }
 
-// giveUp ends members that no attempt decides. Those for which nothing was executed are rejected, unless they are queued
-// and a later attempt may decide them. The others stay PENDING.
+// giveUp ends members that no attempt decides. Those for which nothing was executed are rejected, unless they are
+// queued and a later attempt may decide them. The others stay PENDING.
 func (r *Resolver) giveUp(ctx context.Context, group []*Member) {
 	var decided []decision
 	for _, m := range group {
@@ -114,8 +114,8 @@ func (r *Resolver) giveUp(ctx context.Context, group []*Member) {
 	r.write(ctx, decided)
 }
 
-// unsent rejects orders whose message could not be sent, so that their keys are free. maybe: a consumer may have got the
-// message all the same, and may reserve. An order that cannot be rejected stays PENDING until its flow recovers it.
+// unsent rejects orders whose message could not be sent, so that their keys are free. maybe: a consumer may have got
+// the message all the same, and may reserve. An order that cannot be rejected stays PENDING until its flow recovers it.
 func (r *Resolver) unsent(ctx context.Context, group []*Member, cause error, maybe bool) {
 	refusal := order.ErrBrokerUnavailable.Wrap(cause)
 	decided := make([]decision, len(group))
