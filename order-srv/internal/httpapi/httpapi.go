@@ -57,11 +57,18 @@ type Config struct {
 	Placing, Changing, Reading *admit.Limiter
 }
 
-type api struct{ Config }
+type api struct {
+	Config
+	reads chan struct{} // has a value for each read of a request that may wait
+}
+
+// waitReads is how many requests that may wait read their orders at one time. No limiter bounds them, and a thousand
+// that are woken together must not take the connections that orders need.
+const waitReads = 16
 
 // New returns the service's handler.
 func New(cfg Config) http.Handler {
-	a := &api{cfg}
+	a := &api{Config: cfg, reads: make(chan struct{}, waitReads)}
 	e := web.NewEngine(cfg.Engine)
 	v1 := e.Group("/v1")
 	placing, changing, reading := web.Admit(cfg.Placing), web.Admit(cfg.Changing), web.Admit(cfg.Reading)
@@ -209,7 +216,7 @@ func (a *api) wait(c *gin.Context) {
 
 // waitFor returns the order when it is not PENDING any more, or as it is after the time.
 func (a *api) waitFor(ctx context.Context, userID, orderNo string, d time.Duration) (order.Order, error) {
-	o, err := a.Orders.Get(ctx, userID, orderNo)
+	o, err := a.read(ctx, userID, orderNo)
 	if err != nil || o.Status != order.Pending {
 		return o, err
 	}
@@ -219,6 +226,17 @@ func (a *api) waitFor(ctx context.Context, userID, orderNo string, d time.Durati
 	waiting, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	a.Waiting.Wait(waiting, orderNo)
+	return a.read(ctx, userID, orderNo)
+}
+
+// read reads the order of a request that may wait.
+func (a *api) read(ctx context.Context, userID, orderNo string) (order.Order, error) {
+	select {
+	case a.reads <- struct{}{}:
+	case <-ctx.Done():
+		return order.Order{}, fault.From(ctx.Err()).NotExecuted()
+	}
+	defer func() { <-a.reads }()
 	return a.Orders.Get(ctx, userID, orderNo)
 }
 
