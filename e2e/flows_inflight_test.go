@@ -136,16 +136,7 @@ func flowsChange(t *testing.T, s *flowSuite, sh *shop, b crashBroker, x *faults)
 			for _, row := range rows {
 				row.slow(x)
 			}
-			var placing sync.WaitGroup
-			for i, row := range rows {
-				f := &flowShop{shop: sh, flow: row}
-				for k := range 4 {
-					// Its answer may be lost with the process. The history has recorded the request.
-					placing.Go(func() {
-						_, _ = f.order(tokens[i], fmt.Sprintf("change-%s-%d-%d", row.name, n, k), one(f.sku("CHANGE"), 1))
-					})
-				}
-			}
+			placing := sh.startOrders(tokens, fmt.Sprint("change-", n))
 			defer placing.Wait()
 			testkit.Eventually(t, patience, "orders of all flows are in flight", func() error {
 				if pending := sh.byFlow(orderapi.StatusPending); len(pending) < len(rows) {
@@ -183,6 +174,21 @@ func flowsChange(t *testing.T, s *flowSuite, sh *shop, b crashBroker, x *faults)
 		}
 		s.put(t, b, caseRestart, row.name, fmt.Sprintf("%d in flight when it was killed; of all %s", len(inFlight[row.name]), countsOf(ends)))
 	}
+}
+
+// startOrders sends four requests through each flow. Their answers may be lost with the process; the history has
+// recorded the requests.
+func (sh *shop) startOrders(tokens []string, key string) *sync.WaitGroup {
+	var placing sync.WaitGroup
+	for i, row := range flowRows() {
+		f := &flowShop{shop: sh, flow: row}
+		for k := range 4 {
+			placing.Go(func() {
+				_, _ = f.order(tokens[i], fmt.Sprintf("%s-%s-%d", key, row.name, k), one(f.sku("CHANGE"), 1))
+			})
+		}
+	}
+	return &placing
 }
 
 // pending adds the orders that are PENDING, by flow.

@@ -78,7 +78,7 @@ func flowRows() []flowRow {
 			name: "outbox", takes: http.StatusAccepted,
 			inventoryAway: expectation{http.StatusAccepted, orderapi.StatusPlaced},
 			brokerAway:    expectation{http.StatusAccepted, orderapi.StatusPlaced},
-			diskLost:      expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // its command is lost
+			diskLost:      expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the sweeper: its command is lost
 			replyLost:     expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // as no answer comes in time
 			slow:          slowMessage(inventoryapi.TopicStockReserved), noReply: loseMessages(inventoryapi.TopicStockReserved),
 			topic: orderapi.TopicStockReserve, group: inventoryapi.GroupReserve,

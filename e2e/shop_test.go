@@ -105,10 +105,7 @@ func newShop(tb testing.TB, s setup) *shop {
 		tb.Fatal(err)
 	}
 	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	sh := &shop{
-		tb: tb, turn: &atomic.Int64{}, users: &sync.Map{}, history: &history.History{},
-		client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 300}},
-	}
+	sh := emptyShop(tb)
 	common := map[string]string{
 		"MQ_NAMESPACE": fmt.Sprintf("e2e%d", ports[0]), "LAB_MODE": "true", "DEMO_LOGIN": "true",
 		"NAMESRV_ADDRS": s.namesrv, "REDIS_ADDRS": s.redis, "STOCK_STRATEGY": s.strategy, "DRAIN_DELAY": "0s",
@@ -139,6 +136,13 @@ func newShop(tb testing.TB, s setup) *shop {
 	sh.ordersDB, sh.stockDB = openDB(tb, ordersDSN), openDB(tb, stockDSN)
 	sh.admin = sh.login("admin", "admin")
 	return sh
+}
+
+func emptyShop(tb testing.TB) *shop {
+	return &shop{
+		tb: tb, turn: &atomic.Int64{}, users: &sync.Map{}, history: &history.History{},
+		client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 300}},
+	}
 }
 
 // on returns the shop for a subtest, whose failures are its own.

@@ -106,10 +106,12 @@ func (l *Letters) parkedAtInventory(ctx context.Context, limit int) ([]orderapi.
 	return found, nil
 }
 
-// Resend has up to limit dead letters of a source sent again, the oldest first; of all sources when source is empty. It
-// returns how many, also beside an error. Errors: ErrUnknownSource, and those of List.
+// Resend has up to limit dead letters of a source sent again, the oldest first; of all sources when source is empty. A
+// source that cannot be reached does not keep those of the others. It returns how many, also beside an error. Errors:
+// ErrUnknownSource, and those of List.
 func (l *Letters) Resend(ctx context.Context, source string, limit int) (sent int, err error) {
 	known := false
+	var failures []error
 	for _, s := range append([]string{orderapi.SourceOutbox, orderapi.SourceInventoryOutbox}, l.groups...) {
 		if source != "" && source != s {
 			continue
@@ -120,14 +122,12 @@ func (l *Letters) Resend(ctx context.Context, source string, limit int) (sent in
 		}
 		n, err := l.resend(ctx, s, limit-sent)
 		sent += n
-		if err != nil {
-			return sent, err
-		}
+		failures = append(failures, err)
 	}
 	if !known {
 		return 0, ErrUnknownSource.With("source", source)
 	}
-	return sent, nil
+	return sent, errors.Join(failures...)
 }
 
 func (l *Letters) resend(ctx context.Context, source string, limit int) (int, error) {

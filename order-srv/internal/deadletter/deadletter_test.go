@@ -60,6 +60,9 @@ func (i *inventory) Outbox(_ context.Context, limit int) (out inventoryapi.Outbo
 
 // ResendParked implements deadletter.Inventory.
 func (i *inventory) ResendParked(_ context.Context, limit int) (int, error) {
+	if i.down {
+		return 0, errDown
+	}
 	n := min(limit, len(i.parked))
 	i.parked = i.parked[n:]
 	return n, nil
@@ -131,5 +134,7 @@ func TestLetters(t *testing.T) {
 	b.down, theirs.down = false, true
 	if found, err := letters.List(t.Context(), 10); !errors.Is(err, errDown) || len(found) != 2 || found[1].Source != "g2" {
 		t.Errorf("inventory is down: %+v, error %v; want the others", found, err)
+	}	if n, err := letters.Resend(t.Context(), "", 10); !errors.Is(err, errDown) || n != 2 {
+		t.Errorf("inventory is down: %d sent again, error %v; want those of the others", n, err)
 	}
 }

@@ -92,6 +92,7 @@ func NewInventory(tb testing.TB, answers ...Answer) *Inventory {
 	mux.HandleFunc("POST /v1/reservations/states", i.serveStates)
 	mux.HandleFunc("POST /v1/reservations/{order_no}/{what}", i.serveEnd)
 	mux.HandleFunc("GET /v1/outbox", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.Outbox{}) })
+	mux.HandleFunc("POST /v1/outbox/resend", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.ResendResponse{}) })
 	s := httptest.NewServer(mux)
 	client, err := rest.New(rest.Config{URLs: []string{s.URL}, Name: "inventory", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
