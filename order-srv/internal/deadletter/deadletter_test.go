@@ -134,7 +134,8 @@ func TestLetters(t *testing.T) {
 	b.down, theirs.down = false, true
 	if found, err := letters.List(t.Context(), 10); !errors.Is(err, errDown) || len(found) != 2 || found[1].Source != "g2" {
 		t.Errorf("inventory is down: %+v, error %v; want the others", found, err)
-	}	if n, err := letters.Resend(t.Context(), "", 10); !errors.Is(err, errDown) || n != 2 {
+	}
+	if n, err := letters.Resend(t.Context(), "", 10); !errors.Is(err, errDown) || n != 2 {
 		t.Errorf("inventory is down: %d sent again, error %v; want those of the others", n, err)
 	}
 }
