@@ -32,6 +32,11 @@ const (
 	requestRoute        = 105
 	requestClusterInfo  = 106
 	requestCreateGroup  = 200
+	requestGroups       = 201
+	requestTopics       = 206
+	requestDeleteGroup  = 207
+	requestDeleteTopic  = 215 // of a broker
+	requestForgetTopic  = 216 // of a name server
 	requestTopicConfig  = 351
 )
 

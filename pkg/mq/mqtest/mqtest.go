@@ -71,6 +71,7 @@ func Run(t *testing.T, open Open, skip map[string]string) {
 		{name: "CheckerPanic", run: checkerPanic},
 		{name: "DuplicateDelivery", run: duplicateDelivery},
 		{name: "DrainOnClose", run: drainOnClose},
+		{name: "DeleteNamespace", run: deleteNamespace},
 		{name: "BrokerRestart", run: brokerRestart, private: true},
 		{name: "StoreLost", run: storeLost, private: true},
 	} {
