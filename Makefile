@@ -16,9 +16,11 @@ ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 # The race detector is for all packages but e2e, whose services are processes without it. The strategies take longest,
 # so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).
 # The race detector's second of sleep at the end of each process is left out: tests wait for their goroutines.
-RACED         = GORACE=atexit_sleep_ms=0 -race -p 3 $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -v '/e2e$$')
+RACED         = GORACE=atexit_sleep_ms=0 -race $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -v '/e2e$$')
 # RocketMQ's client library races with itself, so what uses it in the test process runs here.
-UNRACED       = -p 2 $(TEST_FLAGS) -skip '$(ALONE)' ./e2e ./pkg/mq/... ./order-srv
+UNRACED       = $(TEST_FLAGS) -skip '$(ALONE)' ./e2e ./pkg/mq/... ./order-srv
+# The lessons about messages too: they are skipped under -race.
+MESSAGES      = $(TEST_FLAGS) -run TestLessons_Messages ./internal/lab/lesson
 SHOPS         = $(TEST_FLAGS) -run '$(ALONE)' ./e2e
 OTHER_BROKER  = HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
@@ -58,11 +60,11 @@ doctor: build ## examine this machine: what would stop `make up`, and what to do
 
 test: REQUIRE ?= $(if $(HOLDFAST_NAMESRV),,$(or $(rocketmq),$(development)))
 test: build ## what every commit needs: the tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES)
 
 test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
 test-full: build ## all tests: also the crash points, killed replicas, whole stacks, and orders on both brokers
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(SHOPS) -- $(OTHER_BROKER)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES) -- $(SHOPS) -- $(OTHER_BROKER)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +159,9 @@ func lessonServers(ctx context.Context, dir string) (*lesson.Servers, error) {
 		return nil, err
 	}
 	if state.Up(ctx) {
-		return lesson.NewServers(stack.UpVars(os.Getenv), os.Stderr), nil
+		vars := stack.UpVars(os.Getenv)
+		vars.Broker = cmp.Or(vars.Broker, state.Broker())
+		return lesson.NewServers(vars, os.Stderr), nil
 	}
 	return lesson.NewServers(stack.VarsFrom(os.Getenv), os.Stderr), nil
 }

@@ -23,10 +23,11 @@ func DeleteNamespace(ctx context.Context, namesrv, namespace string) error {
 	}
 	defer ns.close()
 	prefix := Config{Namespace: namespace}.names().prefix
-	topics, err := ns.topicsOf(ctx, prefix)
+	all, err := ns.topics(ctx)
 	if err != nil {
 		return ErrUnavailable.Wrap(err)
 	}
+	topics := inNamespace(all, prefix)
 	masters, err := ns.masters(ctx)
 	if err != nil {
 		return ErrUnavailable.Wrap(err)
@@ -44,8 +45,35 @@ func DeleteNamespace(ctx context.Context, namesrv, namespace string) error {
 	return nil
 }
 
-// topicsOf asks a name server for the topics whose names begin with a namespace's prefix, the groups' own included.
-func (w *wire) topicsOf(ctx context.Context, prefix string) ([]string, error) {
+// inNamespace returns the topics whose names begin with a namespace's prefix, the groups' own included.
+func inNamespace(topics []string, prefix string) []string {
+	var found []string
+	for _, topic := range topics {
+		name := strings.TrimPrefix(strings.TrimPrefix(topic, retryPrefix), deadLetterPrefix)
+		if strings.HasPrefix(name, prefix) {
+			found = append(found, topic)
+		}
+	}
+	return found
+}
+
+// Topics asks a name server for the names of all topics, as the broker has them: with their namespaces. The error is
+// [ErrUnavailable].
+func Topics(ctx context.Context, namesrv string) ([]string, error) {
+	ns, err := dialWire(ctx, namesrv)
+	if err != nil {
+		return nil, ErrUnavailable.NotExecuted().Wrap(err)
+	}
+	defer ns.close()
+	topics, err := ns.topics(ctx)
+	if err != nil {
+		return nil, ErrUnavailable.Wrap(err)
+	}
+	return topics, nil
+}
+
+// topics asks the name server at the other end for its topics.
+func (w *wire) topics(ctx context.Context) ([]string, error) {
 	body, err := w.call(ctx, requestTopics, nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the topics: %w", err)
@@ -53,17 +81,8 @@ func (w *wire) topicsOf(ctx context.Context, prefix string) ([]string, error) {
 	var answer struct {
 		Topics []string `json:"topicList"`
 	}
-	if err := decodeLoose(body, &answer); err != nil {
-		return nil, err
-	}
-	var found []string
-	for _, topic := range answer.Topics {
-		name := strings.TrimPrefix(strings.TrimPrefix(topic, retryPrefix), deadLetterPrefix)
-		if strings.HasPrefix(name, prefix) {
-			found = append(found, topic)
-		}
-	}
-	return found, nil
+	err = decodeLoose(body, &answer)
+	return answer.Topics, err
 }
 
 // deleteAll deletes the topics, and the groups whose names begin with the prefix, from the broker at the other end.

@@ -5,5 +5,5 @@
 // which package step plays: for a reader who watches, for one who steps, and for tests. What it claims is checked at
 // the end of a scene, which makes it a test. The actors run the code of inventory-srv's strategies and of its gallery
 // of mistakes, which stops between its statements; see call. A lesson stops, flushes and kills only servers and
-// processes of its own: [Env.OwnRedis], [Env.Start].
+// processes of its own: [Env.OwnRedis], [Env.Start]. On a shared broker it has a namespace of its own.
 package lesson

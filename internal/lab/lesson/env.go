@@ -21,6 +21,7 @@ type Env struct {
 
 	mu         sync.Mutex
 	databases  int
+	namespaces int
 	removeKeys func(context.Context) error // nil: the shared Redis was not used
 	cleanups   []func(context.Context) error
 }
@@ -100,6 +101,11 @@ func (e *Env) cleanFrom(ctx context.Context, mark int) error {
 func (e *Env) Until(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	return until(ctx, what, condition)
+}
+
+// until waits for a condition until ctx ends. The error names the condition.
+func until(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
 	if err := wait.Until(ctx, 5*time.Millisecond, condition); err != nil {
 		return fmt.Errorf("wait until %s: %w", what, err)
 	}

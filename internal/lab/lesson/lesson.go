@@ -26,6 +26,8 @@ type Lesson struct {
 	Roles map[string]Role
 	// Takes names the parameters that change the lesson.
 	Takes []string
+	// Messages says that the lesson uses the broker.
+	Messages bool
 }
 
 // Title returns the lesson's title in the language of the texts.
@@ -50,6 +52,7 @@ func All() []Lesson {
 		emptyBucket(),
 		skippedUnits(),
 		luaLosesMemory(),
+		duplicates(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package lesson
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,8 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// Servers are the MySQL and the Redis that lessons share. A server that is not given is started when a lesson first
-// needs it, so a lesson that needs only Redis does not wait for MySQL.
+// Servers are the MySQL, the Redis and the broker that lessons share. A server that is not given is started when a
+// lesson first needs it, so a lesson that needs only Redis does not wait for MySQL.
 type Servers struct {
 	mu       sync.Mutex
 	vars     stack.Vars
@@ -62,6 +63,22 @@ func (s *Servers) MySQL(ctx context.Context) (string, error) {
 		s.started(m.Server)
 	}
 	return s.vars.MySQL, nil
+}
+
+// Broker returns the name server's host:port and the broker's name and version. A broker that is started is RocketMQ,
+// or the development broker if RocketMQ cannot run here.
+func (s *Servers) Broker(ctx context.Context) (addr, name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.vars.Namesrv == "" {
+		addr, name, stop, err := stack.StartBroker(ctx, stack.BrokerAuto, s.options())
+		if err != nil {
+			return "", "", err
+		}
+		s.vars.Namesrv, s.vars.Broker = addr, name
+		s.stops = append(s.stops, stop)
+	}
+	return s.vars.Namesrv, cmp.Or(s.vars.Broker, "RocketMQ"), nil
 }
 
 // Stop ends the servers that were started.
