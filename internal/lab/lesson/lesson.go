@@ -53,6 +53,7 @@ func All() []Lesson {
 		skippedUnits(),
 		luaLosesMemory(),
 		duplicates(),
+		messageTypes(),
 	}
 }
 
