@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -51,6 +52,8 @@ type Config struct {
 	Strategy string // of orders that name none; "" makes no strategy
 	Lab      bool   // an order may name its own strategy
 	Only     bool   // makes no strategy but Strategy
+
+	Started func(addr, opsAddr net.Addr) // called once when the service listens; nil: nothing
 }
 
 // App is one replica.

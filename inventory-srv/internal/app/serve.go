@@ -44,7 +44,7 @@ func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Regis
 	limits := admit.NewMetrics(registry)
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: s.HTTPAddr, OpsAddr: s.OpsAddr, Registry: registry, Log: a.cfg.Log,
-		RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay,
+		RequestTimeout: s.RequestTimeout, DrainDelay: s.DrainDelay, Started: a.cfg.Started,
 		Handler: a.Handler(httpapi.Config{
 			// Fixed: order-srv has written the order already, and its attempts are shorter than a wait for a hot product's lock.
 			Reserving: admit.New(admit.Config{Kind: "reserving", Max: s.MaxReserving, Fixed: true, Timeout: s.RequestTimeout, Metrics: limits}),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -42,7 +43,7 @@ type Config struct {
 	Settings
 	Log *slog.Logger
 
-	// The rest is for tests.
+	// The rest is for tests and the laboratory.
 
 	Producer    mq.Producer                                        // of the flows; default the bus's
 	TxProducer  func(group string, check mq.Checker) mq.TxProducer // default the bus's
@@ -51,6 +52,8 @@ type Config struct {
 	MaxWaiting  int                                                // default waiting.DefaultMax
 	Overlap     time.Duration                                      // of groups of orders; default intake's
 	GroupLimit  func() int                                         // default what inventory reserves in time
+	NoCheckBack bool                                               // the broker's questions are answered with unknown
+	Started     func(addr, opsAddr net.Addr)                       // called once when the service listens; nil: nothing
 }
 
 // App is the service's parts. Nothing runs before Run is called.
@@ -146,7 +149,10 @@ func (a *App) openBus() (err error) {
 	})
 	depth := outbox.NewMetrics(orders.Outbox(), "order", a.Metrics.Registry, a.Log)
 	convert := func(ctx context.Context) { orders.Convert(ctx, a.Log) }
-	a.workers = append(a.workers, relay.Run, a.Healer.Run, a.CheckBack.Run, depth.Run, a.Waiting.Run, convert)
+	a.workers = append(a.workers, relay.Run, a.Healer.Run, depth.Run, a.Waiting.Run, convert)
+	if !a.NoCheckBack {
+		a.workers = append(a.workers, a.CheckBack.Run)
+	}
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(ctx, a.Waiting.Close)()
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: a.HTTPAddr, OpsAddr: a.OpsAddr, Registry: a.Metrics.Registry, Log: a.Log,
-		RequestTimeout: a.RequestTimeout, DrainDelay: a.DrainDelay,
+		RequestTimeout: a.RequestTimeout, DrainDelay: a.DrainDelay, Started: a.Started,
 		Handler: httpapi.New(a.HTTP), //nolint:contextcheck // its requests bring their own contexts
 		Checks: []server.Check{
 			{Name: "mysql", Probe: database.Probe(a.db)},
