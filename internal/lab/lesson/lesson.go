@@ -54,6 +54,7 @@ func All() []Lesson {
 		luaLosesMemory(),
 		duplicates(),
 		messageTypes(),
+		peakShaving(),
 	}
 }
 
