@@ -67,7 +67,8 @@ func (m *messageScenes) transactional(ctx context.Context) (*step.Stage, error) 
 		Actors: []*step.Actor{
 			{Name: "order-srv", Steps: []step.Step{t.half(), t.commits(), t.rollsBack()}},
 			{Name: "W1", Steps: []step.Step{t.watches(), t.receives()}},
-			{Name: "P1", Steps: late}, {Name: "P2", Steps: early},
+			{Name: "P1", Steps: late},
+			{Name: "P2", Steps: early},
 			{Name: "broker", Steps: []step.Step{t.asks()}},
 		},
 		Order: []string{"order-srv", "W1", "order-srv", "W1", "order-srv", "P1", "P1", "P2", "P2", "broker"},
