@@ -52,7 +52,8 @@ type peakShop struct {
 	buyers      *rest.Client // of order-srv
 }
 
-// peakShop starts the services, which end with the scene, or with the lesson if no scene is open. settings are order-srv's.
+// peakShop starts the services, which end with the scene, or with the lesson if no scene is open. settings are those
+// of order-srv.
 func (e *Env) peakShop(ctx context.Context, b *broker, settings ...string) (*peakShop, error) {
 	namespace := b.namespace()
 	common := []string{"NAMESRV_ADDRS=" + b.addr, "MQ_NAMESPACE=" + namespace, "LAB_MODE=true"}
