@@ -70,9 +70,11 @@ type Broker struct {
 	locks  map[lockedQueue]lease
 	asked  map[string]map[*conn]bool // the connections of a producer group, which the broker asks about transactions
 	halves map[int64]*half           // open transactions, by commit-log offset
-	turn   int                       // round robin over the queues
-	later  agenda
-	faults faults
+
+	questions int // about them, that a producer was asked
+	turn      int // round robin over the queues
+	later     agenda
+	faults    faults
 }
 
 // listening is the time between Start or Restart and Kill or Close.

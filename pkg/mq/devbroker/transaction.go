@@ -32,6 +32,20 @@ func (b *Broker) open(m *message) {
 	b.halves[m.pos] = h
 }
 
+// OpenTransactions returns how many half messages wait for their end.
+func (b *Broker) OpenTransactions() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.halves)
+}
+
+// Questions returns how many times the broker has asked a producer about a half message.
+func (b *Broker) Questions() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.questions
+}
+
 // endTransaction delivers the message, drops it, or leaves it for the next check.
 func (b *Broker) endTransaction(in *fields) (reply, error) {
 	pos, verdict, group := in.number("commitLogOffset"), in.number("commitOrRollback"), in.text("producerGroup")
@@ -102,6 +116,7 @@ func (b *Broker) askAll(now time.Time) {
 // ask sends the question to one of the connections of the producer's group.
 func (b *Broker) ask(h *half) {
 	for c := range b.asked[h.m.props["PGROUP"]] { // in random order, which spreads them
+		b.questions++
 		m := h.m.again()
 		m.pos = h.m.pos
 		m.props["TRANSACTION_CHECK_TIMES"] = strconv.Itoa(h.checks)
