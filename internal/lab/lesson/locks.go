@@ -165,9 +165,14 @@ func (s *shelf) lockWaits(ctx context.Context) (waits []rowWait, err error) {
 
 // lookRows shows the rows of a query, as other transactions see them.
 func (s *shelf) lookRows(name step.Text, query string, args ...any) step.Looker {
+	return lookQuery(s.db, name, query, args...)
+}
+
+// lookQuery shows the rows of a query.
+func lookQuery(db *stdsql.DB, name step.Text, query string, args ...any) step.Looker {
 	return func(ctx context.Context) (step.View, error) {
 		v := step.View{Name: name}
-		rows, err := s.db.QueryContext(ctx, query, args...)
+		rows, err := db.QueryContext(ctx, query, args...)
 		if err != nil {
 			return v, err
 		}
