@@ -52,6 +52,7 @@ func All() []Lesson {
 		emptyBucket(),
 		skippedUnits(),
 		luaLosesMemory(),
+		twoDatabases(),
 		reliableMessage(),
 		duplicates(),
 		messageTypes(),
