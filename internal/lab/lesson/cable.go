@@ -59,7 +59,7 @@ func (c *cable) listen(ctx context.Context, addr string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.listener, c.addr = l, l.Addr().String()
-	c.running.Go(func() { c.accept(l) })
+	c.running.Go(func() { c.accept(l) }) //nolint:contextcheck // its connections end with Cut
 	return nil
 }
 

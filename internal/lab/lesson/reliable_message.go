@@ -77,7 +77,7 @@ func halfDecided(s *sale) *step.Stage {
 		})
 	}}
 	return &step.Stage{
-		Actors: []*step.Actor{s.buys(halfOrdered, none, ""), {Name: "broker", Steps: []step.Step{rollback}}},
+		Actors: []*step.Actor{s.buys(none), {Name: "broker", Steps: []step.Step{rollback}}},
 		Order:  []string{"A", "broker"},
 	}
 }
@@ -94,7 +94,7 @@ func halfSilent(s *sale) *step.Stage {
 	}}
 	return &step.Stage{
 		Actors: []*step.Actor{
-			s.buys(halfOrdered, answers, ""),
+			s.buys(answers),
 			{Name: "order-srv", Steps: []step.Step{s.dies(), s.restarts("reliable-message.restarts.silent", "order-srv-without-check-back")}},
 			{Name: "broker", Steps: []step.Step{asks}},
 		},
@@ -106,7 +106,7 @@ func halfSilent(s *sale) *step.Stage {
 func halfAsked(s *sale) *step.Stage {
 	return &step.Stage{
 		Actors: []*step.Actor{
-			s.buys(halfOrdered, answers, ""),
+			s.buys(answers),
 			{Name: "order-srv", Steps: []step.Step{
 				s.dies(), s.restarts("services.restarts", "order-srv"),
 				s.becomes("reliable-message.answers", "reliable-message.answers.ask", orderapi.StatusAbandoned),
@@ -153,7 +153,7 @@ func halfLate(s *sale) *step.Stage {
 	}}
 	return &step.Stage{
 		Actors: []*step.Actor{
-			s.buys(halfOrdered, calls, ""),
+			s.buys(calls),
 			{Name: "order-srv", Steps: []step.Step{
 				s.dies(), s.restarts("services.restarts", "order-srv"), s.becomes("reliable-message.answers", "", orderapi.StatusAbandoned),
 			}},

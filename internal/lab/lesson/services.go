@@ -216,7 +216,7 @@ type found struct{ number, status string }
 
 func (s *services) find(ctx context.Context, user string) (o found, err error) {
 	err = s.orders.QueryRowContext(ctx, "SELECT order_no, status FROM orders WHERE user_id = ?", user).Scan(&o.number, &o.status)
-	if err == stdsql.ErrNoRows { //nolint:errorlint // the package returns the value itself
+	if errors.Is(err, stdsql.ErrNoRows) {
 		return o, nil
 	}
 	return o, err
@@ -281,18 +281,18 @@ func (s *services) sale(ctx context.Context, units int64, settings ...string) (*
 
 // buys is the buyer's step. order-srv is frozen at the moment at which the cable holds the data, so that it does
 // nothing while the reader thinks; nothing is held with none.
-func (s *sale) buys(quantity int64, hold direction, ask string) *step.Actor {
+func (s *sale) buys(hold direction) *step.Actor {
 	return &step.Actor{
 		Name: "A",
 		Steps: []step.Step{{
-			Label: step.T("services.buys", quantity), Ask: ask, Statement: "POST /v1/orders",
+			Label: step.T("services.buys", halfOrdered), Statement: "POST /v1/orders",
 			Do: func(ctx context.Context) (step.Result, error) {
 				s.began = time.Now()
 				if hold != none {
 					s.cable.Hold(hold, reserveCall, s.order.Freeze)
 				}
 				o, _, err := s.client.As(s.user, orderapi.RoleBuyer).Place(ctx, orderapi.PlaceRequest{
-					IdempotencyKey: s.user, Items: []orderapi.PlaceItem{{SKU: s.sku, Quantity: quantity}},
+					IdempotencyKey: s.user, Items: []orderapi.PlaceItem{{SKU: s.sku, Quantity: halfOrdered}},
 				})
 				if failed := errors.Join(s.cable.Caught(), ctx.Err()); failed != nil {
 					return step.Result{}, fmt.Errorf("order: %w", failed)

@@ -150,8 +150,8 @@ func (s *services) agreeing(ctx context.Context, flow string, r *agreement) (*st
 	if flow == "outbox" {
 		hold = none
 	}
-	buys := first.buys(halfOrdered, none, "")
-	again := second.buys(halfOrdered, hold, "")
+	buys := first.buys(none)
+	again := second.buys(hold)
 	buys.Steps = append(buys.Steps, again.Steps...)
 	buys.Blocked = again.Blocked
 	agrees := first.agrees("", func(took time.Duration, status string) { r.quiet, r.answer = took, status })
