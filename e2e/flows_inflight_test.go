@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -105,6 +106,15 @@ func repliesLost(t *testing.T, s *flowSuite, sh *shop, b crashBroker, x *faults)
 		orderNo := a.order(t).OrderNo
 		cs := &crashShop{shop: f.shop}
 		cs.holds(orderNo, "reserved")
+		if f.flow.replySent != "" {
+			testkit.Eventually(t, patience, "inventory has sent its answer", func() error {
+				var n int
+				if err := f.stockDB.QueryRow(f.flow.replySent, orderNo).Scan(&n); err != nil || n == 1 {
+					return err
+				}
+				return errors.New("it is in the outbox")
+			})
+		}
 		once()
 		taken.Wait()
 		healing.Do(x.heal)
