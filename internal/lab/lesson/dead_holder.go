@@ -148,7 +148,8 @@ func (e *Env) deadLease(client *redis.Client, ttl time.Duration) *step.Stage {
 		Order:  []string{"A", "A", "B"},
 		Look:   []step.Looker{e.lookKeys(client, prefix)},
 		End: func(_ context.Context, end *step.Ending) error {
-			end.Check(token == 2, "dead-holder.lease.claim")
+			// Not exactly 2: an attempt whose answer was lost is asked again, and draws anew.
+			end.Check(token > 1, "dead-holder.lease.claim")
 			return nil
 		},
 	}

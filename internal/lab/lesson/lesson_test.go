@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	testkit.RunParallel(8) // lessons pause and wait for leases to expire
+	testkit.RunParallel(4) // lessons pause and wait for leases to expire
 	os.Exit(m.Run())
 }
 
