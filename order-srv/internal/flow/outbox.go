@@ -11,7 +11,6 @@ import (
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
-	"holdfast/pkg/crash"
 	"holdfast/pkg/database"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/outbox"
@@ -71,7 +70,6 @@ func (f *Outbox) Begin(tx *store.Tx, orders []order.Order) error {
 
 // Place implements Flow. The commands are written, and nothing else is to be done: the orders stay PENDING.
 func (f *Outbox) Place(_ context.Context, group []*Member) {
-	crash.AtGroup(crash.OrderPending, len(group))
 	for _, m := range group {
 		m.leave()
 	}
@@ -105,9 +103,7 @@ func (f *Outbox) reserved(ctx context.Context, m mq.Message) error {
 			return mq.Discard(fmt.Errorf("decode stock-reserved: order %s has neither a receipt nor a problem", r.OrderNo))
 		}
 	}
-	if receipts > 0 {
-		crash.AtGroup(crash.OrderReserved, receipts)
-	}
+	atReserved(receipts)
 	return f.decide(ctx, steps, len(steps) > 1)
 }
 
@@ -134,9 +130,7 @@ func (f *Outbox) decide(ctx context.Context, steps []store.Decision, skipLocked 
 		return fmt.Errorf("decide %d orders, the first %s: %w", len(steps), steps[0].OrderNo, err)
 	}
 	var locked []store.Decision
-	written := map[order.Status]int{}
 	for i, r := range resolved {
-		written[r.Order.Status]++
 		if r.Locked {
 			locked = append(locked, steps[i])
 		}
@@ -144,12 +138,7 @@ func (f *Outbox) decide(ctx context.Context, steps []store.Decision, skipLocked 
 			f.late(ctx, steps[i], r.Err)
 		}
 	}
-	if n := written[order.Placed]; n > 0 {
-		crash.AtGroup(crash.OrderPlaced, n)
-	}
-	if n := written[order.Rejected]; n > 0 {
-		crash.AtGroup(crash.OrderRejected, n)
-	}
+	atWritten(resolved)
 	if len(locked) > 0 {
 		return f.decide(ctx, locked, false)
 	}

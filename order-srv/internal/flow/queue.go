@@ -111,7 +111,6 @@ func (f *Queue) Decided(tx *store.Tx, orderNos []string) error { return tx.Deque
 // Place implements Flow. It sends the message and leaves the orders PENDING. Without a message they are rejected: the
 // caller can then go elsewhere, while an order that waited for the sweeper would be decided half a minute later.
 func (f *Queue) Place(ctx context.Context, group []*Member) {
-	crash.AtGroup(crash.OrderPending, len(group))
 	orderNos := make([]string, len(group))
 	for i, m := range group {
 		orderNos[i] = m.OrderNo

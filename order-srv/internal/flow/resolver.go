@@ -268,9 +268,7 @@ func (r *Resolver) resolve(ctx context.Context, decided []decision, skipLocked b
 			reserved++
 		}
 	}
-	if reserved > 0 {
-		crash.AtGroup(crash.OrderReserved, reserved)
-	}
+	atReserved(reserved)
 	resolved, err := r.Store.Resolve(ctx, steps, skipLocked)
 	if database.IsData(err) && len(decided) > 1 {
 		for i := range decided {
@@ -278,16 +276,7 @@ func (r *Resolver) resolve(ctx context.Context, decided []decision, skipLocked b
 		}
 		return nil
 	}
-	written := map[order.Status]int{}
-	for _, o := range resolved {
-		written[o.Order.Status]++
-	}
-	if n := written[order.Placed]; n > 0 {
-		crash.AtGroup(crash.OrderPlaced, n)
-	}
-	if n := written[order.Rejected]; n > 0 {
-		crash.AtGroup(crash.OrderRejected, n)
-	}
+	atWritten(resolved)
 	for i, d := range decided {
 		switch {
 		case err != nil:
@@ -301,6 +290,27 @@ func (r *Resolver) resolve(ctx context.Context, decided []decision, skipLocked b
 		}
 	}
 	return locked
+}
+
+// atReserved is the crash point after inventory has reserved for so many orders.
+func atReserved(n int) {
+	if n > 0 {
+		crash.AtGroup(crash.OrderReserved, n)
+	}
+}
+
+// atWritten has the crash points after the outcomes are committed.
+func atWritten(resolved []store.Resolved) {
+	written := map[order.Status]int{}
+	for _, o := range resolved {
+		written[o.Order.Status]++
+	}
+	if n := written[order.Placed]; n > 0 {
+		crash.AtGroup(crash.OrderPlaced, n)
+	}
+	if n := written[order.Rejected]; n > 0 {
+		crash.AtGroup(crash.OrderRejected, n)
+	}
 }
 
 // unresolved is an outcome that could not be written. Either the order was ended before, which is definite; or the row

@@ -32,7 +32,6 @@ var _ Flow = (*TxMessage)(nil)
 // meanwhile: then it names no order that is a repeat of another one, a group of repeats sends none, and a process that
 // dies between the two leaves orders that the sweeper alone can end, as it must be able to.
 func (f *TxMessage) Place(ctx context.Context, group []*Member) {
-	crash.AtGroup(crash.OrderPending, len(group))
 	var release orderapi.StockRelease
 	for _, m := range group {
 		release.Orders = append(release.Orders, m.OrderNo)

@@ -23,6 +23,7 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/batch"
+	"holdfast/pkg/crash"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/telemetry"
@@ -261,6 +262,7 @@ func (i *Intake) place(ctx context.Context, f flow.Flow, b *batch.Batch[*request
 		}
 	}
 	if len(group) > 0 {
+		crash.AtGroup(crash.OrderPending, len(group))
 		f.Place(ctx, group)
 	}
 }
