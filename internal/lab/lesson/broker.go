@@ -76,15 +76,10 @@ func startBus(
 
 // table opens the lesson's database, in which it creates a table. It is closed at the end.
 func (e *Env) table(ctx context.Context, create string) (*stdsql.DB, string, error) {
-	dsn, err := e.DSN(ctx)
+	dsn, db, err := e.database(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	db, closing, err := openPool(ctx, dsn)
-	if err != nil {
-		return nil, "", err
-	}
-	e.Clean(func(context.Context) error { return closing() })
 	_, err = db.ExecContext(ctx, create)
 	return db, dsn, err
 }

@@ -10,7 +10,7 @@ import (
 
 func peakShaving() Lesson {
 	return Lesson{
-		Name: "peak-shaving", Scenes: peakShavingScenes, Messages: true, Roles: peakRoles(), Takes: []string{paramBuyers},
+		Name: "peak-shaving", Scenes: peakShavingScenes, Messages: true, Roles: serviceRoles(), Takes: []string{paramBuyers},
 	}
 }
 

@@ -114,10 +114,11 @@ func (e *Env) database(ctx context.Context) (dsn string, db *stdsql.DB, err erro
 	if dsn, err = e.DSN(ctx); err != nil {
 		return "", nil, err
 	}
-	if db, err = stdsql.Open("mysql", dsn); err != nil {
+	db, closing, err := openPool(ctx, dsn)
+	if err != nil {
 		return "", nil, err
 	}
-	e.Clean(func(context.Context) error { return db.Close() })
+	e.Clean(func(context.Context) error { return closing() })
 	return dsn, db, nil
 }
 
@@ -163,10 +164,13 @@ func ready(ctx context.Context, ops string) (bool, error) {
 
 // restClient returns a client of a service. It waits as long as the reader thinks.
 func (e *Env) restClient(name, addr string) (*rest.Client, error) {
-	client, err := rest.New(rest.Config{
-		URLs: []string{"http://" + addr}, Timeout: e.patience(30 * time.Second), Name: name, Log: slog.New(slog.DiscardHandler),
-		Credential: config.DemoServiceCredential,
-	})
+	return e.openClient(rest.Config{URLs: []string{"http://" + addr}, Timeout: e.patience(30 * time.Second), Name: name})
+}
+
+// openClient opens a client of services, which is closed at the end.
+func (e *Env) openClient(cfg rest.Config) (*rest.Client, error) {
+	cfg.Log, cfg.Credential = slog.New(slog.DiscardHandler), config.DemoServiceCredential
+	client, err := rest.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -195,11 +199,11 @@ func (s *services) startOrders(ctx context.Context, role string, settings ...str
 }
 
 // receive creates a product with units.
-func (s *services) receive(ctx context.Context, sku string, units int64) error {
-	if _, err := s.inventory.CreateProduct(ctx, inventoryapi.CreateProductRequest{SKU: sku, Title: sku, PriceCents: 100}); err != nil {
+func receive(ctx context.Context, inventory *inventoryapi.Client, sku string, units int64) error {
+	if _, err := inventory.CreateProduct(ctx, inventoryapi.CreateProductRequest{SKU: sku, Title: sku, PriceCents: 100}); err != nil {
 		return err
 	}
-	_, err := s.inventory.Inbound(ctx, sku, inventoryapi.InboundRequest{Quantity: units, Reference: sku, Reason: "lesson", Actor: "lesson"})
+	_, err := inventory.Inbound(ctx, sku, inventoryapi.InboundRequest{Quantity: units, Reference: sku, Reason: "lesson", Actor: "lesson"})
 	return err
 }
 
@@ -276,7 +280,7 @@ func (s *services) sale(ctx context.Context, units int64, settings ...string) (*
 	if err := s.startOrders(ctx, "order-srv", settings...); err != nil {
 		return nil, err
 	}
-	return one, s.receive(ctx, one.sku, units)
+	return one, receive(ctx, s.inventory, one.sku, units)
 }
 
 // buys is the buyer's step. order-srv is frozen at the moment at which the cable holds the data, so that it does

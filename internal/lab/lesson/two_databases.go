@@ -143,7 +143,7 @@ func (s *services) agreeing(ctx context.Context, flow string, r *agreement) (*st
 		return nil, err
 	}
 	second := &sale{services: s, sku: fresh("MUG"), user: fresh("user")}
-	if err := s.receive(ctx, second.sku, halfUnits); err != nil {
+	if err := receive(ctx, s.inventory, second.sku, halfUnits); err != nil {
 		return nil, err
 	}
 	hold := answers

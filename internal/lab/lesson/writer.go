@@ -80,7 +80,7 @@ type writer struct {
 
 func (s *services) writer(ctx context.Context) (*writer, error) {
 	w := &writer{s: s, id: fresh("order"), sku: fresh("MUG")}
-	err := s.receive(ctx, w.sku, halfUnits)
+	err := receive(ctx, s.inventory, w.sku, halfUnits)
 	if err != nil {
 		return nil, err
 	}
