@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// cable is the network between a service and a server: a TCP proxy that the lesson can stop or cut. Only the clients
-// that use its address are affected, and the server is back at once.
+// cable is the network between a service and a server: a TCP proxy that the lesson can stop. Only the clients that use
+// its address are affected.
 type cable struct {
 	addr, target string
 
 	mu       sync.Mutex
-	listener net.Listener // nil while cut
+	listener net.Listener // nil once it is cut
 	conns    map[net.Conn]struct{}
 	stop     direction     // of the data to hold; none: nothing
 	call     string        // how the call to hold begins
@@ -37,30 +37,20 @@ const (
 
 // cable returns a proxy to target (host:port) that lives as long as the scene or the lesson.
 func (e *Env) cable(ctx context.Context, target string) (*cable, error) {
-	c := &cable{target: target, conns: map[net.Conn]struct{}{}, pass: make(chan struct{})}
-	if err := c.listen(ctx, "127.0.0.1:0"); err != nil {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
 		return nil, err
 	}
+	c := &cable{addr: l.Addr().String(), target: target, listener: l, conns: map[net.Conn]struct{}{}, pass: make(chan struct{})}
+	c.running.Go(func() { c.accept(l) }) //nolint:contextcheck // its connections end with cut
 	e.Clean(func(context.Context) error {
-		c.Cut()
+		c.cut()
 		c.Pass()
 		c.running.Wait()
 		return nil
 	})
 	return c, nil
-}
-
-func (c *cable) listen(ctx context.Context, addr string) error {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.listener, c.addr = l, l.Addr().String()
-	c.running.Go(func() { c.accept(l) }) //nolint:contextcheck // its connections end with Cut
-	return nil
 }
 
 // Hold stops the next call that begins with the text, or its answer, on one connection. The data has left its sender,
@@ -112,22 +102,16 @@ func (c *cable) Replied(text string) bool {
 	return strings.Contains(c.reply, text)
 }
 
-// Cut closes all connections and refuses new ones.
-func (c *cable) Cut() {
+// cut closes all connections and refuses new ones.
+func (c *cable) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.listener == nil {
-		return
-	}
 	_ = c.listener.Close()
 	c.listener = nil
 	for conn := range c.conns {
 		_ = conn.Close()
 	}
 }
-
-// Mend accepts connections again after Cut.
-func (c *cable) Mend(ctx context.Context) error { return c.listen(ctx, c.addr) }
 
 func (c *cable) accept(l net.Listener) {
 	for {

@@ -4,17 +4,12 @@ import (
 	"context"
 	stdsql "database/sql"
 	"fmt"
-	"log/slog"
 
 	"holdfast/internal/lab/step"
-	"holdfast/pkg/mq"
 )
 
-// topicCreated is the topic of the hand-written order service: an order was created.
-const topicCreated = "lesson-order-created"
-
-// writeByHand is a hand-written order service: it inserts an order, sends a message and takes units, each when the
-// lesson says so. Args: DSN of the orders, DSN of the stock, name server.
+// writeByHand is a hand-written order service: it inserts an order and takes units, each when the lesson says so. Args:
+// DSN of the orders, DSN of the stock.
 func writeByHand(ctx context.Context, c *Child) error {
 	db, err := stdsql.Open("mysql", c.Args[0])
 	if err != nil {
@@ -26,13 +21,6 @@ func writeByHand(ctx context.Context, c *Child) error {
 		return err
 	}
 	defer stock.Close() //nolint:errcheck // nothing can be done about it
-	bus, err := mq.Open(mq.Config{Namesrv: c.Args[2:], Topics: []mq.Topic{{Name: topicCreated}}, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	if err := bus.Start(ctx); err != nil {
-		return err
-	}
 	c.Report("ready")
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -54,8 +42,6 @@ func writeByHand(ctx context.Context, c *Child) error {
 			_, err = tx.ExecContext(ctx, insertByHand, id)
 		case "commit":
 			err = tx.Commit()
-		case "send":
-			err = bus.Producer().Send(ctx, mq.Message{Topic: topicCreated, Key: id, Body: []byte(id)})
 		}
 		if err != nil {
 			return err
@@ -64,7 +50,7 @@ func writeByHand(ctx context.Context, c *Child) error {
 	}
 }
 
-// The statements of the hand-written order service and of its consumer.
+// The statements of the hand-written order service.
 const (
 	createByHand = "CREATE TABLE hand_orders (id VARCHAR(32) PRIMARY KEY)"
 	insertByHand = "INSERT INTO hand_orders (id) VALUES (?)"
@@ -84,7 +70,7 @@ func (s *services) writer(ctx context.Context) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.process, err = s.e.Start("writer", s.ordersDSN, s.stockDSN, s.broker.Addr()); err != nil {
+	if w.process, err = s.e.Start("writer", s.ordersDSN, s.stockDSN); err != nil {
 		return nil, err
 	}
 	_, err = w.process.Await(ctx, "ready")
