@@ -112,7 +112,7 @@ bin/vegeta:
 load: build bin/$(TOOL) ## check the shop that is up for overselling; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
 	@loadtest/$(TOOL)/run
 
-overload: build ## offer up to 10 times the capacity of the shop that is up, or OWN=1, and check that it recovers; QUICK=1 STRATEGY= SLOW=
+overload: build ## offer up to 10 times the capacity of the shop that is up, or of its own with OWN=1 [SLOW=KB/s], and check that it recovers; QUICK=1 STRATEGY=
 	@$(GO) build -trimpath -o bin/ ./loadtest/overload
 	@bin/overload $(if $(OWN),-own) $(if $(SLOW),-slow $(SLOW)) $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
 

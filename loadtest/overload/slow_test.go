@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -61,5 +62,24 @@ func TestSlowDatabase(t *testing.T) {
 	}
 	if _, err := conns[0].Read(make([]byte, 1)); err == nil {
 		t.Error("a connection is open after close")
+	}
+}
+
+func TestParse_slow(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]int{
+		"":              0, // the shop that is up is as fast as it is
+		"-own":          ownSlow,
+		"-own -slow 0":  0,
+		"-own -slow 90": 90,
+	} {
+		if o, err := parse(strings.Fields(args)); err != nil || o.slow != want {
+			t.Errorf("%q: %d KB/s, %v; want %d", args, o.slow, err, want)
+		}
+	}
+	for _, args := range []string{"-slow 90", "-slow 0", "-own -slow -5"} {
+		if _, err := parse(strings.Fields(args)); err == nil {
+			t.Errorf("%q: no error", args)
+		}
 	}
 }
