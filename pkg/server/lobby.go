@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ const (
 	refuseTime  = 2 * time.Second // for the client to send its request and to take the refusal
 	refuseRead  = 64 << 10        // bytes of the request that are read, so that it finds the refusal and not a reset
 
+	placeTime = 5 * time.Second // how long a request may wait for a place in net/http
 	beginSize = 4 << 10 // bytes of a request that are read before net/http has the connection
 )
 
@@ -35,7 +37,8 @@ const (
 //
 // A connection comes to net/http from Accept, when a request begins to arrive. It goes back to the lobby when net/http
 // has sent its answer, no other request came soon, and net/http closes what it takes for an ended connection (see
-// visit). Each connection beyond the bound is answered with 429 and closed.
+// visit). Each connection beyond the bound is answered with 429 and closed. So is each whose request waited for too long
+// for one of the places in net/http: its buffers and stacks are bounded by them, whatever 3,000 connections ask for.
 //
 // Here and when a connection lingers it is certain where a request begins. So it can be refused for little: in net/http
 // a refusal costs 3 KB of garbage and two goroutines (see docs/adr/022 and 026).
@@ -49,7 +52,8 @@ type lobby struct {
 	early    Refuse // nil: net/http reads each request
 	draining *atomic.Bool
 
-	ready   chan *visit // those to which a request comes
+	ready   chan *visit   // those to which a request comes
+	busy    chan struct{} // places in net/http
 	failed  chan error  // of the listener
 	buffers sync.Pool   // of *[beginSize]byte
 	places  chan struct{}
@@ -66,9 +70,9 @@ func newLobby(ln net.Listener, cfg Config, draining *atomic.Bool) *lobby {
 	l := &lobby{
 		Listener: ln, most: int64(cfg.MaxConns), answer: refusal(), early: cfg.Refuse, draining: draining,
 		ready: make(chan *visit), failed: make(chan error), done: make(chan struct{}),
-		places: make(chan struct{}, maxRefusing), waiting: map[*visit]struct{}{},
+		busy: make(chan struct{}, cfg.MaxBusy), places: make(chan struct{}, maxRefusing), waiting: map[*visit]struct{}{},
 		refused: promauto.With(registerer(cfg.Registry)).NewCounter(prometheus.CounterOpts{
-			Name: "http_connections_refused_total", Help: "Connections beyond the bound, answered with 429 and closed.",
+			Name: "http_connections_refused_total", Help: "Connections beyond a bound, answered with 429 and closed.",
 		}),
 	}
 	l.buffers.New = func() any { return new([beginSize]byte) }
@@ -258,11 +262,40 @@ func (l *lobby) reply(c net.Conn, answer []byte) error {
 // pass gives a connection to net/http.
 func (l *lobby) pass(v *visit) {
 	l.forget(v)
+	if !l.takePlace(v) {
+		l.end(v.Conn)
+		return
+	}
 	select {
 	case l.ready <- v:
 	case <-l.done:
+		<-l.busy
 		l.end(v.Conn)
 	}
+}
+
+// takePlace waits for a place in net/http, and reports whether there is one. Nothing is read while it waits, so that a
+// client that has hung up is noticed later.
+func (l *lobby) takePlace(v *visit) bool {
+	select {
+	case l.busy <- struct{}{}:
+		return true
+	default:
+	}
+	v.ahead = bytes.Clone(v.ahead) // some 300 bytes, instead of a buffer of 4 KB
+	l.buffers.Put(v.buf)
+	v.buf = nil
+	timeout := time.NewTimer(placeTime)
+	defer timeout.Stop()
+	select {
+	case l.busy <- struct{}{}:
+		return true
+	case <-timeout.C:
+		l.refused.Inc()
+		_ = l.reply(v.Conn, l.answer) // an error: the client has hung up
+	case <-l.done:
+	}
+	return false
 }
 
 func (l *lobby) forget(v *visit) {

@@ -86,7 +86,7 @@ func TestRun_connectionsAreBounded(t *testing.T) {
 		t.Errorf("the refused connection: %v, want it closed in good order", err)
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(
-		"# HELP http_connections_refused_total Connections beyond the bound, answered with 429 and closed.\n"+
+		"# HELP http_connections_refused_total Connections beyond a bound, answered with 429 and closed.\n"+
 			"# TYPE http_connections_refused_total counter\nhttp_connections_refused_total 1\n"), "http_connections_refused_total"); err != nil {
 		t.Error(err)
 	}
@@ -230,5 +230,55 @@ func TestRun_requestBeginsSlowly(t *testing.T) {
 		time.Sleep(50 * time.Millisecond) // longer than a connection lingers
 		c.send(text[1:])
 		c.want(200, "slow")
+	}
+}
+
+// TestRun_requestsAreBounded checks that a request waits for a place in net/http, and is refused when none becomes free.
+func TestRun_requestsAreBounded(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	r := start(t, server.Config{
+		MaxBusy: 2, RequestTimeout: 15 * time.Second, Registry: telemetry.NewRegistry(),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			entered <- struct{}{}
+			<-leave
+			_, _ = io.WriteString(w, "ok")
+		}),
+	})
+	answers := make(chan int, 10)
+	ask := func() {
+		c := connect(t, r.url)
+		go func() {
+			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n"); err != nil {
+				answers <- 0
+				return
+			}
+			res, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				answers <- 0
+				return
+			}
+			_ = res.Body.Close()
+			answers <- res.StatusCode
+		}()
+	}
+	ask()
+	ask()
+	<-entered
+	<-entered
+	ask() // waits for too long
+	if got := <-answers; got != http.StatusTooManyRequests {
+		t.Errorf("the third request was answered with %d, want 429", got)
+	}
+	ask()
+	ask() // these wait for less
+	close(leave)
+	for range 4 {
+		if got := <-answers; got != http.StatusOK {
+			t.Errorf("a request was answered with %d, want 200", got)
+		}
+	}
+	if len(entered) != 2 {
+		t.Errorf("%d requests came to the handler after the first two, want 2", len(entered))
 	}
 }

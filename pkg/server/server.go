@@ -27,6 +27,7 @@ type Config struct {
 
 	Refuse          Refuse        // nil: net/http reads each request
 	MaxConns        int           // open connections to Addr at most; one beyond is answered with 429. Default 3072
+	MaxBusy         int           // connections with a request at most; others wait for up to 5 s, then 429. Default 1536
 	RequestTimeout  time.Duration // of the handler; reading and writing get a little more. Default 5 s
 	DrainDelay      time.Duration // how long to serve after /readyz says draining, for load balancers. Default 0
 	ShutdownTimeout time.Duration // how long requests under way may take after that. Default RequestTimeout + 1 s
@@ -38,6 +39,7 @@ type Config struct {
 const (
 	defaultRequestTimeout = 5 * time.Second
 	defaultMaxConns       = 3072
+	defaultMaxBusy        = 1536 // the gateway's 1,000 that wait for a decision, and what its limiters let in
 	headerTimeout         = 5 * time.Second
 	transferTime          = 5 * time.Second // for a body to come and an answer to go, beside the handler's time
 	maxHeader             = 64 << 10        // bytes
@@ -57,6 +59,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	if cfg.MaxConns == 0 {
 		cfg.MaxConns = defaultMaxConns
+	}
+	if cfg.MaxBusy == 0 {
+		cfg.MaxBusy = defaultMaxBusy
 	}
 	if cfg.ShutdownTimeout == 0 {
 		cfg.ShutdownTimeout = cfg.RequestTimeout + time.Second

@@ -28,8 +28,8 @@ type visit struct {
 	net.Conn
 	l     *lobby
 	first [1]byte
-	buf   *[beginSize]byte // nil once net/http has read what is in it
-	ahead []byte           // of buf: what was read in the lobby and not by net/http
+	buf   *[beginSize]byte // nil: ahead is not in it
+	ahead []byte           // what was read in the lobby and not by net/http
 
 	// Only the goroutine of the connection writes these fields, and no other one is in Read then; so they need no lock.
 	whole int // size of net/http's buffer; 0 before the first read
@@ -72,9 +72,10 @@ func (v *visit) Read(p []byte) (int, error) {
 	if v.whole == 0 {
 		v.whole = len(p)
 	}
-	if v.buf != nil {
+	if len(v.ahead) > 0 {
 		n := copy(p, v.ahead)
-		if v.ahead = v.ahead[n:]; len(v.ahead) == 0 {
+		v.ahead = v.ahead[n:]
+		if len(v.ahead) == 0 && v.buf != nil {
 			v.l.buffers.Put(v.buf)
 			v.buf = nil
 		}
@@ -122,6 +123,7 @@ func (v *visit) Close() error {
 	if !v.closed.CompareAndSwap(false, true) {
 		return nil
 	}
+	<-v.l.busy
 	if v.leaving.Load() {
 		v.l.enter(v.Conn, idleTimeout)
 		return nil
