@@ -13,6 +13,9 @@ ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancell
 # These tests run whole shops and need the whole machine, so they have a pass of their own.
 ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 
+# Every commit needs all packages once: four at a time, as many of them wait. CI runs them with the race detector, which takes twice
+# the time and all of the processors.
+ONCE          = -p 4 $(TEST_FLAGS) -skip '$(ALONE)' ./inventory-srv/internal/strategy $$($(GO) list ./...)
 # The race detector is for all packages but e2e, whose services are processes without it. The strategies take longest,
 # so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).
 # The race detector's second of sleep at the end of each process is left out: tests wait for their goroutines.
@@ -59,11 +62,11 @@ doctor: build ## examine this machine: what would stop `make up`, and what to do
 	@$(BIN) doctor
 
 test: REQUIRE ?= $(if $(HOLDFAST_NAMESRV),,$(or $(rocketmq),$(development)))
-test: build ## what every commit needs: the tests, with the race detector, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES)
+test: build ## what every commit needs: the tests of all packages, on private MySQL/MariaDB, Redis and RocketMQ
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(ONCE)
 
 test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
-test-full: build ## all tests: also the crash points, killed replicas, whole stacks, and orders on both brokers
+test-full: build ## all tests, with the race detector: also crash points, killed replicas, whole stacks, and orders on both brokers
 	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES) -- $(SHOPS) -- $(OTHER_BROKER)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
