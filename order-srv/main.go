@@ -4,6 +4,8 @@
 //	order-srv              serve, after bringing the schema up to date
 //	order-srv migrate      bring the schema up to date
 //	order-srv healthcheck  exit with status 0 if the running service is ready
+//
+//	order-srv wallet       serve the wallet, a process and a database of its own; wallet migrate, wallet healthcheck
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 	"io"
 
 	"holdfast/order-srv/internal/app"
+	"holdfast/order-srv/internal/wallet"
 	"holdfast/pkg/config"
 	"holdfast/pkg/server"
 	"holdfast/pkg/telemetry"
@@ -20,6 +23,9 @@ import (
 func main() { server.Main(run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) (err error) {
+	if len(args) > 0 && args[0] == wallet.Service {
+		return wallet.Main(ctx, args[1:], getenv, stdout)
+	}
 	cfg := app.Config{Log: telemetry.NewLogger(stdout, app.Service)}
 	if err := config.Load(getenv, &cfg.Settings); err != nil {
 		return err

@@ -15,11 +15,17 @@ var inventory embed.FS
 //go:embed orders/*.sql
 var orders embed.FS
 
+//go:embed wallet/*.sql
+var wallet embed.FS
+
 // Inventory is the schema of inventory-srv.
 func Inventory() fs.FS { return sub(inventory, "inventory") }
 
 // Orders is the schema of order-srv.
 func Orders() fs.FS { return sub(orders, "orders") }
+
+// Wallet is the schema of the wallet, which order-srv runs as a process of its own.
+func Wallet() fs.FS { return sub(wallet, "wallet") }
 
 func sub(fsys embed.FS, dir string) fs.FS {
 	s, err := fs.Sub(fsys, dir)

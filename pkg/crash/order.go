@@ -11,6 +11,13 @@ const (
 	OrderAbandoned Point = "order-srv@abandoned"
 	OrderPublished Point = "order-srv@published"
 	OrderExpired   Point = "order-srv@expired"
+
+	// Of the flow tcc.
+	OrderStockTried Point = "order-srv@stock-tried"
+	OrderFrozen     Point = "order-srv@frozen"
+	OrderConfirming Point = "order-srv@confirming"
+	OrderCancelling Point = "order-srv@cancelling"
+	OrderPhaseDone  Point = "order-srv@phase-done"
 )
 
 func orderPoints() []Info {

@@ -25,6 +25,7 @@ type Settings struct {
 
 	OrderURLs     []string `env:"ORDER_URLS" envDefault:"http://127.0.0.1:8081"`
 	InventoryURLs []string `env:"INVENTORY_URLS" envDefault:"http://127.0.0.1:8082"`
+	WalletURLs    []string `env:"WALLET_URLS" envDefault:"http://127.0.0.1:8083"`
 
 	JWTSecret config.Secret `env:"JWT_SECRET" envDefault:"holdfast-demo-secret-change-me-0123456789"`
 	DemoLogin bool          `env:"DEMO_LOGIN"` // POST /v1/login returns a token for any name
@@ -50,6 +51,7 @@ func (s *Settings) Validate() error {
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.Check(len(s.OrderURLs) > 0, "ORDER_URLS", "needs at least one http://host:port"),
 		config.Check(len(s.InventoryURLs) > 0, "INVENTORY_URLS", "needs at least one http://host:port"),
+		config.Check(len(s.WalletURLs) > 0, "WALLET_URLS", "needs at least one http://host:port"),
 		config.Check(len(s.JWTSecret) >= minSecret, "JWT_SECRET", "needs at least 32 bytes"),
 		config.Check(s.JWTSecret != demoSecret || s.DemoLogin, "JWT_SECRET", "is required: the demo secret works only with DEMO_LOGIN=true"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),

@@ -23,6 +23,7 @@ type Settings struct {
 	MySQLDSN      config.Secret `env:"MYSQL_DSN" envDefault:"root@tcp(127.0.0.1:13306)/orders"`
 	NamesrvAddrs  []string      `env:"NAMESRV_ADDRS" envDefault:"127.0.0.1:19876"`
 	InventoryURLs []string      `env:"INVENTORY_URLS" envDefault:"http://127.0.0.1:8082"`
+	WalletURLs    []string      `env:"WALLET_URLS" envDefault:"http://127.0.0.1:8083"` // only the flow tcc calls it
 
 	OrderFlow   string `env:"ORDER_FLOW" envDefault:"tx-message"`
 	LabMode     bool   `env:"LAB_MODE"` // an order may name its strategy
@@ -69,6 +70,7 @@ func (s *Settings) Validate() error {
 		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
 		config.Check(len(s.InventoryURLs) > 0, "INVENTORY_URLS", "needs at least one URL"),
+		config.Check(len(s.WalletURLs) > 0, "WALLET_URLS", "needs at least one URL"),
 		config.Check(s.RequestTimeout >= time.Second && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 1s to 1m"),
 		config.Check(s.PendingGrace > s.RequestTimeout, "PENDING_GRACE", "is more than REQUEST_TIMEOUT: an order that is being placed must not be abandoned"),
 		config.Check(s.PendingGrace <= s.BrokerTransactionTimeout, "BROKER_TRANSACTION_TIMEOUT", "is at least PENDING_GRACE: the check-back could not answer the broker's first question"),
@@ -93,7 +95,7 @@ func inRange(limit int) bool { return limit >= 1 && limit <= 10_000 }
 func (s *Settings) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("flow", s.OrderFlow), slog.Bool("lab", s.LabMode),
-		slog.Any("namesrv", s.NamesrvAddrs), slog.Any("inventory", s.InventoryURLs),
+		slog.Any("namesrv", s.NamesrvAddrs), slog.Any("inventory", s.InventoryURLs), slog.Any("wallet", s.WalletURLs),
 		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("pending_grace", s.PendingGrace),
 		slog.Duration("sweep_after", s.SweepAfter), slog.Duration("reconcile_after", s.ReconcileAfter),

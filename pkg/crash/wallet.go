@@ -1,0 +1,8 @@
+package crash
+
+// The points of the wallet.
+const (
+	WalletFrozen    Point = "wallet@frozen"
+	WalletConfirmed Point = "wallet@confirmed"
+	WalletCancelled Point = "wallet@cancelled"
+)
