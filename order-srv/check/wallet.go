@@ -151,8 +151,8 @@ func (r *Report) done(l Log, f Freeze) {
 	}
 }
 
-// Frozen checks that frozen money belongs to orders of the coordinator's log. logs has the rows of these orders, and was
-// read after the freezes: the row of an order is written before its money is frozen.
+// Frozen checks that frozen money belongs to orders of the coordinator's log. logs has the rows of these orders, and
+// was read after the freezes: the row of an order is written before its money is frozen.
 func (c *Checker) Frozen(freezes []Freeze, logs map[string]Log) {
 	for _, f := range freezes {
 		if _, known := logs[f.OrderNo]; !known {

@@ -75,8 +75,8 @@ type Freeze struct {
 	Refunded    bool   `json:"refunded,omitempty"` // a confirmed one: its payment was returned
 }
 
-// FreezePage is GET /v1/freezes?after=&limit=: the freezes in state frozen, in order-number order. After is empty on the
-// last page.
+// FreezePage is GET /v1/freezes?after=&limit=: the freezes in state frozen, in order-number order. After is empty on
+// the last page.
 type FreezePage struct {
 	Freezes []Freeze `json:"freezes"`
 	After   string   `json:"after,omitempty"`

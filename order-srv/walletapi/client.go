@@ -22,8 +22,8 @@ func (c *Client) Freeze(ctx context.Context, r FreezeRequest) error {
 	return c.rest.Do(ctx, http.MethodPost, "/v1/freezes", r, nil)
 }
 
-// Confirm pays the money that is frozen for an order. ErrFreezeClosed after a cancellation, ErrUnknownFreeze when it was
-// never frozen. A repeat changes nothing.
+// Confirm pays the money that is frozen for an order. ErrFreezeClosed after a cancellation, ErrUnknownFreeze when it
+// was never frozen. A repeat changes nothing.
 func (c *Client) Confirm(ctx context.Context, orderNo string) error {
 	return c.rest.Do(ctx, http.MethodPost, freezePath(orderNo, "confirmation"), nil, nil)
 }

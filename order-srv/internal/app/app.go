@@ -24,9 +24,11 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/internal/waiting"
 	"holdfast/order-srv/orderapi"
+	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/crash"
 	"holdfast/pkg/database"
+	"holdfast/pkg/fault"
 	"holdfast/pkg/mq"
 	"holdfast/pkg/outbox"
 	"holdfast/pkg/rest"
@@ -68,7 +70,8 @@ type App struct {
 	Metrics   Metrics
 
 	db      *gorm.DB
-	client  *rest.Client
+	client  *rest.Client // of inventory-srv
+	wallet  *rest.Client
 	upkeep  *upkeep
 	bus     *mq.Bus
 	groups  []string // the consumer groups of the flows
@@ -96,9 +99,15 @@ func Open(ctx context.Context, cfg Config) (app *App, err error) {
 	if a.client, err = rest.New(calls); err != nil {
 		return nil, err
 	}
+	walletCalls := rest.Config{
+		URLs: cfg.WalletURLs, Timeout: cfg.RequestTimeout, Name: "wallet", Log: cfg.Log, MaxConns: cfg.MaxPlacing, Credential: cfg.SentCredential(),
+	}
+	if a.wallet, err = rest.New(walletCalls); err != nil {
+		return nil, err
+	}
 	a.Orders = store.New(a.db, a.Metrics.total)
 	// The background work has connections of its own: a rush of new orders cannot take them.
-	if a.upkeep, err = openUpkeep(ctx, cfg.Settings, a.Orders, calls, cfg.Log); err != nil {
+	if a.upkeep, err = openUpkeep(ctx, cfg.Settings, a.Orders, calls, walletCalls, cfg.Log); err != nil {
 		return nil, err
 	}
 	if err := a.openBus(); err != nil {
@@ -165,6 +174,7 @@ func (a *App) openFlows(flows *flow.Set) {
 	flows.Open(flow.Deps{
 		Resolver: resolver, Upkeep: a.upkeep.orders, Send: a.Producer, Tx: a.TxProducer("order-tx", a.CheckBack.Check),
 		SweepAfter: a.SweepAfter, QueueTimeout: a.QueueTimeout, QueueMax: a.QueueMax, PaymentTime: a.PaymentTimeout, Registry: a.Metrics.Registry,
+		Wallet: walletapi.NewClient(a.wallet), UpkeepWallet: walletapi.NewClient(a.upkeep.wallet), Healed: a.Metrics.Healed,
 	})
 	for _, f := range flows.All() {
 		for _, s := range f.Subscriptions() {
@@ -231,11 +241,22 @@ func (a *App) Close() error {
 	if a.upkeep != nil {
 		err = errors.Join(err, a.upkeep.close())
 	}
-	if a.client != nil {
-		a.client.Close()
+	for _, c := range []*rest.Client{a.client, a.wallet} {
+		if c != nil {
+			c.Close()
+		}
 	}
 	if a.db != nil {
 		err = errors.Join(err, database.Close(a.db))
+	}
+	return err
+}
+
+// probeWallet requests a page that the wallet does not have. Its "not found" shows that the wallet answers.
+func (a *App) probeWallet(ctx context.Context) error {
+	err := a.upkeep.wallet.Do(ctx, http.MethodGet, "/", nil, nil)
+	if fault.KindOf(err) == fault.NotFound {
+		return nil
 	}
 	return err
 }

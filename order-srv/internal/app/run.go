@@ -29,6 +29,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 			{Name: "mysql", Probe: database.Probe(a.db)},
 			{Name: "broker", Probe: a.bus.Probe, Optional: true}, // without it orders are refused, and read, paid and cancelled
 			{Name: "inventory", Probe: a.probeInventory, Optional: true},
+			{Name: "wallet", Probe: a.probeWallet, Optional: true}, // only the flow tcc needs it
 		},
 	})
 }

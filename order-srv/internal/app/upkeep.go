@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"gorm.io/gorm"
@@ -12,34 +13,42 @@ import (
 	"holdfast/pkg/rest"
 )
 
-// upkeepConns is how many connections to MySQL, and to each inventory-srv, the background work has: relay, check-back,
-// healers, expiry, audit and readiness.
+// upkeepConns is how many connections to MySQL, to each inventory-srv and to each wallet the background work has:
+// relay, check-back, healers, expiry, audit and readiness.
 const upkeepConns = 16
 
-// upkeep is what the background work uses of MySQL and of inventory-srv.
+// upkeep is what the background work uses of MySQL, of inventory-srv and of the wallet.
 type upkeep struct {
 	orders    *store.Store
 	inventory *inventoryapi.Client
-	client    *rest.Client
+	client    *rest.Client // of inventory-srv
+	wallet    *rest.Client
 	db        *gorm.DB
 }
 
 // openUpkeep opens the background work's connections beside those of orders and calls.
-func openUpkeep(ctx context.Context, cfg Settings, orders *store.Store, calls rest.Config, log *slog.Logger) (*upkeep, error) {
-	calls.MaxConns = upkeepConns
-	client, err := rest.New(calls)
-	if err != nil {
-		return nil, err
+func openUpkeep(ctx context.Context, cfg Settings, orders *store.Store, inventory, wallet rest.Config, log *slog.Logger) (*upkeep, error) {
+	var u upkeep
+	var errs [3]error
+	inventory.MaxConns, wallet.MaxConns = upkeepConns, upkeepConns
+	u.client, errs[0] = rest.New(inventory)
+	u.wallet, errs[1] = rest.New(wallet)
+	u.db, errs[2] = database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: log, MaxOpen: upkeepConns})
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, errors.Join(err, u.close())
 	}
-	db, err := database.Open(ctx, cfg.MySQLDSN.Reveal(), database.Options{Log: log, MaxOpen: upkeepConns})
-	if err != nil {
-		client.Close()
-		return nil, err
-	}
-	return &upkeep{orders: orders.On(db), inventory: inventoryapi.NewClient(client), client: client, db: db}, nil
+	u.orders, u.inventory = orders.On(u.db), inventoryapi.NewClient(u.client)
+	return &u, nil
 }
 
 func (u *upkeep) close() error {
-	u.client.Close()
+	for _, c := range []*rest.Client{u.client, u.wallet} {
+		if c != nil {
+			c.Close()
+		}
+	}
+	if u.db == nil {
+		return nil
+	}
 	return database.Close(u.db)
 }

@@ -57,6 +57,9 @@ type Member struct {
 	window  time.Duration // how long the order can be paid after it is PLACED; 0: since it was inserted
 	decided atomic.Bool   // an answer was delivered
 
+	participant Participant // takes part after inventory has reserved; nil: inventory alone
+	held        bool        // inventory has reserved, and the participant has not taken its part
+
 	open  bool // the order's row is PENDING, or its status is unknown
 	maybe bool // an attempt to reserve may have been executed, or may still be waiting in a queue
 	last  error
@@ -149,7 +152,12 @@ type Deps struct {
 	QueueTimeout time.Duration // the age up to which an order may wait for its decision after its caller has got a 202
 	PaymentTime  time.Duration // how long an order that waited can be paid, from the moment in which it is PLACED
 	QueueMax     int           // how many orders may wait in the queue
-	Registry     prometheus.Registerer
+
+	Wallet       Wallet // for placing orders
+	UpkeepWallet Wallet // for work that is not a buyer's request
+
+	Healed   *prometheus.CounterVec // counts the healed orders, by healer; nil: nothing is counted
+	Registry prometheus.Registerer
 }
 
 // Kind is a line of the list.
@@ -168,6 +176,7 @@ func List() []Kind {
 			New: func(d Deps) Flow { return &Outbox{Deps: d} },
 		},
 		{Name: "queue", Topics: []mq.Topic{{Name: orderapi.TopicOrderQueued}}, New: func(d Deps) Flow { return NewQueue(d) }},
+		{Name: "tcc", New: func(d Deps) Flow { return NewTCC(d) }},
 	}
 }
 

@@ -287,8 +287,12 @@ func (i *Inventory) serveEnd(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	problem(w, http.StatusConflict, err)
+}
+
+func problem(w http.ResponseWriter, status int, err error) {
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(http.StatusConflict)
+	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(fault.ToProblem(err))
 }
 

@@ -22,6 +22,8 @@ const (
 	Sweeper    Healer = "sweeper"
 	Reconciler Healer = "reconciler"
 	Relay      Healer = "relay" // it takes over the shard of a relay that died
+
+	Coordinator Healer = "coordinator" // of the flow tcc: it executes a phase again
 )
 
 // Healing is what a healer did for an order.
@@ -41,6 +43,7 @@ const (
 	actionRefund    = "found no stock for"
 	actionRollback  = "rolled back the message of"
 	actionSentAgain = "sent the messages of"
+	actionPhase     = "ended with the wallet"
 )
 
 // healBatch is how many healings one statement inserts.

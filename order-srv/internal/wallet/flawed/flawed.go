@@ -1,6 +1,6 @@
 // Package flawed holds wallets with a mistake, one each: what a wallet becomes when one of its guards is left out. They
-// are for the lessons and for the tests of the guards. A wallet has a mistake only when its caller gives it one, and the
-// program does not.
+// are for the lessons and for the tests of the guards. A wallet has a mistake only when its caller gives it one, and
+// the program does not.
 package flawed
 
 import (
@@ -70,7 +70,8 @@ func (w blindCancel) Cancel(ctx context.Context, orderNo string, r walletapi.Can
 	})
 }
 
-// noTombstone ignores a cancellation that overtakes its freeze. The freeze comes later, is executed, and nobody ends it.
+// noTombstone ignores a cancellation that overtakes its freeze. The freeze comes later, is executed, and nobody ends
+// it.
 type noTombstone struct {
 	*store.Store
 	db *gorm.DB

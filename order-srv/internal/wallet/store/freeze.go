@@ -15,8 +15,8 @@ const freezeColumns = "order_no, user_id, amount_cents, state, refunded_at IS NO
 
 // Freeze sets money aside for an order: the try phase. A repeat changes nothing, also after the order was paid. Errors:
 // walletapi.ErrInsufficientFunds, walletapi.ErrFreezeMismatch, and walletapi.ErrFreezeClosed when the order was
-// cancelled. The last one is what a tombstone is for: without it a freeze that the network has delayed is executed after
-// its cancellation, and the money stays frozen for an order that nobody ends again.
+// cancelled. The last one is what a tombstone is for: without it a freeze that the network has delayed is executed
+// after its cancellation, and the money stays frozen for an order that nobody ends again.
 func (s *Store) Freeze(ctx context.Context, r walletapi.FreezeRequest) error {
 	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		fresh, err := insertFreeze(tx, r.OrderNo, r.UserID, r.AmountCents, walletapi.StateFrozen)
@@ -84,9 +84,9 @@ func (s *Store) take(tx *gorm.DB, r walletapi.FreezeRequest) error {
 }
 
 // Confirm pays the money that is frozen for an order, with an entry. A repeat changes nothing, and so does a refund
-// before the repeat. walletapi.ErrFreezeClosed when the order was cancelled. walletapi.ErrUnknownFreeze when there is no
-// row, and none is written: a confirmation follows a freeze that was answered, so the wallet has lost something, and a
-// tombstone would keep whoever restores it from paying.
+// before the repeat. walletapi.ErrFreezeClosed when the order was cancelled. walletapi.ErrUnknownFreeze when there is
+// no row, and none is written: a confirmation follows a freeze that was answered, so the wallet has lost something, and
+// a tombstone would keep whoever restores it from paying.
 func (s *Store) Confirm(ctx context.Context, orderNo string) error {
 	err := database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		f, known, err := lockFreeze(tx, orderNo)

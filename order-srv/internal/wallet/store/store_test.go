@@ -163,8 +163,8 @@ func TestStore_repeats(t *testing.T) {
 	}
 }
 
-// TestStore_concurrent sends all phases of the same orders at the same time, many times over. Whatever wins, the balance
-// agrees with the entries and the freezes, and each order has ended in one way.
+// TestStore_concurrent sends all phases of the same orders at the same time, many times over. Whatever wins, the
+// balance agrees with the entries and the freezes, and each order has ended in one way.
 func TestStore_concurrent(t *testing.T) {
 	t.Parallel()
 	w, ctx := newWorld(t), t.Context()
