@@ -27,7 +27,7 @@ func burstCases(t *testing.T, s *flowSuite, b crashBroker) {
 	env := patient()
 	env["QUEUE_TIMEOUT"], env["QUEUE_MAX"] = "300s", fmt.Sprint(limit)
 	var wires []*wire
-	sh := newShop(t, setup{strategy: "conditional", replicas: 2, namesrv: flowBroker(t, b), env: env, inventory: func(addr string) string {
+	sh := newShop(t, setup{strategy: "conditional", replicas: 2, wallet: true, namesrv: flowBroker(t, b), env: env, inventory: func(addr string) string {
 		wires = append(wires, &wire{tb: t})
 		return wires[len(wires)-1].via(addr)
 	}})

@@ -14,7 +14,7 @@ import (
 func calmCases(t *testing.T, s *flowSuite, b crashBroker) {
 	env := patient()
 	env["QUEUE_TIMEOUT"] = "120s"
-	sh := newShop(t, setup{strategy: "conditional", replicas: 2, namesrv: flowBroker(t, b), env: env})
+	sh := newShop(t, setup{strategy: "conditional", replicas: 2, wallet: true, namesrv: flowBroker(t, b), env: env})
 	var running sync.WaitGroup
 	for name, run := range map[string]func(t *testing.T, f *flowShop) string{
 		caseSellOut:  func(t *testing.T, f *flowShop) string { return f.sellOut(t, "HOT", s.size(60, 400), s.size(20, 100)) },

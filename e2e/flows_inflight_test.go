@@ -78,7 +78,7 @@ func inFlightCases(t *testing.T, s *flowSuite, b crashBroker) {
 	broker := devBroker(t, "")
 	t.Cleanup(func() { _ = broker.Close() })
 	x := &faults{tb: t, broker: broker}
-	sh := newShop(t, setup{strategy: "conditional", replicas: 2, namesrv: broker.Addr(), inventory: x.via, env: quick(15 * time.Second)})
+	sh := newShop(t, setup{strategy: "conditional", replicas: 2, wallet: true, namesrv: broker.Addr(), inventory: x.via, env: quick(15 * time.Second)})
 	x.sh = sh
 	repliesLost(t, s, sh, b, x)
 	flowsChange(t, s, sh, b, x)

@@ -28,7 +28,7 @@ func outageCases(t *testing.T, s *flowSuite, b crashBroker) {
 	if b.real {
 		queueTimeout = 20 * time.Second // it is back later, and its consumers, too
 	}
-	o := &outages{s: s, b: b, queueTimeout: queueTimeout, shop: newShop(t, setup{strategy: "conditional", namesrv: own.namesrv, env: quick(queueTimeout)})}
+	o := &outages{s: s, b: b, queueTimeout: queueTimeout, shop: newShop(t, setup{strategy: "conditional", wallet: true, namesrv: own.namesrv, env: quick(queueTimeout)})}
 	for _, row := range flowRows() {
 		f := &flowShop{shop: o.shop, flow: row}
 		f.stock(f.sku("AWAY"), 1000)
@@ -36,6 +36,8 @@ func outageCases(t *testing.T, s *flowSuite, b crashBroker) {
 	}
 	o.run(t, caseInventory, func(f flowRow) expectation { return f.inventoryAway },
 		func(sh *shop) { sh.kill(sh.inventory) }, func(sh *shop) { sh.restart(sh.inventory) })
+	o.run(t, caseWallet, func(f flowRow) expectation { return f.walletAway },
+		func(sh *shop) { sh.kill(sh.wallets[0]) }, func(sh *shop) { sh.restart(sh.wallets[0]) })
 	o.run(t, caseBroker, func(f flowRow) expectation { return f.brokerAway },
 		func(*shop) { own.stop() }, func(*shop) { own.resume() })
 	o.run(t, caseDisk, func(f flowRow) expectation { return f.diskLost },

@@ -30,6 +30,7 @@ type flowRow struct {
 	// What becomes of an order, and what its buyer gets first.
 	inventoryAway expectation // that comes while inventory-srv is away
 	brokerAway    expectation // that comes while the broker is away
+	walletAway    expectation // that comes while the wallet is away
 	diskLost      expectation // that comes while inventory-srv is away; then the broker loses its disk
 	replySent     string      // what inventory's database counts once it has sent the answer; "": it is sent with the call
 	replyLost     expectation // for which inventory has reserved; order-srv does not receive the answer
@@ -54,6 +55,7 @@ const (
 	caseRepeats   = "duplicate requests at both replicas"
 	caseBadInput  = "bad input"
 	caseInventory = "inventory away and back"
+	caseWallet    = "wallet away and back"
 	caseBroker    = "broker away and back"
 	caseDisk      = "broker back without its disk"
 	caseReply     = "answer of inventory lost"
@@ -65,11 +67,13 @@ const (
 
 func flowRows() []flowRow {
 	refused := expectation{http.StatusServiceUnavailable, orderapi.StatusRejected}
+	placed := expectation{http.StatusCreated, orderapi.StatusPlaced}
+	later := expectation{http.StatusAccepted, orderapi.StatusPlaced}
 	noQueue := "the caller waits for its decision, so admission bounds what is in flight"
 	return []flowRow{
 		{
 			name: "tx-message", takes: http.StatusCreated,
-			inventoryAway: refused, brokerAway: refused, diskLost: refused,
+			inventoryAway: refused, walletAway: placed, brokerAway: refused, diskLost: refused,
 			replyLost: expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the check-back
 			slow:      slowWire, noReply: loseReservations,
 			topic: orderapi.TopicStockRelease, group: inventoryapi.GroupRelease,
@@ -77,23 +81,30 @@ func flowRows() []flowRow {
 		},
 		{
 			name: "outbox", takes: http.StatusAccepted,
-			inventoryAway: expectation{http.StatusAccepted, orderapi.StatusPlaced},
-			brokerAway:    expectation{http.StatusAccepted, orderapi.StatusPlaced},
-			diskLost:      expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the sweeper: its command is lost
-			replyLost:     expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // as no answer comes in time
-			replySent:     "SELECT COUNT(*) FROM outbox WHERE event_id = CONCAT(?, ':reserved') AND sent_at IS NOT NULL",
-			slow:          slowMessage(inventoryapi.TopicStockReserved), noReply: loseMessages(inventoryapi.TopicStockReserved),
+			inventoryAway: later, walletAway: later, brokerAway: later,
+			diskLost:  expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the sweeper: its command is lost
+			replyLost: expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // as no answer comes in time
+			replySent: "SELECT COUNT(*) FROM outbox WHERE event_id = CONCAT(?, ':reserved') AND sent_at IS NOT NULL",
+			slow:      slowMessage(inventoryapi.TopicStockReserved), noReply: loseMessages(inventoryapi.TopicStockReserved),
 			topic: orderapi.TopicStockReserve, group: inventoryapi.GroupReserve,
 			lacks: map[string]string{caseBurst: "orders wait in a topic, which has no bound; QUEUE_TIMEOUT ends those that wait too long"},
 		},
 		{
 			name: "queue", takes: http.StatusAccepted,
-			inventoryAway: expectation{http.StatusAccepted, orderapi.StatusPlaced},
-			brokerAway:    refused,
-			diskLost:      expectation{http.StatusAccepted, orderapi.StatusPlaced}, // the sweeper sends the message again
-			replyLost:     expectation{http.StatusAccepted, orderapi.StatusPlaced}, // the message comes again
-			slow:          slowMessage(orderapi.TopicOrderQueued), noReply: loseReservations,
+			inventoryAway: later, walletAway: later, brokerAway: refused,
+			diskLost:  later, // the sweeper sends the message again
+			replyLost: later, // the message comes again
+			slow:      slowMessage(orderapi.TopicOrderQueued), noReply: loseReservations,
 			topic: orderapi.TopicOrderQueued, group: "order-queue",
+		},
+		{
+			name: "tcc", takes: http.StatusCreated,
+			inventoryAway: refused, walletAway: refused, diskLost: refused,
+			brokerAway: placed,                                                     // it sends no message before the order is PLACED
+			replyLost:  expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the sweeper
+			slow:       slowWire, noReply: loseReservations,
+			topic: orderapi.TopicOrderEvents, group: inventoryapi.GroupEvents,
+			lacks: map[string]string{caseBurst: noQueue},
 		},
 	}
 }
@@ -112,7 +123,7 @@ type flowGroup struct {
 func flowGroups() []flowGroup {
 	return []flowGroup{
 		{name: "calm", cases: []string{caseSellOut, caseExact, caseRepeats, caseBadInput}, run: calmCases, onAll: true},
-		{name: "outages", cases: []string{caseInventory, caseBroker, caseDisk, caseRace, casePoison}, run: outageCases},
+		{name: "outages", cases: []string{caseInventory, caseWallet, caseBroker, caseDisk, caseRace, casePoison}, run: outageCases},
 		{
 			name: "in flight", cases: []string{caseReply, caseRestart}, run: inFlightCases,
 			devOnly: "it can be told to lose and to delay messages",

@@ -35,6 +35,18 @@ func (p *programs) build() (string, error) {
 	return p.dir, p.err
 }
 
+// walletDatabase returns a fresh database of the wallet, which creates its schema.
+func (s setup) walletDatabase(tb testing.TB) string {
+	tb.Helper()
+	if s.server == "" {
+		return dbtest.NewDSN(tb, nil)
+	}
+	if _, err := openDB(tb, s.server).Exec("CREATE DATABASE wallet"); err != nil {
+		tb.Fatal(err)
+	}
+	return s.server + "wallet"
+}
+
 // databases returns fresh databases, on the shared server or on the test's own.
 func (s setup) databases(tb testing.TB) (orders, stock string) {
 	tb.Helper()

@@ -23,12 +23,13 @@ import (
 	"holdfast/internal/lab/history"
 )
 
-// shop is the three services, running as processes on fresh databases with a namespace of their own.
+// shop is the services, running as processes on fresh databases with a namespace of their own.
 type shop struct {
 	tb       testing.TB
 	ordersDB *sql.DB
 	stockDB  *sql.DB
-	admin    string // token
+	walletDB *sql.DB // nil unless there is a wallet
+	admin    string  // token
 	client   *http.Client
 	turn     *atomic.Int64    // counter for the round robin over the gateways
 	users    *sync.Map        // user names by token
@@ -36,6 +37,7 @@ type shop struct {
 
 	gateway, order, inventory     *service   // the first replica of each
 	gateways, orders, inventories []*service // all replicas
+	wallets                       []*service // none unless setup.wallet
 }
 
 // setup is the configuration of a shop. The zero value is the default.
@@ -47,6 +49,7 @@ type setup struct {
 	namesrv  string
 	replicas int  // replicas of each service; default: one
 	empty    bool // the databases have no tables at the start
+	wallet   bool // as many wallets as replicas, for the flow tcc
 
 	inventory func(addr string) string // returns the address at which order-srv calls an inventory-srv
 	server    string                   // administrator DSN of a MySQL of the test
@@ -57,6 +60,7 @@ type setup struct {
 type service struct {
 	name    string
 	program string
+	args    []string
 	http    string // host:port
 	ops     string
 	env     []string
@@ -100,7 +104,7 @@ func newShop(tb testing.TB, s setup) *shop {
 		via = func(dsn string) string { return dsn }
 	}
 	n := max(1, s.replicas)
-	ports, err := stack.FreePorts(6 * n)
+	ports, err := stack.FreePorts(8 * n)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -114,14 +118,23 @@ func newShop(tb testing.TB, s setup) *shop {
 	if s.inventory == nil {
 		s.inventory = func(addr string) string { return addr }
 	}
-	var orderURLs, inventoryURLs []string
+	var orderURLs, inventoryURLs, walletURLs []string
 	for k := range n {
-		orderURLs, inventoryURLs = append(orderURLs, "http://"+addr(6*k+1)), append(inventoryURLs, "http://"+s.inventory(addr(6*k+2)))
+		orderURLs, inventoryURLs = append(orderURLs, "http://"+addr(8*k+1)), append(inventoryURLs, "http://"+s.inventory(addr(8*k+2)))
+		walletURLs = append(walletURLs, "http://"+addr(8*k+3))
 	}
 	common["ORDER_URLS"], common["INVENTORY_URLS"] = strings.Join(orderURLs, ","), strings.Join(inventoryURLs, ",")
+	common["WALLET_URLS"] = strings.Join(walletURLs, ",")
 	maps.Copy(common, s.env)
 	start := func(program string, k, port int, env map[string]string) *service {
-		return sh.start(dir, program, k+1, addr(6*k+port), addr(6*k+port+3), common, env)
+		return sh.start(dir, program, k+1, addr(8*k+port), addr(8*k+port+4), common, env)
+	}
+	if s.wallet {
+		dsn := s.walletDatabase(tb)
+		sh.walletDB = openDB(tb, dsn)
+		for k := range n {
+			sh.wallets = append(sh.wallets, start("wallet", k, 3, map[string]string{"WALLET_DSN": via(dsn)}))
+		}
 	}
 	for k := range n {
 		id := func(program string) string { return fmt.Sprintf("%s-%d", program, k+1) }
@@ -130,7 +143,7 @@ func newShop(tb testing.TB, s setup) *shop {
 		sh.gateways = append(sh.gateways, start("api-gateway", k, 0, nil))
 	}
 	sh.inventory, sh.order, sh.gateway = sh.inventories[0], sh.orders[0], sh.gateways[0]
-	for _, svc := range slices.Concat(sh.inventories, sh.orders, sh.gateways) {
+	for _, svc := range slices.Concat(sh.inventories, sh.wallets, sh.orders, sh.gateways) {
 		sh.waitReady(svc)
 	}
 	sh.ordersDB, sh.stockDB = openDB(tb, ordersDSN), openDB(tb, stockDSN)
@@ -173,6 +186,9 @@ func (sh *shop) exec(db *sql.DB, statement string) {
 func (sh *shop) start(dir, program string, k int, addr, ops string, envs ...map[string]string) *service {
 	sh.tb.Helper()
 	s := &service{name: fmt.Sprintf("%s-%d", program, k), program: filepath.Join(dir, program), http: addr, ops: ops, log: &testkit.Buffer{}}
+	if program == "wallet" { // order-srv's program
+		s.program, s.args = filepath.Join(dir, "order-srv"), []string{"wallet"}
+	}
 	s.env = append(os.Environ(), "HTTP_ADDR="+addr, "OPS_ADDR="+ops)
 	for _, env := range envs {
 		s.env = append(s.env, environ(env)...)
@@ -193,7 +209,7 @@ func environ(vars map[string]string) []string {
 // run starts the service's process, also again.
 func (sh *shop) run(s *service) {
 	sh.tb.Helper()
-	s.cmd, s.gone = exec.Command(s.program), make(chan struct{})
+	s.cmd, s.gone = exec.Command(s.program, s.args...), make(chan struct{})
 	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		sh.tb.Fatalf("start %s: %v", s.name, err)

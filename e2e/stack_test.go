@@ -38,18 +38,18 @@ func TestStack(t *testing.T) {
 	}
 
 	out := s.up(2)
-	s.wantParts(12)
+	s.wantParts(14)
 	if !strings.Contains(out, "order-srv-2") || strings.Count(out, "because the addresses of its peers changed") != 2 {
 		t.Errorf("the order-srv and the gateway that ran have to learn of the new replicas:\n%s", out)
 	}
 	s.order()
-	if out := s.up(2); strings.Contains(out, "stopped") || strings.Count(out, " runs ") != 12 {
+	if out := s.up(2); strings.Contains(out, "stopped") || strings.Count(out, " runs ") != 14 {
 		t.Errorf("the second time there is nothing to do:\n%s", out)
 	}
-	if out := s.up(1); strings.Count(out, "surplus replica") != 3 {
-		t.Errorf("three replicas are too many:\n%s", out)
+	if out := s.up(1); strings.Count(out, "surplus replica") != 4 {
+		t.Errorf("four replicas are too many:\n%s", out)
 	}
-	s.wantParts(9)
+	s.wantParts(10)
 	s.order()
 
 	before := s.holdfast("audit")

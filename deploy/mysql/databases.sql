@@ -2,10 +2,13 @@
 -- Each service reaches its own database only. The passwords are no secrets: the port is published on loopback.
 CREATE DATABASE inventory CHARACTER SET utf8mb4;
 CREATE DATABASE orders CHARACTER SET utf8mb4;
+CREATE DATABASE wallet CHARACTER SET utf8mb4;
 CREATE USER inventory@'%' IDENTIFIED BY 'inventory';
 CREATE USER orders@'%' IDENTIFIED BY 'orders';
+CREATE USER wallet@'%' IDENTIFIED BY 'wallet';
 GRANT ALL ON inventory.* TO inventory@'%';
 GRANT ALL ON orders.* TO orders@'%';
+GRANT ALL ON wallet.* TO wallet@'%';
 -- Lessons and comparisons create databases of these names, and drop them.
 CREATE USER lab@'%' IDENTIFIED BY 'lab';
 GRANT ALL ON `lesson\_%`.* TO lab@'%';

@@ -13,6 +13,7 @@ import (
 	"holdfast/api-gateway/internal/gateway"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
@@ -33,12 +34,13 @@ type App struct {
 	log               *slog.Logger
 	registry          *prometheus.Registry
 	orders, inventory *rest.Client
+	wallet            *rest.Client
 }
 
 // Open builds the parts. It connects to nothing. Close the app also when Run is not called.
 func Open(s Settings, log *slog.Logger) (*App, error) {
 	a := &App{settings: s, log: log, registry: telemetry.NewRegistry()}
-	var ordersErr, inventoryErr error
+	var ordersErr, inventoryErr, walletErr error
 	a.orders, ordersErr = rest.New(rest.Config{
 		Name: "order", URLs: s.OrderURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
 		MaxConns: s.MaxPlacing + s.MaxChanging + s.MaxReading + gateway.MaxWaiting + adminConns, // for each kind
@@ -47,7 +49,11 @@ func Open(s Settings, log *slog.Logger) (*App, error) {
 		Name: "inventory", URLs: s.InventoryURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
 		MaxConns: s.MaxReading + adminConns,
 	})
-	if err := errors.Join(ordersErr, inventoryErr); err != nil {
+	a.wallet, walletErr = rest.New(rest.Config{
+		Name: "wallet", URLs: s.WalletURLs, Timeout: s.RequestTimeout, Log: log, Credential: s.SentCredential(),
+		MaxConns: s.MaxReading + adminConns,
+	})
+	if err := errors.Join(ordersErr, inventoryErr, walletErr); err != nil {
 		a.Close()
 		return nil, err
 	}
@@ -56,7 +62,7 @@ func Open(s Settings, log *slog.Logger) (*App, error) {
 
 // Close closes the connections.
 func (a *App) Close() {
-	for _, c := range []*rest.Client{a.orders, a.inventory} {
+	for _, c := range []*rest.Client{a.orders, a.inventory, a.wallet} {
 		if c != nil {
 			c.Close()
 		}
@@ -81,6 +87,7 @@ func (a *App) Run(ctx context.Context) error {
 		Checks: []server.Check{
 			{Name: "order-srv", Probe: reachable(a.orders), Optional: true},
 			{Name: "inventory-srv", Probe: reachable(a.inventory), Optional: true},
+			{Name: "wallet", Probe: reachable(a.wallet), Optional: true},
 		},
 	})
 }
@@ -90,6 +97,7 @@ func (a *App) handler(placing *admit.Limiter, refuser *web.Refuser, metrics *adm
 	return gateway.New(gateway.Config{
 		Orders:    orderapi.NewClient(a.orders),
 		Inventory: inventoryapi.NewClient(a.inventory),
+		Wallet:    walletapi.NewClient(a.wallet),
 		Tokens:    gateway.NewTokens(s.JWTSecret.Reveal(), time.Now),
 		DemoLogin: s.DemoLogin,
 		Lab:       s.LabMode,

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"holdfast/api-gateway/internal/gateway"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/header"
 	"holdfast/pkg/rest"
@@ -94,13 +96,14 @@ type options struct {
 	noLogin bool
 	lab     bool
 	timeout time.Duration
-	orders  string // URL instead of the fake's
+	orders  string         // URL instead of the fake's
+	wallet  map[string]any // answers of the wallet
 
 	maxWaiting int
 	stopping   <-chan struct{}
 }
 
-// door is a gateway in front of two fakes.
+// door is a gateway in front of three fakes.
 type door struct {
 	tb        testing.TB
 	url       string
@@ -108,13 +111,14 @@ type door struct {
 	tokens    *gateway.Tokens
 	orders    *backend
 	inventory *backend
+	wallet    *backend
 }
 
 func open(tb testing.TB, o options, orders, inventory map[string]any) *door {
 	tb.Helper()
 	d := &door{
 		tb: tb, tokens: gateway.NewTokens(secret, time.Now),
-		orders: newBackend(tb, orders), inventory: newBackend(tb, inventory),
+		orders: newBackend(tb, orders), inventory: newBackend(tb, inventory), wallet: newBackend(tb, o.wallet),
 	}
 	if o.timeout == 0 {
 		o.timeout = 5 * time.Second
@@ -125,6 +129,7 @@ func open(tb testing.TB, o options, orders, inventory map[string]any) *door {
 	s := httptest.NewServer(gateway.New(gateway.Config{
 		Orders:    orderapi.NewClient(newClient(tb, "order", o.orders, o.timeout)),
 		Inventory: inventoryapi.NewClient(newClient(tb, "inventory", d.inventory.url, o.timeout)),
+		Wallet:    walletapi.NewClient(newClient(tb, "wallet", d.wallet.url, o.timeout)),
 		Tokens:    d.tokens, DemoLogin: !o.noLogin, Lab: o.lab, MaxWaiting: o.maxWaiting, Stopping: o.stopping,
 		Engine: web.EngineConfig{Log: slog.New(slog.DiscardHandler), Timeout: o.timeout, MaxBody: gateway.MaxBody, Waiting: gateway.Waiting()},
 	}))
@@ -204,7 +209,7 @@ func (d *door) problem(a answer) fault.Problem {
 
 func (d *door) wantUntouched() {
 	d.tb.Helper()
-	for _, c := range append(d.orders.seen(), d.inventory.seen()...) {
+	for _, c := range slices.Concat(d.orders.seen(), d.inventory.seen(), d.wallet.seen()) {
 		d.tb.Errorf("a back end was asked %s %s", c.route, c.body)
 	}
 }

@@ -6,6 +6,7 @@ package gateway
 import (
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/admit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/web"
@@ -15,6 +16,7 @@ import (
 type Config struct {
 	Orders    *orderapi.Client
 	Inventory *inventoryapi.Client
+	Wallet    *walletapi.Client
 	Tokens    *Tokens
 	DemoLogin bool // POST /v1/login exists and issues a token for any name and role
 	Lab       bool // an order may choose its strategy and its flow
@@ -45,13 +47,14 @@ const (
 type gateway struct {
 	orders    *orderapi.Client
 	inventory *inventoryapi.Client
+	wallet    *walletapi.Client
 	tokens    *Tokens
 	lab       bool          // an order may choose its strategy and its flow, a product may be for the lab
 	waiting   chan struct{} // has a value for each request that waits
 	stopping  <-chan struct{}
 }
 
-// What the gateway itself refuses, beside the faults that orderapi and inventoryapi name.
+// What the gateway itself refuses, beside the faults that orderapi, inventoryapi and walletapi name.
 var (
 	errUnauthenticated = fault.New(fault.Unauthenticated, "unauthenticated", "a valid bearer token is required")
 	errForbidden       = fault.New(fault.Forbidden, "forbidden", "your role may not do this")

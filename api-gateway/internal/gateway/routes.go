@@ -23,7 +23,7 @@ func Waiting() web.Route { return web.Route{Method: http.MethodGet, Pattern: "/v
 
 // New returns the public API. This is the whole of it.
 func New(cfg Config) *gin.Engine {
-	g := &gateway{orders: cfg.Orders, inventory: cfg.Inventory, tokens: cfg.Tokens, lab: cfg.Lab, waiting: make(chan struct{}, cmp.Or(cfg.MaxWaiting, MaxWaiting)), stopping: cfg.Stopping}
+	g := &gateway{orders: cfg.Orders, inventory: cfg.Inventory, wallet: cfg.Wallet, tokens: cfg.Tokens, lab: cfg.Lab, waiting: make(chan struct{}, cmp.Or(cfg.MaxWaiting, MaxWaiting)), stopping: cfg.Stopping}
 	e := web.NewEngine(cfg.Engine)
 	v1 := e.Group("/v1")
 
@@ -40,11 +40,14 @@ func New(cfg Config) *gin.Engine {
 	v1.GET("/orders/:order_no", g.wait, reading, g.authenticate, web.Handle(g.getOrder))
 	v1.POST("/orders/:order_no/payment", changing, g.authenticate, web.Handle(g.payOrder))
 	v1.POST("/orders/:order_no/cancellation", changing, g.authenticate, web.Handle(g.cancelOrder))
+	v1.GET("/wallet", reading, g.authenticate, web.Handle(g.ownWallet))
+	v1.GET("/wallet/entries", reading, g.authenticate, web.Handle(g.walletEntries))
 
 	admin := v1.Group("/admin", g.authenticate, g.requireRole(orderapi.RoleAdmin))
 	admin.POST("/products", web.Handle(g.createProduct))
 	admin.POST("/products/:sku/inbound", web.Handle(g.inbound))
 	admin.PUT("/products/:sku/layout", web.Handle(g.setLayout))
+	admin.POST("/wallets/:user/credits", web.Handle(g.creditWallet))
 	admin.GET("/audit", web.Handle(g.audit))
 	admin.POST("/audits", web.Handle(g.requestAudit))
 	admin.GET("/audits/:id", web.Handle(g.auditJob))

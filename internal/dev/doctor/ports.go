@@ -131,7 +131,7 @@ func (e *exam) portFinding(ctx context.Context, p stack.Port, o owner) Finding {
 
 // parts are the names of the processes of a shop. /proc cuts them to 15 bytes.
 func parts() []string {
-	return append(servers(), "inventory-srv", "order-srv", "api-gateway", "holdfast")
+	return append(servers(), "inventory-srv", "wallet", "order-srv", "api-gateway", "holdfast")
 }
 
 // portVariable returns the variable of .env that changes a published port.

@@ -42,7 +42,7 @@ func TestExamine_ports(t *testing.T) {
 		says   string
 		advice string
 	}{
-		{"all free", native, func(*machine) {}, doctor.OK, "all 15 ports are free", ""},
+		{"all free", native, func(*machine) {}, doctor.OK, "all 17 ports are free", ""},
 		{
 			"a process", native, func(m *machine) { m.listens(8080, 4711, "1000", "python3", true) }, doctor.Problem,
 			"8080, which api-gateway needs, is in use by python3 (process 4711)", "stop it: kill 4711",

@@ -47,9 +47,9 @@ func (u *upRun) crashPoint() (p crash.Info, ok bool) {
 // program returns the path of a service's program: the ordinary build, or the one with crash points.
 func (u *upRun) program(service string) string {
 	if p, ok := u.crashPoint(); ok && slices.Contains(p.Services(), service) {
-		return filepath.Join(crashBin(u.Dir), service)
+		return filepath.Join(crashBin(u.Dir), executable(service))
 	}
-	return filepath.Join(u.Bin, service)
+	return filepath.Join(u.Bin, executable(service))
 }
 
 func (u *upRun) crashEnv(service string) map[string]string {
@@ -80,7 +80,7 @@ func (u *upRun) buildCrash(ctx context.Context) error {
 	}
 	args := []string{"build", "-trimpath", "-tags", crash.Tag, "-o", bin + string(filepath.Separator)}
 	for _, service := range p.Services() {
-		args = append(args, "./"+service)
+		args = append(args, "./"+executable(service))
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = source

@@ -12,8 +12,8 @@ import (
 // the first replica, Redlock's three nodes follow Redis, and [StartRocketMQ] derives the broker's port from the name
 // server's.
 type Ports struct {
-	Gateway, Order, Inventory int
-	MySQL, Redis, Namesrv     int
+	Gateway, Order, Inventory, Wallet int
+	MySQL, Redis, Namesrv             int
 
 	MySQLProxy int // on which a proxy to MySQL listens, for the services; 0: there is none
 }
@@ -23,6 +23,7 @@ const (
 	portGateway   = 8080
 	portOrder     = 8081
 	portInventory = 8082
+	portWallet    = 8083
 	portMySQL     = 13306
 	portRedis     = 16379
 	portNamesrv   = 19876
@@ -45,6 +46,7 @@ func (p Ports) withDefaults() Ports {
 		{&p.Gateway, portGateway},
 		{&p.Order, portOrder},
 		{&p.Inventory, portInventory},
+		{&p.Wallet, portWallet},
 		{&p.MySQL, portMySQL},
 		{&p.Redis, portRedis},
 		{&p.Namesrv, portNamesrv},
@@ -98,7 +100,7 @@ func (p Ports) servicesDSN(database string) string {
 // service describes how one service process is started.
 type service struct {
 	name    string // as `holdfast status` shows it: "order-srv", and "order-srv-2" for the second
-	program string // "order-srv"
+	program string // "order-srv", or "wallet", which is the program of order-srv
 	port    int    // of its API; operations are 1000 above
 	env     map[string]string
 
@@ -110,8 +112,9 @@ type service struct {
 // serviceList lists the services in the order in which the documentation presents them: all first replicas, then all
 // second replicas. They start concurrently.
 func serviceList(p Ports, replicas int) []service {
-	orders := map[string]string{"INVENTORY_URLS": urls(p.Inventory, replicas)}
-	gateways := map[string]string{"INVENTORY_URLS": urls(p.Inventory, replicas), "ORDER_URLS": urls(p.Order, replicas)}
+	inventories, wallets := urls(p.Inventory, replicas), urls(p.Wallet, replicas)
+	orders := map[string]string{"INVENTORY_URLS": inventories, "WALLET_URLS": wallets}
+	gateways := map[string]string{"INVENTORY_URLS": inventories, "WALLET_URLS": wallets, "ORDER_URLS": urls(p.Order, replicas)}
 	namesrv := loopback(p.Namesrv)
 	var list []service
 	for k := 1; k <= replicas; k++ {
@@ -120,6 +123,7 @@ func serviceList(p Ports, replicas int) []service {
 				"MYSQL_DSN": p.servicesDSN("inventory"), "REDIS_ADDRS": loopback(p.Redis), "NAMESRV_ADDRS": namesrv,
 				"REDLOCK_ADDRS": p.redlockAddrs(), "INSTANCE_ID": fmt.Sprintf("inventory-%d", k),
 			}, nil},
+			service{replica(nameWallet, k), nameWallet, replicaPort(p.Wallet, k), map[string]string{"WALLET_DSN": p.servicesDSN("wallet")}, nil},
 			service{replica(nameOrder, k), nameOrder, replicaPort(p.Order, k), map[string]string{
 				"MYSQL_DSN": p.servicesDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": fmt.Sprintf("order-%d", k),
 			}, orders},

@@ -80,7 +80,7 @@ func (u *upRun) awaitReady(ctx context.Context, s service) error {
 
 // programOf returns the service that a part is a replica of, or "" if the part is not a service.
 func programOf(name string) string {
-	for _, program := range []string{nameInventory, nameOrder, nameGateway} {
+	for _, program := range []string{nameInventory, nameWallet, nameOrder, nameGateway} {
 		if name == program || strings.HasPrefix(name, program+"-") {
 			return program
 		}

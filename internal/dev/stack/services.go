@@ -21,6 +21,7 @@ const (
 	nameDevBroker = "devbroker" // also a subcommand of holdfast
 	nameInventory = "inventory-srv"
 	nameOrder     = "order-srv"
+	nameWallet    = "wallet"
 	nameGateway   = "api-gateway"
 )
 
@@ -41,9 +42,13 @@ func (u *upRun) part(s service) part {
 
 func (u *upRun) startService(ctx context.Context, s service) (Component, error) {
 	program := u.program(s.program)
+	args := []string{program}
+	if s.program == nameWallet {
+		args = append(args, nameWallet)
+	}
 	log := filepath.Join(u.Dir, s.name+".log")
 	ops := loopback(s.port + opsOffset)
-	p, err := Start(Command{Name: s.name, Args: []string{program}, Env: u.environment(s, ops), Log: log, Tie: u.Tie})
+	p, err := Start(Command{Name: s.name, Args: args, Env: u.environment(s, ops), Log: log, Tie: u.Tie})
 	if err != nil {
 		return Component{}, err
 	}
@@ -73,6 +78,14 @@ func (u *upRun) environment(s service, ops string) []string {
 		list = append(list, k+"="+v)
 	}
 	return list
+}
+
+// executable is the file of a service's program.
+func executable(program string) string {
+	if program == nameWallet {
+		return nameOrder
+	}
+	return program
 }
 
 // seed fills the catalogue. It runs at every start and changes nothing that exists.
@@ -109,7 +122,7 @@ func httpReady(ctx context.Context, ops string) error {
 	if err := json.NewDecoder(res.Body).Decode(&ready); err != nil || res.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s", res.Status)
 	}
-	for _, name := range []string{"broker", "inventory"} { // order-srv is ready without them, but the shop is not
+	for _, name := range []string{"broker", "inventory", "wallet"} { // order-srv is ready without them, but the shop is not
 		if state, checked := ready.Checks[name]; checked && state != "ok" {
 			return fmt.Errorf("not ready: %s: %s", name, state)
 		}

@@ -100,7 +100,7 @@ func (s *State) put(c Component) {
 
 // rank orders servers before services and services before gateways.
 func rank(name string) int {
-	return slices.Index([]string{nameInventory, nameOrder, nameGateway}, programOf(name))
+	return slices.Index([]string{nameInventory, nameWallet, nameOrder, nameGateway}, programOf(name))
 }
 
 func (s *State) remove(name string) {

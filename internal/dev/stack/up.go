@@ -211,7 +211,7 @@ func (u *upRun) createDatabases(ctx context.Context) error {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // nothing was left to write
-	for _, name := range []string{"inventory", "orders"} {
+	for _, name := range []string{"inventory", "orders", "wallet"} {
 		if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4"); err != nil {
 			return fmt.Errorf("create database %s: %w", name, err)
 		}

@@ -49,7 +49,7 @@ func open(ctx context.Context, o Options, name string) (s *site, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := stack.Ports{Gateway: ports[0], Order: ports[1], Inventory: ports[2], MySQL: ports[3], Redis: ports[4], Namesrv: ports[8]}
+	p := stack.Ports{Gateway: ports[0], Order: ports[1], Inventory: ports[2], Wallet: ports[9], MySQL: ports[3], Redis: ports[4], Namesrv: ports[8]}
 	s = &site{name: name, dir: filepath.Join(o.Dir, name), url: fmt.Sprintf("http://127.0.0.1:%d", p.Gateway), clients: map[string]*shop.Client{}}
 	err = stack.Up(ctx, stack.UpOptions{
 		Dir: s.dir, Bin: o.Bin, Broker: o.Broker, Progress: io.Discard, Ports: p, Tie: true,

@@ -30,7 +30,7 @@ func Ports(tb testing.TB) stack.Ports {
 		tb.Cleanup(func() { _ = claim.Close() })
 		// Operations ports are 1000 above the services' ports. The broker's port is 1035 above the name server's.
 		return stack.Ports{
-			Gateway: base, Order: base + 1, Inventory: base + 2,
+			Gateway: base, Order: base + 1, Inventory: base + 2, Wallet: base + 3,
 			MySQL: base + 2030, Redis: base + 2040, Namesrv: base + 2050,
 		}
 	}
