@@ -121,6 +121,7 @@ func printReport(stdout io.Writer, r check.Report) error {
 	}
 	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(r.Orders))
 	fmt.Fprintf(stdout, "messages: %s\n", messagesLine(r.Messages))
+	printInDoubt(stdout, r)
 	for _, v := range r.Violations {
 		fmt.Fprintf(stdout, "VIOLATION %s\n", v)
 	}
@@ -191,6 +192,17 @@ func countsLine(counts map[string]int) string {
 // messagesLine formats messages as "3 half messages undecided (oldest 2s), 0 unsent in the outbox".
 func messagesLine(m check.Messages) string {
 	return counted(m.Undecided, "half messages undecided", m.OldestUndecided) + ", " + counted(m.Unsent, "unsent in the outbox", m.OldestUnsent)
+}
+
+// printInDoubt prints what the coordinator of the flow tcc has to end; nothing without such orders.
+func printInDoubt(stdout io.Writer, r check.Report) {
+	var parts []string
+	for _, d := range r.InDoubt {
+		parts = append(parts, counted(d.Orders, d.State, d.Oldest))
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(stdout, "tcc: %s\n", strings.Join(parts, ", "))
+	}
 }
 
 func counted(n int, what string, oldest time.Duration) string {

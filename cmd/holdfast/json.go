@@ -26,7 +26,15 @@ type auditResult struct {
 	Unsettled  []check.Violation `json:"unsettled"`
 	Lost       []check.Violation `json:"lost"`
 	Losses     []check.Loss      `json:"losses"`
+	InDoubt    []inDoubtResult   `json:"in_doubt"` // orders of the flow tcc that the coordinator has to end
 	Healed     []check.Healing   `json:"healed"`
+}
+
+// inDoubtResult is the orders in one state of the coordinator's log.
+type inDoubtResult struct {
+	State  string  `json:"state"`
+	Orders int     `json:"orders"`
+	Oldest float64 `json:"oldest_seconds"`
 }
 
 // messagesResult is the state of the messages.
@@ -45,6 +53,7 @@ type statusResult struct {
 	Parts     []partResult     `json:"parts"`
 	Orders    map[string]int   `json:"orders,omitempty"`     // by status
 	Messages  *messagesResult  `json:"messages,omitempty"`   // if the gateway answers
+	InDoubt   []inDoubtResult  `json:"in_doubt,omitempty"`   // orders of the flow tcc that the coordinator has to end
 	CheckBack *checkBackResult `json:"check_back,omitempty"` // if the operations ports can be reached
 
 	report check.Report // for the text
@@ -71,8 +80,16 @@ func newAuditResult(r check.Report) auditResult {
 	return auditResult{
 		Clean: len(r.Violations)+len(r.Unsettled)+r.Unlisted == 0, Sales: sales(r), SKUs: list(r.SKUs), Orders: r.Orders,
 		Messages: newMessagesResult(r.Messages), Violations: list(r.Violations), Unsettled: list(r.Unsettled),
-		Lost: list(r.Lost), Losses: list(r.Losses), Healed: list(r.Healed),
+		Lost: list(r.Lost), Losses: list(r.Losses), InDoubt: list(newInDoubtResults(r.InDoubt)), Healed: list(r.Healed),
 	}
+}
+
+func newInDoubtResults(found []check.InDoubt) []inDoubtResult {
+	var results []inDoubtResult
+	for _, d := range found {
+		results = append(results, inDoubtResult{d.State, d.Orders, d.Oldest.Seconds()})
+	}
+	return results
 }
 
 func newMessagesResult(m check.Messages) messagesResult {

@@ -61,7 +61,12 @@ type wireAudit struct {
 	Unsettled []struct{} `json:"unsettled"`
 	Lost      []struct{} `json:"lost"`
 	Losses    []struct{} `json:"losses"`
-	Healed    []struct {
+	InDoubt   []struct {
+		State  string  `json:"state"`
+		Orders int     `json:"orders"`
+		Oldest float64 `json:"oldest_seconds"`
+	} `json:"in_doubt"`
+	Healed []struct {
 		OrderNo string    `json:"order_no"`
 		Healer  string    `json:"healer"`
 		Action  string    `json:"action"`
@@ -90,7 +95,12 @@ type wireStatus struct {
 	} `json:"parts"`
 	Orders   map[string]int `json:"orders"`
 	Messages *wireMessages  `json:"messages"`
-	Rates    *struct {
+	InDoubt  []struct {
+		State  string  `json:"state"`
+		Orders int     `json:"orders"`
+		Oldest float64 `json:"oldest_seconds"`
+	} `json:"in_doubt"`
+	Rates *struct {
 		ChecksPerSecond float64 `json:"checks_per_second"`
 		Undecided       float64 `json:"undecided"`
 		ReleaseRepeats  float64 `json:"release_repeats"`
@@ -104,6 +114,7 @@ func TestAudit_json(t *testing.T) {
 		Orders:     map[string]int{"PAID": 1, "PLACED": 1},
 		Messages:   check.Messages{Undecided: 3, OldestUndecided: 90 * time.Second, LateAfter: 22 * time.Second, OldestUnsent: 1500 * time.Millisecond},
 		Violations: []check.Violation{{Invariant: 3, Subject: "A", SKUs: []string{"A"}, Text: "oversold"}},
+		InDoubt:    []check.InDoubt{{State: "confirming", Orders: 2, Oldest: 1500 * time.Millisecond}},
 		Healed:     []check.Healing{{OrderNo: "o1", Healer: "sweeper", Action: "abandoned", At: time.Unix(0, 0).UTC()}},
 	})
 	var out bytes.Buffer
@@ -111,7 +122,7 @@ func TestAudit_json(t *testing.T) {
 		t.Errorf("exit status %d, want 1 as without --json", got)
 	}
 	got := decode[wireAudit](t, &out)
-	if got.Clean || got.Sales != 2 || got.SKUs[0].Sold != 1 || got.Violations[0].Text != "oversold" || got.Healed[0].Healer != "sweeper" {
+	if got.Clean || got.Sales != 2 || got.SKUs[0].Sold != 1 || got.Violations[0].Text != "oversold" || got.Healed[0].Healer != "sweeper" || got.InDoubt[0].Oldest != 1.5 {
 		t.Errorf("%+v", got)
 	}
 	want := wireMessages{Undecided: 3, OldestUndecided: 90, LateAfter: 22, Late: true, OldestUnsent: 1.5}

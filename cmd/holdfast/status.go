@@ -57,6 +57,7 @@ func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, erro
 	}
 	messages := newMessagesResult(report.Messages)
 	shown.Up, shown.Orders, shown.Messages, shown.report = true, report.Orders, &messages, report
+	shown.InDoubt = newInDoubtResults(report.InDoubt)
 	if len(state.Components) == 0 {
 		return shown, nil
 	}
@@ -85,6 +86,7 @@ func (s statusResult) print(stdout io.Writer) error {
 	}
 	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(s.Orders))
 	fmt.Fprintf(stdout, "messages: %s\n", messagesLine(s.report.Messages))
+	printInDoubt(stdout, s.report)
 	if s.Messages.Late {
 		fmt.Fprintf(stdout, "ALARM: half messages stay undecided for longer than %v\n", s.report.Messages.LateAfter)
 	}

@@ -38,7 +38,8 @@ func TestMeasureRates(t *testing.T) {
 func TestStatus_withoutProcesses(t *testing.T) {
 	t.Parallel()
 	url, _ := gateway(t, &check.Report{
-		Orders: map[string]int{"PAID": 2},
+		Orders:  map[string]int{"PAID": 2},
+		InDoubt: []check.InDoubt{{State: "confirming", Orders: 2, Oldest: 3 * time.Second}, {State: "cancelling", Orders: 1, Oldest: time.Second}},
 		Messages: check.Messages{
 			Undecided: 3, OldestUndecided: time.Minute, LateAfter: 22 * time.Second, Unsent: 1, OldestUnsent: 2 * time.Second,
 		},
@@ -49,6 +50,7 @@ func TestStatus_withoutProcesses(t *testing.T) {
 	}
 	for _, want := range []string{
 		"orders: PAID 2", "messages: 3 half messages undecided (oldest 1m0s), 1 unsent in the outbox (oldest 2s)",
+		"tcc: 2 confirming (oldest 3s), 1 cancelling (oldest 1s)",
 		"ALARM: half messages stay undecided for longer than 22s", "the operations ports cannot be reached",
 	} {
 		if !strings.Contains(out.String(), want) {

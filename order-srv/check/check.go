@@ -127,7 +127,8 @@ type Report struct {
 	Losses     []Loss         `json:"losses"`     // the losses of Redis
 	Unsent     int            `json:"unsent"`
 	Messages   Messages       `json:"messages"`
-	Healed     []Healing      `json:"healed"` // latest actions of the backstops, newest first
+	InDoubt    []InDoubt      `json:"in_doubt,omitempty"` // orders whose phases the coordinator has not ended
+	Healed     []Healing      `json:"healed"`             // latest actions of the backstops, newest first
 
 	Unlisted int  `json:"unlisted,omitempty"` // findings beyond the first MaxFindings of a list
 	Full     bool `json:"full"`               // everything was read; else what is rolled up was proven before

@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -191,10 +192,10 @@ func TestRun_countsUnits(t *testing.T) {
 func found(r check.Report) string {
 	var names []string
 	for _, v := range r.Violations {
-		names = append(names, string(rune('0'+v.Invariant))+" "+v.Subject)
+		names = append(names, fmt.Sprint(v.Invariant)+" "+v.Subject)
 	}
 	for _, v := range r.Unsettled {
-		names = append(names, "~"+string(rune('0'+v.Invariant))+" "+v.Subject)
+		names = append(names, "~"+fmt.Sprint(v.Invariant)+" "+v.Subject)
 	}
 	return strings.Join(names, ",")
 }

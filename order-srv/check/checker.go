@@ -126,6 +126,7 @@ type Last struct {
 	Messages Messages
 	Letters  Letters
 	Healed   []Healing // copied into the report
+	InDoubt  []InDoubt // copied into the report
 	Strays   []string  // orders that are in the queue and not PENDING
 }
 
@@ -133,6 +134,7 @@ type Last struct {
 func (c *Checker) Finish(in Last) Report {
 	r := &c.report
 	r.Orders, r.Unsent, r.Messages, r.Healed = c.totals.Orders, in.Messages.Unsent, in.Messages, in.Healed
+	r.InDoubt = in.InDoubt
 	r.SKUs, r.Losses = in.Ledger.SKUs, append(r.Losses, in.Ledger.Losses...)
 	r.letters(in.Letters)
 	promised := maps.Clone(c.totals.Promised)

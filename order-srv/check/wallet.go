@@ -1,5 +1,14 @@
 package check
 
+import "time"
+
+// InDoubt is how many orders are in a state of the coordinator's log that is not its last.
+type InDoubt struct {
+	State  string        `json:"state"`
+	Orders int           `json:"orders"`
+	Oldest time.Duration `json:"oldest_ns"` // in this state
+}
+
 // Wallet is a user's balance with the sums that it must agree with, of one snapshot of the wallet's database.
 type Wallet struct {
 	User              string
@@ -91,7 +100,7 @@ func (r *Report) logged(l Log) {
 	of := ofOrder(l.OrderNo, nil)
 	switch {
 	case l.State == phase || l.State == logDone && !open && l.Status != "":
-	case !open && (l.State == logTrying || l.State == logTried): // a replica that did not know the flow ended it; the coordinator follows
+	case !open && l.Status != "" && (l.State == logTrying || l.State == logTried): // a replica that did not know the flow ended it; the coordinator follows
 		r.unsettled(8, of, "is %s, and the coordinator's log says %s", l.Status, l.State)
 	default:
 		r.violation(8, of, "is %s, and the coordinator's log says %s", l.Status, l.State)
@@ -159,4 +168,9 @@ func (c *Checker) Frozen(freezes []Freeze, logs map[string]Log) {
 			c.report.violation(10, ofOrder(f.OrderNo, nil), "has %d cents of %s frozen, and is not in the coordinator's log", f.Amount, f.User)
 		}
 	}
+}
+
+// WalletAway reports that the wallet could not be read: what it must agree with was not checked.
+func (c *Checker) WalletAway(err error) {
+	c.report.unsettled(10, ofShop("wallet"), "cannot be read: %v", err)
 }

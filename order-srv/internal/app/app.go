@@ -203,7 +203,7 @@ func (a *App) http() httpapi.Config {
 	groups := append([]string{events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents, inventoryapi.GroupReserve}, a.groups...)
 	letters := deadletter.New(a.upkeep.orders, a.upkeep.inventory, a.bus, groups...)
 	audits := audit.NewJobs(audit.Config{
-		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Letters: letters,
+		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Wallet: walletapi.NewClient(a.upkeep.wallet), Letters: letters,
 		HalfMessages: audit.HalfMessages{Undecided: a.CheckBack.Undecided, LateAfter: a.BrokerTransactionTimeout + 2*a.BrokerCheckInterval},
 	}, a.Log)
 	a.workers = append(a.workers, audits.Run)

@@ -63,6 +63,7 @@ type Letters interface {
 type Config struct {
 	Store        *store.Store
 	Inventory    Inventory
+	Wallet       Wallet
 	HalfMessages HalfMessages
 	Letters      Letters
 }
@@ -146,6 +147,9 @@ func (r *run) from(ctx context.Context, rolled store.RollUp) (check.Report, erro
 	if err := r.pages(ctx); err != nil {
 		return check.Report{}, err
 	}
+	if err := r.wallet(ctx, rolled.Cutoff); err != nil {
+		return check.Report{}, err
+	}
 	if last.Letters, err = r.letters(ctx); err != nil {
 		return check.Report{}, err
 	}
@@ -173,6 +177,9 @@ func (r *run) messages(ctx context.Context) (last check.Last, err error) {
 		return last, err
 	}
 	if last.Strays, err = r.Store.QueueStrays(ctx, maxStrays); err != nil {
+		return last, err
+	}
+	if last.InDoubt, err = r.inDoubt(ctx); err != nil {
 		return last, err
 	}
 	found, err := r.Store.Healings(ctx, healed)

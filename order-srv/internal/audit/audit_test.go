@@ -153,6 +153,7 @@ type world struct {
 	db        *gorm.DB
 	store     *store.Store
 	inventory *inventory
+	wallet    *ordertest.Wallet
 	letters   *letters
 	halves    *audit.HalfMessages
 	jobs      *audit.Jobs
@@ -164,8 +165,8 @@ func newWorld(t *testing.T) *world {
 	db := dbtest.New(t, sql.Orders())
 	w := &world{
 		t: t, db: db, store: store.New(db, nil), letters: &letters{},
-		inventory: &inventory{entry: inventoryapi.LedgerEntry{SKU: "A"}},
-		halves:    &audit.HalfMessages{Undecided: func() (int, time.Duration) { return 0, 0 }},
+		inventory: &inventory{entry: inventoryapi.LedgerEntry{SKU: "A"}}, wallet: ordertest.NewWallet(t, 1000),
+		halves: &audit.HalfMessages{Undecided: func() (int, time.Duration) { return 0, 0 }},
 	}
 	w.jobs, w.stop = w.replica()
 	return w
@@ -174,7 +175,7 @@ func newWorld(t *testing.T) *world {
 // replica runs the audits of another replica until it is stopped.
 func (w *world) replica() (jobs *audit.Jobs, stop func()) {
 	jobs = audit.NewJobs(audit.Config{
-		Store: w.store, Inventory: w.inventory, Letters: w.letters,
+		Store: w.store, Inventory: w.inventory, Wallet: w.wallet.Client, Letters: w.letters,
 		HalfMessages: audit.HalfMessages{Undecided: func() (int, time.Duration) { return w.halves.Undecided() }, LateAfter: 22 * time.Second},
 	}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())

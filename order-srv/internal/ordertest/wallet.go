@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"gorm.io/gorm"
+
 	"holdfast/internal/dev/dbtest"
 	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/wallet/httpapi"
@@ -25,8 +27,8 @@ import (
 // Wallet is the wallet with its own database behind HTTP, on a network that can be broken.
 type Wallet struct {
 	*walletapi.Client
-	Store *store.Store
-	URL   string
+	DB  *gorm.DB
+	URL string
 
 	mu     sync.Mutex
 	faults map[string][]WalletFault // by kind of call
@@ -69,8 +71,8 @@ func Delayed(release <-chan struct{}, done chan<- int) WalletFault {
 // NewWallet starts a wallet in which each user has so many cents at first.
 func NewWallet(tb testing.TB, openingCents int64) *Wallet {
 	tb.Helper()
-	w := &Wallet{Store: store.New(dbtest.New(tb, sql.Wallet()), openingCents), faults: map[string][]WalletFault{}, calls: map[string]int{}}
-	handler := httpapi.New(web.EngineConfig{Log: slog.New(slog.DiscardHandler)}, w.Store)
+	w := &Wallet{DB: dbtest.New(tb, sql.Wallet()), faults: map[string][]WalletFault{}, calls: map[string]int{}}
+	handler := httpapi.New(web.EngineConfig{Log: slog.New(slog.DiscardHandler)}, store.New(w.DB, openingCents))
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.serve(rw, r, handler) }))
 	client, err := rest.New(rest.Config{URLs: []string{s.URL}, Name: "wallet", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -190,3 +190,50 @@ func (s *Store) InDoubt(ctx context.Context) ([]InDoubt, error) {
 	}
 	return found, nil
 }
+
+// AuditedLog is a row of the log with its order's status of the same moment.
+type AuditedLog struct {
+	OrderNo, UserID string
+	AmountCents     int64
+	State           LogState
+	Status          order.Status // "": there is no order
+}
+
+const selectLogs = `SELECT t.order_no, t.user_id, COALESCE(t.amount_cents, 0) AS amount_cents, t.state, COALESCE(o.status, '') AS status
+	FROM tcc_log AS t LEFT JOIN orders AS o ON o.order_no = t.order_no `
+
+// LogUsed reports whether an order was ever placed by the flow tcc.
+func (s *Store) LogUsed(ctx context.Context) (used bool, err error) {
+	if err := s.db.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM tcc_log)").Row().Scan(&used); err != nil {
+		return false, fmt.Errorf("look into the coordinator's log: %w", database.Fault(err))
+	}
+	return used, nil
+}
+
+// AuditLogs returns up to limit rows after an order number, up to another ("": to the end), with open only those that
+// are not done.
+func (s *Store) AuditLogs(ctx context.Context, after, to string, open bool, limit int) (found []AuditedLog, err error) {
+	where, args := "WHERE t.order_no > ?", []any{after}
+	if to != "" {
+		where, args = where+" AND t.order_no <= ?", append(args, to)
+	}
+	if open {
+		where += " AND t.next_at IS NOT NULL"
+	}
+	err = s.db.WithContext(ctx).Raw(selectLogs+where+" ORDER BY t.order_no LIMIT ?", append(args, limit)...).Scan(&found).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the coordinator's log: %w", database.Fault(err))
+	}
+	return found, nil
+}
+
+// LogsOf returns the rows of those of the orders that have one.
+func (s *Store) LogsOf(ctx context.Context, orderNos []string) (found []AuditedLog, err error) {
+	if len(orderNos) == 0 {
+		return nil, nil
+	}
+	if err := s.db.WithContext(ctx).Raw(selectLogs+"WHERE t.order_no IN ?", orderNos).Scan(&found).Error; err != nil {
+		return nil, fmt.Errorf("read the coordinator's log: %w", database.Fault(err))
+	}
+	return found, nil
+}
