@@ -51,8 +51,8 @@ type Info struct {
 	Env  map[string]string // other settings than usual, for the services, without which it would take too long
 }
 
-// List returns all points, order-srv's first, in the order in which an order comes to them.
-func List() []Info { return append(orderPoints(), inventoryPoints()...) }
+// List returns all points, order-srv's first and the wallet's last, in the order in which an order comes to them.
+func List() []Info { return slices.Concat(orderPoints(), inventoryPoints(), walletPoints()) }
 
 // Find returns the point of that name. The error lists the points.
 func Find(name string) (Info, error) {

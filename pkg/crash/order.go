@@ -60,6 +60,27 @@ func orderPoints() []Info {
 			Ends: "EXPIRED; the units are given back once", Healer: "the broker, which delivers the message again", Try: "--sku MUG-CLASSIC",
 			Env: shortPatience(),
 		},
+		{
+			Point: OrderStockTried, Dies: "an order of the flow tcc has its units, the wallet is not asked yet",
+			Ends: "ABANDONED; the units are given back, the wallet has a tombstone", Healer: "the sweeper", Try: "--sku MUG-CLASSIC --flow tcc",
+		},
+		{
+			Point: OrderFrozen, Dies: "an order of the flow tcc has its units and its money, and is not PLACED yet",
+			Ends: "ABANDONED; the units and the money are given back", Healer: "the sweeper", Try: "--sku MUG-CLASSIC --flow tcc",
+		},
+		{
+			Point: OrderConfirming, Dies: "an order of the flow tcc is PAID, the wallet is not told to pay yet",
+			Ends: "PAID; the money is paid once", Healer: "the coordinator", Try: "--sku MUG-CLASSIC --flow tcc --pay",
+		},
+		{
+			Point: OrderPhaseDone, Dies: "the wallet has paid for an order of the flow tcc, the log does not say so yet",
+			Ends: "PAID; the money is paid once, the confirmation is sent twice", Healer: "the coordinator", Try: "--sku MUG-CLASSIC --flow tcc --pay",
+		},
+		{
+			Point: OrderCancelling, Dies: "an order of the flow tcc has EXPIRED, the wallet is not told to return the money yet",
+			Ends: "EXPIRED; the money is returned once", Healer: "the coordinator", Try: "--sku MUG-CLASSIC --flow tcc",
+			Env: shortPatience(),
+		},
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"holdfast/pkg/crash"
 )
 
-var row = regexp.MustCompile(`(?m)^\| ((?:order|inventory)-srv@.*) \|$`)
+var row = regexp.MustCompile(`(?m)^\| ((?:order-srv|inventory-srv|wallet)@.*) \|$`)
 
 // TestPage compares both pages with the list: every point is there, in order, and how to get there; in English, the
 // rest as well.

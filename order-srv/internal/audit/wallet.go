@@ -20,8 +20,9 @@ type Wallet interface {
 	Balances(ctx context.Context, after string, limit int) (walletapi.BalancePage, error)
 }
 
-// wallet checks the coordinator's log and the wallets. Rows of the log up to the cut-off that are done were checked when
-// everything was proven, and are left out. A shop that has never used the flow tcc needs no wallet, and none is read.
+// wallet checks the coordinator's log and the wallets. Rows of the log up to the cut-off that are done were checked
+// when everything was proven, and are left out. A shop that has never used the flow tcc needs no wallet, and none is
+// read.
 func (r *run) wallet(ctx context.Context, cutoff string) error {
 	used, err := r.Store.LogUsed(ctx)
 	if err != nil || !used {

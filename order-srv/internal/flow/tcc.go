@@ -52,14 +52,14 @@ type Wallet interface {
 
 var _ Wallet = (*walletapi.Client)(nil)
 
-// TCC places orders with two participants, inventory and the wallet, by three phases that each of them has. Trying takes
-// the units and the money aside: stock first, as the price comes with its receipt, then the freeze. Both can still be
-// given back. The transaction that pays, cancels or expires an order also writes what the wallet is to do to the
-// coordinator's log, and the coordinator repeats it until the wallet has done it. Stock is confirmed and released by the
-// events that all flows send.
+// TCC places orders with two participants, inventory and the wallet, by three phases that each of them has. Trying
+// takes the units and the money aside: stock first, as the price comes with its receipt, then the freeze. Both can
+// still be given back. The transaction that pays, cancels or expires an order also writes what the wallet is to do to
+// the coordinator's log, and the coordinator repeats it until the wallet has done it. Stock is confirmed and released
+// by the events that all flows send.
 //
-// A try that was refused, lost or cut is cancelled. The network may bring the cancellation first, twice, or before a try
-// that it has delayed. Both participants write a tombstone then.
+// A try that was refused, lost or cut is cancelled. The network may bring the cancellation first, twice, or before a
+// try that it has delayed. Both participants write a tombstone then.
 //
 // Idea:        take everything aside, and decide only when nothing can refuse any more.
 // Steps:       PENDING and the log → reserve → freeze → PLACED; payment → confirm; any other end → cancel.

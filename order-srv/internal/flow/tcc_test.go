@@ -316,8 +316,8 @@ func (w *tccWorld) abandon(orderNo string) {
 	}
 }
 
-// TestTCC_hanging has the network delay a freeze until its order was abandoned and cancelled: the freeze is refused, and
-// no money hangs.
+// TestTCC_hanging has the network delay a freeze until its order was abandoned and cancelled: the freeze is refused,
+// and no money hangs.
 func TestTCC_hanging(t *testing.T) {
 	t.Parallel()
 	w := newTCCWorld(t, 1000)
@@ -339,8 +339,8 @@ func TestTCC_hanging(t *testing.T) {
 	}
 }
 
-// TestTCC_repeat loses the answers of phases: they are executed again, by any coordinator, and count once. The healing is
-// recorded.
+// TestTCC_repeat loses the answers of phases: they are executed again, by any coordinator, and count once. The healing
+// is recorded.
 func TestTCC_repeat(t *testing.T) {
 	t.Parallel()
 	for name, pay := range map[string]bool{ordertest.Confirmation: true, ordertest.Cancellation: false} {
@@ -406,8 +406,8 @@ func TestTCC_concurrent(t *testing.T) {
 	}
 }
 
-// TestTCC_backoff has the wallet away: attempts come with growing pauses, an alarm after eight of them, and the phase is
-// executed when the wallet is back.
+// TestTCC_backoff has the wallet away: attempts come with growing pauses, an alarm after eight of them, and the phase
+// is executed when the wallet is back.
 func TestTCC_backoff(t *testing.T) {
 	t.Parallel()
 	w := newTCCWorld(t, 1000)
@@ -469,8 +469,8 @@ func counter(t *testing.T, r *prometheus.Registry, name string) float64 {
 	return 0
 }
 
-// TestTCC_contradiction: a paid order whose money was returned behind the coordinator's back is an alarm at once, and is
-// not retried in a hot loop.
+// TestTCC_contradiction: a paid order whose money was returned behind the coordinator's back is an alarm at once, and
+// is not retried in a hot loop.
 func TestTCC_contradiction(t *testing.T) {
 	t.Parallel()
 	w := newTCCWorld(t, 1000)

@@ -56,8 +56,8 @@ func LostAnswer(execute func() *httptest.ResponseRecorder) {
 // LostCall does not execute the call, which looks the same.
 func LostCall(func() *httptest.ResponseRecorder) { panic(http.ErrAbortHandler) }
 
-// Delayed has the caller lose its connection, and executes the call when release is closed. done then gets the status of
-// the answer that nobody receives.
+// Delayed has the caller lose its connection, and executes the call when release is closed. done then gets the status
+// of the answer that nobody receives.
 func Delayed(release <-chan struct{}, done chan<- int) WalletFault {
 	return func(execute func() *httptest.ResponseRecorder) {
 		go func() {

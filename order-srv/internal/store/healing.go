@@ -43,7 +43,7 @@ const (
 	actionRefund    = "found no stock for"
 	actionRollback  = "rolled back the message of"
 	actionSentAgain = "sent the messages of"
-	actionPhase     = "ended with the wallet"
+	actionPhase     = "repeated the phase of"
 )
 
 // healBatch is how many healings one statement inserts.

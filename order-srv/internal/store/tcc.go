@@ -110,8 +110,8 @@ func (s *Store) ClaimPhases(ctx context.Context, limit int, lease time.Duration)
 	return phases, len(rows), s.followLate(ctx, open)
 }
 
-// followLate has rows follow that nobody has changed when their orders should have ended. It locks the orders before the
-// log, as all others do; an order that is locked is being ended.
+// followLate has rows follow that nobody has changed when their orders should have ended. It locks the orders before
+// the log, as all others do; an order that is locked is being ended.
 func (s *Store) followLate(ctx context.Context, orderNos []string) error {
 	if len(orderNos) == 0 {
 		return nil
@@ -126,8 +126,8 @@ func (s *Store) followLate(ctx context.Context, orderNos []string) error {
 	})
 }
 
-// EndPhases records that phases were executed. A row whose order has changed since it was claimed stays as it is: it has
-// another phase now. An order that needed more than one attempt is recorded as healed by the coordinator.
+// EndPhases records that phases were executed. A row whose order has changed since it was claimed stays as it is: it
+// has another phase now. An order that needed more than one attempt is recorded as healed by the coordinator.
 func (s *Store) EndPhases(ctx context.Context, phases []Phase) error {
 	byState := map[LogState][]string{}
 	var healed []string
