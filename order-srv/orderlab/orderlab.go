@@ -10,6 +10,8 @@ import (
 	"net"
 
 	"holdfast/order-srv/internal/app"
+	"holdfast/order-srv/internal/wallet"
+	"holdfast/order-srv/internal/wallet/flawed"
 	"holdfast/pkg/config"
 )
 
@@ -47,4 +49,40 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	return a.Run(ctx)
+}
+
+// WalletConfig says on which database the wallet works and how.
+type WalletConfig struct {
+	// Settings are the wallet's environment variables (docs/running.md). WALLET_DSN is needed. LAB_MODE is true, and the
+	// ports are free ones of 127.0.0.1, unless Settings says otherwise.
+	Settings map[string]string
+	Log      *slog.Logger // default: none
+
+	// Mistake is the guard that the wallet lacks, one of those of the package flawed; "": it lacks none.
+	Mistake string
+	// Started is called once, with the addresses of the service and of its operations port.
+	Started func(addr, opsAddr net.Addr)
+}
+
+// ServeWallet brings the schema up to date and runs the wallet as its program does, until ctx is done. Errors: settings
+// that do not fit, an unknown mistake, a server that cannot be reached, and requests that were still running at the
+// end.
+func ServeWallet(ctx context.Context, cfg WalletConfig) error {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	settings := map[string]string{"LAB_MODE": "true", "HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0", "DRAIN_DELAY": "0s"}
+	maps.Copy(settings, cfg.Settings)
+	parts := wallet.Config{Log: cfg.Log, Started: cfg.Started}
+	if err := config.Load(func(name string) string { return settings[name] }, &parts.Settings); err != nil {
+		return err
+	}
+	if cfg.Mistake != "" {
+		m, err := flawed.Find(cfg.Mistake)
+		if err != nil {
+			return err
+		}
+		parts.Flaw = m.Make
+	}
+	return wallet.Run(ctx, parts)
 }
