@@ -16,8 +16,8 @@
 //     unsent message, and no message that was given up: parked in the outbox, or a dead letter.
 //  8. The flows' logs and the orders agree: each order in the queue is PENDING, and each row of the coordinator's log
 //     is in the state that follows from its order's status.
-//  9. For each wallet Σ entries = available + frozen, frozen = Σ freezes in state frozen, and neither is below zero. The
-//     entries of payments less those of refunds are Σ confirmed freezes that were not refunded: each counts once.
+//  9. For each wallet Σ entries = available + frozen, frozen = Σ freezes in state frozen, and neither is below zero.
+//     The entries of payments less those of refunds are Σ confirmed freezes that were not refunded: each counts once.
 //  10. The wallet and the coordinator's log agree: what is frozen is the amount of an order whose log is tried,
 //     confirming or cancelling; a paid order's money is paid once, and an ended one's is not held.
 //

@@ -70,8 +70,8 @@ func (w blindCancel) Cancel(ctx context.Context, orderNo string, r walletapi.Can
 	})
 }
 
-// noTombstone ignores a cancellation that overtakes its freeze. The freeze comes later, is executed, and nobody ends
-// it.
+// noTombstone ignores a cancellation that overtakes its freeze. The freeze comes later and is executed, and its money
+// stays frozen.
 type noTombstone struct {
 	*store.Store
 	db *gorm.DB
