@@ -174,6 +174,10 @@ type Product struct {
 	Available  int64  `json:"available"`
 	Layout     string `json:"layout"` // how its stock is stored: row, buckets, units, redis; moving during a change
 	Lab        bool   `json:"lab,omitempty"`
+
+	// CountedAt says how old Available is: the units of a product of the layout units are counted in the background. It is
+	// absent for other layouts, and Available is that of the moment then.
+	CountedAt *time.Time `json:"counted_at,omitempty"`
 }
 
 // ProductPage is GET /v1/products?cursor=&limit=, in SKU order. NextCursor is empty on the last page.
@@ -245,6 +249,22 @@ type RollUpRequest struct {
 type RollUp struct {
 	Cutoff string `json:"cutoff"`
 	Done   bool   `json:"done"`
+}
+
+// ArchiveRequest is POST /v1/reservations/archive: the orders up to the order number have ended, agree with their
+// reservations, and are to leave.
+type ArchiveRequest struct {
+	To string `json:"to"`
+}
+
+// Archived is what one step of the archiving has done. Done: nothing is left up to the order number, or, when it is
+// Blocked, a reservation that has not ended stops it.
+type Archived struct {
+	ArchivedTo string `json:"archived_to"`
+	Archived   int    `json:"archived"` // reservations
+	Deleted    int    `json:"deleted"`  // reservations, answers and messages
+	Done       bool   `json:"done"`
+	Blocked    bool   `json:"blocked,omitempty"`
 }
 
 // Loss is one loss of a strategy that answers before the ledger has the order. Its figures count the operations that

@@ -120,3 +120,10 @@ func (c *Client) RollUp(ctx context.Context, r RollUpRequest) (RollUp, error) {
 	err := c.rest.With(rest.Timeout(AuditTime)).Do(ctx, http.MethodPost, "/v1/audit/rollup", r, &out)
 	return out, err
 }
+
+// Archive takes one step of archiving reservations up to an order number.
+func (c *Client) Archive(ctx context.Context, to string) (Archived, error) {
+	var out Archived
+	err := c.rest.Do(ctx, http.MethodPost, "/v1/reservations/archive", ArchiveRequest{To: to}, &out)
+	return out, err
+}

@@ -273,6 +273,17 @@ func (t *Table) Sent(ctx context.Context, ids []int64) error {
 	return nil
 }
 
+// DeleteSent deletes up to limit messages that were sent before a time, the oldest first, and returns how many. Without
+// its row an event can be written once more: call it only for events that no transaction writes any more.
+func (t *Table) DeleteSent(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	// The key has the rows without a time first; the comparison passes over them.
+	affected, err := database.Exec(ctx, t.db, "DELETE FROM outbox WHERE sent_at < ? ORDER BY sent_at LIMIT ?", before.UTC(), limit)
+	if err != nil {
+		return 0, fmt.Errorf("delete messages that were sent: %w", err)
+	}
+	return int(affected), nil
+}
+
 // Failure is an attempt to send a message that did not succeed.
 type Failure struct {
 	ID     int64

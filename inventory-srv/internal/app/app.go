@@ -53,6 +53,8 @@ type Config struct {
 	Lab      bool   // an order may name its own strategy
 	Only     bool   // makes no strategy but Strategy
 
+	ReserveHorizon time.Duration // no order with an older number is reserved; 0: of any age
+
 	Started func(addr, opsAddr net.Addr) // called once when the service listens; nil: nothing
 }
 
@@ -182,7 +184,7 @@ const (
 func (a *App) openStock(ctx context.Context) (err error) {
 	deps := strategy.Deps{
 		DB: a.DB, Store: a.Store, Ledger: a.Store.Ledger(), Locker: a.Locker, Redlock: a.Nodes, LockPool: a.LockPool, Redis: a.cfg.Redis,
-		Log: a.cfg.Log, Registry: a.cfg.Registry,
+		Log: a.cfg.Log, Registry: a.cfg.Registry, ReserveHorizon: a.cfg.ReserveHorizon,
 	}
 	if deps.Redis.Client == nil && a.cfg.RedisAddrs != nil {
 		deps.Redis.Client = a.openRedis()

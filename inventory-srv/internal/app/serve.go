@@ -26,7 +26,7 @@ const Service = "inventory-srv"
 func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Registry) (err error) {
 	redis.SetLogger(telemetry.RedisLogger(a.cfg.Log))
 	defer a.Stock.RunInBackground(ctx)()
-	defer a.convertInBackground(ctx)()
+	defer a.upkeepInBackground(ctx, database.NewTableMetrics(a.DB, "inventory", registry, a.cfg.Log))()
 	messages, err := a.openMessages(ctx, mq.Config{Namesrv: s.NamesrvAddrs, Namespace: s.MQNamespace, Instance: s.InstanceID})
 	if err != nil {
 		return err
@@ -63,11 +63,14 @@ func (a *App) Handler(cfg httpapi.Config) http.Handler {
 	return httpapi.New(cfg)
 }
 
-// convertInBackground converts reservations that earlier versions have written. The returned function stops it.
-func (a *App) convertInBackground(ctx context.Context) (stop func()) {
+// upkeepInBackground converts reservations that earlier versions have written, counts free units, and measures the
+// tables. The returned function stops it.
+func (a *App) upkeepInBackground(ctx context.Context, sizes *database.TableMetrics) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { a.Store.ConvertReservations(ctx, a.cfg.Log) })
+	running.Go(func() { a.Store.KeepCounts(ctx, a.cfg.Log) })
+	running.Go(func() { sizes.Run(ctx) })
 	return func() {
 		cancel()
 		running.Wait()

@@ -40,6 +40,10 @@ type Settings struct {
 	// SKUs for no longer than this.
 	LockTTL time.Duration `env:"LOCK_TTL" envDefault:"4s"`
 
+	// How old an order may be when its units are reserved, by the time in its number. It is more than any message with an
+	// order is on its way: the tombstone that refuses a late reserve may be deleted a day after this time.
+	ReserveHorizon time.Duration `env:"RESERVE_HORIZON" envDefault:"96h"`
+
 	// The connections of mysql-lock's locks: one for each order that waits or works.
 	MySQLLockPool int `env:"MYSQL_LOCK_POOL" envDefault:"32"`
 
@@ -67,6 +71,7 @@ func (s *Settings) Validate() error {
 		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
 		config.Check(s.LockTTL >= 100*time.Millisecond && s.LockTTL <= time.Minute, "LOCK_TTL", "is 100ms to 1m"),
+		config.Check(s.ReserveHorizon >= time.Hour && s.ReserveHorizon <= 720*time.Hour, "RESERVE_HORIZON", "is 1h to 720h"),
 		config.Check(s.MySQLLockPool >= 1 && s.MySQLLockPool <= 1_000, "MYSQL_LOCK_POOL", "is 1 to 1000"),
 		config.Check(s.MaxReserving >= 1 && s.MaxReserving <= 10_000, "MAX_RESERVING", "is 1 to 10000"),
 		config.Check(s.MaxReading >= 1 && s.MaxReading <= 10_000, "MAX_READING", "is 1 to 10000"),
@@ -85,6 +90,7 @@ func (s *Settings) LogValue() slog.Value {
 		slog.Any("redis", s.RedisAddrs), slog.Any("redlock", s.RedlockAddrs), slog.Any("namesrv", s.NamesrvAddrs),
 		slog.String("mq_namespace", s.MQNamespace), slog.String("instance", s.InstanceID),
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("lock_ttl", s.LockTTL),
+		slog.Duration("reserve_horizon", s.ReserveHorizon),
 	)
 }
 
@@ -94,5 +100,6 @@ func (s *Settings) Config(log *slog.Logger, registry *prometheus.Registry) Confi
 		Log: log, Registry: registry, DSN: s.MySQLDSN.Reveal(), FlushPool: true, LockPoolSize: s.MySQLLockPool,
 		RedisAddrs: s.RedisAddrs, RedlockAddrs: s.RedlockAddrs, LockOptions: []lock.Option{lock.WithTTL(s.LockTTL)},
 		Strategy: s.StockStrategy, Lab: s.LabMode, Compact: s.CompactReservations,
+		ReserveHorizon: s.ReserveHorizon,
 	}
 }

@@ -63,6 +63,7 @@ func (a *api) routes(r gin.IRoutes, reserving, reading gin.HandlerFunc) {
 	r.POST("/reservations/:order_no/release", web.Handle(a.release))
 	r.POST("/reservations/states", web.Handle(a.states))
 	r.POST("/reservations/answers", web.Handle(a.answers))
+	r.POST("/reservations/archive", web.Handle(a.archive))
 	r.GET("/reservations", web.Handle(a.reservations))
 
 	r.GET("/products", reading, web.Handle(a.products))

@@ -81,6 +81,15 @@ func (a *api) answers(c *gin.Context) (int, any, error) {
 	return http.StatusOK, inventoryapi.AnswersResponse{Refused: refused}, err
 }
 
+func (a *api) archive(c *gin.Context) (int, any, error) {
+	var in inventoryapi.ArchiveRequest
+	if err := web.Decode(c, &in); err != nil {
+		return 0, nil, err
+	}
+	step, err := a.stock.Archive(c.Request.Context(), in.To)
+	return http.StatusOK, inventoryapi.Archived(step), err
+}
+
 func (a *api) reservations(c *gin.Context) (int, any, error) {
 	limit, err := web.QueryInt(c, "limit", defaultPage, 1, store.MaxPage)
 	if err != nil {

@@ -35,6 +35,17 @@ type Drainer interface {
 	Drained(tx *gorm.DB, sku string) (bool, error)
 }
 
+// Archiver is a Layout with rows of sold units, which leave with the reservations that are archived.
+type Archiver interface {
+	Layout
+	// Archive deletes the rows of the units that the orders have bought, and adds the units to the sold ones of the stock
+	// rows, which it locks in SKU order.
+	Archive(tx *gorm.DB, orders Orders) error
+}
+
+// Orders are order numbers by the SKU that the orders have bought.
+type Orders map[string][]string
+
 // Shape says how a SKU's stock is to be stored.
 type Shape struct {
 	Layout  string // stock.LayoutRow and so on

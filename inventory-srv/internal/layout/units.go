@@ -2,6 +2,8 @@ package layout
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -11,9 +13,16 @@ import (
 
 // Units keeps one row for each unit, which MakeUnits makes when an order needs it. A unit with an order stays in its
 // row until the order is released.
+//
+// Free rows are counted in the background (unit_counts), because a catalogue that counted them would read all of them for
+// each buyer. Only what holds the stock row's lock anyway changes the count at once: an order that takes units changes no
+// counter, or all orders would wait for it.
 type Units struct{ Row }
 
-var _ Layout = Units{}
+var (
+	_ Layout   = Units{}
+	_ Archiver = Units{}
+)
 
 // Name implements Layout.
 func (Units) Name() string { return stock.LayoutUnits }
@@ -23,6 +32,11 @@ func (Units) Collect(tx *gorm.DB, sku string) (Counts, error) {
 	res := tx.Exec("DELETE u FROM stock_units AS u FORCE INDEX (stock_units_order) WHERE u.sku = ? AND u.order_no IS NULL", sku)
 	if res.Error != nil {
 		return Counts{}, fmt.Errorf("remove the free units: %w", res.Error)
+	}
+	// The row stays: sold units of the SKU may have rows here.
+	err := tx.Exec("UPDATE unit_counts SET free = 0, version = version + 1, counted_at = UTC_TIMESTAMP(6) WHERE sku = ?", sku).Error
+	if err != nil {
+		return Counts{}, fmt.Errorf("reset the count of the free units: %w", err)
 	}
 	return Counts{Available: res.RowsAffected}, nil
 }
@@ -34,9 +48,58 @@ func (Units) Totals() string {
 		FROM stock_units GROUP BY sku`
 }
 
-// Free implements Layout.
+// Free implements Layout. It is the last count, see [CountUnits].
 func (Units) Free() string {
-	return "(SELECT COUNT(*) FROM stock_units u WHERE u.sku = s.sku AND u.order_no IS NULL)"
+	return "COALESCE((SELECT c.free FROM unit_counts c WHERE c.sku = s.sku), 0)"
+}
+
+// CountUnits counts the free rows of a SKU that has a count, and writes the count, unless rows were made or removed
+// meanwhile: that transaction has written a newer one. It locks no row of a unit.
+func CountUnits(db *gorm.DB, sku string) error {
+	var version int64
+	if err := db.Raw("SELECT version FROM unit_counts WHERE sku = ?", sku).Row().Scan(&version); err != nil {
+		return fmt.Errorf("read the count of the units of %s: %w", sku, err)
+	}
+	var free int64
+	err := db.Raw("SELECT COUNT(*) FROM stock_units FORCE INDEX (stock_units_order) WHERE sku = ? AND order_no IS NULL", sku).Row().Scan(&free)
+	if err != nil {
+		return fmt.Errorf("count the free units of %s: %w", sku, err)
+	}
+	err = db.Exec("UPDATE unit_counts SET free = ?, counted_at = UTC_TIMESTAMP(6) WHERE sku = ? AND version = ?", free, sku, version).Error
+	if err != nil {
+		return fmt.Errorf("write the count of the units of %s: %w", sku, err)
+	}
+	return nil
+}
+
+// Archive implements Archiver.
+func (Units) Archive(tx *gorm.DB, orders Orders) error {
+	if len(orders) == 0 {
+		return nil
+	}
+	var skus []string // with unit rows; each SKU that ever had some has a count
+	wanted := slices.Sorted(maps.Keys(orders))
+	if err := tx.Raw("SELECT sku FROM unit_counts WHERE sku IN ? ORDER BY sku", wanted).Scan(&skus).Error; err != nil {
+		return fmt.Errorf("look for SKUs with unit rows: %w", err)
+	}
+	for _, sku := range skus {
+		var locked string
+		if err := tx.Raw("SELECT sku FROM stock WHERE sku = ? FOR UPDATE", sku).Row().Scan(&locked); err != nil {
+			return fmt.Errorf("lock the stock row of %s: %w", sku, err)
+		}
+		res := tx.Exec("DELETE u FROM stock_units AS u FORCE INDEX (stock_units_order) WHERE u.sku = ? AND u.order_no IN ? AND u.sold = 1", sku, orders[sku])
+		if res.Error != nil {
+			return fmt.Errorf("delete sold units of %s: %w", sku, res.Error)
+		}
+		if res.RowsAffected == 0 {
+			continue
+		}
+		err := tx.Exec("UPDATE stock SET sold = sold + ?, version = version + 1, updated_at = UTC_TIMESTAMP(6) WHERE sku = ?", res.RowsAffected, sku).Error
+		if err != nil {
+			return fmt.Errorf("add sold units to the stock row of %s: %w", sku, err)
+		}
+	}
+	return nil
 }
 
 // unitChunk is how many unit rows one INSERT makes.
@@ -76,6 +139,12 @@ func MakeUnits(tx *gorm.DB, sku, orderNo string, ordered, free int64) error {
 	}
 	if res.RowsAffected != 1 {
 		return fmt.Errorf("%w: the unallocated stock of %s had fewer than %d units", stock.ErrInconsistent, sku, all)
+	}
+	// Else the units would be in no count until the next one, and the catalogue would show a SKU as sold out.
+	err := tx.Exec(`INSERT INTO unit_counts (sku, free, counted_at) VALUES (?, ?, UTC_TIMESTAMP(6))
+		ON DUPLICATE KEY UPDATE free = free + VALUES(free), version = version + 1`, sku, free).Error
+	if err != nil {
+		return fmt.Errorf("count the new units of %s: %w", sku, err)
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ var (
 	ErrInvalidProduct    = fault.New(fault.Invalid, "invalid_product", "the product is not valid")
 	ErrInvalidInbound    = fault.New(fault.Invalid, "invalid_inbound", "the inbound is not valid")
 	ErrInvalidLayout     = fault.New(fault.Invalid, "invalid_layout", "stock cannot be stored that way")
+	ErrTooYoung          = fault.New(fault.Invalid, "too_young", "reservations of this age are not archived")
 	ErrAuditTimeout      = fault.New(fault.Timeout, "audit_timeout", "the ledger could not be read in time").NotExecuted()
 	ErrUnknownStrategy   = fault.New(fault.Invalid, "unknown_strategy", "no such strategy")
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"gorm.io/gorm"
@@ -21,6 +22,9 @@ type Product struct {
 	Available  int64
 	Layout     string // how its stock is stored, see SetLayout
 	Lab        bool   // the strategies that lose updates may sell it
+
+	// CountedAt is when the units that have rows of their own were counted; nil: the SKU has none.
+	CountedAt *time.Time
 }
 
 // Inbound is a delivery of units. Reference is the sender's name for it; a reference counts once.
@@ -170,13 +174,15 @@ func (s *Store) Products(ctx context.Context, after string, limit int) ([]Produc
 	return page, nil
 }
 
-// selectProduct adds up the free units of all layouts, at one moment; those in Redis as far as MySQL has followed.
+// selectProduct adds up the free units of all layouts, at one moment; those in Redis as far as MySQL has followed, and
+// rows of units as they were last counted.
 func selectProduct(layouts []layout.Layout) string {
 	free := make([]string, len(layouts))
 	for i, l := range layouts {
 		free[i] = l.Free()
 	}
-	return "SELECT p.sku, p.title, p.price_cents, s.layout, s.lab, " + strings.Join(free, " + ") + ` AS available
+	return "SELECT p.sku, p.title, p.price_cents, s.layout, s.lab, " + strings.Join(free, " + ") + ` AS available,
+			IF(s.layout = 'units', (SELECT c.counted_at FROM unit_counts c WHERE c.sku = s.sku), NULL) AS counted_at
 		FROM products p JOIN stock s ON s.sku = p.sku`
 }
 

@@ -82,35 +82,44 @@ func readCutoff(tx *gorm.DB, lock string) (orderNo string, err error) {
 	return orderNo, nil
 }
 
-// batchEnd returns the order number of the last of the next sumBatch reservations after an order number, or to if there
-// are fewer up to it.
+// batchEnd returns an order number up to which there are at most sumBatch reservations after another one, and as many
+// lines of archived ones, or to if there are fewer up to it.
 func batchEnd(tx *gorm.DB, after, to string) (string, error) {
+	end := to
 	// Without a column that is in no key, MySQL reads the whole key and not the range.
-	var ends []struct{ OrderNo, Status string }
-	err := bounded(tx, "SELECT order_no, status FROM reservations FORCE INDEX (PRIMARY) WHERE order_no > ? AND order_no <= ? ORDER BY order_no LIMIT 1 OFFSET ?", after, to, sumBatch-1).
-		Scan(&ends).Error
-	if err != nil {
-		return "", fmt.Errorf("find the end of a batch: %w", err)
+	for _, query := range []string{
+		"SELECT order_no, status AS other FROM reservations",
+		"SELECT order_no, strategy AS other FROM reservation_archive",
+	} {
+		var ends []struct{ OrderNo, Other string }
+		err := bounded(tx, query+" FORCE INDEX (PRIMARY) WHERE order_no > ? AND order_no <= ? ORDER BY order_no LIMIT 1 OFFSET ?", after, end, sumBatch-1).
+			Scan(&ends).Error
+		if err != nil {
+			return "", fmt.Errorf("find the end of a batch: %w", err)
+		}
+		if len(ends) > 0 {
+			end = ends[0].OrderNo
+		}
 	}
-	if len(ends) == 0 {
-		return to, nil
-	}
-	return ends[0].OrderNo, nil
+	return end, nil
 }
 
-// lineSum is the units of a SKU in reservations that hold them.
+// lineSum is units of a SKU in reservations that hold them. There may be two of a SKU: of reservations and of the archive.
 type lineSum struct {
 	SKU                 string
 	Reserved, Confirmed int64
 }
 
-// sumLines adds up the lines of the reservations after an order number, up to another.
+// sumLines adds up the lines of the reservations after an order number, up to another, archived or not. One statement
+// reads both tables: it finds a reservation that is just being archived in one of them.
 func sumLines(tx *gorm.DB, after, to string) ([]lineSum, error) {
 	var sums []lineSum
 	err := bounded(tx, `SELECT sku,
 			CAST(SUM(IF(status = 'reserved', quantity, 0)) AS SIGNED) AS reserved,
 			CAST(SUM(IF(status = 'confirmed', quantity, 0)) AS SIGNED) AS confirmed
-		FROM all_reservation_lines WHERE order_no > ? AND order_no <= ? GROUP BY sku ORDER BY sku`, after, to).Scan(&sums).Error
+		FROM all_reservation_lines WHERE order_no > ? AND order_no <= ? GROUP BY sku
+		UNION ALL SELECT sku, 0, CAST(SUM(quantity) AS SIGNED) FROM reservation_archive FORCE INDEX (PRIMARY)
+		WHERE order_no > ? AND order_no <= ? GROUP BY sku ORDER BY sku`, after, to, after, to).Scan(&sums).Error
 	if err != nil {
 		return nil, fmt.Errorf("sum up the lines: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
@@ -22,6 +23,7 @@ type Set struct {
 	reserver map[string]stock.Reserver
 	def      string
 	lab      bool
+	horizon  time.Duration
 }
 
 var _ stock.Reserver = (*Set)(nil)
@@ -32,7 +34,7 @@ func NewSet(def string, lab, only bool, d Deps) (*Set, error) {
 	if !slices.Contains(Names(), def) {
 		return nil, stock.ErrUnknownStrategy.With("allowed", Names())
 	}
-	s := &Set{store: d.Store, ledger: d.Store.Ledger(), reserver: map[string]stock.Reserver{}, def: def, lab: lab}
+	s := &Set{store: d.Store, ledger: d.Store.Ledger(), reserver: map[string]stock.Reserver{}, def: def, lab: lab, horizon: d.ReserveHorizon}
 	for _, one := range List() {
 		if one.Name == def || !only {
 			s.reserver[one.Name] = one.New(d)
@@ -50,8 +52,12 @@ func (s *Set) Reserver(name string) stock.Reserver { return s.reserver[name] }
 // Lab reports whether an order may name its own strategy.
 func (s *Set) Lab() bool { return s.lab }
 
-// Reserve implements stock.Reserver. It returns stock.ErrUnknownStrategy also when the order may not choose.
+// Reserve implements stock.Reserver. It returns stock.ErrUnknownStrategy also when the order may not choose, and
+// stock.ErrClosed for an order that is too old.
 func (s *Set) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	if s.pastHorizon(r.OrderNo) {
+		return stock.Receipt{}, stock.ErrClosed
+	}
 	if r.Strategy == "" {
 		r.Strategy = s.def
 	}
@@ -67,17 +73,26 @@ func (s *Set) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, erro
 
 // Confirm implements stock.Reserver.
 func (s *Set) Confirm(ctx context.Context, orderNo string) error {
-	return s.end(ctx, orderNo, stock.Reserver.Confirm)
+	return s.end(ctx, orderNo, stock.Reserver.Confirm, s.confirmUnknown)
 }
 
 // Release implements stock.Reserver.
 func (s *Set) Release(ctx context.Context, orderNo string) error {
-	return s.end(ctx, orderNo, stock.Reserver.Release)
+	return s.end(ctx, orderNo, stock.Reserver.Release, s.releaseUnknown)
 }
 
 // end confirms or releases. A strategy may reserve the order between the choice and the operation. The operation then
-// fails with *stock.OtherStrategyError, and end repeats it with that strategy.
-func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error) error {
+// fails with *stock.OtherStrategyError, and end repeats it with that strategy. An order past the horizon that the ledger
+// does not have is answered by unknown.
+func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error, unknown func(context.Context, string) error) error {
+	if s.pastHorizon(orderNo) {
+		if _, known, err := s.ledger.Known(ctx, orderNo); err != nil || !known {
+			if err == nil {
+				err = unknown(ctx, orderNo)
+			}
+			return err
+		}
+	}
 	chosen, err := s.first(ctx, orderNo)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
@@ -49,6 +50,8 @@ type Deps struct {
 	Redis    redisstock.Config // with the Client of the stock in Redis; nil: redis-lua answers unavailable
 	Log      *slog.Logger
 	Registry prometheus.Registerer // nil: nothing is registered
+
+	ReserveHorizon time.Duration // no order with an older number is reserved; 0: of any age
 }
 
 // List returns the strategies in the order in which a learner should read them.

@@ -21,6 +21,7 @@ import (
 	"holdfast/order-srv/internal/intake"
 	"holdfast/order-srv/internal/intake/shortage"
 	"holdfast/order-srv/internal/recovery"
+	"holdfast/order-srv/internal/retention"
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/internal/waiting"
 	"holdfast/order-srv/orderapi"
@@ -206,7 +207,13 @@ func (a *App) http() httpapi.Config {
 		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Wallet: walletapi.NewClient(a.upkeep.wallet), Letters: letters,
 		HalfMessages: audit.HalfMessages{Undecided: a.CheckBack.Undecided, LateAfter: a.BrokerTransactionTimeout + 2*a.BrokerCheckInterval},
 	}, a.Log)
-	a.workers = append(a.workers, audits.Run)
+	a.workers = append(a.workers, audits.Run, database.NewTableMetrics(a.upkeep.db, "order", a.Metrics.Registry, a.Log).Run)
+	if age := a.retention(); age > 0 {
+		leaving := retention.New(retention.Config{
+			Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Audits: audits, Age: age, Log: a.Log, Registerer: a.Metrics.Registry,
+		})
+		a.workers = append(a.workers, leaving.Run)
+	}
 	metrics := admit.NewMetrics(a.Metrics.Registry)
 	limit := func(kind string, most int) *admit.Limiter {
 		return admit.New(admit.Config{Kind: kind, Max: most, Timeout: a.RequestTimeout, Metrics: metrics})

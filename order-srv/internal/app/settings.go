@@ -40,6 +40,10 @@ type Settings struct {
 	QueueTimeout   time.Duration `env:"QUEUE_TIMEOUT" envDefault:"60s"`   // for an order that waits
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
 
+	// The age at which orders leave: paid ones are archived, the others deleted, and their idempotency keys are free. "off"
+	// or 0: never, as in lab mode.
+	Retention Retention `env:"RETENTION" envDefault:"2160h"`
+
 	QueueMax int `env:"QUEUE_MAX" envDefault:"10000"` // orders that may wait in the queue of the flow queue
 
 	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
@@ -57,6 +61,32 @@ type Settings struct {
 	// How long the service serves after a stop signal. /readyz fails meanwhile, and answers close their connections. It is
 	// more than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
+}
+
+// leastRetention is more than a week of dead letters, and than inventory-srv's RESERVE_HORIZON with its margin: the
+// tombstones of orders that left are not needed any more.
+const leastRetention = 168 * time.Hour
+
+// Retention is how long orders are kept; 0: for ever.
+type Retention time.Duration
+
+// UnmarshalText reads a duration, or "off".
+func (r *Retention) UnmarshalText(text []byte) error {
+	if string(text) == "off" || string(text) == "0" {
+		*r = 0
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	*r = Retention(d)
+	return err
+}
+
+// retention is how long orders are kept; 0: for ever. The laboratory keeps them.
+func (s *Settings) retention() time.Duration {
+	if s.LabMode {
+		return 0
+	}
+	return time.Duration(s.Retention)
 }
 
 var _ config.Validator = (*Settings)(nil)
@@ -81,6 +111,7 @@ func (s *Settings) Validate() error {
 		config.Check(s.ReconcileAfter > s.SettleAfter && s.ReconcileAfter > s.SweepAfter, "RECONCILE_AFTER", "is more than SETTLE_AFTER and SWEEP_AFTER: messages come first"),
 		config.Check(s.PaymentTimeout > s.RequestTimeout, "PAYMENT_TIMEOUT", "is more than REQUEST_TIMEOUT: it begins when the order is written, before it is placed"),
 		config.Check(s.PaymentTimeout <= maxPaymentWindow, "PAYMENT_TIMEOUT", "is at most 72h, the broker's limit"),
+		config.Check(s.Retention == 0 || time.Duration(s.Retention) >= leastRetention, "RETENTION", "is off, or at least 168h: inventory refuses late reserves of younger orders by their tombstones"),
 		config.Check(s.QueueMax >= 1 && s.QueueMax <= 1_000_000, "QUEUE_MAX", "is 1 to 1000000"),
 		config.Check(inRange(s.MaxPlacing), "MAX_PLACING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxChanging), "MAX_CHANGING", "is 1 to 10000"),
@@ -100,7 +131,7 @@ func (s *Settings) LogValue() slog.Value {
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("pending_grace", s.PendingGrace),
 		slog.Duration("sweep_after", s.SweepAfter), slog.Duration("reconcile_after", s.ReconcileAfter),
 		slog.Duration("queue_timeout", s.QueueTimeout),
-		slog.Duration("payment_timeout", s.PaymentTimeout),
+		slog.Duration("payment_timeout", s.PaymentTimeout), slog.Duration("retention", s.retention()),
 		slog.Duration("broker_transaction_timeout", s.BrokerTransactionTimeout), slog.Duration("broker_check_interval", s.BrokerCheckInterval),
 	)
 }

@@ -28,6 +28,11 @@ func TestSettings(t *testing.T) {
 	if s, err := load(nil); err != nil || s.HTTPAddr != ":8081" || s.PendingGrace != 10*time.Second || s.SettleAfter != 2*time.Second {
 		t.Errorf("defaults: %+v, error %v", s, err)
 	}
+	for _, never := range []string{"off", "0", "0s"} {
+		if s, err := load(map[string]string{"RETENTION": never}); err != nil || s.Retention != 0 {
+			t.Errorf("RETENTION=%s: %v, error %v", never, s.Retention, err)
+		}
+	}
 	tests := []struct {
 		env  map[string]string
 		want []string // variables that the error names
@@ -41,6 +46,8 @@ func TestSettings(t *testing.T) {
 		{map[string]string{"QUEUE_TIMEOUT": "9s"}, []string{"QUEUE_TIMEOUT"}},
 		{map[string]string{"QUEUE_MAX": "0"}, []string{"QUEUE_MAX"}},
 		{map[string]string{"SETTLE_AFTER": "0s"}, []string{"SETTLE_AFTER"}},
+		{map[string]string{"RETENTION": "167h"}, []string{"RETENTION"}},
+		{map[string]string{"RETENTION": "90d"}, []string{"RETENTION"}},
 		{map[string]string{"PAYMENT_TIMEOUT": "73h"}, []string{"PAYMENT_TIMEOUT"}},
 		{map[string]string{"PAYMENT_TIMEOUT": "4s"}, []string{"PAYMENT_TIMEOUT", "REQUEST_TIMEOUT"}}, // that is 4 s
 		{map[string]string{"REQUEST_TIMEOUT": "soon", "PAYMENT_TIMEOUT": "-1s"}, []string{"REQUEST_TIMEOUT", "PAYMENT_TIMEOUT"}},

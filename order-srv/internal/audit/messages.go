@@ -28,11 +28,11 @@ func (r *run) unsent(ctx context.Context) (n int, oldest time.Duration, err erro
 }
 
 // answers adds inventory's answers to the orders of the flow that is decided by them. A replica of inventory-srv of an
-// earlier version does not have them.
+// earlier version does not have them, and those to archived orders were deleted.
 func (r *run) answers(ctx context.Context, orders []store.AuditedOrder, found []check.Order) error {
 	var asked []string
 	for _, o := range orders {
-		if o.Flow == flow.NameOutbox {
+		if o.Flow == flow.NameOutbox && !o.Archived {
 			asked = append(asked, o.OrderNo)
 		}
 	}
@@ -47,7 +47,7 @@ func (r *run) answers(ctx context.Context, orders []store.AuditedOrder, found []
 		return fmt.Errorf("inventory's answers: %w", err)
 	}
 	for i, o := range orders {
-		if o.Flow == flow.NameOutbox {
+		if o.Flow == flow.NameOutbox && !o.Archived {
 			found[i].Answer = answerOf(refused, o.OrderNo)
 		}
 	}

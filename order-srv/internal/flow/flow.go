@@ -47,6 +47,12 @@ type Flow interface {
 	Recover(ctx context.Context, orderNos []string) (n int, err error)
 }
 
+// Leaver is a Flow with rows of orders that have ended.
+type Leaver interface {
+	// Left deletes the flow's rows of orders, in the transaction in which the orders leave: they have ended long ago.
+	Left(tx *store.Tx, orderNos []string) error
+}
+
 // Member is an order that is being placed in a group, with what its caller waits for.
 type Member struct {
 	order.Order // PENDING
@@ -253,6 +259,14 @@ func (s *Set) Decided(tx *store.Tx, name string, orderNos []string) error {
 func (s *Set) Ended(tx *store.Tx, o order.Order) error {
 	if f, ok := s.flows[o.Flow]; ok {
 		return f.Ended(tx, o)
+	}
+	return nil
+}
+
+// Left implements store.Flows.
+func (s *Set) Left(tx *store.Tx, name string, orderNos []string) error {
+	if f, ok := s.flows[name].(Leaver); ok {
+		return f.Left(tx, orderNos)
 	}
 	return nil
 }

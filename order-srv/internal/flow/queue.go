@@ -108,6 +108,10 @@ func (f *Queue) Begin(tx *store.Tx, orders []order.Order) error { return tx.Enqu
 // Decided implements Flow.
 func (f *Queue) Decided(tx *store.Tx, orderNos []string) error { return tx.Dequeue(orderNos) }
 
+// Left implements Leaver. An order that has ended is not in the queue; a row that is there all the same names an order
+// that is gone from then on.
+func (f *Queue) Left(tx *store.Tx, orderNos []string) error { return tx.Dequeue(orderNos) }
+
 // Place implements Flow. It sends the message and leaves the orders PENDING. Without a message they are rejected: the
 // caller can then go elsewhere, while an order that waited for the sweeper would be decided half a minute later.
 func (f *Queue) Place(ctx context.Context, group []*Member) {

@@ -220,19 +220,34 @@ type AuditedOrder struct {
 	Flow                 string
 	Status               order.Status
 	Settled, Freed       bool
+	Archived             bool
 	ExpiresAt            time.Time // zero: none
 	Lines                map[string]int64
 }
 
-// AuditPage returns up to limit orders after an order number, in order, and the time before they were read. An order's
-// lines are read after it, and never change once it is placed.
+// auditPage reads the next orders of an audit, in order.
+const auditPage = `SELECT order_no, user_id, COALESCE(idempotency_key, freed_key, '') AS idem, flow, status, settled_at IS NOT NULL AS settled,
+	idempotency_key IS NULL AND freed_key IS NOT NULL AS freed, expires_at, 0 AS archived FROM orders WHERE order_no > ? ORDER BY order_no LIMIT ?`
+
+// auditArchivePage is auditPage with the archived orders.
+const auditArchivePage = "SELECT * FROM ((" + auditPage + `) UNION ALL (SELECT order_no, user_id, COALESCE(idempotency_key, ''), flow, status,
+	settled_at IS NOT NULL, 0, expires_at, 1 FROM orders_archive WHERE order_no > ? ORDER BY order_no LIMIT ?)) AS p ORDER BY order_no LIMIT ?`
+
+// AuditPage returns up to limit orders after an order number, archived or not, in order, and the time before they were
+// read. An order's lines are read after it, and never change once it is placed. No order leaves while an audit has its
+// lease.
 func (s *Store) AuditPage(ctx context.Context, after string, limit int) (orders []AuditedOrder, readAt time.Time, err error) {
-	if readAt, err = s.Now(ctx); err != nil {
-		return nil, readAt, err
-	}
 	db := s.db.WithContext(ctx)
-	rows, err := db.Raw(`SELECT order_no, user_id, COALESCE(idempotency_key, freed_key, ''), flow, status, settled_at IS NOT NULL,
-		idempotency_key IS NULL AND freed_key IS NOT NULL, expires_at FROM orders WHERE order_no > ? ORDER BY order_no LIMIT ?`, after, limit).Rows()
+	var archivedTo string
+	if err := db.Raw("SELECT UTC_TIMESTAMP(6), archived_to FROM retention WHERE id = 1").Row().Scan(&readAt, &archivedTo); err != nil {
+		return nil, readAt, fmt.Errorf("read the clock: %w", database.Fault(err))
+	}
+	query, args := auditPage, []any{after, limit}
+	inArchive := after < archivedTo
+	if inArchive {
+		query, args = auditArchivePage, []any{after, limit, after, limit, limit}
+	}
+	rows, err := db.Raw(query, args...).Rows()
 	if err != nil {
 		return nil, readAt, fmt.Errorf("read orders: %w", database.Fault(err))
 	}
@@ -241,7 +256,7 @@ func (s *Store) AuditPage(ctx context.Context, after string, limit int) (orders 
 	for rows.Next() {
 		var o AuditedOrder
 		var expires stdsql.NullTime
-		if err := rows.Scan(&o.OrderNo, &o.UserID, &o.Key, &o.Flow, &o.Status, &o.Settled, &o.Freed, &expires); err != nil {
+		if err := rows.Scan(&o.OrderNo, &o.UserID, &o.Key, &o.Flow, &o.Status, &o.Settled, &o.Freed, &expires, &o.Archived); err != nil {
 			return nil, readAt, fmt.Errorf("read an order: %w", err)
 		}
 		o.ExpiresAt, o.Lines = expires.Time, make(map[string]int64, 1)
@@ -251,11 +266,16 @@ func (s *Store) AuditPage(ctx context.Context, after string, limit int) (orders 
 	if err := rows.Err(); err != nil || len(orders) == 0 {
 		return nil, readAt, database.Fault(err)
 	}
-	return orders, readAt, addLines(db, orders, place)
+	return orders, readAt, addLines(db, orders, place, inArchive)
 }
 
-func addLines(db *gorm.DB, orders []AuditedOrder, place map[string]int) error {
-	rows, err := db.Raw("SELECT order_no, sku, quantity FROM order_items WHERE order_no BETWEEN ? AND ?", orders[0].OrderNo, orders[len(orders)-1].OrderNo).Rows()
+func addLines(db *gorm.DB, orders []AuditedOrder, place map[string]int, inArchive bool) error {
+	first, last := orders[0].OrderNo, orders[len(orders)-1].OrderNo
+	query, args := "SELECT order_no, sku, quantity FROM order_items WHERE order_no BETWEEN ? AND ?", []any{first, last}
+	if inArchive {
+		query, args = query+" UNION ALL SELECT order_no, sku, quantity FROM order_items_archive WHERE order_no BETWEEN ? AND ?", append(args, first, last)
+	}
+	rows, err := db.Raw(query, args...).Rows()
 	if err != nil {
 		return fmt.Errorf("read items: %w", database.Fault(err))
 	}

@@ -35,7 +35,7 @@ func (s *Store) end(ctx context.Context, userID, orderNo string, refusal error, 
 		if err != nil {
 			return err
 		}
-		if o, err = one(tx, "order_no = ? AND user_id = ?", orderNo, userID); err != nil {
+		if o, err = ofUser(tx, userID, orderNo); err != nil {
 			return err
 		}
 		if won = n == 1; won {

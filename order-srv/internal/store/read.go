@@ -8,9 +8,9 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Get returns a user's own order, or order.ErrNotFound.
+// Get returns a user's own order, archived or not, or order.ErrNotFound.
 func (s *Store) Get(ctx context.Context, userID, orderNo string) (order.Order, error) {
-	o, err := one(s.db.WithContext(ctx), "order_no = ? AND user_id = ?", orderNo, userID)
+	o, err := ofUser(s.db.WithContext(ctx), userID, orderNo)
 	return o, database.Fault(err)
 }
 
@@ -20,16 +20,28 @@ func (s *Store) ByKey(ctx context.Context, userID, key string) (order.Order, err
 	return o, database.Fault(err)
 }
 
-// List returns up to limit orders of a user below the order number before ("" for the newest), newest first.
+// List returns up to limit orders of a user below the order number before ("" for the newest), newest first. Archived
+// orders are the oldest: the archive is read when orders does not fill the page.
 func (s *Store) List(ctx context.Context, userID, before string, limit int) ([]order.Order, error) {
+	db := s.db.WithContext(ctx)
 	// MySQL would take the key of the idempotency keys, read all orders of the user and sort them.
-	rest, args := "FORCE INDEX (orders_user) WHERE user_id = ?", []any{userID}
-	if before != "" {
-		rest, args = rest+" AND order_no < ?", append(args, before)
+	const newest = " WHERE user_id = ? AND order_no < ? ORDER BY order_no DESC LIMIT ?"
+	if before == "" {
+		before = afterAll
 	}
-	orders, err := many(s.db.WithContext(ctx), rest+" ORDER BY order_no DESC LIMIT ?", append(args, limit)...)
-	return orders, database.Fault(err)
+	orders, err := live(db, "FORCE INDEX (orders_user)"+newest, userID, before, limit)
+	if err != nil || len(orders) == limit {
+		return orders, database.Fault(err)
+	}
+	if n := len(orders); n > 0 {
+		before = orders[n-1].OrderNo // an order that was archived after the first read is on the page
+	}
+	older, err := archived(db, "FORCE INDEX (orders_archive_user)"+newest, userID, before, limit-len(orders))
+	return append(orders, older...), database.Fault(err)
 }
+
+// afterAll is after every order number.
+const afterAll = "~"
 
 // After returns up to limit orders after an order number, in order.
 func (s *Store) After(ctx context.Context, orderNo string, limit int) ([]order.Order, error) {

@@ -23,7 +23,7 @@ type Owner struct {
 	Settled bool // inventory is known to agree
 }
 
-// Owners returns those of the orders that there are.
+// Owners returns those of the orders that there are, archived or not.
 func (s *Store) Owners(ctx context.Context, orderNos []string) (map[string]Owner, error) {
 	owners := make(map[string]Owner, len(orderNos))
 	if len(orderNos) == 0 {
@@ -37,7 +37,8 @@ func (s *Store) Owners(ctx context.Context, orderNos []string) (map[string]Owner
 	for _, r := range rows {
 		owners[r.OrderNo] = r
 	}
-	return owners, nil
+	// Read after orders: an order that is being archived is in one of them.
+	return owners, database.Fault(s.archivedOwners(ctx, orderNos, owners))
 }
 
 // ReportSold notes that units count as sold for an order that does not have them. first is true for the first report of

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,8 @@ type Flows interface {
 	Decided(tx *Tx, flow string, orderNos []string) error
 	// Ended is called in the transaction that makes the order PAID, CANCELLED, EXPIRED or REFUND_DUE.
 	Ended(tx *Tx, o order.Order) error
+	// Left is called in the transaction in which old orders of a flow, all of which have ended, leave the table orders.
+	Left(tx *Tx, flow string, orderNos []string) error
 }
 
 // New returns a store on db. total, unless nil, counts the orders that reach a status through this store, by status.
@@ -172,8 +175,13 @@ func one(db *gorm.DB, where string, args ...any) (order.Order, error) {
 
 // many reads orders with their items; rest is what follows the table in the statement.
 func many(db *gorm.DB, rest string, args ...any) ([]order.Order, error) {
+	return read(db, "SELECT "+columns+" FROM orders "+rest, itemsQuery, args)
+}
+
+// read reads orders by a query, and their items by another one.
+func read(db *gorm.DB, query, items string, args []any) ([]order.Order, error) {
 	var records []record
-	if err := db.Raw("SELECT "+columns+" FROM orders "+rest, args...).Scan(&records).Error; err != nil {
+	if err := db.Raw(query, args...).Scan(&records).Error; err != nil {
 		return nil, fmt.Errorf("read orders: %w", err)
 	}
 	if len(records) == 0 {
@@ -183,7 +191,7 @@ func many(db *gorm.DB, rest string, args ...any) ([]order.Order, error) {
 	for i, r := range records {
 		numbers[i] = r.OrderNo
 	}
-	items, err := itemsOf(db, numbers)
+	byOrder, err := itemsOf(db, items, numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -192,19 +200,26 @@ func many(db *gorm.DB, rest string, args ...any) ([]order.Order, error) {
 		if orders[i], err = r.order(); err != nil {
 			return nil, err
 		}
-		orders[i].Items = items[r.OrderNo]
+		orders[i].Items = byOrder[r.OrderNo]
 	}
 	return orders, nil
 }
 
-func itemsOf(db *gorm.DB, numbers []string) (map[string][]order.Item, error) {
+// itemsQuery reads the items of orders.
+const itemsQuery = `SELECT order_no, sku, COALESCE(title, '') AS title, quantity, COALESCE(unit_price_cents, 0) AS unit_price_cents
+	FROM order_items WHERE order_no IN ?`
+
+// itemsOf reads items by itemsQuery or archivedItems, each of whose tables is asked for the numbers.
+func itemsOf(db *gorm.DB, query string, numbers []string) (map[string][]order.Item, error) {
 	var rows []struct {
 		OrderNo, SKU, Title      string
 		Quantity, UnitPriceCents int64
 	}
-	err := db.Raw(`SELECT order_no, sku, COALESCE(title, '') AS title, quantity, COALESCE(unit_price_cents, 0) AS unit_price_cents
-		FROM order_items WHERE order_no IN ? ORDER BY order_no, sku`, numbers).Scan(&rows).Error
-	if err != nil {
+	args := make([]any, strings.Count(query, "?"))
+	for i := range args {
+		args[i] = numbers
+	}
+	if err := db.Raw(query+" ORDER BY order_no, sku", args...).Scan(&rows).Error; err != nil {
 		return nil, fmt.Errorf("read items: %w", err)
 	}
 	items := make(map[string][]order.Item, len(numbers))
