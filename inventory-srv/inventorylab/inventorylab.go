@@ -37,6 +37,8 @@ type Config struct {
 	Log        *slog.Logger  // default slog.Default
 	Idle       bool          // a strategy whose answers MySQL follows leaves that to another lab
 
+	ReserveHorizon time.Duration // no order with an older number is reserved, by Handler; 0: of any age
+
 	LockWait    time.Duration // for a row lock; default that of pkg/database
 	IdleTimeout time.Duration // of a session that a point stops; default that of pkg/database
 	// At is called at each point of a Reserve, in its goroutine, which continues when At returns. Nil: nothing.
@@ -60,6 +62,7 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	parts := app.Config{
 		Log: cfg.Log, DSN: cfg.DSN, MaxOpen: cfg.MaxOpen, LockPoolSize: strategy.DefaultLockPool, RedisAddrs: cfg.RedisAddrs, RedlockAddrs: cfg.RedlockAddrs,
 		LockOptions: cfg.lockOptions(), Strategy: cmp.Or(cfg.Strategy, strategy.Default), Only: true,
+		ReserveHorizon: cfg.ReserveHorizon,
 	}
 	parts.Redis.Idle = cfg.Idle
 	if cfg.LockPrefix != "" {

@@ -6,11 +6,15 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
+	"time"
 
 	"holdfast/inventory-srv/internal/app"
+	"holdfast/inventory-srv/internal/httpapi"
 	"holdfast/pkg/config"
 	"holdfast/pkg/lock"
 	"holdfast/pkg/telemetry"
+	"holdfast/pkg/web"
 )
 
 // ServiceConfig says on which servers the whole service works and how.
@@ -52,4 +56,9 @@ func Serve(ctx context.Context, cfg ServiceConfig) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	return a.Serve(ctx, &settings, registry)
+}
+
+// Handler returns the service's HTTP API on this lab's servers, without limits, credentials and messages.
+func (l *Lab) Handler(log *slog.Logger) http.Handler {
+	return l.app.Handler(httpapi.Config{Engine: web.EngineConfig{Log: log, Timeout: time.Minute}})
 }
