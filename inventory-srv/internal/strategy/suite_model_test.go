@@ -207,6 +207,9 @@ func (m *model) settled(rt *rapid.T) {
 // check compares the counters after every step.
 func (m *model) check(rt *rapid.T) {
 	m.settled(rt)
+	if err := m.one.store.CountUnits(m.ctx, 0); err != nil { // the catalogue has the last count
+		rt.Fatal(err)
+	}
 	for _, sku := range m.skus {
 		p, err := m.one.store.Product(m.ctx, sku)
 		if err != nil || p.Available != m.available[sku] {

@@ -213,7 +213,7 @@ func (ws *worlds) take(t *testing.T) *world {
 func (w *world) clear(t *testing.T) {
 	t.Helper()
 	for _, table := range []string{
-		"reservation_allocations", "stock_buckets", "stock_units", "reservation_lines", "reservations", "stock_inbound", "stock", "products",
+		"reservation_allocations", "stock_buckets", "stock_units", "unit_counts", "reservation_lines", "reservations", "stock_inbound", "stock", "products",
 	} {
 		if err := w.one.db.Exec("DELETE FROM " + table).Error; err != nil {
 			t.Fatalf("clear the world: %v", err)
