@@ -276,8 +276,16 @@ func (t *Table) Sent(ctx context.Context, ids []int64) error {
 // DeleteSent deletes up to limit messages that were sent before a time, the oldest first, and returns how many. Without
 // its row an event can be written once more: call it only for events that no transaction writes any more.
 func (t *Table) DeleteSent(ctx context.Context, before time.Time, limit int) (n int, err error) {
-	// The key has the rows without a time first; the comparison passes over them.
-	affected, err := database.Exec(ctx, t.db, "DELETE FROM outbox WHERE sent_at < ? ORDER BY sent_at LIMIT ?", before.UTC(), limit)
+	// Two statements: for a DELETE with an order the server reads the key from its beginning, where the unsent rows are.
+	var ids []int64
+	err = t.db.WithContext(ctx).Raw("SELECT id FROM outbox FORCE INDEX (outbox_unsent) WHERE sent_at < ? ORDER BY sent_at LIMIT ?", before.UTC(), limit).Scan(&ids).Error
+	if err != nil {
+		return 0, fmt.Errorf("look for messages that were sent: %w", database.Fault(err))
+	}
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	affected, err := database.Exec(ctx, t.db, "DELETE FROM outbox WHERE id IN ? AND sent_at IS NOT NULL", ids)
 	if err != nil {
 		return 0, fmt.Errorf("delete messages that were sent: %w", err)
 	}

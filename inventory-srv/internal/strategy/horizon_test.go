@@ -23,7 +23,7 @@ func TestSet_horizon(t *testing.T) {
 	w := newWorld(t)
 	w.has(t, "A", 100)
 	set := w.one.build(t, app.Config{Strategy: "conditional", ReserveHorizon: 96 * time.Hour}).Stock
-	all := w.one.build(t, app.Config{Strategy: "conditional"}).Stock // without a horizon
+	all := w.two.build(t, app.Config{Strategy: "conditional"}).Stock // without a horizon
 	ctx := t.Context()
 	reserve := func(s stock.Reserver, no string) error {
 		_, err := s.Reserve(ctx, stock.Request{OrderNo: no, Lines: []stock.Line{{SKU: "A", Quantity: 1}}})

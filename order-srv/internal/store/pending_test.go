@@ -103,6 +103,9 @@ func (b blocking) Decided(*store.Tx, string, []string) error { return nil }
 // Ended implements store.Flows.
 func (b blocking) Ended(*store.Tx, order.Order) error { return nil }
 
+// Left implements store.Flows.
+func (b blocking) Left(*store.Tx, string, []string) error { return nil }
+
 // TestStore_Stale_longTransaction: while a transaction that inserts orders is open, the mark does not move past them,
 // and after its COMMIT the sweeper finds them.
 func TestStore_Stale_longTransaction(t *testing.T) {

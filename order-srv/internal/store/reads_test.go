@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"testing"
@@ -44,7 +45,13 @@ func newLongHistory(t *testing.T) (*store.Store, *gorm.DB) {
 		SELECT CONCAT(n, ':PAID'), 'test', n MOD 16, n, '{}', '2026-01-01', '2026-01-01' FROM numbers`)
 	exec(`INSERT INTO outbox (event_id, topic, shard, shard_key, payload, created_at)
 		SELECT CONCAT(n, ':late'), 'test', n MOD 16, n, '{}', '2026-01-01' FROM numbers WHERE n < ?`, manyUnsent)
-	exec("ANALYZE TABLE orders, order_items, outbox")
+	exec(`INSERT INTO healings (order_no, healer, deed, healed_at) SELECT CONCAT('01', LPAD(n, 24, '0')), 'sweeper', 'test', '2026-01-01' FROM numbers`)
+	// As many archived orders come before them, and some of them are user-7's too.
+	exec(`INSERT INTO orders_archive (order_no, group_id, user_id, status, flow, created_at, updated_at, settled_at)
+		SELECT CONCAT('00', LPAD(n, 24, '0')), 'g', CONCAT('user-', n DIV ?), 'PAID', 'test', '2025-01-01', '2025-01-01', '2025-01-01' FROM numbers`, perUser)
+	exec("INSERT INTO order_items_archive (order_no, sku, quantity) SELECT CONCAT('00', LPAD(n, 24, '0')), 'A', 1 FROM numbers")
+	exec("UPDATE retention SET archived_to = '00ZZZZZZZZZZZZZZZZZZZZZZZZ'")
+	exec("ANALYZE TABLE orders, order_items, outbox, healings, orders_archive, order_items_archive")
 	return store.New(db, nil), db
 }
 
@@ -100,6 +107,18 @@ func TestStore_reads(t *testing.T) {
 			found, err := s.List(ctx, "user-7", fmt.Sprintf("01%024d", 7*perUser+500), 20)
 			return want(err, 20, len(found))
 		}},
+		{"a page of archived ones of them", 4*20 + 10, func(ctx context.Context) error {
+			found, err := s.List(ctx, "user-7", fmt.Sprintf("01%024d", 7*perUser), 20)
+			return want(err, 20, len(found))
+		}},
+		{"the page where the archive begins", 4*20 + 10, func(ctx context.Context) error {
+			found, err := s.List(ctx, "user-7", fmt.Sprintf("01%024d", 7*perUser+10), 20)
+			return want(err, 20, len(found))
+		}},
+		{"an archived order", 10, func(ctx context.Context) error {
+			_, err := s.Get(ctx, "user-7", fmt.Sprintf("00%024d", 7*perUser))
+			return err
+		}},
 		{"an order", 10, func(ctx context.Context) error {
 			_, err := s.Get(ctx, "user-7", fmt.Sprintf("01%024d", 7*perUser))
 			return err
@@ -110,6 +129,11 @@ func TestStore_reads(t *testing.T) {
 		}},
 		{"a page of an audit", 2*1000 + 10, func(ctx context.Context) error {
 			found, _, err := s.AuditPage(ctx, fmt.Sprintf("01%024d", manyOrders/2), 1000)
+			return want(err, 1000, len(found))
+		}},
+		// The page and its lines, and the union of both tables: written, sorted and read.
+		{"a page of an audit in the archive", 7*1000 + 10, func(ctx context.Context) error {
+			found, _, err := s.AuditPage(ctx, fmt.Sprintf("00%024d", manyOrders/2), 1000)
 			return want(err, 1000, len(found))
 		}},
 		{"the end of an audit", 10, func(ctx context.Context) error {
@@ -123,6 +147,48 @@ func TestStore_reads(t *testing.T) {
 			}
 			found, err := s.Owners(ctx, numbers)
 			return want(err, 500, len(found))
+		}},
+		{"the owners of reservations, half of them archived", 2*500 + 10, func(ctx context.Context) error {
+			numbers := make([]string, 500)
+			for i := range numbers {
+				numbers[i] = fmt.Sprintf("%02d%024d", i%2, i*600)
+			}
+			found, err := s.Owners(ctx, numbers)
+			return want(err, 500, len(found))
+		}},
+		{"the state of the retention", 10, func(ctx context.Context) error {
+			_, err := s.Retention(ctx, time.Hour)
+			return err
+		}},
+		{"orders that are not proven", 1000 + 10, func(ctx context.Context) error {
+			found, err := s.Unproven(ctx, "", last, 1000)
+			if err == nil && !found {
+				err = errors.New("none")
+			}
+			return err
+		}},
+		{"what is proven", 10, func(ctx context.Context) error {
+			_, err := s.ProvenTo(ctx)
+			return err
+		}},
+		// Locked, copied, and deleted, with their items.
+		{"a step of the retention", 8*500 + 50, func(ctx context.Context) error {
+			if err := db.Exec("UPDATE audit_rollup SET cutoff = ?", last).Error; err != nil {
+				return err
+			}
+			if ok, err := s.ClaimHistory(ctx, "owner", time.Minute); err != nil || !ok {
+				return fmt.Errorf("claimed %v: %w", ok, err)
+			}
+			step, err := s.Archive(ctx, "owner", last)
+			return want(err, 500, step.Archived)
+		}},
+		{"old messages and healings", 4*500 + 20, func(ctx context.Context) error {
+			n, _, err := s.DeleteOld(ctx, "01ZZZZZZZZZZZZZZZZZZZZZZZZ")
+			return want(err, 1000, n)
+		}},
+		{"no old messages and healings", 20, func(ctx context.Context) error {
+			n, _, err := s.DeleteOld(ctx, "01000000000000000000000000")
+			return want(err, 0, n)
 		}},
 		{"a shard to relay", 100, func(ctx context.Context) error {
 			_, ok, err := s.Outbox().Claim(ctx, "owner", time.Minute)
