@@ -276,9 +276,10 @@ func (t *Table) Sent(ctx context.Context, ids []int64) error {
 // DeleteSent deletes up to limit messages that were sent before a time, the oldest first, and returns how many. Without
 // its row an event can be written once more: call it only for events that no transaction writes any more.
 func (t *Table) DeleteSent(ctx context.Context, before time.Time, limit int) (n int, err error) {
-	// Two statements: for a DELETE with an order the server reads the key from its beginning, where the unsent rows are.
+	// Without a lower bound, and for a DELETE with an order, the server may read the key from its beginning, where the
+	// unsent rows are.
 	var ids []int64
-	err = t.db.WithContext(ctx).Raw("SELECT id FROM outbox FORCE INDEX (outbox_unsent) WHERE sent_at < ? ORDER BY sent_at LIMIT ?", before.UTC(), limit).Scan(&ids).Error
+	err = t.db.WithContext(ctx).Raw("SELECT id FROM outbox FORCE INDEX (outbox_unsent) WHERE sent_at > '1970-01-01' AND sent_at < ? ORDER BY sent_at LIMIT ?", before.UTC(), limit).Scan(&ids).Error
 	if err != nil {
 		return 0, fmt.Errorf("look for messages that were sent: %w", database.Fault(err))
 	}
