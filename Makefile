@@ -98,8 +98,8 @@ lessons: build ## run every lesson of docs/lessons, on the stack that is up or o
 bench: build ## measure whole orders of the shop that is up, beside an empty chain of services; PRESET=standard
 	@$(BIN) bench --preset $(or $(PRESET),quick)
 
-scale: build ## measure what an order costs without and with a long history, in two shops of its own; SIZES=1000000,10000000
-	@$(BIN) scale --sizes $(or $(SIZES),1000000)
+scale: build ## measure what an order costs without and with a long history, in two shops of its own; SIZES=1000000,10000000 ROUNDS=2
+	@$(BIN) scale --sizes $(or $(SIZES),1000000) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-lock: ## compare pkg/lock with other Redis locks: waits, a burst, commands; check its bars
 	@cd tools && $(GO) run ./benchlock

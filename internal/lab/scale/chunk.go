@@ -30,7 +30,7 @@ const (
 
 // The columns of the rows of a chunk.
 const (
-	orderColumns = `order_no, group_id, user_id, idempotency_key, freed_key, request_hash, response_status, response_body, status, reason,
+	orderColumns = `order_no, group_id, user_id, idempotency_key, freed_key, request_hash, request_digest, response_status, response_body, status, reason,
 		amount_cents, flow, strategy, created_at, updated_at, expires_at, paid_at, settled_at`
 	itemColumns        = "order_no, sku, title, quantity, unit_price_cents"
 	outboxColumns      = "event_id, topic, shard, shard_key, payload, deliver_at, created_at, sent_at, attempts"
@@ -42,16 +42,22 @@ const (
 type chunk struct {
 	orders, items, outbox, reservations, lines rows
 
-	sold    [products]int64
+	sold [products]int64
+	form
+	random *rand.Rand
+	group  string
+}
+
+// form says how rows are written: as the version that runs on the databases writes them.
+type form struct {
+	lean    bool // an order has half of its hash, and no answer if it was placed
 	compact bool // a reservation of one line has no row of lines
-	random  *rand.Rand
-	group   string
 }
 
 // newChunk makes the orders first to first+size of a history that begins at begin. The same arguments make the same
 // orders.
-func newChunk(begin time.Time, first, size int, compact bool) *chunk {
-	c := &chunk{compact: compact, random: rand.New(rand.NewPCG(uint64(begin.UnixMilli()), uint64(first)))} //nolint:gosec // rows, not secrets
+func newChunk(begin time.Time, first, size int, f form) *chunk {
+	c := &chunk{form: f, random: rand.New(rand.NewPCG(uint64(begin.UnixMilli()), uint64(first)))} //nolint:gosec // rows, not secrets
 	for n := first; n < first+size; n++ {
 		c.add(n, begin.Add(time.Duration(n)*spacing))
 	}
@@ -144,19 +150,25 @@ func (c *chunk) order(n int, o orderapi.Order, k kind, ended time.Time) {
 	key := fmt.Sprintf("generated-%s", o.OrderNo)
 	bought := k.reservation != "" && k.reservation != "void"
 	columns := []any{
-		o.OrderNo, c.group, fmt.Sprintf("generated-%09d", n/userOrders), key, nil, hashOf("\n", o.Items), k.answer, nil, k.status, "",
+		o.OrderNo, c.group, fmt.Sprintf("generated-%09d", n/userOrders), key, nil, hashOf("\n", o.Items), nil, k.answer, nil, k.status, "",
 		nil, "tx-message", "", o.CreatedAt, ended, nil, nil, ended,
+	}
+	if c.lean {
+		columns[5], columns[6] = nil, digest(hashOf("\n", o.Items))
 	}
 	switch {
 	case bought:
-		columns[7], columns[10], columns[12], columns[15] = placed(o), o.AmountCents, o.Strategy, *o.ExpiresAt
+		columns[11], columns[13], columns[16] = o.AmountCents, o.Strategy, *o.ExpiresAt
+		if !c.lean {
+			columns[8] = placed(o)
+		}
 	case k.answer == 0:
 		columns[3], columns[4] = nil, key
 	default:
-		columns[7], columns[9] = refused(o), "out_of_stock"
+		columns[8], columns[10] = refused(o), "out_of_stock"
 	}
 	if k.status == orderapi.StatusPaid {
-		columns[16] = ended
+		columns[17] = ended
 	}
 	c.orders.add(columns...)
 	for _, it := range o.Items {
@@ -249,7 +261,10 @@ func priceOf(product int) int64 { return int64(500 + 10*product) }
 // rows is the text of rows in an INSERT statement.
 type rows struct{ strings.Builder }
 
-// add adds a row of nil, string, int, int64 and time.Time.
+// digest is the first half of a hash in hexadecimal digits, written as bytes.
+type digest string
+
+// add adds a row of nil, string, digest, int, int64 and time.Time.
 func (r *rows) add(columns ...any) {
 	if r.Len() > 0 {
 		r.WriteByte(',')
@@ -266,6 +281,8 @@ func (r *rows) add(columns ...any) {
 			r.WriteByte('\'')
 			r.WriteString(escape(c))
 			r.WriteByte('\'')
+		case digest:
+			r.WriteString("x'" + string(c[:32]) + "'")
 		case time.Time:
 			r.WriteString(c.UTC().Format("'2006-01-02 15:04:05.000000'"))
 		default:

@@ -35,7 +35,7 @@ type History struct {
 //
 // Of 100 orders 70 are PAID, 15 EXPIRED, 5 CANCELLED, 8 REJECTED and 2 ABANDONED; 80 have one line, 15 two, 5 three.
 func (h History) Generate(ctx context.Context) (loaded int, err error) {
-	end, compact, err := h.prepare(ctx)
+	end, written, err := h.prepare(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -57,7 +57,7 @@ func (h History) Generate(ctx context.Context) (loaded int, err error) {
 					return nil
 				}
 				size := min(chunkOrders, h.Count-first)
-				c := newChunk(begin, first, size, compact) //nolint:contextcheck // it makes rows; ctx could only carry a request id
+				c := newChunk(begin, first, size, written) //nolint:contextcheck // it makes rows; ctx could only carry a request id
 				if err := h.load(ctx, c); err != nil {
 					return fmt.Errorf("load orders %d to %d: %w", first, first+size, err)
 				}
@@ -74,35 +74,39 @@ func (h History) Generate(ctx context.Context) (loaded int, err error) {
 	return int(done.Load()), err
 }
 
-// prepare returns the time before which there are no orders, and whether a reservation of one line is stored in one
-// row.
-func (h History) prepare(ctx context.Context) (end time.Time, compact bool, err error) {
+// prepare returns the time before which there are no orders, and how rows are written.
+func (h History) prepare(ctx context.Context) (end time.Time, f form, err error) {
 	err = h.DB.QueryRowContext(ctx, "SELECT UTC_TIMESTAMP(3)").Scan(&end)
 	if err != nil {
-		return end, false, fmt.Errorf("read the clock: %w", err)
+		return end, f, fmt.Errorf("read the clock: %w", err)
 	}
 	end = end.Add(-youngest)
-	for _, table := range []string{h.Orders + ".orders", h.Inventory + ".reservations"} {
+	for _, table := range []string{h.Orders + ".orders", h.Orders + ".orders_archive", h.Inventory + ".reservations", h.Inventory + ".reservation_archive"} {
 		var oldest stdsql.NullString
 		if err := h.DB.QueryRowContext(ctx, "SELECT MIN(order_no) FROM "+table).Scan(&oldest); err != nil {
-			return end, false, fmt.Errorf("read the oldest order of %s: %w", table, err)
+			return end, f, fmt.Errorf("read the oldest order of %s: %w", table, err)
 		}
 		if no, err := ulid.ParseStrict(oldest.String); err == nil && no.Timestamp().Before(end) {
 			end = no.Timestamp()
 		}
 	}
-	if err := h.DB.QueryRowContext(ctx, "SELECT compact FROM "+h.Inventory+".reservation_form").Scan(&compact); err != nil {
-		return end, false, fmt.Errorf("read the form of reservations: %w", err)
+	err = h.DB.QueryRowContext(ctx, "SELECT o.stage > 0, r.compact FROM "+h.Orders+".order_form AS o JOIN "+h.Inventory+".reservation_form AS r").
+		Scan(&f.lean, &f.compact)
+	if err != nil {
+		return end, f, fmt.Errorf("read how rows are written: %w", err)
 	}
-	return end, compact, nil
+	return end, f, nil
 }
 
-// forget makes the next audit prove everything: what it has rolled up is before the generated orders.
+// forget makes the next audit prove everything, and the retention begin again: the generated orders are before what they
+// have reached.
 func (h History) forget(ctx context.Context, tx *stdsql.Tx) error {
 	for _, query := range []string{
 		"UPDATE " + h.Orders + ".audit_rollup SET cutoff = '', totals = '{}'",
 		"UPDATE " + h.Inventory + ".ledger_cutoff SET order_no = ''",
 		"DELETE FROM " + h.Inventory + ".ledger_rollup",
+		"UPDATE " + h.Orders + ".retention SET archived_to = ''",
+		"UPDATE " + h.Inventory + ".retention SET archived_to = ''",
 	} {
 		if _, err := tx.ExecContext(ctx, query); err != nil {
 			return fmt.Errorf("forget what audits have proven: %w", err)

@@ -69,7 +69,11 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 		begun := time.Now()
 		h := History{DB: shops[1].pool, Orders: "orders", Inventory: "inventory", Count: size - stored}
 		if h.Count > 0 {
-			if _, err := h.Generate(ctx); err != nil {
+			err := inBulk(ctx, shops[1].pool, func() error {
+				_, err := h.Generate(ctx)
+				return err
+			})
+			if err != nil {
 				return r, fmt.Errorf("generate: %w", err)
 			}
 			r.Loaded[size] = time.Since(begun).Seconds()
