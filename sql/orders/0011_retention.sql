@@ -38,7 +38,12 @@ CREATE TABLE retention (
 ) ENGINE = InnoDB;
 INSERT INTO retention (id) VALUES (1);
 
+-- What the last proof of all history has found about the sums of SKUs. An audit that finds the same again has no reason to
+-- doubt the roll-up. NULL: nothing.
+ALTER TABLE audit_rollup ADD COLUMN known LONGTEXT CHARACTER SET ascii COLLATE ascii_bin NULL;
+
 -- +goose Down
+ALTER TABLE audit_rollup DROP COLUMN known;
 -- The archived orders return. Their digest and answer were not kept: a repeat of such a request is refused as another one.
 INSERT INTO orders (order_no, group_id, user_id, idempotency_key, request_digest, response_status, status, reason, amount_cents, flow,
     strategy, created_at, updated_at, expires_at, paid_at, settled_at)

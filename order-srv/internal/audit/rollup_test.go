@@ -130,3 +130,37 @@ func TestAudit_youngHistoryIsNotRolledUp(t *testing.T) {
 		t.Errorf("rolled up to %q, error %v", r.Cutoff, err)
 	}
 }
+
+// TestAudit_lastingViolation: a difference that the proof of all history has found as well does not make each audit read
+// everything, and one that changes does.
+func TestAudit_lastingViolation(t *testing.T) {
+	t.Parallel()
+	w, _ := proven(t, 2500)
+	lost := func(units int64) { // as a strategy loses updates
+		w.inventory.entry.Sold -= units
+		w.inventory.entry.Available += units
+	}
+	lost(1)
+	for _, tt := range []struct {
+		name string
+		then func()
+		full bool
+	}{
+		{"at first", func() {}, true},
+		{"the same", func() {}, false},
+		{"the same while the shop sells", func() { w.history(3, 50*time.Minute) }, false},
+		{"one more", func() { lost(1) }, true},
+		{"the same two", func() {}, false},
+		{"mended", func() { lost(-2) }, false},
+	} {
+		tt.then()
+		w.inventory.read = 0
+		r := w.mustAudit(false)
+		if found := about(r.Violations, 2, "A"); r.Full != tt.full || found != (tt.name != "mended") {
+			t.Errorf("%s: full %v, want %v; violations %v", tt.name, r.Full, tt.full, r.Violations)
+		}
+		if !tt.full && w.inventory.read > 600 {
+			t.Errorf("%s: %d reservations were read", tt.name, w.inventory.read)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/internal/recovery"
 )
 
@@ -95,5 +96,34 @@ func TestHealer_ReleaseUnknown_inventoryDown(t *testing.T) {
 	w.must(w.ReleaseUnknown)
 	if got := w.Inventory.State(no); got != inventoryapi.StateReleased {
 		t.Errorf("the reservation is %s", got)
+	}
+}
+
+// TestHealer_ReleaseUnknown_archive: the confirmed reservation of an archived order is no alarm, and what an audit has
+// proven is not read.
+func TestHealer_ReleaseUnknown_archive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	proven, archived, absent := ordertest.OldNumber(100*24*time.Hour), ordertest.OldNumber(99*24*time.Hour), ordertest.OldNumber(2*time.Hour)
+	for _, no := range []string{proven, archived, absent} {
+		w.Inventory.Set(no, inventoryapi.StateConfirmed)
+		w.Inventory.SetAge(no, 2*time.Hour)
+	}
+	for _, query := range []string{
+		"UPDATE audit_rollup SET cutoff = '" + proven + "'",
+		"INSERT INTO orders_archive (order_no, group_id, user_id, status, flow, created_at, updated_at, settled_at) VALUES ('" + archived +
+			"', '', 'ann', 'PAID', 'test', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))",
+	} {
+		if err := w.DB.Exec(query).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.everyPage(w.Healer)
+	healings, err := w.Orders.Healings(t.Context(), 10)
+	if err != nil || len(healings) != 1 || healings[0].OrderNo != absent {
+		t.Errorf("healings %+v, error %v; want a report of %s alone", healings, err, absent)
+	}
+	if got := testutil.ToFloat64(w.alarms); got != 1 {
+		t.Errorf("%v alarms, want 1", got)
 	}
 }

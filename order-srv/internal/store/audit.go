@@ -48,6 +48,7 @@ type RollUp struct {
 	Cutoff string
 	Totals string        // JSON
 	Age    time.Duration // since the proof of all history began
+	Known  string        // what that proof has found about the sums of SKUs; "": nothing
 }
 
 // RequestAudit queues an audit and returns its id. An audit that is queued and has not begun serves the request too:
@@ -194,8 +195,8 @@ func (s *Store) EndAudit(ctx context.Context, owner string, a Audit) error {
 func (s *Store) RolledUp(ctx context.Context) (RollUp, error) {
 	var r RollUp
 	var micros int64
-	err := s.db.WithContext(ctx).Raw("SELECT cutoff, totals, TIMESTAMPDIFF(MICROSECOND, begun_at, UTC_TIMESTAMP(6)) FROM audit_rollup WHERE id = 1").
-		Row().Scan(&r.Cutoff, &r.Totals, &micros)
+	err := s.db.WithContext(ctx).Raw("SELECT cutoff, totals, TIMESTAMPDIFF(MICROSECOND, begun_at, UTC_TIMESTAMP(6)), COALESCE(known, '') FROM audit_rollup WHERE id = 1").
+		Row().Scan(&r.Cutoff, &r.Totals, &micros, &r.Known)
 	if err != nil {
 		return r, fmt.Errorf("read the roll-up: %w", database.Fault(err))
 	}
@@ -210,6 +211,17 @@ func (s *Store) SetRollUp(ctx context.Context, owner string, r RollUp, begin boo
 	})
 	if err != nil {
 		return fmt.Errorf("write the roll-up: %w", err)
+	}
+	return nil
+}
+
+// SetKnown records what the proof of all history has found about the sums of SKUs, or returns ErrAuditLost.
+func (s *Store) SetKnown(ctx context.Context, owner, known string) error {
+	err := s.owned(ctx, owner, func(tx *gorm.DB) error {
+		return tx.Exec("UPDATE audit_rollup SET known = ? WHERE id = 1", known).Error
+	})
+	if err != nil {
+		return fmt.Errorf("record what the proof has found: %w", err)
 	}
 	return nil
 }
