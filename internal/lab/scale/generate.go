@@ -98,8 +98,8 @@ func (h History) prepare(ctx context.Context) (end time.Time, f form, err error)
 	return end, f, nil
 }
 
-// forget makes the next audit prove everything, and the retention begin again: the generated orders are before what they
-// have reached.
+// forget makes the next audit prove everything, and the retention begin again: the generated orders are before what
+// they have reached.
 func (h History) forget(ctx context.Context, tx *stdsql.Tx) error {
 	for _, query := range []string{
 		"UPDATE " + h.Orders + ".audit_rollup SET cutoff = '', totals = '{}'",

@@ -8,8 +8,9 @@ import (
 	"strconv"
 )
 
-// bulkSettings are what a server of the laboratory has while a history is loaded. With the 64 MiB of redo log of a shop,
-// InnoDB writes each page of a table many times, to make room in the log; and nobody asks for the durability of a COMMIT.
+// bulkSettings are what a server of the laboratory has while a history is loaded. With the 64 MiB of redo log of a
+// shop, InnoDB writes each page of a table many times, to make room in the log; and nobody asks for the durability of a
+// COMMIT.
 func bulkSettings() map[string]int64 {
 	return map[string]int64{
 		"innodb_redo_log_capacity":       2 << 30, // MySQL
@@ -19,8 +20,8 @@ func bulkSettings() map[string]int64 {
 	}
 }
 
-// inBulk runs load with bulkSettings, and then gives the server its settings back. A server that does not have one of the
-// settings, or cannot change it while it runs, loads more slowly.
+// inBulk runs load with bulkSettings, and then gives the server its settings back. A server that does not have one of
+// the settings, or cannot change it while it runs, loads more slowly.
 func inBulk(ctx context.Context, db *stdsql.DB, load func() error) (err error) {
 	before := map[string]int64{}
 	for name, value := range bulkSettings() {

@@ -14,9 +14,9 @@ import (
 // Units keeps one row for each unit, which MakeUnits makes when an order needs it. A unit with an order stays in its
 // row until the order is released.
 //
-// Free rows are counted in the background (unit_counts), because a catalogue that counted them would read all of them for
-// each buyer. Only what holds the stock row's lock anyway changes the count at once: an order that takes units changes no
-// counter, or all orders would wait for it.
+// Free rows are counted in the background (unit_counts), because a catalogue that counted them would read all of them
+// for each buyer. Only what holds the stock row's lock anyway changes the count at once: an order that takes units
+// changes no counter, or all orders would wait for it.
 type Units struct{ Row }
 
 var (

@@ -36,8 +36,8 @@ func (s *Store) States(ctx context.Context, orderNos []string) (map[string]stock
 	return states, nil
 }
 
-// pageOf reads the next reservations of a range. One statement reads both tables, so it finds a reservation that is just
-// being archived in one of them. Each part ends after as many rows as the page has.
+// pageOf reads the next reservations of a range. One statement reads both tables, so it finds a reservation that is
+// just being archived in one of them. Each part ends after as many rows as the page has.
 const pageOf = `(SELECT order_no, status, strategy, created_at FROM reservations FORCE INDEX (PRIMARY)
 		WHERE order_no > ? AND order_no <= ? ORDER BY order_no LIMIT ?)
 	UNION ALL (SELECT order_no, 'confirmed', MIN(strategy), MIN(created_at) FROM reservation_archive FORCE INDEX (PRIMARY)

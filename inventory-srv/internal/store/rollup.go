@@ -104,7 +104,8 @@ func batchEnd(tx *gorm.DB, after, to string) (string, error) {
 	return end, nil
 }
 
-// lineSum is units of a SKU in reservations that hold them. There may be two of a SKU: of reservations and of the archive.
+// lineSum is units of a SKU in reservations that hold them. There may be two of a SKU: of reservations and of the
+// archive.
 type lineSum struct {
 	SKU                 string
 	Reserved, Confirmed int64

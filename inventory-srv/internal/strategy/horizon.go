@@ -14,9 +14,9 @@ import (
 // the clocks of two machines differ and than a reserve may be on its way inside the service.
 const archiveMargin = 24 * time.Hour
 
-// pastHorizon reports whether an order has been made longer ago than the reserve horizon, by the time in its number. Its
-// tombstone, if it had one, may have been deleted since: only its number still refuses a late reserve. An order whose
-// number is no ULID has no age.
+// pastHorizon reports whether an order has been made longer ago than the reserve horizon, by the time in its number.
+// Its tombstone, if it had one, may have been deleted since: only its number still refuses a late reserve. An order
+// whose number is no ULID has no age.
 func (s *Set) pastHorizon(orderNo string) bool {
 	if s.horizon == 0 {
 		return false

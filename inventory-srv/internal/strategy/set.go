@@ -82,8 +82,8 @@ func (s *Set) Release(ctx context.Context, orderNo string) error {
 }
 
 // end confirms or releases. A strategy may reserve the order between the choice and the operation. The operation then
-// fails with *stock.OtherStrategyError, and end repeats it with that strategy. An order past the horizon that the ledger
-// does not have is answered by unknown.
+// fails with *stock.OtherStrategyError, and end repeats it with that strategy. An order past the horizon that the
+// ledger does not have is answered by unknown.
 func (s *Set) end(ctx context.Context, orderNo string, op func(stock.Reserver, context.Context, string) error, unknown func(context.Context, string) error) error {
 	if s.pastHorizon(orderNo) {
 		if _, known, err := s.ledger.Known(ctx, orderNo); err != nil || !known {

@@ -40,8 +40,8 @@ type Settings struct {
 	QueueTimeout   time.Duration `env:"QUEUE_TIMEOUT" envDefault:"60s"`   // for an order that waits
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" envDefault:"15m"`
 
-	// The age at which orders leave: paid ones are archived, the others deleted, and their idempotency keys are free. "off"
-	// or 0: never, as in lab mode.
+	// The age at which orders leave: paid ones are archived, the others deleted, and their idempotency keys are free.
+	// "off" or 0: never, as in lab mode.
 	Retention Retention `env:"RETENTION" envDefault:"2160h"`
 
 	QueueMax int `env:"QUEUE_MAX" envDefault:"10000"` // orders that may wait in the queue of the flow queue

@@ -86,8 +86,8 @@ type run struct {
 }
 
 // run checks everything after the roll-up's cut-off. When what it finds can be the roll-up's fault, because something
-// below the cut-off has changed, it proves everything again. What that proof finds as well is not the roll-up's fault, and
-// the next audits that find the same do not read everything for it.
+// below the cut-off has changed, it proves everything again. What that proof finds as well is not the roll-up's fault,
+// and the next audits that find the same do not read everything for it.
 func (r *run) run(ctx context.Context) (check.Report, error) {
 	rolled, err := r.Store.RolledUp(ctx)
 	if err != nil {

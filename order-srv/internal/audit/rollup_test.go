@@ -131,8 +131,8 @@ func TestAudit_youngHistoryIsNotRolledUp(t *testing.T) {
 	}
 }
 
-// TestAudit_lastingViolation: a difference that the proof of all history has found as well does not make each audit read
-// everything, and one that changes does.
+// TestAudit_lastingViolation: a difference that the proof of all history has found as well does not make each audit
+// read everything, and one that changes does.
 func TestAudit_lastingViolation(t *testing.T) {
 	t.Parallel()
 	w, _ := proven(t, 2500)

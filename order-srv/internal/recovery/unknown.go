@@ -15,13 +15,13 @@ import (
 const firstOrderNo = "0"
 
 // ReleaseUnknown looks at the next page of inventory's reservations, in order-number order, and begins again after the
-// last page: after the cut-off up to which an audit has proven that each reservation has its order. It releases those that are older than UnknownAfter and for which orders has no
-// order, or one that has ended without them and counts as settled. A confirmed one is an alarm, as its units count as
-// sold.
+// last page: after the cut-off up to which an audit has proven that each reservation has its order. It releases those
+// that are older than UnknownAfter and for which orders has no order, or one that has ended without them and counts as
+// settled. A confirmed one is an alarm, as its units count as sold.
 //
-// Orders are read from the primary, and from the archive. An order is inserted before its units are reserved, so an order number without an
-// order will never have one. The age is judged by inventory's database: an order number has the clock of the replica
-// that made it. ReleaseUnknown must not run twice at the same time on one healer.
+// Orders are read from the primary, and from the archive. An order is inserted before its units are reserved, so an
+// order number without an order will never have one. The age is judged by inventory's database: an order number has the
+// clock of the replica that made it. ReleaseUnknown must not run twice at the same time on one healer.
 func (h *Healer) ReleaseUnknown(ctx context.Context) error {
 	proven, err := h.Store.ProvenTo(ctx)
 	if err != nil {

@@ -2,8 +2,8 @@
 // deleted.
 //
 // There is one cut-off for both databases: an order number that is older than the retention, and up to which an audit
-// has proven that every order has ended, is settled and agrees with its reservation. order-srv moves its orders first, a
-// step of some hundred at a time, and inventory-srv follows up to the stored cut-off. So a reservation in inventory's
+// has proven that every order has ended, is settled and agrees with its reservation. order-srv moves its orders first,
+// a step of some hundred at a time, and inventory-srv follows up to the stored cut-off. So a reservation in inventory's
 // tables may have its order in the archive, and never the other way round; whoever looks for the order of a reservation
 // also looks there.
 package retention
@@ -152,8 +152,8 @@ func (w *Worker) askForProof(ctx context.Context, state store.Retention) error {
 	return nil
 }
 
-// step lets inventory-srv and the other tables follow, and once they have, takes the next orders. Orders are therefore at
-// most one step ahead of their reservations.
+// step lets inventory-srv and the other tables follow, and once they have, takes the next orders. Orders are therefore
+// at most one step ahead of their reservations.
 func (w *Worker) step(ctx context.Context, owner string, state *store.Retention) (more bool, err error) {
 	if state.ArchivedTo != w.followed {
 		if more, err = w.follow(ctx, state.ArchivedTo); err != nil || more {

@@ -211,8 +211,8 @@ func TestWorker_killedInTheTransaction(t *testing.T) {
 	}
 }
 
-// TestWorker_proof: nothing leaves that no audit has proven. The worker asks for an audit when there is enough to prove,
-// and an order that has not ended stops the cut-off.
+// TestWorker_proof: nothing leaves that no audit has proven. The worker asks for an audit when there is enough to
+// prove, and an order that has not ended stops the cut-off.
 func TestWorker_proof(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

@@ -157,7 +157,7 @@ func TestStore_reads(t *testing.T) {
 			found, err := s.Owners(ctx, numbers)
 			return want(err, 500, len(found))
 		}},
-		{"the state of the retention", 10, func(ctx context.Context) error {
+		{"the state of the retention", 40, func(ctx context.Context) error {
 			_, err := s.Retention(ctx, time.Hour)
 			return err
 		}},
@@ -168,7 +168,7 @@ func TestStore_reads(t *testing.T) {
 			}
 			return err
 		}},
-		{"what is proven", 10, func(ctx context.Context) error {
+		{"what is proven", 40, func(ctx context.Context) error {
 			_, err := s.ProvenTo(ctx)
 			return err
 		}},

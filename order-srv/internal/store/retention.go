@@ -54,8 +54,8 @@ func (s *Store) Unproven(ctx context.Context, after, to string, count int) (bool
 }
 
 // ClaimHistory leases the history for the retention, with the lease under which audits run: an audit reads the orders
-// and then their reservations, so none must leave in between. ok is false while an audit runs or waits, or another replica
-// has the lease. owner must be new for each claim. LeaveAudit ends the lease.
+// and then their reservations, so none must leave in between. ok is false while an audit runs or waits, or another
+// replica has the lease. owner must be new for each claim. LeaveAudit ends the lease.
 func (s *Store) ClaimHistory(ctx context.Context, owner string, lease time.Duration) (ok bool, err error) {
 	n, err := database.Exec(ctx, s.db, `UPDATE audit_rollup SET owner = ?, lease_until = TIMESTAMPADD(MICROSECOND, ?, UTC_TIMESTAMP(6))
 		WHERE id = 1 AND lease_until <= UTC_TIMESTAMP(6) AND NOT EXISTS (SELECT 1 FROM audits WHERE state IN ('queued', 'running'))`,
@@ -91,9 +91,9 @@ type leaving struct {
 }
 
 // Archive takes the next step of the retention, under owner's lease of the history: the next orders, up to an order
-// number, leave the table orders. Orders that were paid move to the archive with their items; the others are deleted, and
-// their keys and answers with them. It returns ErrAuditLost without the lease, and an error when the number is beyond
-// what an audit has proven or an order has not ended: then nothing leaves.
+// number, leave the table orders. Orders that were paid move to the archive with their items; the others are deleted,
+// and their keys and answers with them. It returns ErrAuditLost without the lease, and an error when the number is
+// beyond what an audit has proven or an order has not ended: then nothing leaves.
 //
 // A step is one transaction, so a replica that dies in it leaves nothing half done.
 func (s *Store) Archive(ctx context.Context, owner, to string) (step ArchiveStep, err error) {
@@ -184,8 +184,9 @@ func (s *Store) leave(tx *gorm.DB, page []leaving, step *ArchiveStep) error {
 	return nil
 }
 
-// DeleteOld deletes messages that were sent, and healings that were made, before an order number was made: up to a step's
-// worth of each. more reports that there may be others. No event of an order up to the number is written any more.
+// DeleteOld deletes messages that were sent, and healings that were made, before an order number was made: up to a
+// step's worth of each. more reports that there may be others. No event of an order up to the number is written any
+// more.
 func (s *Store) DeleteOld(ctx context.Context, orderNo string) (n int, more bool, err error) {
 	id, err := ulid.ParseStrict(orderNo)
 	if err != nil {
@@ -203,8 +204,8 @@ func (s *Store) DeleteOld(ctx context.Context, orderNo string) (n int, more bool
 	return messages + int(healings), messages == archiveStep || healings == archiveStep, nil
 }
 
-// ProvenTo returns the order number up to which every reservation is known to belong to an order that has ended: an audit
-// has proven it, or the reservations have been archived.
+// ProvenTo returns the order number up to which every reservation is known to belong to an order that has ended: an
+// audit has proven it, or the reservations have been archived.
 func (s *Store) ProvenTo(ctx context.Context) (orderNo string, err error) {
 	err = s.db.WithContext(ctx).Raw("SELECT GREATEST(r.archived_to, a.cutoff) FROM retention AS r JOIN audit_rollup AS a ON a.id = 1 WHERE r.id = 1").
 		Row().Scan(&orderNo)
