@@ -77,6 +77,7 @@ type TCC struct {
 var (
 	_ Flow        = (*TCC)(nil)
 	_ Participant = (*TCC)(nil)
+	_ Leaver      = (*TCC)(nil)
 )
 
 // tccMetrics are the coordinator's. All replicas report the same orders in doubt: they share the log.
@@ -111,6 +112,10 @@ func (f *TCC) Ended(tx *store.Tx, o order.Order) error {
 	f.looks.Store(phaseLooks)
 	return tx.FollowLog([]string{o.OrderNo})
 }
+
+// Left implements Leaver. An order whose phase is not done does not leave, and keeps all orders after it: its money
+// would be forgotten with its row of the log.
+func (f *TCC) Left(tx *store.Tx, orderNos []string) error { return tx.LeaveLog(orderNos) }
 
 // Place implements Flow. It is the try phase.
 func (f *TCC) Place(ctx context.Context, group []*Member) {

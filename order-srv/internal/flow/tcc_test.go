@@ -518,3 +518,48 @@ func TestTCC_oldReplica(t *testing.T) {
 	})
 	w.mustHave(400, 300)
 }
+
+// TestTCC_left has orders leave after the retention: their rows of the log leave with them, and an order whose phase is
+// not done stays with its row.
+func TestTCC_left(t *testing.T) {
+	t.Parallel()
+	w := newTCCWorld(t, 1000)
+	var nos []string
+	for _, key := range []string{"a", "b"} {
+		if reply, err := w.Place(key); err != nil || reply.Status != http.StatusCreated {
+			t.Fatalf("reply %+v, error %v", reply, err)
+		}
+		var no string
+		if err := w.DB.Raw("SELECT order_no FROM orders WHERE idempotency_key = ?", key).Row().Scan(&no); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Orders.Pay(t.Context(), "ann", no); err != nil {
+			t.Fatal(err)
+		}
+		nos = append(nos, no)
+	}
+	const last = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
+	for _, query := range []string{"UPDATE orders SET settled_at = UTC_TIMESTAMP(6), due_at = NULL", "UPDATE audit_rollup SET cutoff = '" + last + "'"} {
+		if err := w.DB.Exec(query).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ok, err := w.Orders.ClaimHistory(t.Context(), "me", time.Minute); !ok || err != nil {
+		t.Fatalf("claimed %v, error %v", ok, err)
+	}
+	if _, err := w.Orders.Archive(t.Context(), "me", last); err == nil || !strings.Contains(err.Error(), "confirming") {
+		t.Errorf("orders whose money is not paid leave: error %v", err)
+	}
+	w.coordinate()
+	for _, no := range nos {
+		w.settled(no)
+	}
+	step, err := w.Orders.Archive(t.Context(), "me", last)
+	if err != nil || step.Archived != 2 {
+		t.Errorf("%+v, error %v; want 2 archived orders", step, err)
+	}
+	var rows int
+	if err := w.DB.Raw("SELECT COUNT(*) FROM tcc_log").Row().Scan(&rows); err != nil || rows != 0 {
+		t.Errorf("%d rows of the log are left, error %v", rows, err)
+	}
+}

@@ -69,6 +69,21 @@ func followLog(tx *gorm.DB, orderNos []string, guard string) error {
 	return nil
 }
 
+// LeaveLog deletes the rows of orders that leave. An order whose phase is not done is an error.
+func (tx *Tx) LeaveLog(orderNos []string) error {
+	if err := tx.db.Exec("DELETE FROM tcc_log WHERE order_no IN ? AND state = ?", orderNos, LogDone).Error; err != nil {
+		return fmt.Errorf("delete from the coordinator's log: %w", err)
+	}
+	var open []Phase
+	if err := tx.db.Raw("SELECT order_no, state FROM tcc_log WHERE order_no IN ? LIMIT 1", orderNos).Scan(&open).Error; err != nil {
+		return fmt.Errorf("look for phases that are not done: %w", err)
+	}
+	if len(open) > 0 {
+		return fmt.Errorf("order %s is %s in the coordinator's log", open[0].OrderNo, open[0].State)
+	}
+	return nil
+}
+
 // Phase is a row of the log that was claimed.
 type Phase struct {
 	OrderNo, UserID string
