@@ -64,8 +64,7 @@ var _ Wallet = (*walletapi.Client)(nil)
 // Idea:        take everything aside, and decide only when nothing can refuse any more.
 // Steps:       PENDING and the log → reserve → freeze → PLACED; payment → confirm; any other end → cancel.
 // Goes wrong:  a cancel before its try (empty cancel), a try after its cancel (hanging), a phase executed twice.
-// Cost:        a call to each participant for each order and phase, a row of the log, and three idempotent operations
-// that each participant has to write.
+// Cost:        a call to each participant for each phase, a log, and three idempotent operations in each participant.
 // Choose it:   an order needs more than stock, and each participant can take its part aside.
 type TCC struct {
 	Base
