@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/httpapi"
 	"holdfast/pkg/database"
 	"holdfast/pkg/server"
@@ -25,13 +26,21 @@ func (a *App) Run(ctx context.Context) (err error) {
 		Service: Service, Addr: a.HTTPAddr, OpsAddr: a.OpsAddr, Registry: a.Metrics.Registry, Log: a.Log,
 		RequestTimeout: a.RequestTimeout, DrainDelay: a.DrainDelay, Started: a.Started,
 		Handler: httpapi.New(a.HTTP), //nolint:contextcheck // its requests bring their own contexts
-		Checks: []server.Check{
-			{Name: "mysql", Probe: database.Probe(a.db)},
-			{Name: "broker", Probe: a.bus.Probe, Optional: true}, // without it orders are refused, and read, paid and cancelled
-			{Name: "inventory", Probe: a.probeInventory, Optional: true},
-			{Name: "wallet", Probe: a.probeWallet, Optional: true}, // only the flow tcc needs it
-		},
+		Checks:  a.checks(),
 	})
+}
+
+// checks are those of readiness. The wallet is one where an order may be of the flow tcc.
+func (a *App) checks() []server.Check {
+	checks := []server.Check{
+		{Name: "mysql", Probe: database.Probe(a.db)},
+		{Name: "broker", Probe: a.bus.Probe, Optional: true}, // without it orders are refused, and read, paid and cancelled
+		{Name: "inventory", Probe: a.probeInventory, Optional: true},
+	}
+	if a.LabMode || a.OrderFlow == flow.NameTCC {
+		checks = append(checks, server.Check{Name: "wallet", Probe: a.probeWallet, Optional: true})
+	}
+	return checks
 }
 
 // background runs the workers. They outlive ctx, which ends only the serving of requests: the messages of the last
