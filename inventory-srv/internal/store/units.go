@@ -28,7 +28,7 @@ func (s *Store) KeepCounts(ctx context.Context, log *slog.Logger) {
 	var covered time.Time
 	for ctx.Err() == nil {
 		begun := time.Now()
-		err := error(nil)
+		var err error
 		if time.Since(covered) > coverEvery {
 			if err = s.coverUnits(ctx); err == nil {
 				covered = begun
