@@ -21,8 +21,8 @@ import (
 // history has.
 const manyReservations = 300_000
 
-// newLongHistory returns a store with a long history, the first half of which is archived. Its pool has one connection,
-// whose counters reads reads.
+// newLongHistory returns a store with a long history, whose first half is archived. Its pool has one connection, whose
+// counters reads reads.
 func newLongHistory(t *testing.T) (*store.Store, *gorm.DB) {
 	t.Helper()
 	db := dbtest.Open(t, dbtest.NewDSN(t, sql.Inventory()), database.Options{MaxOpen: 1, IOTimeout: 2 * time.Minute})

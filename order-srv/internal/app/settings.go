@@ -67,7 +67,7 @@ type Settings struct {
 // tombstones of orders that left are not needed any more.
 const leastRetention = 168 * time.Hour
 
-// Retention is how long orders are kept; 0: for ever.
+// Retention is how long orders are kept; 0: they never leave.
 type Retention time.Duration
 
 // UnmarshalText reads a duration, or "off".
@@ -81,7 +81,7 @@ func (r *Retention) UnmarshalText(text []byte) error {
 	return err
 }
 
-// retention is how long orders are kept; 0: for ever. The laboratory keeps them.
+// retention is how long orders are kept; 0: they never leave. In lab mode they never leave either.
 func (s *Settings) retention() time.Duration {
 	if s.LabMode {
 		return 0
