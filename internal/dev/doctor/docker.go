@@ -50,8 +50,6 @@ func (d dockerFacts) project() []container {
 
 // askDocker runs three commands of the client concurrently.
 func (e *exam) askDocker(ctx context.Context) dockerFacts {
-	ctx, cancel := context.WithTimeout(ctx, dockerPatience)
-	defer cancel()
 	d := dockerFacts{name: cmp.Or(e.Getenv("COMPOSE_PROJECT_NAME"), composeProject)}
 	var asking sync.WaitGroup
 	asking.Go(func() {

@@ -83,6 +83,37 @@ func TestExamine_stuck(t *testing.T) {
 	}
 }
 
+// TestExamine_noProgramAnswers: on a machine on which no program answers in time, and Docker's client does not even stop,
+// the examination finds what needs no program.
+func TestExamine_noProgramAnswers(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.state("{nonsense")
+	stuck := make(chan struct{})
+	t.Cleanup(func() { close(stuck) })
+	m.Output = func(ctx context.Context, program string, _ ...string) (string, error) {
+		if strings.Contains(program, "docker") {
+			<-stuck
+		}
+		return doctor.This().Output(ctx, "sleep", "300")
+	}
+	r := m.examine()
+	found := map[doctor.Level]string{}
+	for _, f := range find(r, "leftovers") {
+		found[f.Level] = f.Found
+	}
+	if !strings.Contains(found[doctor.Problem], "state.json") || found[doctor.Warning] != "no answer within 3s" {
+		t.Errorf("leftovers: %v", found)
+	}
+	for _, name := range []string{"go", "programs", "java"} {
+		for _, f := range find(r, name) {
+			if f.Level == doctor.Problem || strings.Contains(f.Found, "no answer within") {
+				t.Errorf("%s: %+v; want what was found without an answer", name, f)
+			}
+		}
+	}
+}
+
 // TestExamine_unwritable: a state folder that cannot be written is a problem.
 func TestExamine_unwritable(t *testing.T) {
 	t.Parallel()

@@ -16,13 +16,15 @@ import (
 // fetchAge is the age from which a folder of an unfinished download is a leftover: a download has ten minutes.
 const fetchAge = 15 * time.Minute
 
-// checkLeftovers finds what earlier runs left.
-func checkLeftovers(ctx context.Context, e *exam) []Finding {
-	found := slices.Concat(e.recorded(ctx), e.orphans(), e.containers(ctx), e.downloads())
-	if len(found) == 0 {
-		return []Finding{{Level: OK, Found: "none"}}
+// leftovers are the parts of the check that finds what earlier runs left. The containers are a part of their own: Docker
+// may not answer, and the others ask no program.
+func leftovers() []func(context.Context, *exam) []Finding {
+	return []func(context.Context, *exam) []Finding{
+		func(ctx context.Context, e *exam) []Finding { return e.recorded(ctx) },
+		func(_ context.Context, e *exam) []Finding { return e.orphans() },
+		func(ctx context.Context, e *exam) []Finding { return e.containers(ctx) },
+		func(_ context.Context, e *exam) []Finding { return e.downloads() },
 	}
-	return found
 }
 
 // recorded examines the record of the processes that up started.
