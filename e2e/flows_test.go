@@ -34,6 +34,7 @@ type flowRow struct {
 	diskLost      expectation // that comes while inventory-srv is away; then the broker loses its disk
 	replySent     string      // what inventory's database counts once it has sent the answer; "": it is sent with the call
 	replyLost     expectation // for which inventory has reserved; order-srv does not receive the answer
+	inFlight      string      // how an order ends that is PENDING when both replicas of order-srv are killed
 
 	slow    func(x *faults) // delays the decisions of orders until the faults are healed
 	noReply func(x *faults) // loses inventory's answers until the faults are healed
@@ -75,6 +76,7 @@ func flowRows() []flowRow {
 			name: "tx-message", takes: http.StatusCreated,
 			inventoryAway: refused, walletAway: placed, brokerAway: refused, diskLost: refused,
 			replyLost: expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the check-back
+			inFlight:  orderapi.StatusAbandoned,                                   // its caller is gone; by the check-back or the sweeper
 			slow:      slowWire, noReply: loseReservations,
 			topic: orderapi.TopicStockRelease, group: inventoryapi.GroupRelease,
 			lacks: map[string]string{caseBurst: noQueue},
@@ -84,6 +86,7 @@ func flowRows() []flowRow {
 			inventoryAway: later, walletAway: later, brokerAway: later,
 			diskLost:  expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the sweeper: its command is lost
 			replyLost: expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // as no answer comes in time
+			inFlight:  orderapi.StatusPlaced,                                      // the other flow's process reads the answer
 			replySent: "SELECT COUNT(*) FROM outbox WHERE event_id = CONCAT(?, ':reserved') AND sent_at IS NOT NULL",
 			slow:      slowMessage(inventoryapi.TopicStockReserved), noReply: loseMessages(inventoryapi.TopicStockReserved),
 			topic: orderapi.TopicStockReserve, group: inventoryapi.GroupReserve,
@@ -92,8 +95,9 @@ func flowRows() []flowRow {
 		{
 			name: "queue", takes: http.StatusAccepted,
 			inventoryAway: later, walletAway: later, brokerAway: refused,
-			diskLost:  later, // the sweeper sends the message again
-			replyLost: later, // the message comes again
+			diskLost:  later,                 // the sweeper sends the message again
+			replyLost: later,                 // the message comes again
+			inFlight:  orderapi.StatusPlaced, // by the worker of the other flow's process
 			slow:      slowMessage(orderapi.TopicOrderQueued), noReply: loseReservations,
 			topic: orderapi.TopicOrderQueued, group: "order-queue",
 		},
@@ -102,6 +106,7 @@ func flowRows() []flowRow {
 			inventoryAway: refused, walletAway: refused, diskLost: refused,
 			brokerAway: placed,                                                     // it sends no message before the order is PLACED
 			replyLost:  expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the sweeper
+			inFlight:   orderapi.StatusAbandoned,                                   // its caller is gone; by the sweeper
 			slow:       slowWire, noReply: loseReservations,
 			topic: orderapi.TopicOrderEvents, group: inventoryapi.GroupEvents,
 			lacks: map[string]string{caseBurst: noQueue},
@@ -117,7 +122,6 @@ type flowGroup struct {
 
 	devOnly string // why it cannot run on RocketMQ
 	onAll   bool   // on RocketMQ only with make flows-all
-	late    bool   // only with make flows-all, as it needs the whole machine
 }
 
 func flowGroups() []flowGroup {
@@ -128,7 +132,7 @@ func flowGroups() []flowGroup {
 			name: "in flight", cases: []string{caseReply, caseRestart}, run: inFlightCases,
 			devOnly: "it can be told to lose and to delay messages",
 		},
-		{name: "burst", cases: []string{caseBurst}, run: burstCases, late: true},
+		{name: "burst", cases: []string{caseBurst}, run: burstCases, onAll: true},
 	}
 }
 
@@ -182,8 +186,6 @@ type flowSuite struct {
 // skips returns why a group does not run on a broker, or "".
 func (s *flowSuite) skips(g flowGroup, b crashBroker) string {
 	switch {
-	case g.late && !s.all:
-		return "with make flows-all"
 	case !b.real:
 		return ""
 	case g.devOnly != "":

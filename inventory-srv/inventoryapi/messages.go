@@ -3,6 +3,7 @@ package inventoryapi
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // TopicStockReserved carries the answers to order-srv's stock-reserve messages.
@@ -12,6 +13,13 @@ const TopicStockReserved = "stock-reserved"
 // is a refusal, never a failure that a retry may mend.
 type StockReserved struct {
 	Results []ReserveResult `json:"results"`
+
+	// RequestIDs are the ids of the orders' requests, by order number, as the command had them.
+	RequestIDs map[string]string `json:"request_ids,omitempty"`
+
+	// Looked is a time, by inventory's clock, before inventory looked at the stock for these orders. Zero: an order names
+	// its strategy, or the sender is of an earlier version.
+	Looked time.Time `json:"looked,omitzero"`
 }
 
 // AnswersRequest is POST /v1/reservations/answers, with up to MaxStates orders.

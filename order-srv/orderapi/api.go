@@ -130,6 +130,10 @@ const (
 // StockReserve is the body on TopicStockReserve.
 type StockReserve struct {
 	Orders []inventoryapi.ReserveOrder `json:"orders"`
+
+	// RequestIDs are the ids of the requests that placed the orders, by order number. A message of one order has none: its
+	// header has the id.
+	RequestIDs map[string]string `json:"request_ids,omitempty"`
 }
 
 // StockRelease is the body on TopicStockRelease: whatever these orders hold is to be given back.
@@ -144,7 +148,8 @@ type OrderTimeout struct {
 
 // OrderQueued is the body on TopicOrderQueued: these orders are PENDING and are to be decided.
 type OrderQueued struct {
-	Orders []string `json:"orders"`
+	Orders     []string          `json:"orders"`
+	RequestIDs map[string]string `json:"request_ids,omitempty"` // as in StockReserve
 }
 
 // OrderEvent is the body on TopicOrderEvents: one order, or orders of a group that ended together. Status is PAID,

@@ -105,10 +105,11 @@ func (r *Reserves) Subscription() mq.Subscription {
 // comes again.
 func (r *Reserves) StockReserve(ctx context.Context, m mq.Message) error {
 	ctx = withRequestID(ctx, m)
-	orders, err := readReserve(m)
+	command, err := readReserve(m)
 	if err != nil {
 		return mq.Discard(err)
 	}
+	orders := command.Orders
 	refused, err := r.Answers.Known(ctx, numbersOf(orders))
 	if err != nil {
 		return err
@@ -121,8 +122,9 @@ func (r *Reserves) StockReserve(ctx context.Context, m mq.Message) error {
 			release = append(release, no)
 		}
 	}
+	template := answerTo(command)
 	results, maybe, open := r.reserve(ctx, fresh)
-	earlier, err := r.answer(ctx, m, results)
+	earlier, err := r.answer(ctx, m, template, results)
 	if err != nil {
 		return err // the receipts may be without an answer: the next delivery gets them again
 	}
@@ -144,20 +146,28 @@ func (r *Reserves) StockReserve(ctx context.Context, m mq.Message) error {
 }
 
 // readReserve decodes a message.
-func readReserve(m mq.Message) ([]inventoryapi.ReserveOrder, error) {
-	var body orderapi.StockReserve
-	if err := json.Unmarshal(m.Body, &body); err != nil {
-		return nil, fmt.Errorf("read a stock reserve: %w", err)
+func readReserve(m mq.Message) (command orderapi.StockReserve, err error) {
+	if err := json.Unmarshal(m.Body, &command); err != nil {
+		return command, fmt.Errorf("read a stock reserve: %w", err)
 	}
-	if len(body.Orders) == 0 {
-		return nil, errors.New("read a stock reserve: it names no order")
+	if len(command.Orders) == 0 {
+		return command, errors.New("read a stock reserve: it names no order")
 	}
-	for _, o := range body.Orders {
+	for _, o := range command.Orders {
 		if err := stock.CheckOrderNo(o.OrderNo); err != nil {
-			return nil, fmt.Errorf("read a stock reserve of %q: %w", o.OrderNo, err)
+			return command, fmt.Errorf("read a stock reserve of %q: %w", o.OrderNo, err)
 		}
 	}
-	return body.Orders, nil
+	return command, nil
+}
+
+// answerTo is an answer to a command without its results. Call it before the orders are reserved.
+func answerTo(command orderapi.StockReserve) inventoryapi.StockReserved {
+	answer := inventoryapi.StockReserved{RequestIDs: command.RequestIDs}
+	if !slices.ContainsFunc(command.Orders, func(o inventoryapi.ReserveOrder) bool { return o.Strategy != "" }) {
+		answer.Looked = time.Now().UTC()
+	}
+	return answer
 }
 
 func numbersOf(orders []inventoryapi.ReserveOrder) []string {
@@ -207,14 +217,16 @@ func passing(err error) bool {
 
 // answer writes the outcomes into the outbox. It returns the orders that another delivery has answered meanwhile, and
 // whether with a refusal.
-func (r *Reserves) answer(ctx context.Context, m mq.Message, results []inventoryapi.ReserveResult) (earlier map[string]bool, err error) {
+func (r *Reserves) answer(
+	ctx context.Context, m mq.Message, template inventoryapi.StockReserved, results []inventoryapi.ReserveResult,
+) (earlier map[string]bool, err error) {
 	answers := make([]store.Answer, len(results))
 	byNumber := make(map[string]inventoryapi.ReserveResult, len(results))
 	for i, result := range results {
 		answers[i] = store.Answer{OrderNo: result.OrderNo, Refused: result.Problem != nil}
 		byNumber[result.OrderNo] = result
 	}
-	earlier, err = r.Answers.Record(ctx, answers, func(orderNos []string) []outbox.Event { return answersOf(m, orderNos, byNumber) })
+	earlier, err = r.Answers.Record(ctx, answers, func(orderNos []string) []outbox.Event { return answersOf(m, template, orderNos, byNumber) })
 	if err != nil {
 		return nil, err
 	}
@@ -233,13 +245,13 @@ func (r *Reserves) answer(ctx context.Context, m mq.Message, results []inventory
 }
 
 // answersOf are the messages with the orders' outcomes. Their key is that of the message which is answered.
-func answersOf(m mq.Message, orderNos []string, results map[string]inventoryapi.ReserveResult) []outbox.Event {
+func answersOf(m mq.Message, template inventoryapi.StockReserved, orderNos []string, results map[string]inventoryapi.ReserveResult) []outbox.Event {
 	key := m.Key
 	if key == "" || len(key) > maxKey {
 		key = orderNos[0]
 	}
 	var events []outbox.Event
-	var body inventoryapi.StockReserved
+	body := inventoryapi.StockReserved{Looked: template.Looked}
 	lines := 0
 	flush := func() {
 		if len(body.Results) > 0 {
@@ -247,7 +259,7 @@ func answersOf(m mq.Message, orderNos []string, results map[string]inventoryapi.
 				ID: body.Results[0].OrderNo + ":reserved", Topic: inventoryapi.TopicStockReserved, Key: key, Body: body,
 			})
 		}
-		body, lines = inventoryapi.StockReserved{}, 0
+		body, lines = inventoryapi.StockReserved{Looked: template.Looked}, 0
 	}
 	for _, no := range orderNos {
 		size := 1
@@ -258,6 +270,12 @@ func answersOf(m mq.Message, orderNos []string, results map[string]inventoryapi.
 			flush()
 		}
 		body.Results = append(body.Results, results[no])
+		if id := template.RequestIDs[no]; id != "" {
+			if body.RequestIDs == nil {
+				body.RequestIDs = map[string]string{}
+			}
+			body.RequestIDs[no] = id
+		}
 		lines += size
 	}
 	flush()

@@ -424,6 +424,40 @@ func TestReserves_several(t *testing.T) {
 	}
 }
 
+// TestReserves_answer: an answer has the ids of its orders' requests, and says when inventory looked, unless an order
+// chose its strategy: such an answer is not to be remembered.
+func TestReserves_answer(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, "conditional")
+	s.has("A", 10)
+	chosen := orderOf("CHOSEN", "A", 1)
+	chosen.Strategy = "for-update"
+	for _, orders := range [][]inventoryapi.ReserveOrder{{orderOf("ONE", "A", 1), orderOf("TWO", "A", 100)}, {chosen, orderOf("BESIDE", "A", 1)}} {
+		ids := map[string]string{orders[0].OrderNo: "first", orders[1].OrderNo: "second"}
+		body, err := json.Marshal(orderapi.StockReserve{Orders: orders, RequestIDs: ids})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		deliver(t, s.delivery(nil), mq.Message{Body: body}, "acknowledged")
+		var payload string
+		if err := s.db.Raw("SELECT payload FROM outbox ORDER BY id DESC LIMIT 1").Row().Scan(&payload); err != nil {
+			t.Fatal(err)
+		}
+		var answer inventoryapi.StockReserved
+		if err := json.Unmarshal([]byte(payload), &answer); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(ids, answer.RequestIDs); diff != "" {
+			t.Errorf("%s: ids (-want +got):\n%s", orders[0].OrderNo, diff)
+		}
+		within := !answer.Looked.Before(begin.UTC()) && answer.Looked.Before(time.Now())
+		if want := orders[0].Strategy == ""; answer.Looked.IsZero() == want || want && !within {
+			t.Errorf("%s: looked at %v, want a time within the delivery: %v", orders[0].OrderNo, answer.Looked, want)
+		}
+	}
+}
+
 // TestReserves_malformed discards what is no message.
 func TestReserves_malformed(t *testing.T) {
 	t.Parallel()

@@ -56,6 +56,7 @@ type Config struct {
 	Overlap     time.Duration                                      // of groups of orders; default intake's
 	GroupLimit  func() int                                         // default what inventory reserves in time
 	NoCheckBack bool                                               // the broker's questions are answered with unknown
+	Published   func()                                             // called between the relay's send and its mark; nil: nothing
 	Started     func(addr, opsAddr net.Addr)                       // called once when the service listens; nil: nothing
 }
 
@@ -155,7 +156,7 @@ func (a *App) openBus() (err error) {
 		Group: events.GroupTimeout, Topic: orderapi.TopicOrderTimeout, Handler: events.Timeout(orders, a.bus.Producer(), a.Log),
 	})
 	relay := outbox.NewRelay(outbox.RelayConfig{
-		Table: orders.Outbox(), Send: a.bus.Producer(), Log: a.Log, Parked: a.Metrics.parked, Published: func() { crash.At(crash.OrderPublished) },
+		Table: orders.Outbox(), Send: a.bus.Producer(), Log: a.Log, Parked: a.Metrics.parked, Published: a.published,
 	})
 	depth := outbox.NewMetrics(orders.Outbox(), "order", a.Metrics.Registry, a.Log)
 	convert := func(ctx context.Context) { orders.Convert(ctx, a.Log) }
@@ -164,6 +165,14 @@ func (a *App) openBus() (err error) {
 		a.workers = append(a.workers, a.CheckBack.Run)
 	}
 	return nil
+}
+
+// published is called when the relay has sent a message and has not marked it.
+func (a *App) published() {
+	crash.At(crash.OrderPublished)
+	if a.Published != nil {
+		a.Published()
+	}
 }
 
 // openFlows builds the flows, and what uses them.
@@ -176,6 +185,7 @@ func (a *App) openFlows(flows *flow.Set) {
 		Resolver: resolver, Upkeep: a.upkeep.orders, Send: a.Producer, Tx: a.TxProducer("order-tx", a.CheckBack.Check),
 		SweepAfter: a.SweepAfter, QueueTimeout: a.QueueTimeout, QueueMax: a.QueueMax, PaymentTime: a.PaymentTimeout, Registry: a.Metrics.Registry,
 		Wallet: walletapi.NewClient(a.wallet), UpkeepWallet: walletapi.NewClient(a.upkeep.wallet), Healed: a.Metrics.Healed,
+		Shortages: shortages,
 	})
 	for _, f := range flows.All() {
 		for _, s := range f.Subscriptions() {

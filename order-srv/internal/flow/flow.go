@@ -20,13 +20,14 @@ import (
 	"holdfast/order-srv/internal/store"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/mq"
-	"holdfast/pkg/telemetry"
 )
 
 // Flow gets orders their stock. Embed [Base] for the methods in which a flow has nothing to do.
 type Flow interface {
-	// Admit returns an admit.ErrOverloaded while the flow takes no new orders. Nothing is written then.
-	Admit() error
+	// Admit lets one order in, or returns an admit.ErrOverloaded while the flow takes no new orders. Nothing is written
+	// then. After the insert of an order that was let in has ended, or will not be tried, settle must be called, once.
+	// inserted is false if the order is certainly not in the database.
+	Admit() (settle func(inserted bool), err error)
 	// Begin writes what the flow needs in the transaction that inserts the orders as PENDING.
 	Begin(tx *store.Tx, orders []order.Order) error
 	// Place decides orders, which are PENDING, each before its deadline; that of ctx is the latest. It answers each as
@@ -77,16 +78,29 @@ func NewMember(o order.Order, c Caller, deliver func(Result)) *Member {
 	return &Member{Order: o, Caller: c, deliver: deliver, open: true}
 }
 
-// Caller is what an order has of its request.
+// Caller is what an order has of its caller.
 type Caller struct {
-	Deadline  time.Time
-	RequestID string
+	Deadline time.Time
 }
 
-// CallerOf returns the deadline and the request id of a request's context.
+// CallerOf returns the deadline of a request's context.
 func CallerOf(ctx context.Context) Caller {
 	deadline, _ := ctx.Deadline()
-	return Caller{Deadline: deadline, RequestID: telemetry.RequestID(ctx)}
+	return Caller{Deadline: deadline}
+}
+
+// requestIDs are the ids of the requests of a message's orders. A message of one order has the id in its header.
+func requestIDs(orders []order.Order) map[string]string {
+	if len(orders) < 2 {
+		return nil
+	}
+	ids := make(map[string]string, len(orders))
+	for _, o := range orders {
+		if o.RequestID != "" {
+			ids[o.OrderNo] = o.RequestID
+		}
+	}
+	return ids
 }
 
 // Answer delivers a result to the caller, unless it has one.
@@ -130,7 +144,7 @@ type Result struct {
 type Base struct{}
 
 // Admit implements Flow.
-func (Base) Admit() error { return nil }
+func (Base) Admit() (settle func(inserted bool), err error) { return func(bool) {}, nil }
 
 // Begin implements Flow.
 func (Base) Begin(*store.Tx, []order.Order) error { return nil }
@@ -162,8 +176,15 @@ type Deps struct {
 	Wallet       Wallet // for placing orders
 	UpkeepWallet Wallet // for work that is not a buyer's request
 
-	Healed   *prometheus.CounterVec // counts the healed orders, by healer; nil: nothing is counted
-	Registry prometheus.Registerer
+	Shortages Shortages              // learns what inventory answers by message; nil: nothing does
+	Healed    *prometheus.CounterVec // counts the healed orders, by healer; nil: nothing is counted
+	Registry  prometheus.Registerer
+}
+
+// Shortages remembers for which SKUs inventory has just refused an order; shortage.Memory is one. What inventory answers
+// to a call it learns by itself.
+type Shortages interface {
+	Learn(answer inventoryapi.ReserveResult, looked time.Time)
 }
 
 // Kind is a line of the list.

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,9 +49,11 @@ var _ Flow = (*Outbox)(nil)
 func (f *Outbox) Begin(tx *store.Tx, orders []order.Order) error {
 	var events []outbox.Event
 	var body orderapi.StockReserve
-	lines := 0
+	first, lines := 0, 0 // of the orders of the message
 	flush := func() {
-		if len(body.Orders) > 0 {
+		if n := len(body.Orders); n > 0 {
+			body.RequestIDs = requestIDs(orders[first : first+n])
+			first += n
 			events = append(events, outbox.Event{
 				ID: body.Orders[0].OrderNo + ":reserve", Topic: orderapi.TopicStockReserve, Key: orders[0].GroupID, Body: body,
 			})
@@ -92,7 +95,7 @@ func (f *Outbox) reserved(ctx context.Context, m mq.Message) error {
 	steps := make([]store.Decision, len(body.Results))
 	receipts := 0
 	for i, r := range body.Results {
-		steps[i] = store.Decision{OrderNo: r.OrderNo, RequestID: telemetry.RequestID(ctx)}
+		steps[i] = store.Decision{OrderNo: r.OrderNo, RequestID: cmp.Or(body.RequestIDs[r.OrderNo], telemetry.RequestID(ctx))}
 		switch {
 		case r.Receipt != nil:
 			steps[i].Placement = placement(r.Receipt, f.PaymentTime)
@@ -103,8 +106,25 @@ func (f *Outbox) reserved(ctx context.Context, m mq.Message) error {
 			return mq.Discard(fmt.Errorf("decode stock-reserved: order %s has neither a receipt nor a problem", r.OrderNo))
 		}
 	}
+	f.learn(body)
 	atReserved(receipts)
 	return f.decide(ctx, steps, len(steps) > 1)
+}
+
+// learn passes the answers to the memory of shortages, which refuses the next orders of what is sold out. A message may
+// come late, or again after hours. So the age of what it says counts from when inventory looked, by inventory's clock;
+// one that is ahead of this clock by more than the memory's age would make old answers new.
+func (f *Outbox) learn(body inventoryapi.StockReserved) {
+	if f.Shortages == nil || body.Looked.IsZero() {
+		return
+	}
+	looked := body.Looked
+	if now := time.Now(); looked.After(now) {
+		looked = now
+	}
+	for _, r := range body.Results {
+		f.Shortages.Learn(r, looked)
+	}
 }
 
 // refused is how an order ends that inventory has refused. A refusal that is not about the order, such as a layout that

@@ -19,6 +19,7 @@ import (
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/internal/app"
 	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/intake/shortage"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/orderapi"
@@ -65,7 +66,12 @@ func (w *outboxWorld) mustWait(key string) (orderNo string) {
 // deliver delivers answers to a replica.
 func (w *outboxWorld) deliver(f flow.Flow, results ...inventoryapi.ReserveResult) error {
 	w.t.Helper()
-	body, err := json.Marshal(inventoryapi.StockReserved{Results: results})
+	return w.answer(f, inventoryapi.StockReserved{Results: results})
+}
+
+func (w *outboxWorld) answer(f flow.Flow, answer inventoryapi.StockReserved) error {
+	w.t.Helper()
+	body, err := json.Marshal(answer)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -76,7 +82,12 @@ func (w *outboxWorld) deliver(f flow.Flow, results ...inventoryapi.ReserveResult
 
 func (w *outboxWorld) mustDeliver(results ...inventoryapi.ReserveResult) {
 	w.t.Helper()
-	if err := w.deliver(w.flows[0], results...); err != nil {
+	w.mustAnswer(inventoryapi.StockReserved{Results: results})
+}
+
+func (w *outboxWorld) mustAnswer(answer inventoryapi.StockReserved) {
+	w.t.Helper()
+	if err := w.answer(w.flows[0], answer); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -306,6 +317,98 @@ func TestOutbox_late(t *testing.T) {
 	}
 	if o := w.MustPlace("taken", http.StatusAccepted); o.OrderNo == taken {
 		t.Error("the key of the abandoned order is not free")
+	}
+}
+
+// twoOf inserts a group of two orders of a flow, whose requests have ids, and returns them as they were inserted.
+func twoOf(t *testing.T, w *ordertest.World, flowName string) (orders []order.Order) {
+	t.Helper()
+	var all []order.Order
+	for i := range 2 {
+		all = append(all, order.Order{
+			UserID: "ann", IdempotencyKey: fmt.Sprint("two-", i), RequestHash: ordertest.RequestHash, RequestID: fmt.Sprint("request-", i),
+			Flow: flowName, Items: []order.Item{{SKU: "A", Quantity: 1}},
+		})
+	}
+	inserted, err := w.Orders.Insert(t.Context(), all, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range inserted {
+		orders = append(orders, i.Order)
+	}
+	return orders
+}
+
+// wantOwnIDs expects stored refusals that name the requests of their own orders.
+func wantOwnIDs(t *testing.T, w *ordertest.World, orders []order.Order) {
+	t.Helper()
+	for i, o := range orders {
+		if body, want := w.Get(o.OrderNo).ResponseBody, fmt.Sprintf(`"request_id":"request-%d"`, i); !strings.Contains(string(body), want) {
+			t.Errorf("the answer of order %d is %s, want %s", i, body, want)
+		}
+	}
+}
+
+// TestOutbox_requestIDs: the refusals of a group's orders each name the request of their order, although one message
+// brings the commands and one the answers.
+func TestOutbox_requestIDs(t *testing.T) {
+	t.Parallel()
+	w := newOutboxWorld(t)
+	orders := twoOf(t, w.World, "outbox")
+	var payload string
+	if err := w.DB.Raw("SELECT payload FROM outbox").Row().Scan(&payload); err != nil {
+		t.Fatal(err)
+	}
+	var command orderapi.StockReserve
+	if err := json.Unmarshal([]byte(payload), &command); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{orders[0].OrderNo: "request-0", orders[1].OrderNo: "request-1"}
+	if diff := cmp.Diff(want, command.RequestIDs); diff != "" {
+		t.Errorf("ids of the command (-want +got):\n%s", diff)
+	}
+	var answer inventoryapi.StockReserved
+	for _, o := range orders {
+		answer.Results = append(answer.Results, refusalOf(o.OrderNo, inventoryapi.ErrOutOfStock))
+	}
+	answer.RequestIDs = want
+	w.mustAnswer(answer)
+	wantOwnIDs(t, w.World, orders)
+}
+
+// TestOutbox_shortage: what inventory has just refused by message is remembered, and the next order of it is refused
+// without a row. An old answer, and one to an order that chose its strategy, are not.
+func TestOutbox_shortage(t *testing.T) {
+	t.Parallel()
+	w := newOutboxWorld(t)
+	short := inventoryapi.OutOfStock([]inventoryapi.ShortLine{{SKU: "A", Requested: 2, Available: 1}})
+	n := 0
+	refusedAfter := func(looked time.Time) bool {
+		t.Helper()
+		n++
+		no := w.mustWait(fmt.Sprint("refused-", n))
+		w.mustAnswer(inventoryapi.StockReserved{Results: []inventoryapi.ReserveResult{refusalOf(no, short)}, Looked: looked})
+		_, err := w.Intake.Place(t.Context(), "ann", ordertest.Request(fmt.Sprint("next-", n)))
+		if err != nil && !errors.Is(err, inventoryapi.ErrOutOfStock) {
+			t.Fatal(err)
+		}
+		return err != nil
+	}
+	if refusedAfter(time.Now().Add(-time.Minute)) || refusedAfter(time.Time{}) {
+		t.Error("an answer that may be old was remembered")
+	}
+	// An answer counts for a fifth of a second, and some orders are let through to renew it: a busy machine needs several.
+	testkit.EventuallyTrue(t, 20*time.Second, "an order is refused", func() bool {
+		time.Sleep(shortage.MaxAge) // the answer before is forgotten, so that the order waits
+		return refusedAfter(time.Now())
+	})
+	all, err := w.Orders.After(t.Context(), "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := fmt.Sprint("next-", n); slices.ContainsFunc(all, func(o order.Order) bool { return o.IdempotencyKey == last }) {
+		t.Error("the order was refused and has a row")
 	}
 }
 

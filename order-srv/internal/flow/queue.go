@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,7 +61,7 @@ type Queue struct {
 	Deps
 	groups  *batch.Batcher[delivery, struct{}]
 	asked   atomic.Bool // an order came since the depth was read
-	depth   atomic.Int64
+	room    room
 	metrics queueMetrics
 }
 
@@ -69,7 +70,8 @@ var _ Flow = (*Queue)(nil)
 // delivery is what a worker has of one message.
 type delivery struct {
 	orderNos  []string
-	requestID string
+	requestID string            // of the message: that of its first order
+	ids       map[string]string // of its orders' requests, if it has several
 }
 
 // queueMetrics are the queue's. All replicas report the same depth and age: they share the queue.
@@ -81,25 +83,34 @@ type queueMetrics struct {
 // NewQueue returns the flow.
 func NewQueue(d Deps) *Queue {
 	with := promauto.With(d.Registry)
-	f := &Queue{Deps: d, metrics: queueMetrics{
+	f := &Queue{Deps: d, room: room{max: d.QueueMax}, metrics: queueMetrics{
 		depth:   with.NewGauge(prometheus.GaugeOpts{Name: "order_queue_depth", Help: "Orders that wait in the queue."}),
 		oldest:  with.NewGauge(prometheus.GaugeOpts{Name: "order_queue_oldest_seconds", Help: "Age of the oldest order in the queue; 0 without any."}),
 		drained: with.NewCounter(prometheus.CounterOpts{Name: "order_queue_drained_total", Help: "Orders that the workers of this process have decided."}),
 		resent:  with.NewCounter(prometheus.CounterOpts{Name: "order_queue_resent_total", Help: "Orders whose message the sweeper of this process has sent again."}),
 	}}
+	with.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "order_queue_entering",
+		Help: "Orders that this process has let into the queue and that its last reading of the depth may not contain.",
+	}, func() float64 {
+		_, since := f.room.used()
+		return float64(since)
+	})
 	limit := func() int { return f.Pace.Limit() }
 	f.groups = batch.New(f.work, batch.WithMaxWeight(MaxGroup), batch.WithLimit(limit), batch.WithOverlap(workOverlap), batch.WithTimeout(workTime+3*DecideTime))
 	return f
 }
 
-// Admit implements Flow. The depth is as old as the last reading, so each replica may take as many orders too many as
-// come to it in that time.
-func (f *Queue) Admit() error {
+// Admit implements Flow. An order that is let in has a place from then on, not only when its row can be counted: on a
+// busy machine hundreds are let in before the first of them is inserted. So one replica keeps to QueueMax. Of several
+// replicas each keeps to it with what it has let in itself and what it has read, and does not know what the others
+// inserted since it began to read: by so many orders the queue may exceed QueueMax.
+func (f *Queue) Admit() (settle func(inserted bool), err error) {
 	f.asked.Store(true)
-	if f.depth.Load() >= int64(f.QueueMax) {
-		return admit.ErrOverloaded.WithText("%s", "the queue of orders is full and did not take the order; retry after the time in Retry-After, with the same Idempotency-Key")
+	if !f.room.take() {
+		return nil, admit.ErrOverloaded.WithText("%s", "the queue of orders is full and did not take the order; retry after the time in Retry-After, with the same Idempotency-Key")
 	}
-	return nil
+	return f.room.settle, nil
 }
 
 // Begin implements Flow.
@@ -115,14 +126,15 @@ func (f *Queue) Left(tx *store.Tx, orderNos []string) error { return tx.Dequeue(
 // Place implements Flow. It sends the message and leaves the orders PENDING. Without a message they are rejected: the
 // caller can then go elsewhere, while an order that waited for the sweeper would be decided half a minute later.
 func (f *Queue) Place(ctx context.Context, group []*Member) {
+	orders := make([]order.Order, len(group))
 	orderNos := make([]string, len(group))
 	for i, m := range group {
-		orderNos[i] = m.OrderNo
+		orders[i], orderNos[i] = m.Order, m.OrderNo
 	}
 	// Sending gets half of the time. If the broker hangs, the rest is for the refusal.
 	sending, cancel := context.WithTimeout(ctx, time.Until(latest(group))/2)
 	defer cancel()
-	if err := f.send(sending, orderNos); err != nil {
+	if err := f.send(sending, orderNos, requestIDs(orders)); err != nil {
 		// The broker may have the message although its answer is missing: a worker may be reserving.
 		f.unsent(ctx, group, err, fault.Ambiguous(err))
 		return
@@ -130,8 +142,8 @@ func (f *Queue) Place(ctx context.Context, group []*Member) {
 	crash.AtGroup(crash.OrderQueued, len(group))
 }
 
-func (f *Queue) send(ctx context.Context, orderNos []string) error {
-	body, err := json.Marshal(orderapi.OrderQueued{Orders: orderNos})
+func (f *Queue) send(ctx context.Context, orderNos []string, ids map[string]string) error {
+	body, err := json.Marshal(orderapi.OrderQueued{Orders: orderNos, RequestIDs: ids})
 	if err != nil {
 		return fmt.Errorf("encode order-queued: %w", err)
 	}
@@ -153,20 +165,20 @@ func (f *Queue) handle(ctx context.Context, m mq.Message) error {
 	if len(body.Orders) == 0 {
 		return mq.Discard(errors.New("decode order-queued: it names no order"))
 	}
-	_, err := f.groups.Do(ctx, delivery{body.Orders, telemetry.RequestID(ctx)}, len(body.Orders))
+	_, err := f.groups.Do(ctx, delivery{body.Orders, telemetry.RequestID(ctx), body.RequestIDs}, len(body.Orders))
 	return err
 }
 
 // work places the orders of the messages that came at the same time. Lone orders that arrive one by one are thus placed
 // in groups when they have to wait, as the intake does it for other flows.
 func (f *Queue) work(ctx context.Context, b *batch.Batch[delivery, struct{}]) {
-	requestIDs := map[string]string{}
+	ids := map[string]string{} // of requests, by order number
 	for _, c := range b.Calls() {
 		for _, no := range c.Item.orderNos {
-			requestIDs[no] = c.Item.requestID
+			ids[no] = cmp.Or(c.Item.ids[no], c.Item.requestID)
 		}
 	}
-	open, err := f.drain(ctx, requestIDs)
+	open, err := f.drain(ctx, ids)
 	for _, c := range b.Calls() {
 		left := slices.IndexFunc(c.Item.orderNos, func(no string) bool { return open[no] })
 		switch {
@@ -183,9 +195,9 @@ func (f *Queue) work(ctx context.Context, b *batch.Batch[delivery, struct{}]) {
 // drain decides those of the orders that are still PENDING, and returns those that stay so. Their rows decide, not the
 // message: it may come twice, or late. An order that is too old is left to the sweeper, so that no unit is reserved for
 // an order that is about to be abandoned.
-func (f *Queue) drain(ctx context.Context, requestIDs map[string]string) (open map[string]bool, err error) {
-	orderNos := make([]string, 0, len(requestIDs))
-	for no := range requestIDs {
+func (f *Queue) drain(ctx context.Context, ids map[string]string) (open map[string]bool, err error) {
+	orderNos := make([]string, 0, len(ids))
+	for no := range ids {
 		orderNos = append(orderNos, no)
 	}
 	orders, err := f.Store.Queued(ctx, orderNos, f.QueueTimeout)
@@ -197,7 +209,8 @@ func (f *Queue) drain(ctx context.Context, requestIDs map[string]string) (open m
 	for chunk := range slices.Chunk(orders, f.Pace.Limit()) {
 		group := make([]*Member, len(chunk))
 		for i, o := range chunk {
-			group[i] = NewMember(o, Caller{Deadline: deadline, RequestID: requestIDs[o.OrderNo]}, nil)
+			o.RequestID = ids[o.OrderNo]
+			group[i] = NewMember(o, Caller{Deadline: deadline}, nil)
 			group[i].queued, group[i].window = true, f.PaymentTime
 		}
 		if time.Until(group[0].reserveEnd()) >= leastAttempt { // else the stock is slow, and they are for the next delivery
@@ -224,7 +237,8 @@ func (f *Queue) measure(ctx context.Context) {
 	defer tick.Stop()
 	read := time.Time{}
 	for {
-		if f.asked.Swap(false) || f.depth.Load() > 0 || time.Since(read) >= idleInterval {
+		depth, since := f.room.used()
+		if f.asked.Swap(false) || depth+since > 0 || time.Since(read) >= idleInterval {
 			if err := f.readDepth(ctx); err != nil && ctx.Err() == nil {
 				f.Log.WarnContext(ctx, "queue not measured", "err", err)
 			}
@@ -241,11 +255,12 @@ func (f *Queue) measure(ctx context.Context) {
 func (f *Queue) readDepth(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, depthTime)
 	defer cancel()
+	contained := f.room.begin()
 	depth, oldest, err := f.Upkeep.QueueState(ctx)
 	if err != nil {
-		return err
+		return err // the orders that were let in keep their places
 	}
-	f.depth.Store(int64(depth))
+	f.room.end(contained, depth)
 	f.metrics.depth.Set(float64(depth))
 	f.metrics.oldest.Set(oldest.Seconds())
 	return nil
@@ -280,7 +295,7 @@ func (f *Queue) Recover(ctx context.Context, orderNos []string) (int, error) {
 func (f *Queue) resend(ctx context.Context, orderNos []string) error {
 	sending, cancel := context.WithTimeout(ctx, resendTime)
 	defer cancel()
-	if err := f.send(sending, orderNos); err != nil {
+	if err := f.send(sending, orderNos, nil); err != nil { // their requests' ids are not stored
 		return err
 	}
 	f.metrics.resent.Add(float64(len(orderNos)))

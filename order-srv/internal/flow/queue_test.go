@@ -171,6 +171,24 @@ func TestQueue_refusals(t *testing.T) {
 	}
 }
 
+// TestQueue_requestIDs: the refusals of a group's orders each name the request of their order, although one message
+// brings all of them to the worker.
+func TestQueue_requestIDs(t *testing.T) {
+	t.Parallel()
+	w := newQueueWorld(t, []ordertest.Answer{ordertest.Refuse(inventoryapi.ErrOutOfStock)})
+	orders := twoOf(t, w.World, "queue")
+	var group []*flow.Member
+	for _, o := range orders {
+		group = append(group, flow.NewMember(o, flow.Caller{Deadline: time.Now().Add(10 * time.Second)}, nil))
+	}
+	w.queues[0].Place(t.Context(), group)
+	w.Inventory.Answer(ordertest.Refuse(inventoryapi.ErrOutOfStock))
+	if err := w.deliverNext(); err != nil {
+		t.Fatal(err)
+	}
+	wantOwnIDs(t, w.World, orders)
+}
+
 // TestQueue_later: what a later attempt may decide stays in the queue, and the message comes again. Delivered once more
 // after that, it does nothing.
 func TestQueue_later(t *testing.T) {
@@ -434,7 +452,7 @@ func TestQueue_Admit(t *testing.T) {
 	}
 	for i, a := range []*app.App{w.App, other} {
 		// Not by placing: until the depth is read an order is admitted.
-		testkit.EventuallyTrue(t, 10*time.Second, "the queue is full", func() bool { return w.queues[i].Admit() != nil })
+		testkit.EventuallyTrue(t, 10*time.Second, "the queue is full", func() bool { return admits(w.queues[i]) != nil })
 		if err := refused(a); err != nil {
 			t.Errorf("replica %d: %v", i, err)
 		}
@@ -446,7 +464,7 @@ func TestQueue_Admit(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	testkit.Eventually(t, 10*time.Second, "the queue has room", w.queues[0].Admit)
+	testkit.Eventually(t, 10*time.Second, "the queue has room", func() error { return admits(w.queues[0]) })
 	w.MustPlace("probe", http.StatusAccepted)
 	if got := gauge(t, w.App, "order_queue_drained_total"); got != 2 {
 		t.Errorf("%v orders drained, want 2", got)
@@ -457,6 +475,85 @@ func TestQueue_Admit(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// admits returns why the queue does not let an order in. It takes no place.
+func admits(q *flow.Queue) error {
+	settle, err := q.Admit()
+	if err == nil {
+		settle(false)
+	}
+	return err
+}
+
+// TestQueue_Admit_uncounted has many buyers order at the same time before the depth is read for the first time. The
+// queue takes as many as it has room for, although none of them can be counted yet.
+func TestQueue_Admit_uncounted(t *testing.T) {
+	t.Parallel()
+	const room, buyers = 5, 60
+	w := newQueueWorld(t, nil, func(cfg *app.Config) { cfg.QueueMax = room })
+	var mu sync.Mutex
+	var taken []string // keys
+	refused := 0
+	var buying sync.WaitGroup
+	for i := range buyers {
+		buying.Go(func() {
+			key := fmt.Sprint("k", i)
+			reply, err := w.Intake.Place(t.Context(), "ann", ordertest.Request(key))
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil && reply.Status == http.StatusAccepted:
+				taken = append(taken, key)
+			case errors.Is(err, admit.ErrOverloaded):
+				refused++
+			default:
+				t.Errorf("reply %d %s, error %v", reply.Status, reply.Body, err)
+			}
+		})
+	}
+	buying.Wait()
+	if len(taken) != room || refused != buyers-room || w.waiting() != room {
+		t.Errorf("%d taken, %d refused, %d in the table; want %d, %d and %d", len(taken), refused, w.waiting(), room, buyers-room, room)
+	}
+	if got := gauge(t, w.App, "order_queue_entering"); got != room {
+		t.Errorf("order_queue_entering is %v, want %d", got, room)
+	}
+	w.MustPlace(taken[0], http.StatusAccepted) // a repeat
+
+	// One reading contains all of them.
+	ctx, cancel := context.WithCancel(t.Context())
+	var measuring sync.WaitGroup
+	measuring.Go(func() { w.queues[0].Workers()[0](ctx) })
+	defer measuring.Wait()
+	defer cancel()
+	testkit.Eventually(t, 10*time.Second, "the depth is read", func() error {
+		if depth, since := gauge(t, w.App, "order_queue_depth"), gauge(t, w.App, "order_queue_entering"); depth != room || since != 0 {
+			return fmt.Errorf("depth %v, entering %v; want %d and 0", depth, since, room)
+		}
+		return nil
+	})
+	if admits(w.queues[0]) == nil {
+		t.Error("the queue is full and lets an order in")
+	}
+}
+
+// TestQueue_Admit_returned: a place is free again when its order is not inserted, as the key is known or the caller has
+// left before.
+func TestQueue_Admit_returned(t *testing.T) {
+	t.Parallel()
+	w := newQueueWorld(t, nil, func(cfg *app.Config) { cfg.QueueMax = 2 })
+	w.MustPlace("a", http.StatusAccepted)
+	w.MustPlace("a", http.StatusAccepted) // a repeat: it is let in, and found when it is inserted
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.Intake.Place(gone, "ann", ordertest.Request("gone")); err == nil {
+		t.Error("an order whose caller has left was taken")
+	}
+	w.MustPlace("b", http.StatusAccepted)
+	if _, err := w.Intake.Place(t.Context(), "ann", ordertest.Request("c")); !errors.Is(err, admit.ErrOverloaded) {
+		t.Errorf("error %v, want overloaded", err)
+	}
 }
 
 // gauge returns the value of a metric without labels.

@@ -3,6 +3,7 @@ package intake_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -29,18 +30,24 @@ type waiting struct {
 	mu              sync.Mutex
 	full            bool
 	placed, decided []string
+	settled         []string // what became of the orders that were let in
 }
 
 var _ flow.Flow = (*waiting)(nil)
 
 // Admit implements flow.Flow.
-func (f *waiting) Admit() error {
+func (f *waiting) Admit() (settle func(inserted bool), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.full {
-		return admit.ErrOverloaded
+		return nil, admit.ErrOverloaded
 	}
-	return nil
+	f.settled = append(f.settled, "let in")
+	return func(inserted bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.settled = append(f.settled, fmt.Sprintf("inserted %v", inserted))
+	}, nil
 }
 
 // Place implements flow.Flow.
@@ -140,6 +147,14 @@ func TestIntake_Place_notAdmitted(t *testing.T) {
 	f.setFull(false)
 	if reply, err := w.Intake.Place(t.Context(), "ann", in("waiting", "refused")); err != nil || reply.Status != http.StatusAccepted {
 		t.Errorf("the refused order, repeated with its key: reply %d %s, error %v", reply.Status, reply.Body, err)
+	}
+	if again, err := w.Intake.Place(t.Context(), "ann", in("waiting", "first")); err != nil || again.OrderNo != first.OrderNo {
+		t.Errorf("a repeat: reply %d %s, error %v", again.Status, again.Body, err)
+	}
+	// Of each order that was let in the flow learns whether it was inserted.
+	want := []string{"let in", "inserted true", "let in", "inserted true", "let in", "inserted false"}
+	if diff := cmp.Diff(want, f.settled); diff != "" {
+		t.Errorf("settled (-want +got):\n%s", diff)
 	}
 	if all, err := w.Orders.After(t.Context(), "", 10); err != nil || len(all) != 3 {
 		t.Errorf("%d orders, error %v; want 3", len(all), err)

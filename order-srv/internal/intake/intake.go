@@ -94,13 +94,15 @@ func (i *Intake) Place(ctx context.Context, userID string, r orderapi.PlaceReque
 		return orderapi.Reply{}, err
 	}
 	o := newOrder(userID, r, name)
+	o.RequestID = telemetry.RequestID(ctx)
 	if refusal := i.shortage(o); refusal != nil {
 		return i.refuse(ctx, o, refusal, i.Remembered.Inc)
 	}
-	if refusal := f.Admit(); refusal != nil {
+	settle, refusal := f.Admit()
+	if refusal != nil {
 		return i.refuse(ctx, o, refusal, func() {})
 	}
-	return i.inGroup(ctx, o)
+	return i.inGroup(ctx, o, settle)
 }
 
 // shortage is the refusal of an order that exceeds what inventory has just said to be available; nil: inventory is
@@ -172,6 +174,7 @@ func newOrder(userID string, r orderapi.PlaceRequest, flowName string) order.Ord
 type request struct {
 	caller   flow.Caller
 	order    order.Order
+	settle   func(inserted bool)         // of its flow's Admit
 	inserted atomic.Pointer[order.Order] // nil until it is inserted
 }
 
@@ -204,12 +207,15 @@ func weight(o order.Order) int {
 
 // inGroup has the order placed in a group. The caller leaves the queue when its deadline is so near that nothing could
 // be reserved, and waits for the outcome of a group that has begun until a moment after its deadline.
-func (i *Intake) inGroup(ctx context.Context, o order.Order) (orderapi.Reply, error) {
+func (i *Intake) inGroup(ctx context.Context, o order.Order, settle func(inserted bool)) (orderapi.Reply, error) {
 	end, _ := ctx.Deadline() // Place has set one
 	waiting, cancel := context.WithDeadline(ctx, end.Add(-flow.DecideTime))
 	defer cancel()
-	r := &request{caller: flow.CallerOf(ctx), order: o}
+	r := &request{caller: flow.CallerOf(ctx), order: o, settle: settle}
 	answer, err := i.groups[o.Flow].Do(waiting, r, weight(o))
+	if errors.Is(err, batch.ErrWithdrawn) || errors.Is(err, batch.ErrClosed) {
+		settle(false) // it was in no group
+	}
 	switch {
 	case errors.Is(err, batch.ErrUnanswered) && r.inserted.Load() != nil:
 		return orderapi.Pending(*r.inserted.Load())
@@ -240,8 +246,8 @@ func (i *Intake) place(ctx context.Context, f flow.Flow, b *batch.Batch[*request
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	ctx = telemetry.WithRequestID(ctx, calls[0].Item.caller.RequestID) // for what concerns the whole group
-	inserted, err := i.insert(ctx, orders)
+	ctx = telemetry.WithRequestID(ctx, calls[0].Item.order.RequestID) // for what concerns the whole group
+	inserted, err := i.insert(ctx, calls, orders)
 	var group []*flow.Member
 	for n, c := range calls {
 		o := orders[n]
@@ -276,8 +282,20 @@ func deliver(b *batch.Batch[*request, orderapi.Reply], c *batch.Call[*request, o
 	b.Deliver(c, answer, err)
 }
 
-// insert inserts the orders, each in a transaction of its own when the server refuses a value.
-func (i *Intake) insert(ctx context.Context, orders []order.Order) ([]store.Inserted, error) {
+// insert inserts the orders, and settles what their flow has let in: an error does not say that an order was not
+// inserted.
+func (i *Intake) insert(ctx context.Context, calls []*batch.Call[*request, orderapi.Reply], orders []order.Order) (inserted []store.Inserted, err error) {
+	defer func() { // also when the insert panics
+		for n, c := range calls {
+			known := err == nil && n < len(inserted) && inserted[n].Known
+			c.Item.settle(!known)
+		}
+	}()
+	return i.insertEach(ctx, orders)
+}
+
+// insertEach inserts the orders, each in a transaction of its own when the server refuses a value.
+func (i *Intake) insertEach(ctx context.Context, orders []order.Order) ([]store.Inserted, error) {
 	inserted, err := i.Store.Insert(ctx, orders, i.PaymentWindow)
 	if !database.IsData(err) || len(orders) == 1 {
 		return inserted, err

@@ -64,6 +64,7 @@ type Item struct {
 type Order struct {
 	OrderNo        string
 	GroupID        string // the orders that share one half message
+	RequestID      string // of the request that is placing it; not stored
 	UserID         string
 	IdempotencyKey string // empty: freed
 	FreedKey       string // the key that the order had until it was abandoned or rejected without a stored answer

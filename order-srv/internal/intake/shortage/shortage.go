@@ -72,6 +72,20 @@ func (m *Memory) Refuse(items []order.Item) error {
 	return inventoryapi.OutOfStock(short)
 }
 
+// Learn takes inventory's answer to an order that names no strategy. looked is a time before inventory looked.
+func (m *Memory) Learn(answer inventoryapi.ReserveResult, looked time.Time) {
+	switch {
+	case answer.Problem != nil:
+		m.Refused(inventoryapi.ShortLines(answer.Problem.Fault()), looked)
+	case answer.Receipt != nil:
+		lines := make([]inventoryapi.Line, len(answer.Receipt.Lines))
+		for i, l := range answer.Receipt.Lines {
+			lines[i] = inventoryapi.Line{SKU: l.SKU, Quantity: l.Quantity}
+		}
+		m.Served(lines)
+	}
+}
+
 // Refused takes the short lines of inventory's refusal. called is when inventory was called. SKUs that were created for
 // the lab are not remembered: a lesson shows what inventory does with each order.
 func (m *Memory) Refused(short []inventoryapi.ShortLine, called time.Time) {
@@ -152,12 +166,8 @@ func (o observed) Reserve(ctx context.Context, orders []inventoryapi.ReserveOrde
 		return results, err
 	}
 	for i, r := range results {
-		switch {
-		case orders[i].Strategy != "":
-		case r.Problem != nil:
-			o.memory.Refused(inventoryapi.ShortLines(r.Problem.Fault()), called)
-		case r.Receipt != nil:
-			o.memory.Served(orders[i].Lines)
+		if orders[i].Strategy == "" {
+			o.memory.Learn(r, called)
 		}
 	}
 	return results, nil
