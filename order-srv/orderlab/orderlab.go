@@ -24,6 +24,9 @@ type Config struct {
 
 	// NoCheckBack answers all questions of the broker about half messages with "unknown".
 	NoCheckBack bool
+	// Published is called when the relay has sent a message and has not marked it; the message is not marked before
+	// Published returns. Nil: nothing is called.
+	Published func()
 	// Started is called once, with the addresses of the service and of its operations port.
 	Started func(addr, opsAddr net.Addr)
 }
@@ -36,7 +39,7 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	}
 	settings := map[string]string{"LAB_MODE": "true", "HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0", "DRAIN_DELAY": "0s"}
 	maps.Copy(settings, cfg.Settings)
-	parts := app.Config{Log: cfg.Log, NoCheckBack: cfg.NoCheckBack, Started: cfg.Started}
+	parts := app.Config{Log: cfg.Log, NoCheckBack: cfg.NoCheckBack, Published: cfg.Published, Started: cfg.Started}
 	if err := config.Load(func(name string) string { return settings[name] }, &parts.Settings); err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ func All() []Lesson {
 		luaLosesMemory(),
 		twoDatabases(),
 		reliableMessage(),
+		localMessageTable(),
 		tccEmptyCancel(),
 		tccHanging(),
 		tccRepeat(),

@@ -6,10 +6,14 @@ import (
 	"fmt"
 
 	"holdfast/internal/lab/step"
+	"holdfast/pkg/mq"
 )
 
-// writeByHand is a hand-written order service: it inserts an order and takes units, each when the lesson says so. Args:
-// DSN of the orders, DSN of the stock.
+// topicCreated is the topic of the hand-written order service: an order was created.
+const topicCreated = "lesson-order-created"
+
+// writeByHand is a hand-written order service: it inserts an order, sends a message and takes units, each when the
+// lesson says so. Args: DSN of the orders, DSN of the stock, name server (only if it sends).
 func writeByHand(ctx context.Context, c *Child) error {
 	db, err := stdsql.Open("mysql", c.Args[0])
 	if err != nil {
@@ -21,6 +25,14 @@ func writeByHand(ctx context.Context, c *Child) error {
 		return err
 	}
 	defer stock.Close() //nolint:errcheck // nothing can be done about it
+	var bus *mq.Bus
+	if len(c.Args) > 2 {
+		var closing func(context.Context) error
+		if bus, closing, err = startBus(ctx, c.Args[2], "", mq.Topic{Name: topicCreated}, nil); err != nil {
+			return err
+		}
+		defer closing(context.WithoutCancel(ctx)) //nolint:errcheck // nothing can be done about it
+	}
 	c.Report("ready")
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -42,6 +54,8 @@ func writeByHand(ctx context.Context, c *Child) error {
 			_, err = tx.ExecContext(ctx, insertByHand, id)
 		case "commit":
 			err = tx.Commit()
+		case "send":
+			err = bus.Producer().Send(ctx, mq.Message{Topic: topicCreated, Key: id, Body: []byte(id)})
 		}
 		if err != nil {
 			return err
@@ -50,7 +64,7 @@ func writeByHand(ctx context.Context, c *Child) error {
 	}
 }
 
-// The statements of the hand-written order service.
+// The statements of the hand-written order service and of its consumer.
 const (
 	createByHand = "CREATE TABLE hand_orders (id VARCHAR(32) PRIMARY KEY)"
 	insertByHand = "INSERT INTO hand_orders (id) VALUES (?)"
@@ -64,13 +78,15 @@ type writer struct {
 	process *Process
 }
 
-func (s *services) writer(ctx context.Context) (*writer, error) {
+// writer starts a hand-written order service. namesrv is the name server of the broker to which it sends; none: it
+// does not send.
+func (s *services) writer(ctx context.Context, namesrv ...string) (*writer, error) {
 	w := &writer{s: s, id: fresh("order"), sku: fresh("MUG")}
 	err := receive(ctx, s.inventory, w.sku, halfUnits)
 	if err != nil {
 		return nil, err
 	}
-	if w.process, err = s.e.Start("writer", s.ordersDSN, s.stockDSN); err != nil {
+	if w.process, err = s.e.Start("writer", append([]string{s.ordersDSN, s.stockDSN}, namesrv...)...); err != nil {
 		return nil, err
 	}
 	_, err = w.process.Await(ctx, "ready")
