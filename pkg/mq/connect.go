@@ -20,7 +20,7 @@ type connection struct {
 // started again. An attempt that fails shuts down what it has started: the library keeps the first client of an
 // instance, with the check-back channel of its producer, until all its producers and consumers are shut down.
 func (b *Bus) connect(ctx context.Context) (*connection, error) {
-	store, err := b.identify(ctx)
+	store, err := b.identify(ctx, onBroker)
 	if err != nil {
 		return nil, err
 	}

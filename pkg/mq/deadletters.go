@@ -83,7 +83,7 @@ func (b *Bus) deadLetters(ctx context.Context, group string, f func(w *wire, top
 		return ErrUnavailable.NotExecuted().WithText("the message bus is not running")
 	}
 	topic, resent := b.names.ofStore(DeadLetterTopic(group), store), b.names.ofStore(group+resentSuffix, store)
-	err := b.eachMaster(ctx, func(w *wire) error {
+	err := b.eachMaster(ctx, onBroker, func(w *wire) error {
 		queues, err := w.queues(ctx, topic)
 		if err != nil || queues == 0 { // the group has never been there
 			return err

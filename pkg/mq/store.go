@@ -40,9 +40,9 @@ func storeSuffix(store int64) string { return "-" + strconv.FormatInt(store, 10)
 
 // identify returns the identity of the brokers' store: with several brokers that of the youngest. A broker that has
 // just started is unknown to its name server for up to ten seconds; the error then says that there is no broker.
-func (b *Bus) identify(ctx context.Context) (int64, error) {
+func (b *Bus) identify(ctx context.Context, on visit) (int64, error) {
 	var store int64
-	err := b.eachMaster(ctx, func(w *wire) error {
+	err := b.eachMaster(ctx, on, func(w *wire) error {
 		id, err := w.storeIdentity(ctx, b.names.full(storeTopic), b.names.full(storeGroup))
 		store = max(store, id)
 		return err
@@ -53,8 +53,11 @@ func (b *Bus) identify(ctx context.Context) (int64, error) {
 	return store, nil
 }
 
+// visit calls f with a connection to the broker at addr.
+type visit func(ctx context.Context, addr string, f func(w *wire) error) error
+
 // eachMaster calls f with a connection to each broker that takes writes.
-func (b *Bus) eachMaster(ctx context.Context, f func(w *wire) error) error {
+func (b *Bus) eachMaster(ctx context.Context, on visit, f func(w *wire) error) error {
 	ns, masters, err := b.cluster(ctx)
 	if err != nil {
 		return err
@@ -64,13 +67,14 @@ func (b *Bus) eachMaster(ctx context.Context, f func(w *wire) error) error {
 		return errors.New("no broker has registered with the name server yet")
 	}
 	for _, addr := range masters {
-		if err := onBroker(ctx, addr, f); err != nil {
+		if err := on(ctx, addr, f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// onBroker is a visit on a connection of its own.
 func onBroker(ctx context.Context, addr string, f func(w *wire) error) error {
 	w, err := dialWire(ctx, addr)
 	if err != nil {

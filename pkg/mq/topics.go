@@ -70,7 +70,7 @@ func (b *Bus) topicName(t neededTopic, store int64) string {
 
 // ensureTopics creates the topics that a broker does not have, and returns how many there were.
 func (b *Bus) ensureTopics(ctx context.Context, store int64) (created int, err error) {
-	err = b.eachMaster(ctx, func(w *wire) error {
+	err = b.eachMaster(ctx, onBroker, func(w *wire) error {
 		for _, t := range b.topics {
 			name := b.topicName(t, store)
 			queues, err := w.queues(ctx, name)

@@ -71,6 +71,8 @@ type Broker struct {
 	asked  map[string]map[*conn]bool // the connections of a producer group, which the broker asks about transactions
 	halves map[int64]*half           // open transactions, by commit-log offset
 
+	advertised string // see Advertise; "": the address at which the client has asked
+
 	questions int // about them, that a producer was asked
 	turn      int // round robin over the queues
 	later     agenda
@@ -108,6 +110,14 @@ func Start(o Options) (*Broker, error) {
 
 // Addr is the address of the name server, which is the broker's too: host:port.
 func (b *Broker) Addr() string { return b.addr }
+
+// Advertise has the name server give clients addr (host:port) as the broker's address, that of a proxy in front of it.
+// Clients that have asked before keep what they were told.
+func (b *Broker) Advertise(addr string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advertised = addr
+}
 
 // Close ends the broker and waits for its goroutines. Closing twice is no error.
 func (b *Broker) Close() error {

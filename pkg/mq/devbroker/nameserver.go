@@ -1,6 +1,7 @@
 package devbroker
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -35,9 +36,9 @@ type queueData struct {
 
 // lookUp answers a name server's questions.
 func (b *Broker) lookUp(c *conn, code int16, in *fields) (reply, error) {
-	self := brokerData{Addrs: map[string]string{masterID: c.local()}, Name: brokerName, Cluster: clusterName}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	self := brokerData{Addrs: map[string]string{masterID: cmp.Or(b.advertised, c.local())}, Name: brokerName, Cluster: clusterName}
 	switch code {
 	case reqCluster:
 		return jsonReply(map[string]any{

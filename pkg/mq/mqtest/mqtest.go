@@ -36,8 +36,8 @@ type Env struct {
 // Open returns a broker: with private one that no other test uses and that may be killed, else a shared one.
 type Open func(tb testing.TB, private bool) Env
 
-// patience is how long a case waits for what must happen. It is long, because a loaded machine is slow and a consumer
-// needs up to 33 s after a broker's restart; it costs nothing where things go well.
+// patience is how long a case waits for what must happen. It is long, because a loaded machine is slow; it costs
+// nothing where things go well.
 const patience = 90 * time.Second
 
 // Run runs all cases in parallel. skip names cases that this broker cannot pass, with the reason, which is printed.
