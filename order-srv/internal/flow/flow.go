@@ -181,8 +181,8 @@ type Deps struct {
 	Registry  prometheus.Registerer
 }
 
-// Shortages remembers for which SKUs inventory has just refused an order; shortage.Memory is one. What inventory answers
-// to a call it learns by itself.
+// Shortages remembers for which SKUs inventory has just refused an order; shortage.Memory is one. What inventory
+// answers to a call it learns by itself.
 type Shortages interface {
 	Learn(answer inventoryapi.ReserveResult, looked time.Time)
 }

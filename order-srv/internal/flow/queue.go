@@ -178,7 +178,10 @@ func (f *Queue) work(ctx context.Context, b *batch.Batch[delivery, struct{}]) {
 			ids[no] = cmp.Or(c.Item.ids[no], c.Item.requestID)
 		}
 	}
-	open, err := f.drain(ctx, ids)
+	open, untried, err := f.drain(ctx, ids)
+	if err == nil && len(untried) > 0 {
+		err = f.passOn(ctx, untried)
+	}
 	for _, c := range b.Calls() {
 		left := slices.IndexFunc(c.Item.orderNos, func(no string) bool { return open[no] })
 		switch {
@@ -192,20 +195,38 @@ func (f *Queue) work(ctx context.Context, b *batch.Batch[delivery, struct{}]) {
 	}
 }
 
-// drain decides those of the orders that are still PENDING, and returns those that stay so. Their rows decide, not the
-// message: it may come twice, or late. An order that is too old is left to the sweeper, so that no unit is reserved for
-// an order that is about to be abandoned.
-func (f *Queue) drain(ctx context.Context, ids map[string]string) (open map[string]bool, err error) {
+// passOn sends a new message about orders for which a worker had no time. The old message would come again after a
+// pause that grows with each delivery: a slow stock decides a part of its orders each time, and the last ones would
+// wait for minutes although the stock could take them.
+func (f *Queue) passOn(ctx context.Context, orders []order.Order) error {
+	orderNos := make([]string, len(orders))
+	for i, o := range orders {
+		orderNos[i] = o.OrderNo
+	}
+	sending, cancel := context.WithTimeout(telemetry.WithRequestID(ctx, orders[0].RequestID), resendTime)
+	defer cancel()
+	if err := f.send(sending, orderNos, requestIDs(orders)); err != nil {
+		return fmt.Errorf("pass on %d orders, the first %s: %w", len(orders), orderNos[0], err)
+	}
+	f.Log.InfoContext(ctx, "queued orders passed on, a worker had no time for them", "order_no", orderNos[0], "orders", len(orders))
+	return f.Upkeep.MarkQueued(ctx, orderNos) // else the sweeper sends them once more
+}
+
+// drain decides those of the orders that are still PENDING. It returns those that it has tried and that stay so, and
+// those for which the time did not suffice. Their rows decide, not the message: it may come twice, or late. An order
+// that is too old is left to the sweeper, so that no unit is reserved for an order that is about to be abandoned.
+func (f *Queue) drain(ctx context.Context, ids map[string]string) (open map[string]bool, untried []order.Order, err error) {
 	orderNos := make([]string, 0, len(ids))
 	for no := range ids {
 		orderNos = append(orderNos, no)
 	}
 	orders, err := f.Store.Queued(ctx, orderNos, f.QueueTimeout)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	open = map[string]bool{}
 	deadline := time.Now().Add(workTime)
+	took := leastAttempt // by the chunk before
 	for chunk := range slices.Chunk(orders, f.Pace.Limit()) {
 		group := make([]*Member, len(chunk))
 		for i, o := range chunk {
@@ -213,9 +234,15 @@ func (f *Queue) drain(ctx context.Context, ids map[string]string) (open map[stri
 			group[i] = NewMember(o, Caller{Deadline: deadline}, nil)
 			group[i].queued, group[i].window = true, f.PaymentTime
 		}
-		if time.Until(group[0].reserveEnd()) >= leastAttempt { // else the stock is slow, and they are for the next delivery
-			f.Resolve(ctx, group)
+		if time.Until(group[0].reserveEnd()) < max(took, leastAttempt) { // the stock is slow
+			for _, m := range group {
+				untried = append(untried, m.Order)
+			}
+			continue
 		}
+		begin := time.Now()
+		f.Resolve(ctx, group)
+		took = time.Since(begin)
 		for _, m := range group {
 			if m.open {
 				open[m.OrderNo] = true
@@ -224,7 +251,7 @@ func (f *Queue) drain(ctx context.Context, ids map[string]string) (open map[stri
 			f.metrics.drained.Inc()
 		}
 	}
-	return open, nil
+	return open, untried, nil
 }
 
 // Workers implements Flow.

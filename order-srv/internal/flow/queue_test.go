@@ -234,6 +234,48 @@ func (w *queueWorld) mustQueue(key string) string {
 	return w.MustPlace(fmt.Sprintf("%x", key), http.StatusAccepted).OrderNo
 }
 
+// TestQueue_slowStock has a worker receive more orders than the stock takes in the worker's time. It decides what it
+// can and passes the others on in a new message, which comes at once: that of the broker would come after a pause.
+func TestQueue_slowStock(t *testing.T) {
+	t.Parallel()
+	const n, each = 12, 500 * time.Millisecond
+	w := newQueueWorld(t, []ordertest.Answer{ordertest.Then(func(string) { time.Sleep(each) }, ordertest.OK)})
+	w.queues[0].Pace.Note(64, time.Minute) // one order at a time
+	var all []order.Order
+	for i := range n {
+		all = append(all, order.Order{
+			UserID: "ann", IdempotencyKey: fmt.Sprint(i), RequestHash: ordertest.RequestHash, Flow: "queue", RequestID: fmt.Sprint("request-", i),
+			Items: []order.Item{{SKU: "A", Quantity: 1}},
+		})
+	}
+	inserted, err := w.Orders.Insert(t.Context(), all, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group []*flow.Member
+	for _, i := range inserted {
+		group = append(group, flow.NewMember(i.Order, flow.Caller{Deadline: time.Now().Add(20 * time.Second)}, nil))
+	}
+	w.queues[0].Place(t.Context(), group)
+	messages := w.next()
+	for deliveries := 0; len(messages) > 0; deliveries++ {
+		if deliveries > 3*n {
+			t.Fatalf("%d orders wait after %d deliveries", w.waiting(), deliveries)
+		}
+		m := messages[0]
+		messages = messages[1:]
+		if err := w.deliver(w.queues[0], m); err != nil {
+			messages = append(messages, m) // a busy machine cut the last attempt; the broker delivers it again, later
+		}
+		fresh := w.next()
+		if deliveries == 0 && len(fresh) == 0 {
+			t.Fatalf("%d orders wait, and the worker has passed none on", w.waiting())
+		}
+		messages = append(messages, fresh...)
+	}
+	w.wantEnds(map[order.Status]int{order.Placed: n})
+}
+
 // TestQueue_badMessages: a message that cannot be read is a dead letter, and one about other orders does nothing.
 func TestQueue_badMessages(t *testing.T) {
 	t.Parallel()
