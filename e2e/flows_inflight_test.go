@@ -184,9 +184,9 @@ func flowsChange(t *testing.T, s *flowSuite, sh *shop, b crashBroker, x *faults)
 	}
 }
 
-// endedByItsRule checks how the orders of a flow have ended: those in flight as the flow's row says, and the others placed
-// or rejected, as order-srv was just starting. A busy machine may be too slow for an order: one that may wait is abandoned
-// when its time is up, and one of tx-message when its answer does not come.
+// endedByItsRule checks how the orders of a flow have ended: those in flight as the flow's row says, and the others
+// placed or rejected, as order-srv was just starting. A busy machine may be too slow for an order: one that may wait is
+// abandoned when its time is up, and one of tx-message when its answer does not come.
 func (sh *shop) endedByItsRule(row flowRow, inFlight map[string]bool) {
 	sh.tb.Helper()
 	statement := "SELECT order_no, status, TIMESTAMPDIFF(MICROSECOND, created_at, updated_at) FROM orders WHERE flow = '" + row.name + "'"

@@ -60,12 +60,12 @@ type Options struct {
 // patience is how long an examination takes at most.
 const patience = 3 * time.Second
 
-// asking is the share of that time in which programs must answer. On a busy machine none of them may: in the rest of the
-// time their checks still say so, and what they have found without them.
+// asking is the share of that time in which programs must answer. On a busy machine none of them may: in the rest of
+// the time their checks still say so, and what they have found without them.
 const asking = 5.0 / 6
 
-// check is one check. Its way is the only one that it concerns, or "". Its parts run side by side: one that waits for an
-// answer does not keep back what another has found.
+// check is one check. Its way is the only one that it concerns, or "". Its parts run side by side: one that waits for
+// an answer does not keep back what another has found.
 type check struct {
 	name  string
 	way   Way

@@ -83,8 +83,8 @@ func TestExamine_stuck(t *testing.T) {
 	}
 }
 
-// TestExamine_noProgramAnswers: on a machine on which no program answers in time, and Docker's client does not even stop,
-// the examination finds what needs no program.
+// TestExamine_noProgramAnswers: on a machine on which no program answers in time, and Docker's client does not even
+// stop, the examination finds what needs no program.
 func TestExamine_noProgramAnswers(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

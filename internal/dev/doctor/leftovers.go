@@ -16,8 +16,8 @@ import (
 // fetchAge is the age from which a folder of an unfinished download is a leftover: a download has ten minutes.
 const fetchAge = 15 * time.Minute
 
-// leftovers are the parts of the check that finds what earlier runs left. The containers are a part of their own: Docker
-// may not answer, and the others ask no program.
+// leftovers are the parts of the check that finds what earlier runs left. The containers are a part of their own:
+// Docker may not answer, and the others ask no program.
 func leftovers() []func(context.Context, *exam) []Finding {
 	return []func(context.Context, *exam) []Finding{
 		func(ctx context.Context, e *exam) []Finding { return e.recorded(ctx) },
