@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// cable is the network between a service and a server: a TCP proxy that the lesson can stop. Only the clients that use
-// its address are affected.
+// cable is the network between a service and a server: a TCP proxy that the lesson can stop or cut. Only the clients
+// that use its address are affected, and the server is back at once.
 type cable struct {
 	addr, target string
 
 	mu       sync.Mutex
-	listener net.Listener // nil once it is cut
+	listener net.Listener // nil while it is cut
 	conns    map[net.Conn]struct{}
 	stop     direction     // of the data to hold; none: nothing
 	call     string        // how the call to hold begins
@@ -37,15 +37,12 @@ const (
 
 // cable returns a proxy to target (host:port) that lives as long as the scene or the lesson.
 func (e *Env) cable(ctx context.Context, target string) (*cable, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
+	c := &cable{addr: "127.0.0.1:0", target: target, conns: map[net.Conn]struct{}{}, pass: make(chan struct{})}
+	if err := c.Mend(ctx); err != nil {
 		return nil, err
 	}
-	c := &cable{addr: l.Addr().String(), target: target, listener: l, conns: map[net.Conn]struct{}{}, pass: make(chan struct{})}
-	c.running.Go(func() { c.accept(l) }) //nolint:contextcheck // its connections end with cut
 	e.Clean(func(context.Context) error {
-		c.cut()
+		c.Cut()
 		c.Pass()
 		c.running.Wait()
 		return nil
@@ -102,10 +99,30 @@ func (c *cable) Replied(text string) bool {
 	return strings.Contains(c.reply, text)
 }
 
-// cut closes all connections and refuses new ones.
-func (c *cable) cut() {
+// Mend accepts connections, also again after Cut, at the same address.
+func (c *cable) Mend(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.listener != nil {
+		return nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", c.addr)
+	if err != nil {
+		return err
+	}
+	c.listener, c.addr = l, l.Addr().String()
+	c.running.Go(func() { c.accept(l) }) //nolint:contextcheck // its connections end with Cut
+	return nil
+}
+
+// Cut closes all connections and refuses new ones.
+func (c *cable) Cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.listener == nil {
+		return
+	}
 	_ = c.listener.Close()
 	c.listener = nil
 	for conn := range c.conns {

@@ -55,6 +55,7 @@ func All() []Lesson {
 		twoDatabases(),
 		reliableMessage(),
 		localMessageTable(),
+		capPartition(),
 		tccEmptyCancel(),
 		tccHanging(),
 		tccRepeat(),

@@ -80,7 +80,20 @@ func settingsOf(args []string) map[string]string {
 }
 
 // services starts everything but order-srv. It ends with the lesson.
-func (e *Env) services(ctx context.Context) (_ *services, err error) {
+func (e *Env) services(ctx context.Context) (*services, error) {
+	s, err := e.serversOfServices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.startInventory(ctx, "inventory-srv", "MYSQL_DSN="+s.stockDSN, "NAMESRV_ADDRS="+s.broker.Addr(), "STOCK_STRATEGY=conditional"); err != nil {
+		return nil, err
+	}
+	s.released, err = e.listen(ctx, s.broker.Addr(), orderapi.TopicStockRelease)
+	return s, err
+}
+
+// serversOfServices starts the broker and creates the databases.
+func (e *Env) serversOfServices(ctx context.Context) (_ *services, err error) {
 	s := &services{e: e}
 	s.broker, err = devbroker.Start(devbroker.Options{TransactionTimeout: transactionTimeout, CheckInterval: checkInterval, CheckMax: 1_000_000})
 	if err != nil {
@@ -90,23 +103,25 @@ func (e *Env) services(ctx context.Context) (_ *services, err error) {
 	if s.ordersDSN, s.orders, err = e.database(ctx); err != nil {
 		return nil, err
 	}
-	if s.stockDSN, s.stock, err = e.database(ctx); err != nil {
-		return nil, err
-	}
-	_, addr, err := e.startService(ctx, "inventory-srv", "MYSQL_DSN="+s.stockDSN, "NAMESRV_ADDRS="+s.broker.Addr(), "STOCK_STRATEGY=conditional")
+	s.stockDSN, s.stock, err = e.database(ctx)
+	return s, err
+}
+
+// startInventory starts inventory-srv, and opens a client and a cable to it.
+func (s *services) startInventory(ctx context.Context, role string, settings ...string) error {
+	_, addr, err := s.e.startService(ctx, role, settings...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if s.cable, err = e.cable(ctx, addr); err != nil {
-		return nil, err
+	if s.cable, err = s.e.cable(ctx, addr); err != nil {
+		return err
 	}
-	client, err := e.restClient("inventory", addr)
+	client, err := s.e.restClient("inventory", addr)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.inventory = inventoryapi.NewClient(client)
-	s.released, err = e.listen(ctx, s.broker.Addr(), orderapi.TopicStockRelease)
-	return s, err
+	return nil
 }
 
 // database creates a database of the lesson and opens a pool to it.
