@@ -163,7 +163,8 @@ func (s *services) sentAfterCommit(ctx context.Context, created *deliveries, res
 	}, nil
 }
 
-// sentByRelay is order-srv with the flow outbox. It is killed when its relay has sent the message and has not marked it.
+// sentByRelay is order-srv with the flow outbox. It is killed when its relay has sent the message and has not marked
+// it.
 func (s *services) sentByRelay(ctx context.Context, reserves *deliveries, result func(tableEnd)) (*step.Stage, error) {
 	const flow = "ORDER_FLOW=outbox"
 	one := &sale{services: s, sku: fresh("MUG"), user: fresh("user")}

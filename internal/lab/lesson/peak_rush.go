@@ -21,8 +21,8 @@ type peak struct {
 	units       int64
 	pending     int // answers without a decision
 	decided     int // answers with one
-	refused     int // the shop took no order
-	overloaded  int // of them with Retry-After
+	refused     int // the shop took no order; a buyer may be refused several times
+	overloaded  int // of them with 429 and Retry-After
 	failed      error
 	answers     []time.Duration // sorted
 	depth       int64           // most orders that waited in the queue
@@ -32,8 +32,14 @@ type peak struct {
 	gone        int64           // units
 }
 
-// buy places one order for each buyer, all at the same time, and records the answers.
-func (s *peakShop) buy(ctx context.Context, flow, product string, buyers int) peak {
+// retryAfter is how long a buyer waits after a refusal, as the header Retry-After says.
+const retryAfter = time.Second
+
+// buy places one order for each buyer, all at the same time, and records the answers. Buyers who are refused order
+// again, with the same Idempotency-Key, until they have an answer; if they are not patient, the refusal is the answer.
+func (s *peakShop) buy(ctx context.Context, flow, product string, buyers int, patient bool) peak {
+	ctx, cancel := context.WithTimeout(ctx, peakLimit)
+	defer cancel()
 	p := peak{buyers: buyers}
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -41,17 +47,21 @@ func (s *peakShop) buy(ctx context.Context, flow, product string, buyers int) pe
 	client := orderapi.NewClient(s.buyers)
 	for i := range buyers {
 		buyer := client.As(fmt.Sprintf("buyer-%d", i), orderapi.RoleBuyer)
+		request := orderapi.PlaceRequest{
+			IdempotencyKey: fresh("key"), Flow: flow, Items: []orderapi.PlaceItem{{SKU: product, Quantity: 1}},
+		}
 		all.Go(func() {
 			<-start
-			began := time.Now()
-			_, decided, err := buyer.Place(ctx, orderapi.PlaceRequest{
-				IdempotencyKey: fresh("key"), Flow: flow, Items: []orderapi.PlaceItem{{SKU: product, Quantity: 1}},
-			})
-			took := time.Since(began)
-			mu.Lock()
-			defer mu.Unlock()
-			p.answers = append(p.answers, took)
-			p.count(decided, err)
+			for began, again := time.Now(), true; again; {
+				_, decided, err := buyer.Place(ctx, request)
+				mu.Lock()
+				again = p.count(decided, err) && patient
+				if !again {
+					p.answers = append(p.answers, time.Since(began))
+				}
+				mu.Unlock()
+				again = again && wait.Sleep(ctx, retryAfter) == nil
+			}
 		})
 	}
 	close(start)
@@ -60,22 +70,25 @@ func (s *peakShop) buy(ctx context.Context, flow, product string, buyers int) pe
 	return p
 }
 
-// count records one answer. A buyer who comes too late has an answer, too: sold out is a decision.
-func (p *peak) count(decided bool, err error) {
+// count records one answer, and returns true if it is a refusal. A buyer who comes too late has an answer, too: sold
+// out is a decision.
+func (p *peak) count(decided bool, err error) (refused bool) {
 	f, _ := errors.AsType[*fault.Error](err)
 	switch {
 	case err == nil && decided, f != nil && f.Code == inventoryapi.ErrOutOfStock.Code:
 		p.decided++
 	case err == nil:
 		p.pending++
-	case f != nil && f.Kind == fault.Limited:
-		p.refused++
-		p.overloaded++
 	case f != nil:
 		p.refused++
+		if f.Kind == fault.Limited {
+			p.overloaded++
+		}
+		return true
 	default:
 		p.failed = err
 	}
+	return false
 }
 
 func (p *peak) quantile(q float64) int64 {
@@ -96,7 +109,7 @@ func (s *peakShop) rush(ctx context.Context, flow string, buyers int) (peak, err
 	watched := make(chan peak, 1)
 	watching, cancel := context.WithCancel(ctx)
 	go func() { watched <- s.watch(watching) }()
-	p := s.buy(ctx, flow, product, buyers)
+	p := s.buy(ctx, flow, product, buyers, true)
 	p.units = units
 	err = s.drain(ctx)
 	p.drained = time.Since(began)

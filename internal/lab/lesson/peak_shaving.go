@@ -57,7 +57,7 @@ func peakShavingScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		}),
 		scene("queue", func(p peak, end *step.Ending) {
 			end.Table(peakHead(), results["tx-message"].row("tx-message"), p.row("queue"))
-			end.Check(p.decided == 0 && p.pending > 0, "peak-shaving.queued", p.pending)
+			end.Check(int64(p.pending) >= p.placed && p.pending+p.decided == buyers, "peak-shaving.queued", p.pending, buyers)
 			end.Check(p.exact(), "peak-shaving.exact", "queue", p.placed, p.gone)
 		}),
 		e.scene(step.T("peak-shaving.bound", peakBound), func(ctx context.Context) (*step.Stage, error) { return e.peakBoundStage(ctx, b) }),
@@ -83,12 +83,12 @@ func (e *Env) peakBoundStage(ctx context.Context, b *broker) (*step.Stage, error
 		return step.Result{}, s.eachInventory((*Process).Freeze)
 	}}
 	comes := step.Step{Label: step.T("peak-shaving.comes", peakWave), Ask: "peak-shaving.frozen.ask", Do: func(ctx context.Context) (step.Result, error) {
-		first = s.buy(ctx, "queue", product, peakWave)
+		first = s.buy(ctx, "queue", product, peakWave, false)
 		return step.Result{Text: step.T("peak-shaving.comes.got", peakWave, first.pending, first.refused, first.quantile(0.99))}, first.failed
 	}}
 	more := step.Step{Label: step.T("peak-shaving.more"), Ask: "peak-shaving.more.ask", Do: func(ctx context.Context) (step.Result, error) {
 		err := e.Until(ctx, "the queue is full", func(ctx context.Context) (bool, error) {
-			p := s.buy(ctx, "queue", product, 1)
+			p := s.buy(ctx, "queue", product, 1, false)
 			second.buyers, second.pending, second.overloaded = second.buyers+1, second.pending+p.pending, second.overloaded+p.overloaded
 			return p.overloaded > 0, p.failed
 		})
