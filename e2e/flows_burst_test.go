@@ -18,6 +18,7 @@ import (
 const (
 	perOrder  = 25 * time.Millisecond // that inventory needs in the burst: 40 orders a second
 	burstRate = 400                   // orders a second: ten times the workers' pace
+	burstTime = 5 * time.Minute       // for a buyer on a busy machine
 )
 
 // burstCases has buyers order at ten times the pace at which inventory reserves. The queue takes what it has room for
@@ -91,9 +92,12 @@ func paced(wires []*wire) {
 	}
 }
 
-// burstBuyer orders until the queue takes the order, and waits for its decision.
+// burstBuyer orders until the queue takes the order, and waits for its decision. After each refusal it waits for
+// longer, a second at first as Retry-After says: thousands of buyers that come each second would take the machine from
+// the workers.
 func (f *flowShop) burstBuyer(t *testing.T, token, key, sku string, refused *atomic.Int64) {
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	pause := time.Second
+	for end := time.Now().Add(burstTime); time.Now().Before(end); {
 		a, err := f.order(token, key, one(sku, 1))
 		if err != nil {
 			t.Errorf("buyer %s: %v", key, err)
@@ -101,7 +105,7 @@ func (f *flowShop) burstBuyer(t *testing.T, token, key, sku string, refused *ato
 		}
 		switch a.Status {
 		case http.StatusAccepted:
-			if err := f.await(token, a.order(t).OrderNo, patience); err != nil {
+			if err := f.await(token, a.order(t).OrderNo, burstTime); err != nil {
 				t.Errorf("buyer %s: %v", key, err)
 			}
 			return
@@ -110,7 +114,8 @@ func (f *flowShop) burstBuyer(t *testing.T, token, key, sku string, refused *ato
 			if a.code() != "overloaded" || a.Header.Get("Retry-After") == "" {
 				t.Errorf("buyer %s was refused with %s, Retry-After %q", key, a.Body, a.Header.Get("Retry-After"))
 			}
-			time.Sleep(time.Second)
+			time.Sleep(pause)
+			pause = min(2*pause, 4*time.Second)
 		default:
 			t.Errorf("buyer %s: %d %s", key, a.Status, a.Body)
 			return
