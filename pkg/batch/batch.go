@@ -17,13 +17,14 @@ type Batcher[T, R any] struct {
 
 	mu      sync.Mutex
 	queue   []*Call[T, R] // in order of arrival
-	running bool
+	running int           // flushes, without those that have run for longer than the overlap
 	closed  bool
 	flushes sync.WaitGroup
 }
 
-// New makes a Batcher. flush does the work of a batch and answers each of its calls; without [WithOverlap] it is never
-// called twice at the same time. The answers go out when it returns. It panics when an option cannot work.
+// New makes a Batcher. flush does the work of a batch and answers each of its calls; without [WithOverlap] and
+// [WithFlushes] it is never called twice at the same time. The answers go out when it returns. It panics when an option
+// cannot work.
 func New[T, R any](flush func(ctx context.Context, batch *Batch[T, R]), opts ...Option) *Batcher[T, R] {
 	return &Batcher[T, R]{flush: flush, s: newSettings(opts)}
 }
@@ -56,11 +57,16 @@ func (b *Batcher[T, R]) enqueue(ctx context.Context, c *Call[T, R]) error {
 		return ErrClosed
 	}
 	b.queue = append(b.queue, c)
-	if !b.running {
-		b.running = true
+	b.start()
+	return nil
+}
+
+// start starts a flush if a call waits for one and not too many run. It needs the mutex.
+func (b *Batcher[T, R]) start() {
+	if len(b.queue) > 0 && b.running < b.s.flushes {
+		b.running++
 		b.flushes.Go(b.run)
 	}
-	return nil
 }
 
 // giveUp is for a caller whose context has ended.
@@ -157,14 +163,12 @@ func (b *Batcher[T, R]) yield() {
 	}
 }
 
-// next starts the next flush if a call waits for one.
+// next has one flush less count as running, and starts the next one if a call waits for it.
 func (b *Batcher[T, R]) next() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.running = len(b.queue) > 0
-	if b.running {
-		b.flushes.Go(b.run)
-	}
+	b.running--
+	b.start()
 }
 
 // take makes a batch of the queue's front.
@@ -186,6 +190,7 @@ func (b *Batcher[T, R]) take(cancel context.CancelFunc) *Batch[T, R] {
 	}
 	batch.waiting = len(batch.calls)
 	b.queue = slices.Delete(b.queue, 0, len(batch.calls))
+	b.start() // what did not fit
 	return batch
 }
 

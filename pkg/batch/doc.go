@@ -30,7 +30,7 @@
 // # What a flush may do
 //
 // It may answer a call before it has finished with the others, see [Batch.Deliver], and it may let the next flush begin
-// while it waits, see [WithOverlap].
+// while it waits, see [WithOverlap]. Several flushes may run at the same time, see [WithFlushes].
 //
 // It has a context of its own, with a deadline, for no single caller's end may end the work of the others. If it
 // panics, all its callers get a [PanicError], and the next batch is served as if nothing had been.

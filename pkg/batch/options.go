@@ -18,8 +18,12 @@ func WithMaxWeight(n int) Option { return func(s *settings) { s.maxWeight = n } 
 func WithLimit(limit func() int) Option { return func(s *settings) { s.limit = limit } }
 
 // WithOverlap lets the next flush begin when one has run for d: a flush that waits for something slow does not keep the
-// calls that arrive meanwhile. Default 0: no two flushes run at the same time.
+// calls that arrive meanwhile. Default 0: it keeps them until it ends.
 func WithOverlap(d time.Duration) Option { return func(s *settings) { s.overlap = d } }
+
+// WithFlushes lets n flushes run at the same time, for work that is done elsewhere: while one batch is worked on there,
+// the next one is on its way. Default 1.
+func WithFlushes(n int) Option { return func(s *settings) { s.flushes = n } }
 
 // WithTimeout sets how long a flush may take: its context's deadline. Default 10 s.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
@@ -54,6 +58,7 @@ func (silent) Flushed(Flush) {}
 type settings struct {
 	maxWeight int
 	limit     func() int // nil: maxWeight
+	flushes   int
 	overlap   time.Duration
 	timeout   time.Duration
 	patience  time.Duration
@@ -62,11 +67,11 @@ type settings struct {
 
 // newSettings applies the options over the defaults and panics when they cannot work: a programmer's fault.
 func newSettings(opts []Option) settings {
-	s := settings{maxWeight: 1000, timeout: 10 * time.Second, observer: silent{}}
+	s := settings{maxWeight: 1000, flushes: 1, timeout: 10 * time.Second, observer: silent{}}
 	for _, o := range opts {
 		o(&s)
 	}
-	if s.maxWeight < 1 || s.timeout <= 0 || s.patience < 0 || s.overlap < 0 || s.observer == nil {
+	if s.maxWeight < 1 || s.flushes < 1 || s.timeout <= 0 || s.patience < 0 || s.overlap < 0 || s.observer == nil {
 		panic(fmt.Sprintf("batch: options that cannot work: %+v", s))
 	}
 	return s

@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,6 +38,33 @@ func TestBatcher_Overlap(t *testing.T) {
 		want := map[int]time.Duration{1000: 0, 50: 100 * time.Millisecond, 1001: 150 * time.Millisecond}
 		if diff := cmp.Diff(want, begins); diff != "" {
 			t.Errorf("when each flush began (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestBatcher_Flushes: so many flushes run at the same time and not one more. What comes meanwhile forms the next one,
+// and what does not fit into it the one after it.
+func TestBatcher_Flushes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s slow
+		b := batch.New(s.flush, batch.WithFlushes(2), batch.WithMaxWeight(3))
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 9 {
+			call(t, &wg, b, t.Context(), i, 1, doubled(t, i))
+		}
+		if n := b.Queued(); n != 7 {
+			t.Errorf("%d calls wait, want 7: two flushes run", n)
+		}
+		wg.Wait()
+		closed(t, b)
+		slices.SortFunc(s.batches, slices.Compare) // two begin at the same time
+		if diff := cmp.Diff([][]int{{0}, {1}, {2, 3, 4}, {5, 6, 7}, {8}}, s.batches); diff != "" {
+			t.Errorf("the batches (-want +got):\n%s", diff)
+		}
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("took %v, want 3 s: two flushes of a second at the same time", took)
 		}
 	})
 }
