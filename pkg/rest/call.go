@@ -39,24 +39,32 @@ var (
 
 // try sends the request to one address. sent is false when nothing can have reached the service.
 func (c *Client) try(ctx context.Context, a *address, method, path string, body []byte, out any) (sent bool, err error) {
+	res, sent, err := c.send(ctx, a, method, path, body)
+	if err != nil {
+		return sent, err
+	}
+	defer func() { _ = res.Body.Close() }() // after a read to its end the connection is used again
+	return true, c.credentialRefused(readAnswer(res, out))
+}
+
+// send sends the request to one address and returns the answer, of which the head has come.
+func (c *Client) send(ctx context.Context, a *address, method, path string, body []byte) (res *http.Response, sent bool, err error) {
 	var connected atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
 	req, err := c.newRequest(httptrace.WithClientTrace(ctx, trace), a, method, path, body)
 	if err != nil {
-		return false, fault.ErrInternal.NotExecuted().Wrap(err)
+		return nil, false, fault.ErrInternal.NotExecuted().Wrap(err)
 	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return connected.Load(), err
+	if res, err = c.http.Do(req); err != nil {
+		return nil, connected.Load(), err
 	}
-	defer func() { _ = res.Body.Close() }() // after a read to its end the connection is used again
 	if res.Close {
 		c.addresses.avoid(ctx, a, errStopping)
 		// Connections that were made and never used are not idle to a server that shuts down: it reads one more request from
 		// them and drops it. They must not be there any more when the address is tried again.
 		c.http.CloseIdleConnections()
 	}
-	return true, c.credentialRefused(readAnswer(res, out))
+	return res, true, nil
 }
 
 func (c *Client) newRequest(ctx context.Context, a *address, method, path string, body []byte) (*http.Request, error) {
@@ -80,16 +88,18 @@ func (c *Client) newRequest(ctx context.Context, a *address, method, path string
 		req.Header.Set(header.RequestID, id)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		req.Header.Set(header.Deadline, strconv.FormatInt(max(1, forService(time.Until(deadline)).Milliseconds()), 10))
+		req.Header.Set(header.Deadline, strconv.FormatInt(ForService(deadline).Milliseconds(), 10))
 	}
 	return req, nil
 }
 
-// forService is what of the remaining time the service is given. The rest is for its answer: that its time was up and
-// nothing was executed. Without it the client stops waiting at the same moment, and the outcome is unknown.
-func forService(remaining time.Duration) time.Duration {
+// ForService is what a service is given of the time until the deadline, a millisecond at least. The rest is for its
+// answer: that its time was up and nothing was executed. Without it the client stops waiting at the same moment, and
+// the outcome is unknown.
+func ForService(deadline time.Time) time.Duration {
+	remaining := time.Until(deadline)
 	forAnswer := min(max(remaining/8, leastForAnswer), mostForAnswer)
-	return max(remaining-forAnswer, remaining/2)
+	return max(remaining-forAnswer, remaining/2, time.Millisecond)
 }
 
 // readAnswer returns nil for a complete 2xx answer, the service's fault for problem details, and a plain error for
@@ -102,36 +112,42 @@ func readAnswer(res *http.Response, out any) error {
 	if len(body) > maxAnswer {
 		return errTooLarge
 	}
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return readProblem(res, body)
+	return Answer(res.StatusCode, res.Header.Get("Content-Type"), body, out)
+}
+
+// Answer decodes an answer of a service: a 2xx one into out, unless it is nil. It returns the service's fault for
+// problem details, and a plain error for what is neither.
+func Answer(status int, contentType string, body []byte, out any) error {
+	if status < 200 || status > 299 {
+		return readProblem(status, contentType, body)
 	}
 	if out == nil || wire.Parse(body, out) {
 		return nil
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return fmt.Errorf("decode the answer of status %d: %w", res.StatusCode, err)
+		return fmt.Errorf("decode the answer of status %d: %w", status, err)
 	}
 	return nil
 }
 
 // readProblem rebuilds the service's fault. A 5xx problem without the member ambiguous is ambiguous: it comes from a
 // proxy or another program, which does not know the member.
-func readProblem(res *http.Response, body []byte) error {
-	mediaType, _, err := mime.ParseMediaType(res.Header.Get("Content-Type"))
+func readProblem(status int, contentType string, body []byte) error {
+	mediaType, _, err := mime.ParseMediaType(contentType)
 	if err != nil || mediaType != "application/problem+json" {
-		return fmt.Errorf("status %d without problem details", res.StatusCode)
+		return fmt.Errorf("status %d without problem details", status)
 	}
 	var p struct {
 		fault.Problem
 		Ambiguous *bool `json:"ambiguous"`
 	}
 	if err := json.Unmarshal(body, &p); err != nil {
-		return fmt.Errorf("decode the problem of status %d: %w", res.StatusCode, err)
+		return fmt.Errorf("decode the problem of status %d: %w", status, err)
 	}
 	if p.Code == "" || p.Kind == "" {
-		return fmt.Errorf("status %d with problem details that lack code or kind", res.StatusCode)
+		return fmt.Errorf("status %d with problem details that lack code or kind", status)
 	}
-	p.Problem.Ambiguous = res.StatusCode >= http.StatusInternalServerError
+	p.Problem.Ambiguous = status >= http.StatusInternalServerError
 	if p.Ambiguous != nil {
 		p.Problem.Ambiguous = *p.Ambiguous
 	}

@@ -156,10 +156,19 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 			return fault.ErrInternal.NotExecuted().Wrap(fmt.Errorf("encode the request %s %s: %w", method, path, err))
 		}
 	}
+	return c.everywhere(ctx, func(a *address) (bool, error) { return c.try(ctx, a, method, path, body, out) })
+}
+
+// attempt sends a request to one address. sent is false when nothing can have reached the service.
+type attempt func(a *address) (sent bool, err error)
+
+// everywhere attempts one address after the other, and the addresses that are new after that, until one has answered
+// for good or may have executed the request. The error is a fault.
+func (c *Client) everywhere(ctx context.Context, try attempt) error {
 	candidates, err := c.addresses.next(ctx)
 	for again := true; len(candidates) > 0; again = false {
 		var over bool
-		if over, err = c.tryEach(ctx, candidates, method, path, body, out); over {
+		if over, err = c.tryEach(ctx, candidates, try); over {
 			return err
 		}
 		if !again {
@@ -170,12 +179,12 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	return c.toFault(err, false)
 }
 
-// tryEach sends the request to one address after the other, until one has answered for good or may have executed it:
-// then the call is over. Otherwise nothing was executed.
-func (c *Client) tryEach(ctx context.Context, candidates []*address, method, path string, body []byte, out any) (over bool, err error) {
+// tryEach attempts one address after the other, until one has answered for good or may have executed the request: then
+// the call is over. Otherwise nothing was executed.
+func (c *Client) tryEach(ctx context.Context, candidates []*address, try attempt) (over bool, err error) {
 	for _, a := range candidates {
 		var sent bool
-		sent, err = c.try(ctx, a, method, path, body, out)
+		sent, err = try(a)
 		f, answered := errors.AsType[*fault.Error](err)
 		if err == nil || answered && (f.Kind != fault.Unavailable || f.Ambiguous) {
 			return true, err
@@ -189,6 +198,10 @@ func (c *Client) tryEach(ctx context.Context, candidates []*address, method, pat
 	}
 	return false, err
 }
+
+// Unanswered is the fault of a call that ended without an answer because of err, such as the end of its context. sent:
+// the service may have got it.
+func (c *Client) Unanswered(err error, sent bool) error { return c.toFault(err, sent) }
 
 // toFault leaves faults as they are and makes one of everything else, where there was no clear answer.
 func (c *Client) toFault(err error, sent bool) error {

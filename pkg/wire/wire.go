@@ -178,3 +178,14 @@ func (r *Reader) Object(dst any) {
 	}
 	r.rest = r.rest[d.InputOffset():]
 }
+
+// RestBefore reads all that is left, which must end with s, and returns what stands before s. It is not checked.
+func (r *Reader) RestBefore(s string) (before []byte, ok bool) {
+	before, ok = bytes.CutSuffix(r.rest, []byte(s))
+	if !ok || r.failed {
+		r.fail()
+		return nil, false
+	}
+	r.rest = nil
+	return before, true
+}
