@@ -45,6 +45,7 @@ type Consumers struct {
 	alarms   *prometheus.CounterVec
 	repeats  prometheus.Counter
 	released *released
+	partial  *partial
 }
 
 // New makes the handlers and registers their metrics with registry, unless it is nil.
@@ -53,7 +54,7 @@ func New(s Ender, log *slog.Logger, registry prometheus.Registerer) *Consumers {
 		Name: "stock_release_repeats_total",
 		Help: "Deliveries of stock-release for an order that this process had released before; they change nothing.",
 	})
-	return &Consumers{stock: s, log: log, repeats: repeats, released: newReleased(keptReleases), alarms: promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
+	return &Consumers{stock: s, log: log, repeats: repeats, released: newReleased(keptReleases), partial: newPartial(keptPartial), alarms: promauto.With(registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "stock_event_alarms_total",
 		Help: "Events that contradict the ledger: a payment of what is not held, a release of what is sold.",
 	}, []string{"event", "code"})}
@@ -78,7 +79,7 @@ func (c *Consumers) Subscriptions() []mq.Subscription {
 }
 
 // StockRelease releases the message's orders, or writes their tombstones. The failure of one order does not keep the
-// others from being released; the broker then delivers the message again.
+// others from being released; the broker then delivers the message again, and the orders that failed are retried.
 func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 	ctx = withRequestID(ctx, m)
 	var body orderapi.StockRelease
@@ -88,7 +89,7 @@ func (c *Consumers) StockRelease(ctx context.Context, m mq.Message) error {
 	if len(body.Orders) == 0 {
 		return mq.Discard(errors.New("read a stock release: it names no order"))
 	}
-	return c.each(body.Orders, func(orderNo string) error {
+	return c.each(m, body.Orders, func(orderNo string) error {
 		err := c.stock.Release(ctx, orderNo)
 		if err == nil && c.released.record(orderNo) {
 			c.repeats.Inc()
@@ -112,7 +113,7 @@ func (c *Consumers) OrderEvent(ctx context.Context, m mq.Message) error {
 	default:
 		return mq.Discard(fmt.Errorf("read an order event: unknown status %q", body.Status))
 	}
-	return c.each(body.All(), func(orderNo string) error {
+	return c.each(m, body.All(), func(orderNo string) error {
 		return c.verdict(ctx, body.Status, orderNo, end(ctx, orderNo))
 	})
 }
@@ -121,8 +122,9 @@ func (c *Consumers) OrderEvent(ctx context.Context, m mq.Message) error {
 const parallel = 32
 
 // each ends the orders of a message. The failure of one does not keep the others from being ended; the broker then
-// delivers the message again.
-func (c *Consumers) each(orderNos []string, end func(orderNo string) error) error {
+// delivers the message again, and those that failed are retried.
+func (c *Consumers) each(m mq.Message, orderNos []string, end func(orderNo string) error) error {
+	orderNos = c.partial.left(m.ID, orderNos)
 	errs := make([]error, len(orderNos))
 	var running errgroup.Group
 	running.SetLimit(parallel)
@@ -134,16 +136,22 @@ func (c *Consumers) each(orderNos []string, end func(orderNo string) error) erro
 	}
 	_ = running.Wait() // the errors are in errs
 	var retry, discard error
-	for _, err := range errs {
-		if mq.IsDiscard(err) {
+	var ended []string
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			ended = append(ended, orderNos[i])
+		case mq.IsDiscard(err):
 			discard = errors.Join(discard, err)
-			continue
+		default:
+			retry = errors.Join(retry, err)
 		}
-		retry = errors.Join(retry, err)
 	}
 	if retry != nil {
+		c.partial.add(m.ID, ended)
 		return retry // the retry finds the discarded orders again
 	}
+	c.partial.forget(m.ID)
 	return discard
 }
 

@@ -134,6 +134,43 @@ func TestConsumers_StockRelease(t *testing.T) {
 	}
 }
 
+// TestConsumers_retriesWhatFailed delivers a list again: the orders that were ended are left alone. The discarded one
+// is found again, so that the message ends as a dead letter.
+func TestConsumers_retriesWhatFailed(t *testing.T) {
+	t.Parallel()
+	e := &ender{fails: map[string]error{"B": errors.New("disk on fire"), "D": stock.ErrInvalidOrderNo}}
+	consumers := events.New(e, slog.New(slog.DiscardHandler), nil)
+	for name, handle := range map[string]func(context.Context, mq.Message) error{"release": consumers.StockRelease, "event": consumers.OrderEvent} {
+		body := any(orderapi.StockRelease{Orders: []string{"A", "B", "C", "D"}})
+		if name == "event" {
+			body = orderapi.OrderEvent{Orders: []string{"A", "B", "C", "D"}, Status: orderapi.StatusExpired}
+		}
+		m := message(t, body)
+		m.ID = name
+		e.fails["B"] = errors.New("disk on fire")
+		for attempt, want := range []struct {
+			calls []string
+			fate  string
+		}{
+			{[]string{"release A", "release B", "release C", "release D"}, "retried"},
+			{[]string{"release B", "release D"}, "retried"},
+			{[]string{"release B", "release D"}, "discarded"},
+		} {
+			if attempt == 2 {
+				delete(e.fails, "B")
+			}
+			e.calls = nil
+			m.Attempt = attempt
+			if got := fate(handle(t.Context(), m)); got != want.fate {
+				t.Errorf("%s, delivery %d: %s, want %s", name, attempt, got, want.fate)
+			}
+			if diff := cmp.Diff(want.calls, e.calls); diff != "" {
+				t.Errorf("%s, delivery %d (-want +got):\n%s", name, attempt, diff)
+			}
+		}
+	}
+}
+
 // TestConsumers_OrderEvent_list ends all orders of an event, also beside one that fails.
 func TestConsumers_OrderEvent_list(t *testing.T) {
 	t.Parallel()
