@@ -263,6 +263,13 @@ func TestCheck_acceptsWhatMayBe(t *testing.T) {
 			s.placed("o2", 5, 6)
 			return s
 		}},
+		{"pending without items, then abandoned", func() *scenario {
+			s := newScenario("A", 1)
+			s.order("o1", 0, 1, history.Later, 1, "ABANDONED", "released")
+			s.after.Orders[0].Lines = nil
+			s.placed("o2", 5, 6)
+			return s
+		}},
 		{"abandoned, then placed with the freed key", func() *scenario {
 			s := newScenario("A", 1)
 			s.order("o1", 0, 1, history.Later, 1, "ABANDONED", "released")

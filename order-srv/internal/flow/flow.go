@@ -28,7 +28,10 @@ type Flow interface {
 	// then. After the insert of an order that was let in has ended, or will not be tried, settle must be called, once.
 	// inserted is false if the order is certainly not in the database.
 	Admit() (settle func(inserted bool), err error)
-	// Begin writes what the flow needs in the transaction that inserts the orders as PENDING.
+	// ItemsLater reports whether an order's items are written with its outcome, and not when it is inserted. Until then
+	// the answers about the order have none, and one that is abandoned never has any.
+	ItemsLater() bool
+	// Begin writes what the flow needs, beside the items, in the transaction that inserts the orders as PENDING.
 	Begin(tx *store.Tx, orders []order.Order) error
 	// Place decides orders, which are PENDING, each before its deadline; that of ctx is the latest. It answers each as
 	// soon as the order is decided. What has no answer when Place returns is PENDING for its caller.
@@ -60,6 +63,7 @@ type Member struct {
 	Caller
 
 	deliver func(Result)
+	bare    bool          // its items are not written
 	queued  bool          // what a later attempt may decide is left PENDING, not rejected
 	window  time.Duration // how long the order can be paid after it is PLACED; 0: since it was inserted
 	decided atomic.Bool   // an answer was delivered
@@ -145,6 +149,9 @@ type Base struct{}
 
 // Admit implements Flow.
 func (Base) Admit() (settle func(inserted bool), err error) { return func(bool) {}, nil }
+
+// ItemsLater implements Flow.
+func (Base) ItemsLater() bool { return false }
 
 // Begin implements Flow.
 func (Base) Begin(*store.Tx, []order.Order) error { return nil }
@@ -265,7 +272,13 @@ func (s *Set) All() iter.Seq2[string, Flow] {
 
 // Begin implements store.Flows.
 func (s *Set) Begin(tx *store.Tx, orders []order.Order) error {
-	return s.flows[orders[0].Flow].Begin(tx, orders)
+	f := s.flows[orders[0].Flow]
+	if !f.ItemsLater() {
+		if err := tx.Items(orders); err != nil {
+			return err
+		}
+	}
+	return f.Begin(tx, orders)
 }
 
 // Decided implements store.Flows. An order of a flow that is not in the list is decided all the same.

@@ -268,6 +268,9 @@ func (r *Resolver) resolve(ctx context.Context, decided []decision, skipLocked b
 	steps := make([]store.Decision, len(decided))
 	reserved := 0
 	for i, d := range decided {
+		if d.rejection != nil && d.m.bare {
+			d.rejection.Items = d.m.Items
+		}
 		steps[i] = store.Decision{OrderNo: d.m.OrderNo, RequestID: d.m.RequestID, Placement: d.placement, Rejection: d.rejection}
 		if d.placement != nil {
 			reserved++

@@ -28,12 +28,17 @@ type TxMessage struct {
 
 var _ Flow = (*TxMessage)(nil)
 
+// ItemsLater implements Flow. Until the outcome nothing but this process needs the items: what ends an order after a
+// crash gives back whatever inventory holds for it. So they are written once, with titles and prices.
+func (f *TxMessage) ItemsLater() bool { return true }
+
 // Place implements Flow. The half message names the whole group. It is sent when the orders are inserted and not
 // meanwhile: then it names no order that is a repeat of another one, a group of repeats sends none, and a process that
 // dies between the two leaves orders that the sweeper alone can end, as it must be able to.
 func (f *TxMessage) Place(ctx context.Context, group []*Member) {
 	var release orderapi.StockRelease
 	for _, m := range group {
+		m.bare = true
 		release.Orders = append(release.Orders, m.OrderNo)
 	}
 	body, err := json.Marshal(release)

@@ -256,8 +256,9 @@ func (i *Intake) place(ctx context.Context, f flow.Flow, b *batch.Batch[*request
 			c.Answer(orderapi.Reply{}, fmt.Errorf("insert the order: %w", err))
 		case inserted[n].New():
 			o = inserted[n].Order
-			m := flow.NewMember(o, c.Item.caller, func(r flow.Result) { deliver(b, c, r) })
+			m := flow.NewMember(o, c.Item.caller, func(r flow.Result) { deliver(f, b, c, r) })
 			group = append(group, m)
+			o = stored(f, o)
 			c.Item.inserted.Store(&o)
 			c.Answer(orderapi.Pending(o)) // unless the flow has answered when it returns
 		case inserted[n].Err != nil:
@@ -273,12 +274,24 @@ func (i *Intake) place(ctx context.Context, f flow.Flow, b *batch.Batch[*request
 	}
 }
 
-func deliver(b *batch.Batch[*request, orderapi.Reply], c *batch.Call[*request, orderapi.Reply], r flow.Result) {
+// stored is a PENDING order as it is stored, so that the first answer about it is the one that a repeat gets.
+func stored(f flow.Flow, o order.Order) order.Order {
+	if f.ItemsLater() {
+		o.Items = nil
+	}
+	return o
+}
+
+func deliver(f flow.Flow, b *batch.Batch[*request, orderapi.Reply], c *batch.Call[*request, orderapi.Reply], r flow.Result) {
 	if r.Err != nil {
 		b.Deliver(c, orderapi.Reply{}, r.Err)
 		return
 	}
-	answer, err := reply(r.Order)
+	o := r.Order
+	if o.Status == order.Pending {
+		o = stored(f, o)
+	}
+	answer, err := reply(o)
 	b.Deliver(c, answer, err)
 }
 

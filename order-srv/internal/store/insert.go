@@ -27,11 +27,12 @@ type Inserted struct {
 // New reports whether the order was inserted.
 func (i Inserted) New() bool { return i.Err == nil && !i.Known }
 
-// Insert writes new orders of one flow as PENDING, with their items, in one transaction, and returns what became of
-// each. The orders get their numbers, and the time of the database at which they were inserted; they can be paid for a
-// while from then on. They are a group: it has the number of its first order. An order that brings a number keeps it.
-// When a user has used a key before, also in this call, the order is not written and the earlier one is returned,
-// unless that one freed its key: it was abandoned or rejected. Then the orders concerned are inserted once more.
+// Insert writes new orders of one flow as PENDING, in one transaction, and returns what became of each. Their items are
+// written too, unless their flow has them written when the orders are decided. The orders get their numbers, and the
+// time of the database at which they were inserted; they can be paid for a while from then on. They are a group: it has
+// the number of its first order. An order that brings a number keeps it. When a user has used a key before, also in
+// this call, the order is not written and the earlier one is returned, unless that one freed its key: it was abandoned
+// or rejected. Then the orders concerned are inserted once more.
 //
 // Errors are those of database.InTx, in the results after the first transaction; after database.ErrCommitUnknown the
 // orders may be there, and the sweeper ends them.
@@ -140,8 +141,8 @@ func (in *insertion) insert(ctx context.Context, places []int) (made []order.Ord
 		if len(fresh) == 0 {
 			return nil
 		}
-		if err := insertItems(tx, fresh); err != nil || in.s.flows == nil {
-			return err
+		if in.s.flows == nil {
+			return insertItems(tx, fresh)
 		}
 		begun := &Tx{db: tx}
 		err = in.s.flows.Begin(begun, fresh)

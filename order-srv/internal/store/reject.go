@@ -23,6 +23,8 @@ type Rejection struct {
 	// Shortage says that the reason is a lack of stock, which units of an earlier order with the same key may have caused.
 	// Unless inventory had settled that order before this one was inserted, the answer is not stored and the key is freed.
 	Shortage bool
+
+	Items []order.Item // that are still to be written; none: they are written
 }
 
 // reject makes orders REJECTED.
@@ -36,8 +38,12 @@ func (r *resolution) reject(ctx context.Context) error {
 	}
 	v := newValues("reason", "response_status", "response_body", "freed_key", "settled_at", "due_at")
 	var giveBack []member
+	var bare []order.Order
 	for _, i := range r.rejected {
 		d := r.decisions[i]
+		if len(d.Rejection.Items) > 0 {
+			bare = append(bare, order.Order{OrderNo: d.OrderNo, Items: d.Rejection.Items})
+		}
 		row, refused := r.rows[d.OrderNo], rejection{Rejection: *d.Rejection, freed: d.Rejection.FreeKey || predecessors[d.OrderNo]}
 		o, columns, err := refused.answer(telemetry.WithRequestID(ctx, d.RequestID), row)
 		if err != nil {
@@ -57,8 +63,16 @@ func (r *resolution) reject(ctx context.Context) error {
 			o.due_at = v.due_at,
 			o.freed_key = COALESCE(v.freed_key, o.freed_key), o.idempotency_key = IF(v.freed_key IS NULL, o.idempotency_key, NULL)`,
 	}.apply(r.tx)
-	if err := r.all(won, r.rejected, err); err != nil || len(giveBack) == 0 {
+	if err := r.all(won, r.rejected, err); err != nil {
 		return err
+	}
+	if len(bare) > 0 {
+		if err := insertItems(r.tx, bare); err != nil {
+			return err
+		}
+	}
+	if len(giveBack) == 0 {
+		return nil
 	}
 	r.events = true
 	return release(r.tx, "rejected", giveBack...)

@@ -27,7 +27,8 @@ type Store struct {
 
 // Flows take part in the store's transactions.
 type Flows interface {
-	// Begin is called in the transaction that inserts the orders, which are of one flow, as PENDING.
+	// Begin is called in the transaction that inserts the orders, which are of one flow, as PENDING. It writes their items
+	// unless the step that decides the orders does, see Placement and Rejection.
 	Begin(tx *Tx, orders []order.Order) error
 	// Decided is called in the transaction that makes these PENDING orders of a flow PLACED, REJECTED or ABANDONED.
 	Decided(tx *Tx, flow string, orderNos []string) error
@@ -104,6 +105,9 @@ func (tx *Tx) Send(events ...outbox.Event) error {
 	tx.sent = true
 	return outbox.Write(tx.db, events...)
 }
+
+// Items writes the items of orders.
+func (tx *Tx) Items(orders []order.Order) error { return insertItems(tx.db, orders) }
 
 // record is a row of orders.
 type record struct {
