@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/internal/dev/testkit"
+	"holdfast/order-srv/orderapi/apitest"
 )
 
 // slowOrders is an order-srv whose placing takes until the test lets it end. Everything else is answered at once.
@@ -33,7 +34,7 @@ func (s *slowOrders) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // start runs the gateway in front of orders and returns its address and a buyer's token.
 func start(t *testing.T, orders http.Handler, more map[string]string) (url, token string) {
 	t.Helper()
-	back := httptest.NewServer(orders)
+	back := httptest.NewServer(apitest.Batches(orders))
 	t.Cleanup(back.Close)
 	vars := map[string]string{
 		"DEMO_LOGIN": "true", "HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0", "DRAIN_DELAY": "0s",

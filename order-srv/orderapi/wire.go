@@ -2,14 +2,18 @@ package orderapi
 
 import "holdfast/pkg/wire"
 
-// A request for an order is the most frequent message. It is written and read by hand.
+// A request for an order is the most frequent message. It is written and read by hand, alone and with others.
 var (
 	_ wire.Appender = PlaceRequest{}
 	_ wire.Parser   = (*PlaceRequest)(nil)
+	_ wire.Appender = PlaceBatch{}
+	_ wire.Parser   = (*PlaceBatch)(nil)
 )
 
 // AppendJSON implements wire.Appender.
-func (r PlaceRequest) AppendJSON(b []byte) ([]byte, error) {
+func (r PlaceRequest) AppendJSON(b []byte) ([]byte, error) { return r.appendJSON(b), nil }
+
+func (r PlaceRequest) appendJSON(b []byte) []byte {
 	b = wire.AppendText(b, `{"idempotency_key":`, r.IdempotencyKey)
 	b = wire.AppendArray(b, `,"items":`, r.Items, PlaceItem.appendJSON)
 	if r.Strategy != "" {
@@ -18,7 +22,7 @@ func (r PlaceRequest) AppendJSON(b []byte) ([]byte, error) {
 	if r.Flow != "" {
 		b = wire.AppendText(b, `,"flow":`, r.Flow)
 	}
-	return append(b, '}'), nil
+	return append(b, '}')
 }
 
 func (i PlaceItem) appendJSON(b []byte) []byte {
@@ -30,6 +34,15 @@ func (i PlaceItem) appendJSON(b []byte) []byte {
 // ParseJSON implements wire.Parser.
 func (r *PlaceRequest) ParseJSON(body []byte) bool {
 	in := wire.NewReader(body)
+	p := parsePlaceRequest(in)
+	if !in.Done() {
+		return false
+	}
+	*r = p
+	return true
+}
+
+func parsePlaceRequest(in *wire.Reader) PlaceRequest {
 	p := PlaceRequest{Items: []PlaceItem{}}
 	in.Want(`{"idempotency_key":`)
 	p.IdempotencyKey = in.Text()
@@ -49,9 +62,49 @@ func (r *PlaceRequest) ParseJSON(body []byte) bool {
 		p.Flow = in.Text()
 	}
 	in.Want("}")
+	return p
+}
+
+// AppendJSON implements wire.Appender.
+func (b PlaceBatch) AppendJSON(to []byte) ([]byte, error) {
+	to = wire.AppendArray(to, `{"orders":`, b.Orders, BatchOrder.appendJSON)
+	return append(to, '}'), nil
+}
+
+func (o BatchOrder) appendJSON(b []byte) []byte {
+	b = wire.AppendText(b, `{"user_id":`, o.UserID)
+	b = wire.AppendText(b, `,"role":`, o.Role)
+	b = wire.AppendText(b, `,"request_id":`, o.RequestID)
+	b = wire.AppendInt(b, `,"deadline_ms":`, o.DeadlineMS)
+	b = append(b, `,"order":`...)
+	b = o.Order.appendJSON(b)
+	return append(b, '}')
+}
+
+// ParseJSON implements wire.Parser.
+func (b *PlaceBatch) ParseJSON(body []byte) bool {
+	in := wire.NewReader(body)
+	orders := []BatchOrder{}
+	in.Want(`{"orders":`)
+	in.Array(func() {
+		var o BatchOrder
+		in.Want(`{"user_id":`)
+		o.UserID = in.Text()
+		in.Want(`,"role":`)
+		o.Role = in.Text()
+		in.Want(`,"request_id":`)
+		o.RequestID = in.Text()
+		in.Want(`,"deadline_ms":`)
+		o.DeadlineMS = in.Int()
+		in.Want(`,"order":`)
+		o.Order = parsePlaceRequest(in)
+		in.Want("}")
+		orders = append(orders, o)
+	})
+	in.Want("}")
 	if !in.Done() {
 		return false
 	}
-	*r = p
+	b.Orders = orders
 	return true
 }

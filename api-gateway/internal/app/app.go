@@ -15,6 +15,7 @@ import (
 	"holdfast/order-srv/orderapi"
 	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/admit"
+	"holdfast/pkg/batch"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
 	"holdfast/pkg/server"
@@ -35,6 +36,7 @@ type App struct {
 	registry          *prometheus.Registry
 	orders, inventory *rest.Client
 	wallet            *rest.Client
+	gatherer          *orderapi.Gatherer // nil unless orders are gathered
 }
 
 // Open builds the parts. It connects to nothing. Close the app also when Run is not called.
@@ -57,11 +59,17 @@ func Open(s Settings, log *slog.Logger) (*App, error) {
 		a.Close()
 		return nil, err
 	}
+	if s.GatherOrders {
+		a.gatherer = orderapi.NewGatherer(orderapi.NewClient(a.orders), s.RequestTimeout, batch.WithObserver(newOrdersPerCall(a.registry)))
+	}
 	return a, nil
 }
 
-// Close closes the connections.
+// Close lets the calls under way end and closes the connections.
 func (a *App) Close() {
+	if a.gatherer != nil {
+		_ = a.gatherer.Close() // it cannot fail
+	}
 	for _, c := range []*rest.Client{a.orders, a.inventory, a.wallet} {
 		if c != nil {
 			c.Close()
@@ -72,10 +80,10 @@ func (a *App) Close() {
 // Run serves until ctx ends, then drains.
 func (a *App) Run(ctx context.Context) error {
 	s, metrics := a.settings, admit.NewMetrics(a.registry)
-	// Two thirds of order-srv's target for the same requests: an order that the gateway refuses costs a tenth of one that
+	// Less than order-srv's target for the same requests: an order that the gateway refuses costs a tenth of one that
 	// order-srv refuses.
 	placing := admit.New(admit.Config{
-		Kind: "placing", Max: s.MaxPlacing, Timeout: s.RequestTimeout, ServiceTarget: s.RequestTimeout / 12, Metrics: metrics,
+		Kind: "placing", Max: s.MaxPlacing, Timeout: s.RequestTimeout, ServiceTarget: s.RequestTimeout / 6, Metrics: metrics,
 	})
 	refuser := gateway.NewRefuser(placing)
 	return server.Run(ctx, server.Config{
@@ -96,6 +104,7 @@ func (a *App) handler(placing *admit.Limiter, refuser *web.Refuser, metrics *adm
 	s := a.settings
 	return gateway.New(gateway.Config{
 		Orders:    orderapi.NewClient(a.orders),
+		Gatherer:  a.gatherer,
 		Inventory: inventoryapi.NewClient(a.inventory),
 		Wallet:    walletapi.NewClient(a.wallet),
 		Tokens:    gateway.NewTokens(s.JWTSecret.Reveal(), time.Now),

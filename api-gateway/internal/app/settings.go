@@ -38,6 +38,9 @@ type Settings struct {
 	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
 	MaxReading  int `env:"MAX_READING" envDefault:"128"`
 
+	// Orders that arrive while calls to order-srv are under way share the next call. Switch it off to compare.
+	GatherOrders bool `env:"GATHER_ORDERS" envDefault:"true"`
+
 	// The time between the request to stop and the end of serving. Meanwhile /readyz fails and answers close their
 	// connections. It is longer than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`

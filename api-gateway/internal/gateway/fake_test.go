@@ -18,6 +18,7 @@ import (
 	"holdfast/api-gateway/internal/gateway"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/order-srv/orderapi/apitest"
 	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/header"
@@ -49,7 +50,7 @@ type call struct {
 func newBackend(tb testing.TB, answers map[string]any) *backend {
 	tb.Helper()
 	b := &backend{answers: answers}
-	s := httptest.NewServer(b)
+	s := httptest.NewServer(apitest.Batches(b))
 	b.url = s.URL
 	tb.Cleanup(s.Close)
 	return b
@@ -98,6 +99,7 @@ type options struct {
 	timeout time.Duration
 	orders  string         // URL instead of the fake's
 	wallet  map[string]any // answers of the wallet
+	gather  bool           // orders that come together share calls
 
 	maxWaiting int
 	stopping   <-chan struct{}
@@ -126,8 +128,14 @@ func open(tb testing.TB, o options, orders, inventory map[string]any) *door {
 	if o.orders == "" {
 		o.orders = d.orders.url
 	}
+	client := orderapi.NewClient(newClient(tb, "order", o.orders, o.timeout))
+	var gatherer *orderapi.Gatherer
+	if o.gather {
+		gatherer = orderapi.NewGatherer(client, o.timeout)
+		tb.Cleanup(func() { _ = gatherer.Close() })
+	}
 	s := httptest.NewServer(gateway.New(gateway.Config{
-		Orders:    orderapi.NewClient(newClient(tb, "order", o.orders, o.timeout)),
+		Orders: client, Gatherer: gatherer,
 		Inventory: inventoryapi.NewClient(newClient(tb, "inventory", d.inventory.url, o.timeout)),
 		Wallet:    walletapi.NewClient(newClient(tb, "wallet", d.wallet.url, o.timeout)),
 		Tokens:    d.tokens, DemoLogin: !o.noLogin, Lab: o.lab, MaxWaiting: o.maxWaiting, Stopping: o.stopping,

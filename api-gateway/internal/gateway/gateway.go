@@ -15,6 +15,7 @@ import (
 // Config is what the gateway needs.
 type Config struct {
 	Orders    *orderapi.Client
+	Gatherer  *orderapi.Gatherer // places the orders; nil: each has a call of its own
 	Inventory *inventoryapi.Client
 	Wallet    *walletapi.Client
 	Tokens    *Tokens
@@ -46,6 +47,7 @@ const (
 // gateway holds the handlers. They are in files by resource.
 type gateway struct {
 	orders    *orderapi.Client
+	gatherer  *orderapi.Gatherer // nil: each order has a call of its own
 	inventory *inventoryapi.Client
 	wallet    *walletapi.Client
 	tokens    *Tokens

@@ -43,7 +43,7 @@ func (g *gateway) placeOrder(c *gin.Context) (int, any, error) {
 	}
 	ctx, cancel := toTheEnd(c)
 	defer cancel()
-	order, placed, err := g.session(c).Place(ctx, request)
+	order, placed, err := g.place(ctx, callerOf(c), request)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -52,6 +52,13 @@ func (g *gateway) placeOrder(c *gin.Context) (int, any, error) {
 		return http.StatusAccepted, order, nil
 	}
 	return http.StatusCreated, order, nil
+}
+
+func (g *gateway) place(ctx context.Context, caller Caller, r orderapi.PlaceRequest) (o orderapi.Order, placed bool, err error) {
+	if g.gatherer == nil {
+		return g.orders.As(caller.User, caller.Role).Place(ctx, r)
+	}
+	return g.gatherer.Place(ctx, caller.User, caller.Role, r)
 }
 
 // readOrder checks all that the gateway can check alone.

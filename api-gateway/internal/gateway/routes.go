@@ -23,7 +23,10 @@ func Waiting() web.Route { return web.Route{Method: http.MethodGet, Pattern: "/v
 
 // New returns the public API. This is the whole of it.
 func New(cfg Config) *gin.Engine {
-	g := &gateway{orders: cfg.Orders, inventory: cfg.Inventory, wallet: cfg.Wallet, tokens: cfg.Tokens, lab: cfg.Lab, waiting: make(chan struct{}, cmp.Or(cfg.MaxWaiting, MaxWaiting)), stopping: cfg.Stopping}
+	g := &gateway{
+		orders: cfg.Orders, gatherer: cfg.Gatherer, inventory: cfg.Inventory, wallet: cfg.Wallet, tokens: cfg.Tokens, lab: cfg.Lab,
+		waiting: make(chan struct{}, cmp.Or(cfg.MaxWaiting, MaxWaiting)), stopping: cfg.Stopping,
+	}
 	e := web.NewEngine(cfg.Engine)
 	v1 := e.Group("/v1")
 

@@ -59,7 +59,8 @@ type Config struct {
 
 type api struct {
 	Config
-	reads chan struct{} // has a value for each read of a request that may wait
+	engine http.Handler  // all routes
+	reads  chan struct{} // has a value for each read of a request that may wait
 }
 
 // waitReads is how many requests that may wait read their orders at one time. No limiter bounds them, and a thousand
@@ -70,9 +71,11 @@ const waitReads = 16
 func New(cfg Config) http.Handler {
 	a := &api{Config: cfg, reads: make(chan struct{}, waitReads)}
 	e := web.NewEngine(cfg.Engine)
+	a.engine = e
 	v1 := e.Group("/v1")
 	placing, changing, reading := web.Admit(cfg.Placing), web.Admit(cfg.Changing), web.Admit(cfg.Reading)
 	v1.POST("/orders", placing, a.place)
+	v1.POST("/orders/batch", a.placeBatch) // each of its orders is limited
 	v1.GET("/orders", reading, web.Handle(a.list))
 	v1.GET("/orders/:order_no", a.wait, reading, web.Handle(a.get))
 	v1.POST("/orders/:order_no/payment", changing, web.Handle(a.pay))
@@ -129,8 +132,8 @@ func (a *api) order(c *gin.Context) (orderapi.Reply, error) {
 	if err != nil {
 		return orderapi.Reply{}, err
 	}
-	var r orderapi.PlaceRequest
-	if err := web.Decode(c, &r); err != nil {
+	r, err := placeRequest(c)
+	if err != nil {
 		return orderapi.Reply{}, err
 	}
 	if err := a.check(r); err != nil {

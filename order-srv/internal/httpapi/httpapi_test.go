@@ -37,7 +37,12 @@ func newWorld(t *testing.T, answers ...ordertest.Answer) *world {
 // newLimitedWorld is a world with limiters.
 func newLimitedWorld(t *testing.T, placing, changing, reading *admit.Limiter, answers ...ordertest.Answer) *world {
 	t.Helper()
-	a := ordertest.Open(t, dbtest.NewDSN(t, sql.Orders()), ordertest.NewInventory(t, answers...), &ordertest.Broker{}, ordertest.Timeout(time.Second))
+	return openWorld(t, time.Second, placing, changing, reading, answers...)
+}
+
+func openWorld(t *testing.T, timeout time.Duration, placing, changing, reading *admit.Limiter, answers ...ordertest.Answer) *world {
+	t.Helper()
+	a := ordertest.Open(t, dbtest.NewDSN(t, sql.Orders()), ordertest.NewInventory(t, answers...), &ordertest.Broker{}, ordertest.Timeout(timeout))
 	cfg := a.HTTP
 	cfg.Engine.Credentials, cfg.Lab = nil, false
 	cfg.Placing, cfg.Changing, cfg.Reading = placing, changing, reading
