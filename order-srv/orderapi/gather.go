@@ -185,8 +185,8 @@ func (p *parts) Request() any {
 	return out
 }
 
-// Line implements rest.Parts. A line that names another user than the order's is no answer to it, whatever order-srv
-// has done: no user sees what another one has ordered.
+// Line implements rest.Parts. A line that names another user than the order's is not taken for its answer: no user sees
+// what another one has ordered, also if order-srv confuses them.
 func (p *parts) Line(line []byte) error {
 	var a BatchAnswer
 	if err := a.ParseLine(line); err != nil {

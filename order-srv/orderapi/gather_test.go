@@ -344,7 +344,8 @@ func TestGatherer_deadline(t *testing.T) {
 	}
 }
 
-// TestGatherer_hangUp: a caller that gives up while its order waits for a call takes it along, and disturbs nobody.
+// TestGatherer_hangUp: the order of a caller that gives up while it waits for a call is not sent. The others get their
+// answers.
 func TestGatherer_hangUp(t *testing.T) {
 	t.Parallel()
 	b := newBlocker(placed)
