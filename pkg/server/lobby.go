@@ -27,7 +27,7 @@ const (
 	refuseRead  = 64 << 10        // bytes of the request that are read, so that it finds the refusal and not a reset
 
 	placeTime = 5 * time.Second // how long a request may wait for a place in net/http
-	beginSize = 4 << 10 // bytes of a request that are read before net/http has the connection
+	beginSize = 4 << 10         // bytes of a request that are read before net/http has the connection
 )
 
 // lobby is the listener of a server, and the place where its connections wait while they have no request. A connection
@@ -37,8 +37,9 @@ const (
 //
 // A connection comes to net/http from Accept, when a request begins to arrive. It goes back to the lobby when net/http
 // has sent its answer, no other request came soon, and net/http closes what it takes for an ended connection (see
-// visit). Each connection beyond the bound is answered with 429 and closed. So is each whose request waited for too long
-// for one of the places in net/http: its buffers and stacks are bounded by them, whatever 3,000 connections ask for.
+// visit). Each connection beyond the bound is answered with 429 and closed. So is each whose request waited for too
+// long for one of the places in net/http: its buffers and stacks are bounded by them, whatever 3,000 connections ask
+// for.
 //
 // Here and when a connection lingers it is certain where a request begins. So it can be refused for little: in net/http
 // a refusal costs 3 KB of garbage and two goroutines (see docs/adr/022 and 026).
@@ -54,8 +55,8 @@ type lobby struct {
 
 	ready   chan *visit   // those to which a request comes
 	busy    chan struct{} // places in net/http
-	failed  chan error  // of the listener
-	buffers sync.Pool   // of *[beginSize]byte
+	failed  chan error    // of the listener
+	buffers sync.Pool     // of *[beginSize]byte
 	places  chan struct{}
 
 	mu      sync.Mutex

@@ -10,8 +10,8 @@ import (
 	"holdfast/pkg/server"
 )
 
-// BenchmarkRun compares a request on a kept connection with net/http alone: what it costs that a connection waits in the
-// lobby between two requests.
+// BenchmarkRun compares a request on a kept connection with net/http alone: what it costs that a connection waits in
+// the lobby between two requests.
 func BenchmarkRun(b *testing.B) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	plain := func(b *testing.B) string {

@@ -233,7 +233,8 @@ func TestRun_requestBeginsSlowly(t *testing.T) {
 	}
 }
 
-// TestRun_requestsAreBounded checks that a request waits for a place in net/http, and is refused when none becomes free.
+// TestRun_requestsAreBounded checks that a request waits for a place in net/http, and is refused when none becomes
+// free.
 func TestRun_requestsAreBounded(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}, 10), make(chan struct{})

@@ -16,9 +16,9 @@ const linger = 20 * time.Millisecond
 
 // visit is the time that a connection spends in net/http, from the begin of a request until no request follows.
 //
-// net/http has no way to give a connection back. But it closes a connection that ends between two requests, after it has
-// released its buffers, and without another read or write. So when it asks for the next request and none comes soon,
-// Read says that the connection has ended, and Close does not close it but has it wait in the lobby.
+// net/http has no way to give a connection back. But it closes a connection that ends between two requests, after it
+// has released its buffers, and without another read or write. So when it asks for the next request and none comes
+// soon, Read says that the connection has ended, and Close does not close it but has it wait in the lobby.
 //
 // The danger is that net/http has a part of the next request by then, which would be lost. It has if the client sent
 // two requests at once, or the second one while the first was handled: net/http reads one byte ahead to notice that the

@@ -24,8 +24,8 @@ func capPartition() Lesson {
 	return Lesson{Name: "cap-partition", Scenes: capPartitionScenes, Roles: roles}
 }
 
-// cutShop is the services with a cable to each server: inventory-srv has one to Redis and one to MySQL, and both services
-// reach the broker over the third.
+// cutShop is the services with a cable to each server: inventory-srv has one to Redis and one to MySQL, and both
+// services reach the broker over the third.
 type cutShop struct {
 	*services
 	redis, mysql, net *cable
@@ -151,8 +151,9 @@ func (s *cutShop) redisCut(ctx context.Context) (*step.Stage, error) {
 	}, nil
 }
 
-// replica starts an inventory-srv whose strategy needs no Redis, and that no cable reaches. It has a namespace of its own
-// on the broker: it is killed at the end of the scene, and would keep ordered queues of the shop locked for a minute.
+// replica starts an inventory-srv whose strategy needs no Redis, and that no cable reaches. It has a namespace of its
+// own on the broker: it is killed at the end of the scene, and would keep ordered queues of the shop locked for a
+// minute.
 func (s *cutShop) replica(ctx context.Context) (*inventoryapi.Client, error) {
 	_, addr, err := s.e.startService(ctx, "inventory-srv",
 		"MYSQL_DSN="+s.stockDSN, "NAMESRV_ADDRS="+s.broker.Addr(), "MQ_NAMESPACE=replica", "STOCK_STRATEGY=conditional")

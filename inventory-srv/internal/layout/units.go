@@ -15,8 +15,8 @@ import (
 // row until the order is released.
 //
 // Free rows are counted in the background (unit_counts), because a catalogue that counted them would read all of them
-// for each buyer. Only a transaction that holds the stock row's lock anyway changes the count at once. An order that takes
-// units changes no count: all orders would wait for its row.
+// for each buyer. Only a transaction that holds the stock row's lock anyway changes the count at once. An order that
+// takes units changes no count: all orders would wait for its row.
 type Units struct{ Row }
 
 var (

@@ -4,8 +4,8 @@
 // There is one cut-off for both databases: an order number that is older than the retention, and up to which an audit
 // has proven that every order has ended, is settled and agrees with its reservation. order-srv moves its orders first,
 // a step of some hundred at a time, and inventory-srv follows up to the stored cut-off. So a reservation in inventory's
-// tables may have its order in the archive, and never the other way round. A reader that needs the order of a reservation
-// therefore reads the archive too.
+// tables may have its order in the archive, and never the other way round. A reader that needs the order of a
+// reservation therefore reads the archive too.
 package retention
 
 import (
