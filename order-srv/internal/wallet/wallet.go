@@ -72,7 +72,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	return server.Run(ctx, server.Config{
 		Service: Service, Addr: cfg.HTTPAddr, OpsAddr: cfg.OpsAddr, Registry: registry, Log: cfg.Log,
 		RequestTimeout: cfg.RequestTimeout, DrainDelay: cfg.DrainDelay, Started: cfg.Started,
-		Handler: httpapi.New(web.EngineConfig{
+		Handler: httpapi.New(web.EngineConfig{ //nolint:contextcheck // its requests bring their own contexts
 			Log: cfg.Log, Sampled: !cfg.LabMode, Registry: registry, Timeout: cfg.RequestTimeout, Credentials: cfg.AcceptedCredentials,
 		}, cfg.wallets(db)),
 		Checks: []server.Check{{Name: "mysql", Probe: database.Probe(db)}},
