@@ -228,16 +228,12 @@ func (a *App) http() httpapi.Config {
 	limit := func(kind string, most int) *admit.Limiter {
 		return admit.New(admit.Config{Kind: kind, Max: most, Timeout: a.RequestTimeout, Metrics: metrics})
 	}
-	// Orders are placed in groups, so their slowest takes little more than the mean, and the mean may be longer.
-	placing := admit.New(admit.Config{
-		Kind: "placing", Max: a.MaxPlacing, Timeout: a.RequestTimeout, ServiceTarget: a.RequestTimeout / 4, Metrics: metrics,
-	})
 	return httpapi.Config{
 		Engine: web.EngineConfig{
 			Log: a.Log, Sampled: !a.LabMode, Registry: a.Metrics.Registry, Timeout: a.RequestTimeout, Waiting: httpapi.Waiting(), Credentials: a.AcceptedCredentials,
 		},
 		Intake: a.Intake, Orders: a.Orders, Waiting: a.Waiting, Lab: a.LabMode, DeadLetters: letters,
-		Placing: placing, Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
+		Placing: limit("placing", a.MaxPlacing), Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
 		Audits: audits,
 	}
 }
