@@ -76,7 +76,7 @@ func (d tccDeath) run(t *testing.T, b crashBroker) string {
 	if left == [3]int64{} {
 		left[0] = units
 	}
-	cs.shop.audit(patience) // of the wallets, too
+	cs.audit(patience) // of the wallets, too
 	cs.stock(left[0], left[1], left[2])
 	switch d.healer {
 	case "":

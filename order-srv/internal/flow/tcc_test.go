@@ -204,8 +204,8 @@ func TestTCC_Place(t *testing.T) {
 func TestTCC_Place_group(t *testing.T) {
 	t.Parallel()
 	wallet := ordertest.NewWallet(t, 2*orderCents)
-	w := &world{ordertest.NewWorldOn(t, dbtest.NewDSN(t, sql.Orders()), nil, ordertest.OneGroup,
-		wallet.Use, func(cfg *app.Config) { cfg.OrderFlow = flow.NameTCC }), t}
+	w := ordertest.NewWorldOn(t, dbtest.NewDSN(t, sql.Orders()), nil, ordertest.OneGroup,
+		wallet.Use, func(cfg *app.Config) { cfg.OrderFlow = flow.NameTCC })
 	buyers := make([]*ordertest.Buyer, 4)
 	for i := range buyers {
 		buyers[i] = &ordertest.Buyer{Request: ordertest.Request(fmt.Sprint("k", i))}
