@@ -20,7 +20,8 @@ func TestDependencyCut(t *testing.T) {
 	redis := tcpproxy.New(t, stacktest.Redis(t))
 	var mysql *tcpproxy.Proxy
 	sh := newShop(t, setup{
-		redis: redis.Addr(),
+		redis:  redis.Addr(),
+		wallet: true,
 		mysql: func(dsn string) string {
 			addr := dsn[strings.Index(dsn, "tcp(")+4 : strings.Index(dsn, ")")]
 			if mysql == nil {
@@ -57,7 +58,7 @@ func TestDependencyCut(t *testing.T) {
 func TestBrokerCut(t *testing.T) {
 	t.Parallel()
 	broker := stacktest.OwnRocketMQ(t)
-	sh := newShop(t, setup{namesrv: broker.NamesrvAddr})
+	sh := newShop(t, setup{namesrv: broker.NamesrvAddr, wallet: true})
 	sh.product("CUT-2", 100)
 	ann := sh.login("ann", "buyer")
 	sh.mustPlace(ann, "before", "CUT-2")
@@ -82,6 +83,7 @@ func TestInventoryCut(t *testing.T) {
 	t.Parallel()
 	var proxy *tcpproxy.Proxy
 	sh := newShop(t, setup{
+		wallet: true,
 		inventory: func(addr string) string {
 			proxy = tcpproxy.New(t, addr)
 			return proxy.Addr()

@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,11 +30,15 @@ func TestSellOut(t *testing.T) {
 		t.Parallel()
 		sh := newShop(t, setup{replicas: 2, env: patient()})
 		sellOut(t, sh, 200, 50)
-		for _, s := range slices.Concat(sh.gateways, sh.orders) {
+		for _, s := range sh.gateways {
 			wantServed(t, sh, s, "/v1/orders", 50)
 		}
+		// A call has the orders of many buyers, and calls go to the replicas in turn.
+		for _, s := range sh.orders {
+			wantServed(t, sh, s, "/v1/orders", 2)
+		}
 		for _, s := range sh.inventories {
-			wantServed(t, sh, s, "/v1/reservations", 2) // a call has a group of orders
+			wantServed(t, sh, s, "/v1/reservations", 2)
 		}
 	})
 }
