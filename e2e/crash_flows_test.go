@@ -60,6 +60,10 @@ func (d flowDeath) run(t *testing.T, b crashBroker) string {
 		if crash.Reached(cs.marks, d.point) {
 			return nil
 		}
+		// One order after the other: one that is being inserted when another has the process die would be another case.
+		if pending := cs.byFlow(orderapi.StatusPending); len(pending) > 0 {
+			return fmt.Errorf("pending: %v", pending)
+		}
 		cs.keys++
 		a, err := cs.many(fmt.Sprintf("key-%d", cs.keys), quantity)
 		if err == nil && !crash.Reached(cs.marks, d.point) {
