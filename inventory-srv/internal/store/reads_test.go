@@ -134,7 +134,8 @@ func TestStore_reads(t *testing.T) {
 			_, err := s.Outbox().DeleteSent(ctx, ulid.Time(0), 500)
 			return err
 		}},
-		{"a product of many units", 40, func(ctx context.Context) error {
+		// MySQL also reads its dictionary, some 80 rows, as the first query of these tables.
+		{"a product of many units", 200, func(ctx context.Context) error {
 			p, err := s.Product(ctx, "LAMP")
 			if err == nil && p.Available != manyReservations/2 {
 				err = fmt.Errorf("%d available", p.Available)
