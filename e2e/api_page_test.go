@@ -17,7 +17,7 @@ import (
 func TestAPIPage_commands(t *testing.T) {
 	t.Parallel()
 	page := readFile(t, "../docs/api.md")
-	sh := newShop(t, setup{wallet: true})
+	sh := newShop(t, setup{wallet: true, env: patient()}) // an audit is waited for as long as a request may take
 	seed := exec.Command(sh.inventory.cmd.Path, "seed")
 	seed.Env = sh.inventory.cmd.Env
 	if out, err := seed.CombinedOutput(); err != nil {
