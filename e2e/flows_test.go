@@ -76,7 +76,7 @@ func flowRows() []flowRow {
 			name: "tx-message", takes: http.StatusCreated,
 			inventoryAway: refused, walletAway: placed, brokerAway: refused, diskLost: refused,
 			replyLost: expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the check-back
-			inFlight:  orderapi.StatusAbandoned,                                   // its caller is gone; by the check-back or the sweeper
+			inFlight:  orderapi.StatusAbandoned,                                   // by the check-back or the sweeper
 			slow:      slowWire, noReply: loseReservations,
 			topic: orderapi.TopicStockRelease, group: inventoryapi.GroupRelease,
 			lacks: map[string]string{caseBurst: noQueue},
@@ -104,7 +104,7 @@ func flowRows() []flowRow {
 		{
 			name: "tcc", takes: http.StatusCreated,
 			inventoryAway: refused, walletAway: refused, diskLost: refused,
-			brokerAway: placed,                                                     // it sends no message before the order is PLACED
+			brokerAway: placed,                                                     // no message before the order is PLACED
 			replyLost:  expectation{http.StatusAccepted, orderapi.StatusAbandoned}, // by the sweeper
 			inFlight:   orderapi.StatusAbandoned,                                   // its caller is gone; by the sweeper
 			slow:       slowWire, noReply: loseReservations,

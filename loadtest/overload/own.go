@@ -91,7 +91,8 @@ func ownPorts() (stack.Ports, error) {
 		}
 		if err == nil {
 			return stack.Ports{
-				Gateway: first, Order: first + 1, Inventory: first + 2, Wallet: first + 3, // their operations ports are opsOffset above
+				// Their operations ports are opsOffset above.
+				Gateway: first, Order: first + 1, Inventory: first + 2, Wallet: first + 3,
 				MySQL: first + 10, Redis: first + 20, Namesrv: first + 30,
 			}, nil
 		}

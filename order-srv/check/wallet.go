@@ -100,7 +100,8 @@ func (r *Report) logged(l Log) {
 	of := ofOrder(l.OrderNo, nil)
 	switch {
 	case l.State == phase || l.State == logDone && !open && l.Status != "":
-	case !open && l.Status != "" && (l.State == logTrying || l.State == logTried): // a replica that did not know the flow ended it; the coordinator follows
+	case !open && l.Status != "" && (l.State == logTrying || l.State == logTried):
+		// A replica that did not know the flow has ended the order. The coordinator follows.
 		r.unsettled(8, of, "is %s, and the coordinator's log says %s", l.Status, l.State)
 	default:
 		r.violation(8, of, "is %s, and the coordinator's log says %s", l.Status, l.State)
@@ -123,7 +124,8 @@ func (r *Report) phase(l Log, f Freeze) {
 	case l.State == logDone:
 		r.done(l, f)
 	case l.State == logTrying && f.State != confirmed, l.State == logTried && f.State == frozen:
-	case l.State == logTried && (f.State == confirmed || f.State == "cancelled"): // it may have ended since the log was read
+	case l.State == logTried && (f.State == confirmed || f.State == "cancelled"):
+		// The order may have ended since the log was read.
 		r.unsettled(10, of, "was tried when read, and its money is %s", f.State)
 	case l.State == logConfirming && (f.State == frozen || f.State == confirmed), l.State == logCancelling && f.State != confirmed,
 		l.State == logRefunding && (f.State == frozen || f.State == confirmed):

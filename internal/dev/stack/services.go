@@ -122,7 +122,8 @@ func httpReady(ctx context.Context, ops string) error {
 	if err := json.NewDecoder(res.Body).Decode(&ready); err != nil || res.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s", res.Status)
 	}
-	for _, name := range []string{"broker", "inventory", "wallet"} { // order-srv is ready without them, but the shop is not
+	// order-srv is ready without them, but the shop is not.
+	for _, name := range []string{"broker", "inventory", "wallet"} {
 		if state, checked := ready.Checks[name]; checked && state != "ok" {
 			return fmt.Errorf("not ready: %s: %s", name, state)
 		}

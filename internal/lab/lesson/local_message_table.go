@@ -99,6 +99,15 @@ func (w *writer) end(ctx context.Context, created *deliveries) (end tableEnd, er
 	return end, err
 }
 
+// tells is the end of a stage: result gets what the scene came to.
+func (w *writer) tells(created *deliveries, result func(tableEnd)) func(context.Context, *step.Ending) error {
+	return func(ctx context.Context, _ *step.Ending) error {
+		end, err := w.end(ctx, created)
+		result(end)
+		return err
+	}
+}
+
 // sentBeforeCommit sends the message inside the transaction, and dies before the COMMIT.
 func (s *services) sentBeforeCommit(ctx context.Context, created *deliveries, result func(tableEnd)) (*step.Stage, error) {
 	w, err := s.writer(ctx, s.broker.Addr())
@@ -122,11 +131,7 @@ func (s *services) sentBeforeCommit(ctx context.Context, created *deliveries, re
 		},
 		Order: []string{"A", "A", "A", "B"},
 		Look:  w.look(),
-		End: func(ctx context.Context, _ *step.Ending) error {
-			end, err := w.end(ctx, created)
-			result(end)
-			return err
-		},
+		End:   w.tells(created, result),
 	}, nil
 }
 
@@ -155,11 +160,7 @@ func (s *services) sentAfterCommit(ctx context.Context, created *deliveries, res
 		},
 		Order: []string{"A", "A", "A", "A"},
 		Look:  w.look(),
-		End: func(ctx context.Context, _ *step.Ending) error {
-			end, err := w.end(ctx, created)
-			result(end)
-			return err
-		},
+		End:   w.tells(created, result),
 	}, nil
 }
 

@@ -13,7 +13,9 @@ type room struct {
 	mu       sync.Mutex
 	depth    int // orders in the table, as last read
 	entering int // let in, and their insert has not ended
-	entered  int // inserted since the last reading began; some of them it may contain, and they count twice until the next one
+	// entered are those inserted since the last reading began. It may contain some of them, and they count twice until the
+	// next one.
+	entered int
 }
 
 // take takes a place, or returns false when there is none.

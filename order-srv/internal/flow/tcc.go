@@ -16,6 +16,7 @@ import (
 	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/crash"
 	"holdfast/pkg/fault"
+	"holdfast/pkg/wait"
 )
 
 // NameTCC is the flow's name, by which an audit finds the orders that have money in the wallet.
@@ -290,17 +291,11 @@ func phasePause(attempts int) time.Duration {
 
 // measure reports what is in doubt until ctx is done.
 func (f *TCC) measure(ctx context.Context) {
-	tick := time.NewTicker(phaseGauge)
-	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
 		if err := f.readInDoubt(ctx); err != nil && ctx.Err() == nil {
 			f.Log.WarnContext(ctx, "orders in doubt not counted", "err", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+		_ = wait.Sleep(ctx, phaseGauge)
 	}
 }
 

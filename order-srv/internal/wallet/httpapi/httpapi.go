@@ -149,7 +149,8 @@ func (a *api) entries(c *gin.Context) (int, any, error) {
 			return 0, nil, errInvalidCursor
 		}
 	}
-	found, err := a.wallets.Entries(c.Request.Context(), user, before, limit+1) // one more tells whether there is a next page
+	// One more than asked for tells whether there is a next page.
+	found, err := a.wallets.Entries(c.Request.Context(), user, before, limit+1)
 	page := walletapi.EntryPage{Entries: []walletapi.Entry{}}
 	if len(found) > limit {
 		found = found[:limit]
