@@ -115,10 +115,11 @@ func (h History) forget(ctx context.Context, tx *stdsql.Tx) error {
 	return nil
 }
 
-// stock creates the products, and receives more units than the orders can take. The reference names the range of the
-// orders, so that each range has a delivery of its own.
+// stock creates the products, and receives more units than the orders can take. Its reference is of this call: two
+// ranges may begin at the same time, when the orders at the begin of the earlier one were not loaded.
 func (h History) stock(ctx context.Context, begin time.Time) error {
 	units := int64(h.Count)*maxLines*maxQuantity/products + maxLines*maxQuantity*chunkOrders
+	call := ulid.Make()
 	return h.inTx(ctx, func(tx *stdsql.Tx) error {
 		if err := h.forget(ctx, tx); err != nil {
 			return err
@@ -134,7 +135,7 @@ func (h History) stock(ctx context.Context, begin time.Time) error {
 				{"INSERT INTO " + h.Inventory + ".stock (sku, updated_at) VALUES (?, ?) ON DUPLICATE KEY UPDATE sku = sku", []any{sku, begin}},
 				{
 					"INSERT INTO " + h.Inventory + ".stock_inbound (sku, quantity, reference, reason, actor, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-					[]any{sku, units, fmt.Sprintf("generate-%d-%s", begin.UnixMilli(), sku), "generated", "holdfast generate", begin},
+					[]any{sku, units, fmt.Sprintf("generate-%s-%s", call, sku), "generated", "holdfast generate", begin},
 				},
 				{"UPDATE " + h.Inventory + ".stock SET available = available + ?, version = version + 1 WHERE sku = ?", []any{units, sku}},
 			} {

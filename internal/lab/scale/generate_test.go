@@ -134,6 +134,32 @@ func TestGenerate_interrupted(t *testing.T) {
 	}
 }
 
+// TestGenerate_beginIsMissing: the loaders were interrupted before the oldest orders were there. The next range begins
+// where the interrupted one began.
+func TestGenerate_beginIsMissing(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, 4000)
+	if _, err := h.Generate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.Count = 2000
+	var middle string
+	if err := h.DB.QueryRowContext(t.Context(), "SELECT order_no FROM orders ORDER BY order_no LIMIT 1 OFFSET 2000").Scan(&middle); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{h.Orders + ".order_items", h.Orders + ".orders", h.Inventory + ".reservation_lines", h.Inventory + ".reservations"} {
+		if _, err := h.DB.ExecContext(t.Context(), "DELETE FROM "+table+" WHERE order_no < ?", middle); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := h.DB.ExecContext(t.Context(), "DELETE FROM "+h.Orders+".outbox"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := h.Generate(t.Context()); err != nil || n != 2000 {
+		t.Fatalf("loaded %d, error %v", n, err)
+	}
+}
+
 // TestGenerate_isOlder: generated orders are older than an order that exists.
 func TestGenerate_isOlder(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/internal/app"
 	"holdfast/inventory-srv/internal/events"
 	"holdfast/inventory-srv/internal/layout"
@@ -144,11 +145,17 @@ func (s *shelf) want(answers, states map[string]string) {
 	}
 }
 
-// delivery is one consumer's handler. Its stock may wait, or fail, when it has reserved an order.
+// delivery is one consumer's handler. Its stock may wait, or fail, when it has reserved an order. It has the time that
+// a busy machine may need.
 func (s *shelf) delivery(after func(orderNo string) error) *events.Reserves {
+	return s.hasty(time.Minute, after)
+}
+
+// hasty is delivery with less time.
+func (s *shelf) hasty(limit time.Duration, after func(orderNo string) error) *events.Reserves {
 	return events.NewReserves(events.ReservesConfig{
 		Stock: &slowStock{Stock: s.app.Stock, after: after}, Answers: s.app.Store.AnswersOn(s.db), Log: slog.New(slog.DiscardHandler),
-		Time: 300 * time.Millisecond,
+		Time: limit,
 	})
 }
 
@@ -346,12 +353,16 @@ func TestReserves_passing(t *testing.T) {
 		s.has("A", 10)
 		m := reserveOf(orderOf("STUCK", "A", 1), orderOf("FITS", "A", 1))
 		for _, failure := range []error{stock.ErrContended, fault.ErrTimeout, errors.New("disk on fire")} {
-			deliver(t, s.delivery(func(no string) error {
+			r := s.hasty(300*time.Millisecond, func(no string) error {
 				if no == "STUCK" {
 					return failure
 				}
 				return nil
-			}), m, "retried")
+			})
+			testkit.EventuallyTrue(t, time.Minute, "the order that fits is answered", func() bool {
+				deliver(t, r, m, "retried") // on a busy machine the time may be too short for either order
+				return len(s.answers()) > 0
+			})
 			s.want(map[string]string{"FITS": "receipt"}, nil)
 		}
 		m.Attempt = 3

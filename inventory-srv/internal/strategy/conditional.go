@@ -42,7 +42,7 @@ type Conditional struct {
 var _ stock.Reserver = (*Conditional)(nil)
 
 func newConditional(d Deps) stock.Reserver {
-	return &Conditional{rowStock{d.Ledger}}
+	return &Conditional{rowStock{ledger: d.Ledger}}
 }
 
 // Reserve implements stock.Reserver.

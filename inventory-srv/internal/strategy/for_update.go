@@ -44,7 +44,7 @@ type ForUpdate struct {
 var _ stock.Reserver = (*ForUpdate)(nil)
 
 func newForUpdate(d Deps) stock.Reserver {
-	return &ForUpdate{rowStock{d.Ledger}}
+	return &ForUpdate{rowStock{ledger: d.Ledger}}
 }
 
 // Reserve implements stock.Reserver.

@@ -1,6 +1,7 @@
 package strategy_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -126,4 +127,35 @@ func safeNames() []string {
 		}
 	}
 	return names
+}
+
+// TestStrategies_endUnderTheMutex: an order that mutex has reserved is ended under the mutex only. A look for its
+// strategy before the reserve has found none, so another strategy may be asked to end it.
+func TestStrategies_endUnderTheMutex(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.lab = true
+	w.has(t, "A", 10)
+	set := w.one.set(t)
+	if _, err := set.Reserve(soon(t), order("ORDER", "mutex", line("A", 1))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range strategy.Names() {
+		for what, end := range map[string]func(context.Context, string) error{
+			"confirm": set.Reserver(name).Confirm, "release": set.Reserver(name).Release,
+		} {
+			if name == "mutex" || name == redisLua {
+				continue // the one that does; the one that has no Redis here
+			}
+			err := end(soon(t), "ORDER")
+			if other, ok := errors.AsType[*stock.OtherStrategyError](err); !ok || other.Strategy != "mutex" {
+				t.Errorf("%s: %s answers %v, want that mutex ends it", name, what, err)
+			}
+		}
+	}
+	w.wantLedger(t, "A", 9, 1, 0)
+	if err := set.Release(soon(t), "ORDER"); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLedger(t, "A", 10, 0, 0)
 }

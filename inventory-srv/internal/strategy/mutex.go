@@ -38,14 +38,16 @@ import (
 //	    VALUES ('ORDER-2', 'CAP', 1, 250), ('ORDER-2', 'MUG', 2, 250)
 //	COMMIT
 type Mutex struct {
-	rows rowStock
+	rows rowStock   // with mutex
 	mu   sync.Mutex // the Set makes one Mutex for the process
 }
+
+const mutexName = "mutex"
 
 var _ stock.Reserver = (*Mutex)(nil)
 
 func newMutex(d Deps) stock.Reserver {
-	return &Mutex{rows: rowStock{d.Ledger}}
+	return &Mutex{rows: rowStock{ledger: d.Ledger, mutex: true}}
 }
 
 // Reserve implements stock.Reserver. stock.ErrLabOnly for a SKU that is not marked for the lab.

@@ -76,7 +76,7 @@ func OpenLockPool(ctx context.Context, dsn string, maxOpen int, log *slog.Logger
 
 func newMySQLLock(d Deps) stock.Reserver {
 	return &MySQLLock{
-		rowStock: rowStock{d.Ledger}, pool: d.LockPool, log: d.Log,
+		rowStock: rowStock{ledger: d.Ledger}, pool: d.LockPool, log: d.Log,
 		lost: promauto.With(d.Registry).NewCounter(prometheus.CounterOpts{
 			Name: "stock_mysql_lock_lost_total", Help: "Reserves during which the connection that held their named locks was lost.",
 		}),

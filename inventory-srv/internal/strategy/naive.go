@@ -43,7 +43,7 @@ type Naive struct {
 var _ stock.Reserver = (*Naive)(nil)
 
 func newNaive(d Deps) stock.Reserver {
-	return &Naive{rowStock{d.Ledger}}
+	return &Naive{rowStock{ledger: d.Ledger}}
 }
 
 // Reserve implements stock.Reserver. stock.ErrLabOnly for a SKU that is not marked for the lab.

@@ -51,7 +51,7 @@ type Optimistic struct {
 var _ stock.Reserver = (*Optimistic)(nil)
 
 func newOptimistic(d Deps) stock.Reserver {
-	return &Optimistic{rowStock{d.Ledger}}
+	return &Optimistic{rowStock{ledger: d.Ledger}}
 }
 
 // The bounds of the retries. With the pauses they take about half a second; then the caller decides whether to retry.

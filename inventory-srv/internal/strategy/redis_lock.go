@@ -82,7 +82,7 @@ type Locker interface {
 func newRedisLock(d Deps) stock.Reserver {
 	metrics := promauto.With(d.Registry)
 	return &RedisLock{
-		rowStock: rowStock{d.Ledger}, locker: d.Locker, log: d.Log,
+		rowStock: rowStock{ledger: d.Ledger}, locker: d.Locker, log: d.Log,
 		stale: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "stock_stale_fence_total", Help: "Claims that the stock row refused because it has seen a newer fencing token.",
 		}),

@@ -74,7 +74,7 @@ var errNoNodes = fault.New(fault.Unavailable, "redlock_unavailable", "this servi
 
 func newRedlock(d Deps) stock.Reserver {
 	return &Redlock{
-		rowStock: rowStock{d.Ledger}, servers: d.Redlock, nodes: d.Redlock.Acquirer(),
+		rowStock: rowStock{ledger: d.Ledger}, servers: d.Redlock, nodes: d.Redlock.Acquirer(),
 		leased: leased{log: d.Log, lost: promauto.With(d.Registry).NewCounter(prometheus.CounterOpts{
 			Name: "stock_redlock_lost_total", Help: "Reserves that were cut because their lease on the Redlock nodes was lost or too old.",
 		})},

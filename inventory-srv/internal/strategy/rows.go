@@ -16,14 +16,27 @@ import (
 var errCounters = errors.New("a stock counter does not agree with the ledger")
 
 // rowStock is confirm and release of all strategies of the row layout. Both change counters relatively, under the row's
-// own lock, and are therefore right together with every strategy. They do not check the layout: reserved units stay on
-// the row when the layout changes, and released units are available to the new layout.
-type rowStock struct{ ledger *store.Ledger }
+// own lock, and are therefore right together with every strategy but Mutex, which writes what it has read and is alone
+// only while it holds its mutex. They do not check the layout of the SKU: reserved units stay on the row when the layout
+// changes, and released units are available to the new layout.
+type rowStock struct {
+	ledger *store.Ledger
+	mutex  bool // the caller holds the mutex of Mutex
+}
+
+// ends returns *stock.OtherStrategyError for an order that by has to end: it works on another layout, or under the
+// mutex.
+func (s rowStock) ends(by string) error {
+	if by == mutexName && !s.mutex {
+		return &stock.OtherStrategyError{Strategy: by}
+	}
+	return checkLayout(stock.LayoutRow, by)
+}
 
 // Confirm implements stock.Reserver.
 func (s rowStock) Confirm(ctx context.Context, orderNo string) error {
 	return s.ledger.Confirm(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-		if err := checkLayout(stock.LayoutRow, by); err != nil {
+		if err := s.ends(by); err != nil {
 			return err
 		}
 		return move(tx, lines, sellOnRow)
@@ -33,7 +46,7 @@ func (s rowStock) Confirm(ctx context.Context, orderNo string) error {
 // Release implements stock.Reserver.
 func (s rowStock) Release(ctx context.Context, orderNo string) error {
 	return s.ledger.Release(ctx, orderNo, func(tx *gorm.DB, by string, lines []stock.Line) error {
-		if err := checkLayout(stock.LayoutRow, by); err != nil {
+		if err := s.ends(by); err != nil {
 			return err
 		}
 		return move(tx, lines, giveBackOnRow)

@@ -58,7 +58,7 @@ type Deps struct {
 func List() []Strategy {
 	return []Strategy{
 		{Name: "naive", Layout: stock.LayoutRow, Idea: "read, subtract in Go, write back: loses updates", New: newNaive},
-		{Name: "mutex", Layout: stock.LayoutRow, Idea: "the same under one lock of the process: right with one replica", SafeAlone: true, New: newMutex},
+		{Name: mutexName, Layout: stock.LayoutRow, Idea: "the same under one lock of the process: right with one replica", SafeAlone: true, New: newMutex},
 		{Name: "for-update", Layout: stock.LayoutRow, Idea: "SELECT … FOR UPDATE in SKU order, subtract, commit", Safe: true, New: newForUpdate},
 		{Name: "conditional", Layout: stock.LayoutRow, Idea: "UPDATE … WHERE available >= ?, and check the affected rows", Safe: true, New: newConditional},
 		{Name: "optimistic", Layout: stock.LayoutRow, Idea: "write only if the version is still the one that was read, else try again", Safe: true, New: newOptimistic},
