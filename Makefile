@@ -13,9 +13,9 @@ ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancell
 # These tests run whole shops and need the whole machine, so they have a pass of their own.
 ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 
-# Every commit needs all packages once: four at a time, as many of them wait. CI runs them with the race detector, which takes twice
-# the time and all of the processors.
-ONCE          = -p 4 $(TEST_FLAGS) -skip '$(ALONE)' ./inventory-srv/internal/strategy $$($(GO) list ./...)
+# Every commit needs all packages once. What takes minutes and the processors is for CI: the outages of RocketMQ (the
+# development broker's are here) and the lessons about messages.
+ONCE          = $(TEST_FLAGS) -skip '$(ALONE)|TestFlows/RocketMQ|TestLessons_Messages' ./inventory-srv/internal/strategy $$($(GO) list ./...)
 # The race detector is for all packages but e2e, whose services are processes without it. The strategies take longest,
 # so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).
 # The race detector's second of sleep at the end of each process is left out: tests wait for their goroutines.

@@ -25,7 +25,7 @@ type modelOrder struct {
 // beside it.
 type model struct {
 	shop
-	ctx       context.Context //nolint:containedctx // one for the whole run, as the actions take none
+	ctx       context.Context //nolint:containedctx // one for a sequence, as the actions take none
 	run       int             // makes this run's order numbers and SKUs its own
 	skus      []string
 	available map[string]int64
@@ -36,10 +36,9 @@ type model struct {
 // testModel lets rapid invent sequences of operations: whatever comes, answers and counters are the model's.
 func testModel(t *testing.T, s shop) {
 	run := 0
-	ctx := soon(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
-		m := &model{shop: s, ctx: ctx, run: run, available: map[string]int64{}, orders: map[string]*modelOrder{}, delivered: map[string]bool{}}
+		m := &model{shop: s, ctx: soon(t), run: run, available: map[string]int64{}, orders: map[string]*modelOrder{}, delivered: map[string]bool{}}
 		for i := range 3 {
 			sku := fmt.Sprintf("RUN-%d-%d", run, i)
 			m.skus = append(m.skus, sku)
