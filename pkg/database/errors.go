@@ -26,6 +26,13 @@ const (
 	deadlock        = 1213
 	privilegeDenied = 1227
 
+	unknownXid     = 1397 // no such branch, or one that its session still has; see Branches.Commit
+	branchRefused  = 1401 // MySQL: XA RECOVER without the privilege XA_RECOVER_ADMIN
+	branchLost     = 1402 // the branch was rolled back, or wrote nothing (MariaDB)
+	duplicateXid   = 1440
+	branchTimedOut = 1613
+	branchDeadlock = 1614
+
 	killedMySQL  = 4031 // MySQL: the session was ended for being silent
 	killedMaria  = 1927 // MariaDB: the connection was killed
 	checkMySQL   = 3819
@@ -41,6 +48,16 @@ var (
 	ErrContended = fault.New(fault.Contended, "contended", "too many others wanted the same rows; nothing was done")
 	// ErrCommitUnknown is a transaction with an unknown outcome: the answer to COMMIT was lost.
 	ErrCommitUnknown = fault.New(fault.Unavailable, "commit_unknown", "the answer to COMMIT was lost and could not be looked up")
+	// ErrNoBranches is a database user that may not list prepared branches. Nothing would find what a crash leaves.
+	ErrNoBranches = fault.New(fault.Forbidden, "no_branches", "the database user may not list prepared branches: MySQL needs XA_RECOVER_ADMIN")
+)
+
+// The errors of branches.
+var (
+	// ErrBranchExists is a branch that was begun before: it is prepared, or another session still works on it.
+	ErrBranchExists = errors.New("the branch was begun before")
+	// ErrBranchRolledBack is a prepared branch that the server has rolled back by itself.
+	ErrBranchRolledBack = errors.New("the database has rolled back a prepared branch")
 )
 
 // errRolledBack is a transaction whose COMMIT was found to have had no effect.
