@@ -8,6 +8,10 @@ const (
 	InventoryPublished Point = "inventory-srv@published"
 	InventoryConfirmed Point = "inventory-srv@confirmed"
 	InventoryReleased  Point = "inventory-srv@released"
+
+	// Of the flow xa.
+	InventoryBranchPrepared  Point = "inventory-srv@branch-prepared"
+	InventoryBranchCommitted Point = "inventory-srv@branch-committed"
 )
 
 func inventoryPoints() []Info {
@@ -37,6 +41,14 @@ func inventoryPoints() []Info {
 			Point: InventoryReleased, Dies: "the units of an order that ended are given back, its event is not acknowledged",
 			Ends: "EXPIRED; the units are given back once, the event comes twice", Healer: "the broker, which delivers the event again", Try: "--sku MUG-CLASSIC",
 			Env: shortPatience(),
+		},
+		{
+			Point: InventoryBranchPrepared, Dies: "the branch of an order of the flow xa is prepared, order-srv has no answer",
+			Ends: "PLACED if inventory is back at once, else REJECTED or ABANDONED; the rows are locked until then", Healer: "the recovery of xa", Try: "--sku MUG-CLASSIC --flow xa",
+		},
+		{
+			Point: InventoryBranchCommitted, Dies: "the branch of an order of the flow xa is committed, order-srv has no answer",
+			Ends: "PLACED; the branch is committed once", Healer: "the recovery of xa", Try: "--sku MUG-CLASSIC --flow xa",
 		},
 	}
 }

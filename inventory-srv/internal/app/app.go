@@ -67,6 +67,7 @@ type App struct {
 	LockClient redis.UniversalClient
 	LockPool   *stdsql.DB
 	Nodes      *strategy.Nodes
+	Branches   strategy.Branches
 
 	cfg   Config
 	close []func() error
@@ -120,6 +121,13 @@ func (a *App) openDatabase(ctx context.Context) (err error) {
 		}
 	}
 	a.Store = store.New(a.DB, strategy.Layouts())
+	ends := a.DB
+	if a.cfg.FlushPool {
+		if ends, err = a.openPool(ctx, database.Options{MaxOpen: branchConnections}); err != nil {
+			return err
+		}
+	}
+	a.Branches = strategy.Branches{Branches: a.Store.Ledger().Branches(ends)}
 	if a.cfg.Compact {
 		return a.Store.WriteCompact(ctx)
 	}
@@ -178,6 +186,8 @@ const (
 	flushLockWait = time.Second
 	// flushConnections is one for each of group-commit's six batchers, and two to spare for those that are replaced.
 	flushConnections = 8
+	// branchConnections commit and roll back branches. What waits for a branch's rows has other connections.
+	branchConnections = 8
 )
 
 // openStock makes the strategies.

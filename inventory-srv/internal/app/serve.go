@@ -59,7 +59,7 @@ func (a *App) Serve(ctx context.Context, s *Settings, registry *prometheus.Regis
 
 // Handler returns the service's HTTP API with the settings of cfg.
 func (a *App) Handler(cfg httpapi.Config) http.Handler {
-	cfg.Stock, cfg.Store = a.Stock, a.Store
+	cfg.Stock, cfg.Store, cfg.Branches = a.Stock, a.Store, a.Branches
 	return httpapi.New(cfg)
 }
 

@@ -19,10 +19,12 @@ import (
 
 // Config is what the API needs.
 type Config struct {
-	Stock   *strategy.Set
-	Store   *store.Store
-	Engine  web.EngineConfig
-	Workers int // orders of one call that are reserved at the same time; default reserve.DefaultWorkers
+	Stock *strategy.Set
+	Store *store.Store
+
+	Branches strategy.Branches // of global transactions
+	Engine   web.EngineConfig
+	Workers  int // orders of one call that are reserved at the same time; default reserve.DefaultWorkers
 
 	// Limiters of the calls in flight; nil admits everything. Reading limits the reads of products, which are public.
 	Reserving, Reading *admit.Limiter
@@ -37,9 +39,10 @@ var (
 )
 
 type api struct {
-	stock  *strategy.Set
-	store  *store.Store
-	orders reserve.Orders
+	stock    *strategy.Set
+	store    *store.Store
+	branches strategy.Branches
+	orders   reserve.Orders
 }
 
 // New returns the handler of all internal routes.
@@ -51,7 +54,7 @@ func New(cfg Config) http.Handler {
 		{Method: http.MethodGet, Pattern: "/v1/audit"}:         inventoryapi.AuditTime,
 		{Method: http.MethodPost, Pattern: "/v1/audit/rollup"}: inventoryapi.AuditTime,
 	}
-	a := &api{stock: cfg.Stock, store: cfg.Store, orders: reserve.Orders{Stock: cfg.Stock, Log: cfg.Engine.Log, Workers: cfg.Workers}}
+	a := &api{stock: cfg.Stock, store: cfg.Store, branches: cfg.Branches, orders: reserve.Orders{Stock: cfg.Stock, Log: cfg.Engine.Log, Workers: cfg.Workers}}
 	e := web.NewEngine(cfg.Engine)
 	a.routes(e.Group("/v1"), web.Admit(cfg.Reserving), web.Admit(cfg.Reading))
 	return e
@@ -65,6 +68,11 @@ func (a *api) routes(r gin.IRoutes, reserving, reading gin.HandlerFunc) {
 	r.POST("/reservations/answers", web.Handle(a.answers))
 	r.POST("/reservations/archive", web.Handle(a.archive))
 	r.GET("/reservations", web.Handle(a.reservations))
+
+	r.POST("/branches", reserving, web.Handle(a.prepareBranch))
+	r.POST("/branches/:order_no/commit", web.Handle(a.commitBranch))
+	r.POST("/branches/:order_no/rollback", web.Handle(a.rollBackBranch))
+	r.GET("/branches", web.Handle(a.listBranches))
 
 	r.GET("/products", reading, web.Handle(a.products))
 	r.GET("/products/:sku", reading, web.Handle(a.product))

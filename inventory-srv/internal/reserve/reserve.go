@@ -78,7 +78,7 @@ func (o Orders) one(ctx context.Context, order inventoryapi.ReserveOrder) (out i
 		out.Problem = problem(ctx, err)
 		return out
 	}
-	out.Receipt = wireReceipt(receipt)
+	out.Receipt = Receipt(receipt)
 	return out
 }
 
@@ -106,7 +106,8 @@ func request(order inventoryapi.ReserveOrder) stock.Request {
 	return r
 }
 
-func wireReceipt(r stock.Receipt) *inventoryapi.Receipt {
+// Receipt is the receipt as it crosses HTTP.
+func Receipt(r stock.Receipt) *inventoryapi.Receipt {
 	out := &inventoryapi.Receipt{
 		OrderNo: r.OrderNo, Strategy: r.Strategy, AmountCents: r.AmountCents(),
 		Lines: make([]inventoryapi.ReceiptLine, len(r.Lines)),
