@@ -82,7 +82,7 @@ func (x *wire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.mu.Lock()
 	reserve, onBody := x.reserve, x.body
 	x.mu.Unlock()
-	reserving := r.Method == http.MethodPost && r.URL.Path == "/v1/reservations"
+	reserving := r.Method == http.MethodPost && (r.URL.Path == "/v1/reservations" || r.URL.Path == "/v1/branches")
 	if onBody != nil && reserving {
 		onBody(body)
 	}

@@ -111,6 +111,17 @@ func flowRows() []flowRow {
 			topic: orderapi.TopicOrderEvents, group: inventoryapi.GroupEvents,
 			lacks: map[string]string{caseBurst: noQueue},
 		},
+		{
+			name: "xa", takes: http.StatusCreated,
+			inventoryAway: refused, walletAway: placed, diskLost: refused,
+			brokerAway: placed, // it sends no message before the order is PLACED
+			slow:       slowWire, noReply: loseReservations,
+			topic: orderapi.TopicOrderEvents, group: inventoryapi.GroupEvents,
+			lacks: map[string]string{
+				caseBurst: noQueue,
+				caseReply: "a lost answer ends in an abort, which the request decides itself: TestXA_refused; nothing is reserved before the decision",
+			},
+		},
 	}
 }
 

@@ -18,6 +18,12 @@ const (
 	OrderConfirming Point = "order-srv@confirming"
 	OrderCancelling Point = "order-srv@cancelling"
 	OrderPhaseDone  Point = "order-srv@phase-done"
+
+	// Of the flow xa.
+	OrderXAPreparedInventory  Point = "order-srv@xa-prepared-inventory"
+	OrderXAPreparedBoth       Point = "order-srv@xa-prepared-both"
+	OrderXADecided            Point = "order-srv@xa-decided"
+	OrderXACommittedInventory Point = "order-srv@xa-committed-inventory"
 )
 
 func orderPoints() []Info {
@@ -80,6 +86,22 @@ func orderPoints() []Info {
 			Point: OrderCancelling, Dies: "an order of the flow tcc has EXPIRED, the wallet is not told to return the money yet",
 			Ends: "EXPIRED; the money is returned once", Healer: "the coordinator", Try: "--sku MUG-CLASSIC --flow tcc",
 			Env: shortPatience(),
+		},
+		{
+			Point: OrderXAPreparedInventory, Dies: "inventory's branch of an order of the flow xa is prepared, that of orders is not",
+			Ends: "ABANDONED; the branch is rolled back, its rows are locked until then", Healer: "the recovery of xa", Try: "--sku MUG-CLASSIC --flow xa",
+		},
+		{
+			Point: OrderXAPreparedBoth, Dies: "both branches of an order of the flow xa are prepared, nothing is decided",
+			Ends: "ABANDONED; both are rolled back, their rows are locked until then", Healer: "the recovery of xa", Try: "--sku MUG-CLASSIC --flow xa",
+		},
+		{
+			Point: OrderXADecided, Dies: "an order of the flow xa is decided, neither branch is committed",
+			Ends: "PLACED; both are committed", Healer: "the recovery of xa", Try: "--sku MUG-CLASSIC --flow xa",
+		},
+		{
+			Point: OrderXACommittedInventory, Dies: "inventory's branch of an order of the flow xa is committed, that of orders is not",
+			Ends: "PLACED; the branch of orders is committed", Healer: "the recovery of xa", Try: "--sku MUG-CLASSIC --flow xa",
 		},
 	}
 }

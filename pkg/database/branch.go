@@ -30,12 +30,12 @@ type Branches struct {
 // NewBranches returns the branches of the database of db, which [Open] has opened.
 func NewBranches(db *gorm.DB) *Branches { return &Branches{db: db} }
 
-// Prepare runs fn in a new branch, on one connection, and prepares the branch when fn returns nil. fn runs once and must
-// write something: MariaDB prepares a branch that only read, and refuses to commit it. After an error nothing stays,
-// except after [ErrCommitUnknown].
+// Prepare runs fn in a new branch, on one connection, and prepares the branch when fn returns nil. fn runs once and
+// must write something: MariaDB prepares a branch that only read, and refuses to commit it. After an error nothing
+// stays, except after [ErrCommitUnknown].
 //
-// Errors: fn's own; [ErrContended] after a lost race, which the caller may repeat, and with [ErrBranchExists]; [ErrNoBranches];
-// [ErrUnavailable]; [ErrCommitUnknown] when the answer to PREPARE was lost.
+// Errors: fn's own; [ErrContended] after a lost race, which the caller may repeat, and with [ErrBranchExists];
+// [ErrNoBranches]; [ErrUnavailable]; [ErrCommitUnknown] when the answer to PREPARE was lost.
 func (b *Branches) Prepare(ctx context.Context, gtrid string, fn func(tx *gorm.DB) error) error {
 	pool, xid, err := b.named(gtrid)
 	if err != nil {
@@ -50,8 +50,8 @@ func (b *Branches) Prepare(ctx context.Context, gtrid string, fn func(tx *gorm.D
 	if err != nil {
 		return notExecuted(err)
 	}
-	// MariaDB keeps a prepared branch in its session: a BEGIN there fails with 1399. The connection never returns to the
-	// pool. Closing it also rolls back a branch that is not prepared.
+	// MariaDB keeps a prepared branch in its session: a BEGIN there fails with 1399. The connection never returns to
+	// the pool. Closing it also rolls back a branch that is not prepared.
 	defer conn.Close() //nolint:errcheck // it is closed already
 	defer discard(conn)
 	if _, err := conn.ExecContext(ctx, "XA START "+xid); err != nil {
@@ -140,9 +140,9 @@ func refused(err error) error {
 // Commit commits a prepared branch. found is false when there is no such branch. That is not success: it was committed,
 // or rolled back, or never prepared, and the caller must read a row that the branch wrote to know which.
 //
-// The server also answers "unknown" about a branch whose session is still there (MariaDB). Commit repeats the call while
-// the branch is listed. Errors: [ErrBranchRolledBack]; [ErrNoBranches]; [ErrUnavailable], after which the caller may
-// repeat the call; ctx's.
+// The server also answers "unknown" about a branch whose session is still there (MariaDB). Commit repeats the call
+// while the branch is listed. Errors: [ErrBranchRolledBack]; [ErrNoBranches]; [ErrUnavailable], after which the caller
+// may repeat the call; ctx's.
 func (b *Branches) Commit(ctx context.Context, gtrid string) (found bool, err error) {
 	found, err = b.end(ctx, "XA COMMIT ", gtrid)
 	if isNumber(err, branchLost) {

@@ -21,7 +21,8 @@ type Branches struct {
 	branches, ends *database.Branches
 }
 
-// Branches returns the branches of the ledger's database. ends is a pool for listing and ending them; nil: the ledger's.
+// Branches returns the branches of the ledger's database. ends is a pool for listing and ending them; nil: the
+// ledger's.
 func (l *Ledger) Branches(ends *gorm.DB) *Branches {
 	if ends == nil {
 		ends = l.db

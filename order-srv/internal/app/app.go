@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -78,6 +79,7 @@ type App struct {
 	bus     *mq.Bus
 	groups  []string // the consumer groups of the flows
 	workers []func(context.Context)
+	flows   *flow.Set
 }
 
 // Open connects to the database and builds the parts. It waits neither for the broker nor for inventory-srv, and does
@@ -112,11 +114,33 @@ func Open(ctx context.Context, cfg Config) (app *App, err error) {
 	if a.upkeep, err = openUpkeep(ctx, cfg.Settings, a.Orders, calls, walletCalls, cfg.Log); err != nil {
 		return nil, err
 	}
+	if err := a.chooseFlows(ctx); err != nil {
+		return nil, err
+	}
 	if err := a.openBus(); err != nil {
 		return nil, err
 	}
 	a.HTTP = a.http()
 	return a, nil
+}
+
+// chooseFlows leaves out the flows that need a privilege which the database user does not have. The flow that places
+// orders is not left out: the service does not start then.
+func (a *App) chooseFlows(ctx context.Context) error {
+	needs := func(k flow.Kind) bool { return k.Branches }
+	if !slices.ContainsFunc(a.Flows, needs) {
+		return nil
+	}
+	_, err := a.Orders.PreparedXA(ctx)
+	if !errors.Is(err, database.ErrNoBranches) {
+		return err
+	}
+	if slices.ContainsFunc(a.Flows, func(k flow.Kind) bool { return k.Branches && k.Name == a.OrderFlow }) {
+		return fmt.Errorf("ORDER_FLOW is %s: %w", a.OrderFlow, err)
+	}
+	a.Log.WarnContext(ctx, "flows left out that need prepared branches", "err", err)
+	a.Flows = slices.DeleteFunc(slices.Clone(a.Flows), needs)
+	return nil
 }
 
 // openBus builds what places, ends and announces orders.
@@ -135,6 +159,7 @@ func (a *App) openBus() (err error) {
 	if err != nil {
 		return err
 	}
+	a.flows = flows
 	// Before anything gets a store: each transaction that decides an order calls its flow, and wakes the requests that
 	// wait for it.
 	a.Waiting = waiting.New(waiting.Config{Orders: a.upkeep.orders, Max: a.MaxWaiting, Log: a.Log})
@@ -186,6 +211,7 @@ func (a *App) openFlows(flows *flow.Set) {
 		SweepAfter: a.SweepAfter, QueueTimeout: a.QueueTimeout, QueueMax: a.QueueMax, PaymentTime: a.PaymentTimeout, Registry: a.Metrics.Registry,
 		Wallet: walletapi.NewClient(a.wallet), UpkeepWallet: walletapi.NewClient(a.upkeep.wallet), Healed: a.Metrics.Healed,
 		Shortages: shortages,
+		Branches:  inventoryapi.NewClient(a.client), UpkeepBranches: a.upkeep.inventory,
 	})
 	for _, f := range flows.All() {
 		for _, s := range f.Subscriptions() {
@@ -238,8 +264,14 @@ func (a *App) http() httpapi.Config {
 	}
 }
 
-// Migrate brings the schema up to date. Two replicas may call it at the same time.
+// Migrate brings the schema up to date. Two replicas may call it at the same time. The flows end first what they can of
+// the branches that a crash has left: ALTER TABLE waits for a prepared branch, by default for a day or a year.
 func (a *App) Migrate(ctx context.Context) error {
+	for _, f := range a.flows.All() {
+		if r, ok := f.(flow.Recoverer); ok {
+			r.RecoverAtStart(ctx)
+		}
+	}
 	if err := database.Migrate(ctx, a.db, sql.Orders(), a.Log); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

@@ -183,6 +183,9 @@ type Deps struct {
 	Wallet       Wallet // for placing orders
 	UpkeepWallet Wallet // for work that is not a buyer's request
 
+	Branches       Branches // for placing orders
+	UpkeepBranches Branches // for ending them
+
 	Shortages Shortages              // learns what inventory answers by message; nil: nothing does
 	Healed    *prometheus.CounterVec // counts the healed orders, by healer; nil: nothing is counted
 	Registry  prometheus.Registerer
@@ -199,6 +202,8 @@ type Kind struct {
 	Name   string // in ORDER_FLOW and in orders.flow
 	Topics []mq.Topic
 	New    func(Deps) Flow
+
+	Branches bool // the database user must be allowed to list prepared branches
 }
 
 // List holds the flows in the order in which they are to be learned.
@@ -211,6 +216,7 @@ func List() []Kind {
 		},
 		{Name: "queue", Topics: []mq.Topic{{Name: orderapi.TopicOrderQueued}}, New: func(d Deps) Flow { return NewQueue(d) }},
 		{Name: "tcc", New: func(d Deps) Flow { return NewTCC(d) }},
+		{Name: "xa", New: func(d Deps) Flow { return NewXA(d) }, Branches: true},
 	}
 }
 

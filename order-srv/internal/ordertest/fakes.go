@@ -75,6 +75,7 @@ type Inventory struct {
 	refuse   map[string]error // confirm and release, by order number
 	ages     map[string]time.Duration
 	down     bool
+	branches branches
 }
 
 // NewInventory starts an inventory that gives these answers, or OK when there are none.
@@ -91,6 +92,7 @@ func NewInventory(tb testing.TB, answers ...Answer) *Inventory {
 	mux.HandleFunc("GET /v1/reservations", i.servePage)
 	mux.HandleFunc("POST /v1/reservations/states", i.serveStates)
 	mux.HandleFunc("POST /v1/reservations/{order_no}/{what}", i.serveEnd)
+	i.handleBranches(mux)
 	mux.HandleFunc("GET /v1/outbox", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.Outbox{}) })
 	mux.HandleFunc("POST /v1/outbox/resend", func(w http.ResponseWriter, _ *http.Request) { write(w, inventoryapi.ResendResponse{}) })
 	s := httptest.NewServer(mux)

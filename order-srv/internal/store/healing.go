@@ -24,6 +24,7 @@ const (
 	Relay      Healer = "relay" // it takes over the shard of a relay that died
 
 	Coordinator Healer = "coordinator" // of the flow tcc: it executes a phase again
+	XARecovery  Healer = "xa-recovery" // of the flow xa: it ends branches that their request has left
 )
 
 // Healing is what a healer did for an order.
@@ -44,6 +45,7 @@ const (
 	actionRollback  = "rolled back the message of"
 	actionSentAgain = "sent the messages of"
 	actionPhase     = "repeated the phase of"
+	actionBranches  = "ended the branches of"
 )
 
 // healBatch is how many healings one statement inserts.

@@ -13,16 +13,18 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/order-srv/internal/order"
+	"holdfast/pkg/database"
 	"holdfast/pkg/outbox"
 )
 
 // Store is the orders database.
 type Store struct {
-	db     *gorm.DB
-	outbox *outbox.Table
-	total  *prometheus.CounterVec
-	flows  Flows // nil: none
-	wake   func(orderNos []string)
+	db       *gorm.DB
+	outbox   *outbox.Table
+	branches *database.Branches // of the flow xa
+	total    *prometheus.CounterVec
+	flows    Flows // nil: none
+	wake     func(orderNos []string)
 }
 
 // Flows take part in the store's transactions.
@@ -40,7 +42,7 @@ type Flows interface {
 
 // New returns a store on db. total, unless nil, counts the orders that reach a status through this store, by status.
 func New(db *gorm.DB, total *prometheus.CounterVec) *Store {
-	s := &Store{db: db, outbox: outbox.New(db, takenOver), total: total}
+	s := &Store{db: db, outbox: outbox.New(db, takenOver), branches: database.NewBranches(db), total: total}
 	for _, status := range order.Statuses() {
 		s.count(status, 0) // a counter that appears only with its first event hides that event from every rate
 	}
@@ -51,7 +53,7 @@ func New(db *gorm.DB, total *prometheus.CounterVec) *Store {
 // commits.
 func (s *Store) On(db *gorm.DB) *Store {
 	c := *s
-	c.db, c.outbox = db, s.outbox.On(db)
+	c.db, c.outbox, c.branches = db, s.outbox.On(db), database.NewBranches(db)
 	return &c
 }
 

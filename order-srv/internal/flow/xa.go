@@ -1,0 +1,409 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"holdfast/inventory-srv/inventoryapi"
+	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
+	"holdfast/pkg/crash"
+	"holdfast/pkg/fault"
+	"holdfast/pkg/wait"
+)
+
+// NameXA is the flow's name, by which an audit finds the orders that have branches.
+const NameXA = "xa"
+
+const (
+	// xaParallel is how many orders a replica prepares at the same time. Each holds a connection and its rows' locks
+	// until it is committed. More would only wait for the rows of a hot product.
+	xaParallel = 16
+
+	// xaPrepare is the time of one call that prepares inventory's branch: more than inventory waits for a row lock
+	// (2 s). A call that is cut leaves a branch that may be prepared later.
+	xaPrepare = 2500 * time.Millisecond
+
+	xaEnd   = 2 * time.Second // of one call that ends a branch, and of one step of the recovery
+	xaPass  = time.Second     // between two passes of the recovery
+	xaGrace = 3 * time.Second // a younger decision is being executed by the request that made it
+	xaBatch = 200             // rows of the log that a pass reads
+	xaStart = 10 * time.Second
+)
+
+// Branches is what the flow needs of inventory-srv.
+type Branches interface {
+	PrepareBranch(ctx context.Context, orderNo string, lines []inventoryapi.Line) (*inventoryapi.Receipt, error)
+	CommitBranch(ctx context.Context, orderNo string) error
+	RollbackBranch(ctx context.Context, orderNo string) error
+	Branches(ctx context.Context) ([]inventoryapi.Branch, error)
+}
+
+var _ Branches = (*inventoryapi.Client)(nil)
+
+// Recoverer is a flow with work that comes before the migration of the schema.
+type Recoverer interface {
+	RecoverAtStart(ctx context.Context)
+}
+
+// XA places orders by two-phase commit: inventory and orders each do their part in a branch of one global transaction
+// and prepare it, and both are committed only after both are prepared. order-srv coordinates. Its decision is one
+// guarded UPDATE of its log, which is committed before any branch is.
+//
+// Idea:        prepare everywhere, decide in one place, then commit everywhere.
+// Steps:       PENDING and the log → prepare inventory → prepare orders → decide → commit inventory → commit orders.
+// Goes wrong:  a coordinator that dies between PREPARE and COMMIT leaves both prepared. Their rows are locked, also for
+// orders that have nothing to do with it, until a recovery ends them: every participant works, and nothing moves.
+// Cost:        the stock row is locked over four calls instead of one statement; each branch costs a connection.
+// Choose it:   all participants are databases of one operator, and the load on each row is low.
+type XA struct {
+	Base
+	Deps
+	slots   chan struct{}
+	metrics xaMetrics
+}
+
+var (
+	_ Flow      = (*XA)(nil)
+	_ Recoverer = (*XA)(nil)
+)
+
+// xaMetrics are the coordinator's. All replicas report the same branches: they ask the same databases.
+type xaMetrics struct {
+	inDoubt *prometheus.GaugeVec // by side
+	oldest  prometheus.Gauge
+	ended   *prometheus.CounterVec // by decision and by whom
+	alarms  prometheus.Counter
+}
+
+// NewXA returns the flow.
+func NewXA(d Deps) *XA {
+	with := promauto.With(d.Registry)
+	return &XA{Deps: d, slots: make(chan struct{}, xaParallel), metrics: xaMetrics{
+		inDoubt: with.NewGaugeVec(prometheus.GaugeOpts{Name: "order_xa_in_doubt", Help: "Prepared branches of the flow xa, by side."}, []string{"side"}),
+		oldest:  with.NewGauge(prometheus.GaugeOpts{Name: "order_xa_oldest_seconds", Help: "How long the oldest order of the flow xa has been in its state without being done."}),
+		ended:   with.NewCounterVec(prometheus.CounterOpts{Name: "order_xa_ended_total", Help: "Orders of the flow xa whose branches this process has ended, by decision and by whom."}, []string{"decision", "by"}),
+		alarms:  with.NewCounter(prometheus.CounterOpts{Name: "order_xa_alarms_total", Help: "Branches that were found ended against the decision. An operator has to look."}),
+	}}
+}
+
+// Begin implements Flow.
+func (f *XA) Begin(tx *store.Tx, orders []order.Order) error { return tx.BeginXA(orders) }
+
+// Place implements Flow. Each order is a global transaction of its own.
+func (f *XA) Place(ctx context.Context, group []*Member) {
+	var running sync.WaitGroup
+	for _, m := range group {
+		running.Go(func() {
+			select {
+			case f.slots <- struct{}{}:
+				defer func() { <-f.slots }()
+				f.placeOne(ctx, m)
+			case <-time.After(time.Until(m.reserveEnd()) - leastAttempt):
+				f.fail(ctx, m, fault.ErrTimeout.NotExecuted(), false)
+			}
+		})
+	}
+	running.Wait()
+}
+
+// placeOne runs the global transaction of an order.
+func (f *XA) placeOne(ctx context.Context, m *Member) {
+	receipt, maybe, err := f.prepareInventory(ctx, m)
+	if err != nil {
+		f.fail(ctx, m, err, maybe)
+		return
+	}
+	crash.At(crash.OrderXAPreparedInventory)
+	// From here on the units are taken: the time for writing the outcome is used.
+	ctx, cancel := resolving(ctx, []decision{{m: m}})
+	defer cancel()
+	placed, err := f.Store.PrepareXA(ctx, store.Decision{OrderNo: m.OrderNo, RequestID: m.RequestID, Placement: placement(receipt, m.window)})
+	if err != nil {
+		f.fail(ctx, m, err, true)
+		return
+	}
+	crash.At(crash.OrderXAPreparedBoth)
+	won, err := f.Store.DecideXA(ctx, m.OrderNo, store.XACommit, 0)
+	if err != nil || !won {
+		// The outcome is unknown, or the recovery has decided otherwise. Either way it ends the order.
+		f.Log.WarnContext(ctx, "order stays pending, its decision is left to the recovery", "order_no", m.OrderNo, "err", err)
+		m.leave()
+		return
+	}
+	crash.At(crash.OrderXADecided)
+	if err := f.commit(ctx, m.OrderNo, store.NoHealer); err != nil {
+		f.Log.WarnContext(ctx, "order is decided, its branches are left to the recovery", "order_no", m.OrderNo, "err", err)
+		m.leave()
+		return
+	}
+	m.end(Result{Order: placed})
+}
+
+// prepareInventory prepares inventory's branch, with retries until the member's time is up. maybe: the branch may be
+// prepared, or may be later, although there is no receipt.
+func (f *XA) prepareInventory(ctx context.Context, m *Member) (receipt *inventoryapi.Receipt, maybe bool, err error) {
+	lines := reserveOrder(m.Order).Lines
+	backoff := wait.Backoff{First: firstPause, Max: lastPause, Attempt: leastAttempt}
+	ctx, cancel := context.WithDeadline(ctx, m.reserveEnd())
+	defer cancel()
+	err = fault.ErrTimeout.NotExecuted() // when no time is left for the first attempt
+	for try := 1; time.Until(m.reserveEnd()) >= leastAttempt; try++ {
+		call, stop := context.WithTimeout(ctx, xaPrepare)
+		receipt, err = f.Branches.PrepareBranch(call, m.OrderNo, lines)
+		stop()
+		if err == nil {
+			return receipt, true, nil
+		}
+		maybe = maybe || fault.Ambiguous(err)
+		if definite(err) || !passing(err) || backoff.Sleep(ctx, try) != nil {
+			break
+		}
+	}
+	return nil, maybe, err
+}
+
+// fail aborts the global transaction of a member and rejects the order. The decision comes first: a call to prepare
+// that is still on its way finds the tombstone of the order, or its branch is rolled back by the recovery.
+func (f *XA) fail(ctx context.Context, m *Member, cause error, maybe bool) {
+	ctx, cancel := resolving(ctx, []decision{{m: m}})
+	defer cancel()
+	won, err := f.Store.DecideXA(ctx, m.OrderNo, store.XAAbort, 0)
+	if err != nil || !won {
+		f.Log.WarnContext(ctx, "order stays pending, its decision is left to the recovery", "order_no", m.OrderNo, "cause", cause, "err", err)
+		m.leave()
+		return
+	}
+	failed := f.rollBack(ctx, m.OrderNo, maybe)
+	d := decision{m: m, rejection: &store.Rejection{Refusal: cause, GiveBack: maybe, Shortage: errors.Is(cause, inventoryapi.ErrOutOfStock)}}
+	if !definite(cause) {
+		refusal := notExecuted(cause)
+		d = decision{m: m, rejection: &store.Rejection{Refusal: refusal, FreeKey: true, GiveBack: maybe}, failure: refusal, unwritten: Result{}}
+	}
+	f.write(ctx, []decision{d})
+	if failed == nil && !m.open {
+		failed = f.end(ctx, m.OrderNo, store.XAAbort, store.NoHealer)
+	}
+	if failed != nil {
+		f.Log.WarnContext(ctx, "order is aborted, its branches are left to the recovery", "order_no", m.OrderNo, "err", failed)
+	}
+}
+
+// rollBack rolls back the branches. The own one comes first: it locks the order's row.
+func (f *XA) rollBack(ctx context.Context, orderNo string, inventory bool) error {
+	err := f.Upkeep.RollbackXA(ctx, orderNo)
+	if !inventory {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, xaEnd)
+	defer cancel()
+	return errors.Join(err, f.UpkeepBranches.RollbackBranch(ctx, orderNo))
+}
+
+// commit commits both branches of an order for which that was decided. Inventory comes first: the other way round a
+// PLACED order would be seen that has no reservation.
+func (f *XA) commit(ctx context.Context, orderNo string, by store.Healer) error {
+	call, cancel := context.WithTimeout(ctx, xaEnd)
+	defer cancel()
+	if err := f.UpkeepBranches.CommitBranch(call, orderNo); err != nil {
+		return fmt.Errorf("commit inventory's branch: %w", err)
+	}
+	crash.At(crash.OrderXACommittedInventory)
+	if err := f.Upkeep.CommitXA(ctx, orderNo); err != nil {
+		return err
+	}
+	return f.end(ctx, orderNo, store.XACommit, by)
+}
+
+// end records in the log that both branches have ended, and counts it once for all replicas.
+func (f *XA) end(ctx context.Context, orderNo string, decision store.XAState, by store.Healer) error {
+	won, err := f.Upkeep.EndXA(ctx, orderNo, by)
+	if err != nil || !won {
+		return err
+	}
+	whose := "request"
+	if by != store.NoHealer {
+		whose = "recovery"
+		if f.Healed != nil {
+			f.Healed.WithLabelValues(string(by)).Inc()
+		}
+	}
+	f.metrics.ended.WithLabelValues(string(decision), whose).Inc()
+	return nil
+}
+
+// StalePending implements Flow.
+func (f *XA) StalePending() time.Duration { return f.SweepAfter }
+
+// Recover implements Flow. An order whose row a prepared branch has locked fails alone.
+func (f *XA) Recover(ctx context.Context, orderNos []string) (n int, err error) {
+	rows, err := f.Upkeep.XAOf(ctx, orderNos)
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for _, row := range rows {
+		ended, err := f.settle(ctx, row)
+		errs = append(errs, err)
+		if ended {
+			n++
+		}
+	}
+	return n, errors.Join(errs...)
+}
+
+// Workers implements Flow.
+func (f *XA) Workers() []func(context.Context) { return []func(context.Context){f.recovery} }
+
+// recovery ends what requests have left, until ctx is done. Each replica does; the guard of the decision and the
+// database's list of branches keep them apart.
+func (f *XA) recovery(ctx context.Context) {
+	tick := time.NewTicker(xaPass)
+	defer tick.Stop()
+	for {
+		if err := f.pass(ctx); err != nil && ctx.Err() == nil {
+			f.Log.WarnContext(ctx, "recovery of xa incomplete", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// RecoverAtStart implements Recoverer. What it cannot end is logged, and left to the recovery.
+func (f *XA) RecoverAtStart(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, xaStart)
+	defer cancel()
+	has, err := f.Upkeep.HasXALog(ctx)
+	if err == nil && has {
+		err = f.pass(ctx)
+	}
+	if err != nil {
+		f.Log.WarnContext(ctx, "branches of xa not ended before the migration", "err", err)
+	}
+}
+
+// pass looks at both sides and at the log, and ends what is to be ended. A side that does not answer is left out: what
+// the log has open is tried all the same.
+func (f *XA) pass(ctx context.Context) error {
+	open, err := f.Upkeep.OpenXA(ctx, xaBatch)
+	if err != nil {
+		return err
+	}
+	own, errOwn := f.Upkeep.PreparedXA(ctx)
+	call, cancel := context.WithTimeout(ctx, xaEnd)
+	defer cancel()
+	theirs, errTheirs := f.UpkeepBranches.Branches(call)
+	f.measure(open, own, theirs, errTheirs)
+	listed := own
+	for _, b := range theirs {
+		listed = append(listed, b.OrderNo)
+	}
+	// A branch of an order that is done was prepared late: its request was delayed.
+	rows, err := f.Upkeep.XAOf(ctx, listed)
+	errs := []error{err, errOwn}
+	if errTheirs != nil && len(open) > 0 { // else nobody waits for it
+		errs = append(errs, errTheirs)
+	}
+	if err == nil {
+		errs = append(errs, f.rollBackUnknown(ctx, listed, rows))
+	}
+	for _, row := range open {
+		if !slices.ContainsFunc(rows, func(r store.XA) bool { return r.OrderNo == row.OrderNo }) {
+			rows = append(rows, row)
+		}
+	}
+	for _, row := range rows {
+		if _, err := f.settle(ctx, row); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *XA) measure(open []store.XA, own []string, theirs []inventoryapi.Branch, failed error) {
+	f.metrics.inDoubt.WithLabelValues("orders").Set(float64(len(own)))
+	if failed == nil {
+		f.metrics.inDoubt.WithLabelValues("inventory").Set(float64(len(theirs)))
+	}
+	oldest := time.Duration(0)
+	for _, row := range open {
+		oldest = max(oldest, row.Since)
+	}
+	f.metrics.oldest.Set(oldest.Seconds())
+}
+
+// rollBackUnknown rolls back branches that the log does not have: it was restored from a backup. What is not in the log
+// was not decided, so it is aborted, when its number says that it is old enough.
+func (f *XA) rollBackUnknown(ctx context.Context, listed []string, rows []store.XA) error {
+	var errs []error
+	for _, no := range listed {
+		if slices.ContainsFunc(rows, func(r store.XA) bool { return r.OrderNo == no }) {
+			continue
+		}
+		id, err := ulid.ParseStrict(no)
+		if err != nil || time.Since(ulid.Time(id.Time())) <= f.SweepAfter {
+			continue
+		}
+		f.Log.WarnContext(ctx, "branch rolled back that the coordinator's log does not have", "order_no", no)
+		errs = append(errs, f.rollBack(ctx, no, true))
+	}
+	return errors.Join(errs...)
+}
+
+// settle ends the branches of an order as the log says, and decides to abort an old order that is not decided.
+func (f *XA) settle(ctx context.Context, row store.XA) (ended bool, err error) {
+	switch row.State {
+	case store.XAPreparing:
+		if row.Age <= f.SweepAfter {
+			return false, nil // it is being placed
+		}
+		if won, err := f.Upkeep.DecideXA(ctx, row.OrderNo, store.XAAbort, f.SweepAfter); err != nil || !won {
+			return false, err // the next pass sees what was decided
+		}
+		row.Decision = store.XAAbort
+	case store.XACommit, store.XAAbort:
+		if row.Since <= xaGrace {
+			return false, nil // its request ends it
+		}
+	}
+	if row.Decision == store.XACommit {
+		err = f.commit(ctx, row.OrderNo, store.XARecovery)
+	} else {
+		err = f.abandon(ctx, row.OrderNo)
+	}
+	if errors.Is(err, store.ErrBranchGone) || errors.Is(err, inventoryapi.ErrUnknownOrder) || errors.Is(err, inventoryapi.ErrMismatch) {
+		f.metrics.alarms.Inc()
+		f.Log.ErrorContext(ctx, "branch of xa has ended against the decision", "order_no", row.OrderNo, "decision", row.Decision, "err", err)
+	}
+	return err == nil, err
+}
+
+// abandon rolls back both branches and ends the order. Inventory is also asked by message: its tombstone refuses a call
+// to prepare that comes later.
+func (f *XA) abandon(ctx context.Context, orderNo string) error {
+	if err := f.rollBack(ctx, orderNo, true); err != nil {
+		return err
+	}
+	if _, err := f.Upkeep.Abandon(ctx, []string{orderNo}, 0, true, store.XARecovery); err != nil {
+		return err
+	}
+	found, err := f.Upkeep.Statuses(ctx, []string{orderNo})
+	if err != nil {
+		return err
+	}
+	if found[orderNo] == order.Pending { // another transaction has the row
+		return fmt.Errorf("abandon %s: its row is locked", orderNo)
+	}
+	return f.end(ctx, orderNo, store.XAAbort, store.XARecovery)
+}
