@@ -204,7 +204,7 @@ func (sh *shop) endedByItsRule(row flowRow, inFlight map[string]bool) {
 		timedOut := status == orderapi.StatusAbandoned && row.inFlight == orderapi.StatusPlaced && waited >= inFlightTimeout
 		switch {
 		case timedOut:
-		case inFlight[orderNo] && status != row.inFlight:
+		case inFlight[orderNo] && status != row.inFlight && status != row.decided:
 			sh.tb.Errorf("%s: order %s was in flight and is %s after %v, want %s", row.name, orderNo, status, waited, row.inFlight)
 		case !inFlight[orderNo] && !slices.Contains([]string{orderapi.StatusPlaced, orderapi.StatusRejected, row.inFlight}, status):
 			sh.tb.Errorf("%s: order %s is %s, want it placed or rejected", row.name, orderNo, status)

@@ -35,6 +35,7 @@ type flowRow struct {
 	replySent     string      // what inventory's database counts once it has sent the answer; "": it is sent with the call
 	replyLost     expectation // for which inventory has reserved; order-srv does not receive the answer
 	inFlight      string      // how an order ends that is PENDING when both replicas of order-srv are killed
+	decided       string      // how it may end as well, if the killed process had decided it; "": it had not
 
 	slow    func(x *faults) // delays the decisions of orders until the faults are healed
 	noReply func(x *faults) // loses inventory's answers until the faults are healed
@@ -114,8 +115,9 @@ func flowRows() []flowRow {
 		{
 			name: "xa", takes: http.StatusCreated,
 			inventoryAway: refused, walletAway: placed, diskLost: refused,
-			brokerAway: placed, // it sends no message before the order is PLACED
-			slow:       slowWire, noReply: loseReservations,
+			brokerAway: placed,                                                   // it sends no message before the order is PLACED
+			inFlight:   orderapi.StatusAbandoned, decided: orderapi.StatusPlaced, // both by the recovery
+			slow: slowWire, noReply: loseReservations,
 			topic: orderapi.TopicOrderEvents, group: inventoryapi.GroupEvents,
 			lacks: map[string]string{
 				caseBurst: noQueue,

@@ -9,8 +9,9 @@ import (
 // PrepareRequest is POST /v1/branches: reserve an order in a branch of the global transaction that has its number, and
 // prepare the branch. The answer is a [Receipt].
 type PrepareRequest struct {
-	OrderNo string `json:"order_no"`
-	Lines   []Line `json:"lines"`
+	OrderNo  string `json:"order_no"`
+	Lines    []Line `json:"lines"`
+	Strategy string `json:"strategy,omitempty"` // empty or "conditional": no other reserves in a branch
 }
 
 // BranchList is GET /v1/branches: what inventory has prepared and not ended.
@@ -28,9 +29,9 @@ type Branch struct {
 // PrepareBranch reserves an order in a branch and prepares the branch. A repeat returns the receipt again. The refusals
 // are those of a reserve, and ErrWrongLayout; ErrContended may be repeated. Without a clear answer the fault is
 // ambiguous: the branch may be prepared, or may be later.
-func (c *Client) PrepareBranch(ctx context.Context, orderNo string, lines []Line) (*Receipt, error) {
+func (c *Client) PrepareBranch(ctx context.Context, r PrepareRequest) (*Receipt, error) {
 	var out Receipt
-	if err := c.rest.Do(ctx, http.MethodPost, "/v1/branches", PrepareRequest{OrderNo: orderNo, Lines: lines}, &out); err != nil {
+	if err := c.rest.Do(ctx, http.MethodPost, "/v1/branches", r, &out); err != nil {
 		return nil, err
 	}
 	return &out, nil

@@ -121,13 +121,6 @@ func (a *App) openDatabase(ctx context.Context) (err error) {
 		}
 	}
 	a.Store = store.New(a.DB, strategy.Layouts())
-	ends := a.DB
-	if a.cfg.FlushPool {
-		if ends, err = a.openPool(ctx, database.Options{MaxOpen: branchConnections}); err != nil {
-			return err
-		}
-	}
-	a.Branches = strategy.Branches{Branches: a.Store.Ledger().Branches(ends)}
 	if a.cfg.Compact {
 		return a.Store.WriteCompact(ctx)
 	}
@@ -210,5 +203,17 @@ func (a *App) openStock(ctx context.Context) (err error) {
 		return err
 	}
 	a.onClose(a.Stock.Close)
+	return a.openBranches(ctx)
+}
+
+// openBranches makes the branches, which end on connections of their own.
+func (a *App) openBranches(ctx context.Context) (err error) {
+	ends := a.DB
+	if a.cfg.FlushPool {
+		if ends, err = a.openPool(ctx, database.Options{MaxOpen: branchConnections}); err != nil {
+			return err
+		}
+	}
+	a.Branches = a.Stock.Branches(ends)
 	return nil
 }

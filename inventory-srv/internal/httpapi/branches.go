@@ -16,7 +16,7 @@ func (a *api) prepareBranch(c *gin.Context) (int, any, error) {
 	if err := web.Decode(c, &in); err != nil {
 		return 0, nil, err
 	}
-	r := stock.Request{OrderNo: in.OrderNo, Lines: make([]stock.Line, len(in.Lines))}
+	r := stock.Request{OrderNo: in.OrderNo, Strategy: in.Strategy, Lines: make([]stock.Line, len(in.Lines))}
 	for i, l := range in.Lines {
 		r.Lines[i] = stock.Line(l)
 	}

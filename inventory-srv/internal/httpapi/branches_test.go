@@ -33,7 +33,7 @@ func TestAPI_Branches(t *testing.T) {
 	s.has(t, "A", 10)
 	s.has(t, "B", 10)
 	ctx := t.Context()
-	receipt, err := s.PrepareBranch(ctx, "KEPT", line("A", 4))
+	receipt, err := s.PrepareBranch(ctx, inventoryapi.PrepareRequest{OrderNo: "KEPT", Lines: line("A", 4)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,14 +44,14 @@ func TestAPI_Branches(t *testing.T) {
 	if diff := cmp.Diff(want, receipt); diff != "" {
 		t.Errorf("the receipt (-want +got):\n%s", diff)
 	}
-	again, err := s.PrepareBranch(ctx, "KEPT", line("A", 4))
+	again, err := s.PrepareBranch(ctx, inventoryapi.PrepareRequest{OrderNo: "KEPT", Lines: line("A", 4)})
 	if diff := cmp.Diff(want, again); diff != "" || err != nil {
 		t.Errorf("the repeat: error %v, receipt (-want +got):\n%s", err, diff)
 	}
-	if _, err := s.PrepareBranch(ctx, "KEPT", line("A", 5)); !errors.Is(err, inventoryapi.ErrMismatch) {
+	if _, err := s.PrepareBranch(ctx, inventoryapi.PrepareRequest{OrderNo: "KEPT", Lines: line("A", 5)}); !errors.Is(err, inventoryapi.ErrMismatch) {
 		t.Errorf("with other lines: %v", err)
 	}
-	if _, err := s.PrepareBranch(ctx, "UNDONE", line("B", 2)); err != nil {
+	if _, err := s.PrepareBranch(ctx, inventoryapi.PrepareRequest{OrderNo: "UNDONE", Lines: line("B", 2)}); err != nil {
 		t.Fatal(err)
 	}
 	states, err := s.States(ctx, []string{"KEPT", "UNDONE"})
@@ -84,7 +84,7 @@ func TestAPI_Branches(t *testing.T) {
 	if a, b := s.available(t, "A"), s.available(t, "B"); a != 6 || b != 10 {
 		t.Errorf("available %d and %d, want 6 and 10", a, b)
 	}
-	if _, err := s.PrepareBranch(ctx, "KEPT", line("A", 4)); !errors.Is(err, inventoryapi.ErrClosed) {
+	if _, err := s.PrepareBranch(ctx, inventoryapi.PrepareRequest{OrderNo: "KEPT", Lines: line("A", 4)}); !errors.Is(err, inventoryapi.ErrClosed) {
 		t.Errorf("prepare what was committed: %v", err)
 	}
 	if err := s.Confirm(ctx, "KEPT"); err != nil { // as of the strategy conditional
@@ -115,7 +115,7 @@ func TestAPI_BranchesRefused(t *testing.T) {
 		{"UNKNOWN", line("C", 1), inventoryapi.ErrUnknownSKU},
 		{"ENDED", line("A", 1), inventoryapi.ErrClosed},
 	} {
-		if _, err := s.PrepareBranch(ctx, c.no, c.lines); !errors.Is(err, c.want) || fault.Ambiguous(err) {
+		if _, err := s.PrepareBranch(ctx, inventoryapi.PrepareRequest{OrderNo: c.no, Lines: c.lines}); !errors.Is(err, c.want) || fault.Ambiguous(err) {
 			t.Errorf("%s: %v, want %v", c.no, err, c.want)
 		}
 	}
@@ -137,7 +137,7 @@ func TestAPI_BranchesRace(t *testing.T) {
 		running.Go(func() {
 			no := fmt.Sprintf("BUYER-%d", i)
 			for {
-				_, err := s.PrepareBranch(t.Context(), no, line("A", 1))
+				_, err := s.PrepareBranch(t.Context(), inventoryapi.PrepareRequest{OrderNo: no, Lines: line("A", 1)})
 				if errors.Is(err, inventoryapi.ErrContended) {
 					continue
 				}

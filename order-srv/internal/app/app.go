@@ -264,12 +264,12 @@ func (a *App) http() httpapi.Config {
 	}
 }
 
-// Migrate brings the schema up to date. Two replicas may call it at the same time. The flows end first what they can of
-// the branches that a crash has left: ALTER TABLE waits for a prepared branch, by default for a day or a year.
+// Migrate brings the schema up to date. Two replicas may call it at the same time. Meanwhile the flows end the branches
+// that a crash has left: ALTER TABLE waits for a prepared branch, by default for a day or a year.
 func (a *App) Migrate(ctx context.Context) error {
 	for _, f := range a.flows.All() {
 		if r, ok := f.(flow.Recoverer); ok {
-			r.RecoverAtStart(ctx)
+			defer r.RecoverMeanwhile(ctx)()
 		}
 	}
 	if err := database.Migrate(ctx, a.db, sql.Orders(), a.Log); err != nil {

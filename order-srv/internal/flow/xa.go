@@ -41,7 +41,7 @@ const (
 
 // Branches is what the flow needs of inventory-srv.
 type Branches interface {
-	PrepareBranch(ctx context.Context, orderNo string, lines []inventoryapi.Line) (*inventoryapi.Receipt, error)
+	PrepareBranch(ctx context.Context, r inventoryapi.PrepareRequest) (*inventoryapi.Receipt, error)
 	CommitBranch(ctx context.Context, orderNo string) error
 	RollbackBranch(ctx context.Context, orderNo string) error
 	Branches(ctx context.Context) ([]inventoryapi.Branch, error)
@@ -49,9 +49,10 @@ type Branches interface {
 
 var _ Branches = (*inventoryapi.Client)(nil)
 
-// Recoverer is a flow with work that comes before the migration of the schema.
+// Recoverer is a flow whose recovery the migration of the schema may have to wait for.
 type Recoverer interface {
-	RecoverAtStart(ctx context.Context)
+	// RecoverMeanwhile recovers once, and then periodically until stop is called or ctx is done.
+	RecoverMeanwhile(ctx context.Context) (stop func())
 }
 
 // XA places orders by two-phase commit: inventory and orders each do their part in a branch of one global transaction
@@ -151,14 +152,14 @@ func (f *XA) placeOne(ctx context.Context, m *Member) {
 // prepareInventory prepares inventory's branch, with retries until the member's time is up. maybe: the branch may be
 // prepared, or may be later, although there is no receipt.
 func (f *XA) prepareInventory(ctx context.Context, m *Member) (receipt *inventoryapi.Receipt, maybe bool, err error) {
-	lines := reserveOrder(m.Order).Lines
+	request := inventoryapi.PrepareRequest(reserveOrder(m.Order))
 	backoff := wait.Backoff{First: firstPause, Max: lastPause, Attempt: leastAttempt}
 	ctx, cancel := context.WithDeadline(ctx, m.reserveEnd())
 	defer cancel()
 	err = fault.ErrTimeout.NotExecuted() // when no time is left for the first attempt
 	for try := 1; time.Until(m.reserveEnd()) >= leastAttempt; try++ {
 		call, stop := context.WithTimeout(ctx, xaPrepare)
-		receipt, err = f.Branches.PrepareBranch(call, m.OrderNo, lines)
+		receipt, err = f.Branches.PrepareBranch(call, request)
 		stop()
 		if err == nil {
 			return receipt, true, nil
@@ -280,16 +281,27 @@ func (f *XA) recovery(ctx context.Context) {
 	}
 }
 
-// RecoverAtStart implements Recoverer. What it cannot end is logged, and left to the recovery.
-func (f *XA) RecoverAtStart(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, xaStart)
-	defer cancel()
+// RecoverMeanwhile implements Recoverer. A branch that is still too young to be aborted would stop ALTER TABLE for as
+// long as the server's lock_wait_timeout, so the recovery goes on during the migration.
+func (f *XA) RecoverMeanwhile(ctx context.Context) (stop func()) {
 	has, err := f.Upkeep.HasXALog(ctx)
-	if err == nil && has {
-		err = f.pass(ctx)
-	}
 	if err != nil {
 		f.Log.WarnContext(ctx, "branches of xa not ended before the migration", "err", err)
+	}
+	if !has {
+		return func() {}
+	}
+	first, done := context.WithTimeout(ctx, xaStart)
+	defer done()
+	if err := f.pass(first); err != nil {
+		f.Log.WarnContext(ctx, "branches of xa not ended before the migration", "err", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { f.recovery(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
 	}
 }
 

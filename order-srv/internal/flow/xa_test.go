@@ -178,7 +178,7 @@ func undecided(w *world) string {
 		w.t.Fatal(err)
 	}
 	no := inserted[0].Order.OrderNo
-	receipt, err := w.Inventory.PrepareBranch(w.t.Context(), no, []inventoryapi.Line{{SKU: "A", Quantity: 1}})
+	receipt, err := w.Inventory.PrepareBranch(w.t.Context(), inventoryapi.PrepareRequest{OrderNo: no, Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestXA_late(t *testing.T) {
 	w.MustPlace("k", http.StatusConflict)
 	no := w.Only().OrderNo
 	w.Inventory.Answer(ordertest.OK)
-	if _, err := w.Inventory.PrepareBranch(t.Context(), no, []inventoryapi.Line{{SKU: "A", Quantity: 1}}); err != nil {
+	if _, err := w.Inventory.PrepareBranch(t.Context(), inventoryapi.PrepareRequest{OrderNo: no, Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}}}); err != nil {
 		t.Fatal(err)
 	}
 	recoverXA(w, time.Hour)
