@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -194,7 +195,7 @@ func messagesLine(m check.Messages) string {
 	return counted(m.Undecided, "half messages undecided", m.OldestUndecided) + ", " + counted(m.Unsent, "unsent in the outbox", m.OldestUnsent)
 }
 
-// printInDoubt prints what the coordinator of the flow tcc has to end; nothing without such orders.
+// printInDoubt prints what the coordinators of the flows tcc and xa have to end; nothing without such orders.
 func printInDoubt(stdout io.Writer, r check.Report) {
 	var parts []string
 	for _, d := range r.InDoubt {
@@ -202,6 +203,10 @@ func printInDoubt(stdout io.Writer, r check.Report) {
 	}
 	if len(parts) > 0 {
 		fmt.Fprintf(stdout, "tcc: %s\n", strings.Join(parts, ", "))
+	}
+	for _, b := range r.Branches {
+		fmt.Fprintf(stdout, "xa: %s is prepared in %s since %v, its log says %s; it locks %s\n",
+			b.OrderNo, b.Side, b.Age.Round(100*time.Millisecond), cmp.Or(b.State, "nothing"), strings.Join(b.Locks, ", "))
 	}
 }
 

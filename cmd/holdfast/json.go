@@ -27,6 +27,7 @@ type auditResult struct {
 	Lost       []check.Violation `json:"lost"`
 	Losses     []check.Loss      `json:"losses"`
 	InDoubt    []inDoubtResult   `json:"in_doubt"` // orders of the flow tcc that the coordinator has to end
+	Branches   []branchResult    `json:"branches"` // of the flow xa, which are prepared
 	Healed     []check.Healing   `json:"healed"`
 }
 
@@ -35,6 +36,15 @@ type inDoubtResult struct {
 	State  string  `json:"state"`
 	Orders int     `json:"orders"`
 	Oldest float64 `json:"oldest_seconds"`
+}
+
+// branchResult is a prepared branch.
+type branchResult struct {
+	OrderNo string   `json:"order_no"` // the global transaction
+	Side    string   `json:"side"`     // orders or inventory
+	State   string   `json:"state"`    // what the coordinator's log says; empty: the order is not in it
+	Age     float64  `json:"age_seconds"`
+	Locks   []string `json:"locks"` // rows
 }
 
 // messagesResult is the state of the messages.
@@ -54,6 +64,7 @@ type statusResult struct {
 	Orders    map[string]int   `json:"orders,omitempty"`     // by status
 	Messages  *messagesResult  `json:"messages,omitempty"`   // if the gateway answers
 	InDoubt   []inDoubtResult  `json:"in_doubt,omitempty"`   // orders of the flow tcc that the coordinator has to end
+	Branches  []branchResult   `json:"branches,omitempty"`   // of the flow xa, which are prepared
 	CheckBack *checkBackResult `json:"check_back,omitempty"` // if the operations ports can be reached
 
 	report check.Report // for the text
@@ -80,7 +91,7 @@ func newAuditResult(r check.Report) auditResult {
 	return auditResult{
 		Clean: len(r.Violations)+len(r.Unsettled)+r.Unlisted == 0, Sales: sales(r), SKUs: list(r.SKUs), Orders: r.Orders,
 		Messages: newMessagesResult(r.Messages), Violations: list(r.Violations), Unsettled: list(r.Unsettled),
-		Lost: list(r.Lost), Losses: list(r.Losses), InDoubt: list(newInDoubtResults(r.InDoubt)), Healed: list(r.Healed),
+		Lost: list(r.Lost), Losses: list(r.Losses), InDoubt: list(newInDoubtResults(r.InDoubt)), Branches: list(newBranchResults(r.Branches)), Healed: list(r.Healed),
 	}
 }
 
@@ -88,6 +99,14 @@ func newInDoubtResults(found []check.InDoubt) []inDoubtResult {
 	var results []inDoubtResult
 	for _, d := range found {
 		results = append(results, inDoubtResult{d.State, d.Orders, d.Oldest.Seconds()})
+	}
+	return results
+}
+
+func newBranchResults(found []check.Branch) []branchResult {
+	var results []branchResult
+	for _, b := range found {
+		results = append(results, branchResult{b.OrderNo, b.Side, b.State, b.Age.Seconds(), list(b.Locks)})
 	}
 	return results
 }

@@ -66,12 +66,21 @@ type wireAudit struct {
 		Orders int     `json:"orders"`
 		Oldest float64 `json:"oldest_seconds"`
 	} `json:"in_doubt"`
-	Healed []struct {
+	Branches []wireBranch `json:"branches"`
+	Healed   []struct {
 		OrderNo string    `json:"order_no"`
 		Healer  string    `json:"healer"`
 		Action  string    `json:"action"`
 		At      time.Time `json:"at"`
 	} `json:"healed"`
+}
+
+type wireBranch struct {
+	OrderNo string   `json:"order_no"`
+	Side    string   `json:"side"`
+	State   string   `json:"state"`
+	Age     float64  `json:"age_seconds"`
+	Locks   []string `json:"locks"`
 }
 
 type wireMessages struct {
@@ -100,7 +109,8 @@ type wireStatus struct {
 		Orders int     `json:"orders"`
 		Oldest float64 `json:"oldest_seconds"`
 	} `json:"in_doubt"`
-	Rates *struct {
+	Branches []wireBranch `json:"branches"`
+	Rates    *struct {
 		ChecksPerSecond float64 `json:"checks_per_second"`
 		Undecided       float64 `json:"undecided"`
 		ReleaseRepeats  float64 `json:"release_repeats"`
@@ -115,6 +125,7 @@ func TestAudit_json(t *testing.T) {
 		Messages:   check.Messages{Undecided: 3, OldestUndecided: 90 * time.Second, LateAfter: 22 * time.Second, OldestUnsent: 1500 * time.Millisecond},
 		Violations: []check.Violation{{Invariant: 3, Subject: "A", SKUs: []string{"A"}, Text: "oversold"}},
 		InDoubt:    []check.InDoubt{{State: "confirming", Orders: 2, Oldest: 1500 * time.Millisecond}},
+		Branches:   []check.Branch{{OrderNo: "o2", Side: "inventory", State: "preparing", Age: 1500 * time.Millisecond, Locks: []string{"stock A"}}},
 		Healed:     []check.Healing{{OrderNo: "o1", Healer: "sweeper", Action: "abandoned", At: time.Unix(0, 0).UTC()}},
 	})
 	var out bytes.Buffer
@@ -124,6 +135,10 @@ func TestAudit_json(t *testing.T) {
 	got := decode[wireAudit](t, &out)
 	if got.Clean || got.Sales != 2 || got.SKUs[0].Sold != 1 || got.Violations[0].Text != "oversold" || got.Healed[0].Healer != "sweeper" || got.InDoubt[0].Oldest != 1.5 {
 		t.Errorf("%+v", got)
+	}
+	branches := []wireBranch{{OrderNo: "o2", Side: "inventory", State: "preparing", Age: 1.5, Locks: []string{"stock A"}}}
+	if diff := cmp.Diff(branches, got.Branches); diff != "" {
+		t.Errorf("branches: want (-), got (+):\n%s", diff)
 	}
 	want := wireMessages{Undecided: 3, OldestUndecided: 90, LateAfter: 22, Late: true, OldestUnsent: 1.5}
 	if diff := cmp.Diff(want, got.Messages); diff != "" {

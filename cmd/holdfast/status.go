@@ -57,7 +57,7 @@ func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, erro
 	}
 	messages := newMessagesResult(report.Messages)
 	shown.Up, shown.Orders, shown.Messages, shown.report = true, report.Orders, &messages, report
-	shown.InDoubt = newInDoubtResults(report.InDoubt)
+	shown.InDoubt, shown.Branches = newInDoubtResults(report.InDoubt), newBranchResults(report.Branches)
 	if len(state.Components) == 0 {
 		return shown, nil
 	}

@@ -40,6 +40,9 @@ func TestStatus_withoutProcesses(t *testing.T) {
 	url, _ := gateway(t, &check.Report{
 		Orders:  map[string]int{"PAID": 2},
 		InDoubt: []check.InDoubt{{State: "confirming", Orders: 2, Oldest: 3 * time.Second}, {State: "cancelling", Orders: 1, Oldest: time.Second}},
+		Branches: []check.Branch{
+			{OrderNo: "o2", Side: "inventory", State: "preparing", Age: 31*time.Second + 200*time.Millisecond, Locks: []string{"stock A", "stock B"}},
+		},
 		Messages: check.Messages{
 			Undecided: 3, OldestUndecided: time.Minute, LateAfter: 22 * time.Second, Unsent: 1, OldestUnsent: 2 * time.Second,
 		},
@@ -51,6 +54,7 @@ func TestStatus_withoutProcesses(t *testing.T) {
 	for _, want := range []string{
 		"orders: PAID 2", "messages: 3 half messages undecided (oldest 1m0s), 1 unsent in the outbox (oldest 2s)",
 		"tcc: 2 confirming (oldest 3s), 1 cancelling (oldest 1s)",
+		"xa: o2 is prepared in inventory since 31.2s, its log says preparing; it locks stock A, stock B",
 		"ALARM: half messages stay undecided for longer than 22s", "the operations ports cannot be reached",
 	} {
 		if !strings.Contains(out.String(), want) {

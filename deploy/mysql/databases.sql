@@ -9,8 +9,6 @@ CREATE USER wallet@'%' IDENTIFIED BY 'wallet';
 GRANT ALL ON inventory.* TO inventory@'%';
 GRANT ALL ON orders.* TO orders@'%';
 GRANT ALL ON wallet.* TO wallet@'%';
--- The flow xa finds the branches that a crash has left prepared. The privilege is global.
-GRANT XA_RECOVER_ADMIN ON *.* TO inventory@'%', orders@'%';
 -- Lessons and comparisons create databases of these names, and drop them.
 CREATE USER lab@'%' IDENTIFIED BY 'lab';
 GRANT ALL ON `lesson\_%`.* TO lab@'%';
@@ -18,3 +16,5 @@ GRANT ALL ON `holdfast\_compare\_%`.* TO lab@'%';
 -- Lessons show which session waits for whose lock.
 GRANT PROCESS ON *.* TO lab@'%';
 GRANT SELECT ON performance_schema.* TO lab@'%';
+-- The flow xa, and its lesson, find the branches that a crash has left prepared. The privilege is global.
+GRANT XA_RECOVER_ADMIN ON *.* TO inventory@'%', orders@'%', lab@'%';

@@ -20,6 +20,7 @@
 //     The entries of payments less those of refunds are Σ confirmed freezes that were not refunded: each counts once.
 //  10. The wallet and the coordinator's log agree: what is frozen is the amount of an order whose log is tried,
 //     confirming or cancelling; a paid order's money is paid once, and an ended one's is not held.
+//  11. No branch of the flow xa stays prepared, and an order of it is PLACED, or was, exactly if its log says commit.
 //
 // Invariants 4 and 6 need the clients' history of answers. Package history checks them.
 //
@@ -128,6 +129,7 @@ type Report struct {
 	Unsent     int            `json:"unsent"`
 	Messages   Messages       `json:"messages"`
 	InDoubt    []InDoubt      `json:"in_doubt,omitempty"` // orders whose phases the coordinator has not ended
+	Branches   []Branch       `json:"branches,omitempty"` // of the flow xa, which are prepared
 	Healed     []Healing      `json:"healed"`             // latest actions of the backstops, newest first
 
 	Unlisted int  `json:"unlisted,omitempty"` // findings beyond the first MaxFindings of a list

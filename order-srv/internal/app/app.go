@@ -242,6 +242,7 @@ func (a *App) http() httpapi.Config {
 	audits := audit.NewJobs(audit.Config{
 		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Wallet: walletapi.NewClient(a.upkeep.wallet), Letters: letters,
 		HalfMessages: audit.HalfMessages{Undecided: a.CheckBack.Undecided, LateAfter: a.BrokerTransactionTimeout + 2*a.BrokerCheckInterval},
+		LateBranch:   a.SweepAfter + branchGrace,
 	}, a.Log)
 	a.workers = append(a.workers, audits.Run, database.NewTableMetrics(a.upkeep.db, "order", a.Metrics.Registry, a.Log).Run)
 	if age := a.retention(); age > 0 {

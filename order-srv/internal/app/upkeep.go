@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -16,6 +17,9 @@ import (
 // upkeepConns is how many connections to MySQL, to each inventory-srv and to each wallet the background work has:
 // relay, check-back, healers, expiry, audit and readiness.
 const upkeepConns = 16
+
+// branchGrace is how long the recovery of the flow xa may take to abort an order that is older than SWEEP_AFTER.
+const branchGrace = 30 * time.Second
 
 // upkeep is what the background work uses of MySQL, of inventory-srv and of the wallet.
 type upkeep struct {

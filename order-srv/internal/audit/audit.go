@@ -48,6 +48,7 @@ type Inventory interface {
 	Audit(ctx context.Context) (inventoryapi.Ledger, error)
 	Outbox(ctx context.Context, limit int) (inventoryapi.Outbox, error)
 	Answers(ctx context.Context, orderNos []string) (refused map[string]bool, err error)
+	Branches(ctx context.Context) ([]inventoryapi.Branch, error)
 }
 
 // HalfMessages is what an audit asks of the check-back.
@@ -68,6 +69,7 @@ type Config struct {
 	Wallet       Wallet
 	HalfMessages HalfMessages
 	Letters      Letters
+	LateBranch   time.Duration // the age from which a prepared branch of the flow xa is a finding that does not settle
 }
 
 // run is one audit.
@@ -178,6 +180,9 @@ func (r *run) from(ctx context.Context, rolled store.RollUp) (check.Report, erro
 		return check.Report{}, err
 	}
 	if err := r.wallet(ctx, rolled.Cutoff); err != nil {
+		return check.Report{}, err
+	}
+	if err := r.xa(ctx, rolled.Cutoff); err != nil {
 		return check.Report{}, err
 	}
 	if last.Letters, err = r.letters(ctx); err != nil {

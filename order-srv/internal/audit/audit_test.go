@@ -34,8 +34,9 @@ type inventory struct {
 	losses       []inventoryapi.Loss
 	outbox       inventoryapi.Outbox
 	answers      map[string]bool // refused, by order number
-	asked        []string        // about their answers
-	noOutbox     bool            // it is a replica of an earlier version
+	branches     []inventoryapi.Branch
+	asked        []string // about their answers
+	noOutbox     bool     // it is a replica of an earlier version
 	fails        error
 	cutoff       string
 	rolled       int64         // confirmed units up to the cut-off
@@ -98,6 +99,13 @@ func (i *inventory) Audit(context.Context) (inventoryapi.Ledger, error) {
 	e.LinesReserved, e.LinesConfirmed = i.sums(i.cutoff, "~")
 	e.LinesConfirmed += i.rolled
 	return inventoryapi.Ledger{SKUs: []inventoryapi.LedgerEntry{e}, Losses: i.losses}, i.fails
+}
+
+// Branches implements audit.Inventory.
+func (i *inventory) Branches(context.Context) ([]inventoryapi.Branch, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.branches, i.fails
 }
 
 // Outbox implements audit.Inventory.
@@ -177,6 +185,7 @@ func (w *world) replica() (jobs *audit.Jobs, stop func()) {
 	jobs = audit.NewJobs(audit.Config{
 		Store: w.store, Inventory: w.inventory, Wallet: w.wallet.Client, Letters: w.letters,
 		HalfMessages: audit.HalfMessages{Undecided: func() (int, time.Duration) { return w.halves.Undecided() }, LateAfter: 22 * time.Second},
+		LateBranch:   22 * time.Second,
 	}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

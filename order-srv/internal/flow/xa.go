@@ -37,6 +37,8 @@ const (
 	xaGrace = 3 * time.Second // a younger decision is being executed by the request that made it
 	xaBatch = 200             // rows of the log that a pass reads
 	xaStart = 10 * time.Second
+
+	xaSettling = 8 // orders that the recovery ends at the same time
 )
 
 // Branches is what the flow needs of inventory-srv.
@@ -74,6 +76,7 @@ type XA struct {
 
 var (
 	_ Flow      = (*XA)(nil)
+	_ Leaver    = (*XA)(nil)
 	_ Recoverer = (*XA)(nil)
 )
 
@@ -244,22 +247,34 @@ func (f *XA) end(ctx context.Context, orderNo string, decision store.XAState, by
 // StalePending implements Flow.
 func (f *XA) StalePending() time.Duration { return f.SweepAfter }
 
-// Recover implements Flow. An order whose row a prepared branch has locked fails alone.
+// Recover implements Flow. An order whose row a prepared branch has locked fails alone. An order that the log does not
+// have was not decided, so it is abandoned; a branch of it, which the databases list, is rolled back by the recovery.
 func (f *XA) Recover(ctx context.Context, orderNos []string) (n int, err error) {
 	rows, err := f.Upkeep.XAOf(ctx, orderNos)
 	if err != nil {
 		return 0, err
 	}
-	var errs []error
-	for _, row := range rows {
-		ended, err := f.settle(ctx, row)
-		errs = append(errs, err)
-		if ended {
-			n++
+	n, err = f.settleAll(ctx, rows)
+	var unknown []string
+	for _, no := range orderNos {
+		if !has(rows, no) {
+			unknown = append(unknown, no)
 		}
 	}
-	return n, errors.Join(errs...)
+	if len(unknown) == 0 {
+		return n, err
+	}
+	abandoned, failed := f.Upkeep.Abandon(ctx, unknown, f.SweepAfter, true, store.Sweeper)
+	return n + abandoned, errors.Join(err, failed)
 }
+
+func has(rows []store.XA, orderNo string) bool {
+	return slices.ContainsFunc(rows, func(r store.XA) bool { return r.OrderNo == orderNo })
+}
+
+// Left implements Leaver. An order whose branches have not ended does not leave, and keeps all orders after it: the
+// decision would be forgotten with its row.
+func (f *XA) Left(tx *store.Tx, orderNos []string) error { return tx.LeaveXA(orderNos) }
 
 // Workers implements Flow.
 func (f *XA) Workers() []func(context.Context) { return []func(context.Context){f.recovery} }
@@ -331,16 +346,36 @@ func (f *XA) pass(ctx context.Context) error {
 		errs = append(errs, f.rollBackUnknown(ctx, listed, rows))
 	}
 	for _, row := range open {
-		if !slices.ContainsFunc(rows, func(r store.XA) bool { return r.OrderNo == row.OrderNo }) {
+		if !has(rows, row.OrderNo) {
 			rows = append(rows, row)
 		}
 	}
+	_, err = f.settleAll(ctx, rows)
+	return errors.Join(append(errs, err)...)
+}
+
+// settleAll settles rows, some at the same time: an inventory that does not answer costs each row its time, and the
+// rows after it hold locks, too.
+func (f *XA) settleAll(ctx context.Context, rows []store.XA) (n int, err error) {
+	var mu sync.Mutex
+	var errs []error
+	var running sync.WaitGroup
+	slots := make(chan struct{}, xaSettling)
 	for _, row := range rows {
-		if _, err := f.settle(ctx, row); err != nil {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			ended, err := f.settle(ctx, row)
+			mu.Lock()
+			defer mu.Unlock()
 			errs = append(errs, err)
-		}
+			if ended {
+				n++
+			}
+		})
 	}
-	return errors.Join(errs...)
+	running.Wait()
+	return n, errors.Join(errs...)
 }
 
 func (f *XA) measure(open []store.XA, own []string, theirs []inventoryapi.Branch, failed error) {
@@ -360,7 +395,7 @@ func (f *XA) measure(open []store.XA, own []string, theirs []inventoryapi.Branch
 func (f *XA) rollBackUnknown(ctx context.Context, listed []string, rows []store.XA) error {
 	var errs []error
 	for _, no := range listed {
-		if slices.ContainsFunc(rows, func(r store.XA) bool { return r.OrderNo == no }) {
+		if has(rows, no) {
 			continue
 		}
 		id, err := ulid.ParseStrict(no)

@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -28,15 +29,30 @@ func newXAWorld(t *testing.T, answers ...ordertest.Answer) *world {
 	t.Helper()
 	w := ordertest.NewWorldOn(t, dbtest.NewDSN(t, sql.Orders()), answers, ordertest.Timeout(2*time.Second),
 		func(cfg *app.Config) { cfg.OrderFlow = flow.NameXA })
+	t.Cleanup(func() { // else nobody can drop the database
+		ctx := context.Background()
+		own, err := w.Orders.PreparedXA(ctx)
+		for _, no := range own {
+			err = errors.Join(err, w.Orders.RollbackXA(ctx, no))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	return &world{w, t}
+}
+
+// newXA is the flow of a replica that only recovers.
+func newXA(w *world, sweepAfter time.Duration) *flow.XA {
+	return flow.NewXA(flow.Deps{
+		Resolver: &flow.Resolver{Log: slog.New(slog.DiscardHandler)}, Upkeep: w.Orders, UpkeepBranches: w.Inventory.Client,
+		SweepAfter: sweepAfter, Registry: prometheus.NewRegistry(),
+	})
 }
 
 // recoverXA runs the recovery of a replica until the test ends.
 func recoverXA(w *world, sweepAfter time.Duration) {
-	f := flow.NewXA(flow.Deps{
-		Resolver: &flow.Resolver{Log: slog.New(slog.DiscardHandler)}, Upkeep: w.Orders, UpkeepBranches: w.Inventory.Client,
-		SweepAfter: sweepAfter, Registry: prometheus.NewRegistry(),
-	})
+	f := newXA(w, sweepAfter)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, worker := range f.Workers() {
@@ -251,4 +267,72 @@ func TestXA_late(t *testing.T) {
 	}
 	recoverXA(w, time.Hour)
 	testkit.EventuallyTrue(t, 20*time.Second, "the late branch is rolled back", func() bool { return len(w.Inventory.Prepared()) == 0 })
+}
+
+// TestXA_unknown: an order that the log does not have is abandoned, also while a branch has locked the row of another.
+func TestXA_unknown(t *testing.T) {
+	t.Parallel()
+	w := newXAWorld(t)
+	locked := undecided(w)
+	inserted, err := w.Orders.Insert(t.Context(), []order.Order{{
+		UserID: "ann", IdempotencyKey: "l", RequestHash: strings.Repeat("a", 64), Status: order.Pending, Flow: flow.NameXA,
+		Items: []order.Item{{SKU: "A", Quantity: 1}},
+	}}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := inserted[0].Order.OrderNo
+	if err := w.DB.Exec("DELETE FROM xa_log").Error; err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	n, err := newXA(w, 0).Recover(t.Context(), []string{locked, unknown})
+	if n != 1 || err != nil || time.Since(begin) > 2*time.Second {
+		t.Errorf("recovered %d, error %v, after %v; want the order whose row is not locked, at once", n, err, time.Since(begin))
+	}
+	w.ends(unknown, order.Abandoned)
+	recoverXA(w, 0) // rolls back the branch that is listed
+	testkit.EventuallyTrue(t, 20*time.Second, "the branches are rolled back", func() bool {
+		own, err := w.Orders.PreparedXA(t.Context())
+		return err == nil && len(own)+len(w.Inventory.Prepared()) == 0
+	})
+	if n, err := newXA(w, 0).Recover(t.Context(), []string{locked}); n != 1 || err != nil {
+		t.Errorf("recovered %d, error %v; want the order whose branch was rolled back", n, err)
+	}
+}
+
+// TestXA_left: an order leaves after the retention with its row of the log, and stays while a branch has not ended.
+func TestXA_left(t *testing.T) {
+	t.Parallel()
+	w := newXAWorld(t, ordertest.Lost)
+	w.Inventory.FailBranch(func(call string) bool { return strings.HasPrefix(call, "rollback") })
+	if reply, err := w.Place("k"); err == nil {
+		t.Fatalf("reply %+v", reply)
+	}
+	no := w.Only().OrderNo
+	const last = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
+	for _, query := range []string{"UPDATE orders SET settled_at = UTC_TIMESTAMP(6), due_at = NULL", "UPDATE audit_rollup SET cutoff = '" + last + "'"} {
+		if err := w.DB.Exec(query).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ok, err := w.Orders.ClaimHistory(t.Context(), "me", time.Minute); !ok || err != nil {
+		t.Fatalf("claimed %v, error %v", ok, err)
+	}
+	if _, err := w.Orders.Archive(t.Context(), "me", last); err == nil || !strings.Contains(err.Error(), "abort") {
+		t.Errorf("an order whose branch is prepared leaves: error %v", err)
+	}
+	w.Inventory.FailBranch(nil)
+	recoverXA(w, time.Hour)
+	testkit.EventuallyTrue(t, 20*time.Second, "the log says done", func() bool {
+		rows, err := w.Orders.XAOf(t.Context(), []string{no})
+		return err == nil && rows[0].State == store.XADone
+	})
+	step, err := w.Orders.Archive(t.Context(), "me", last)
+	if err != nil || step.Deleted != 1 {
+		t.Errorf("%+v, error %v; want 1 order that was deleted", step, err)
+	}
+	if rows, err := w.Orders.XAOf(t.Context(), []string{no}); len(rows) != 0 || err != nil {
+		t.Errorf("rows of the log are left: %v, error %v", rows, err)
+	}
 }

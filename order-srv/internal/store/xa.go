@@ -50,6 +50,21 @@ func (tx *Tx) BeginXA(orders []order.Order) error {
 	return nil
 }
 
+// LeaveXA deletes the rows of orders that leave. An order whose branches have not ended is an error.
+func (tx *Tx) LeaveXA(orderNos []string) error {
+	if err := tx.db.Exec("DELETE FROM xa_log WHERE gtrid IN ? AND state = ?", orderNos, XADone).Error; err != nil {
+		return fmt.Errorf("delete from the coordinator's log: %w", err)
+	}
+	var open []XA
+	if err := tx.db.Raw("SELECT gtrid AS order_no, state FROM xa_log WHERE gtrid IN ? LIMIT 1", orderNos).Scan(&open).Error; err != nil {
+		return fmt.Errorf("look for branches that have not ended: %w", err)
+	}
+	if len(open) > 0 {
+		return fmt.Errorf("order %s is %s in the coordinator's log", open[0].OrderNo, open[0].State)
+	}
+	return nil
+}
+
 // PrepareXA makes an order PLACED in a branch, with all that Resolve writes for it, and prepares the branch. Nothing of
 // it shows before [Store.CommitXA]. order.ErrNotPending when the order has ended. Other errors are those of
 // database.Branches.Prepare.
@@ -171,6 +186,39 @@ func (s *Store) logXA(ctx context.Context, where string, args ...any) ([]XA, err
 	}
 	for i := range found { // as the server returns microseconds
 		found[i].Age, found[i].Since = found[i].Age*time.Microsecond, found[i].Since*time.Microsecond
+	}
+	return found, nil
+}
+
+// XAUsed reports whether the log has an order.
+func (s *Store) XAUsed(ctx context.Context) (used bool, err error) {
+	if err := s.db.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM xa_log)").Row().Scan(&used); err != nil {
+		return false, fmt.Errorf("look into the coordinator's log: %w", database.Fault(err))
+	}
+	return used, nil
+}
+
+// AuditedXA is a row of the log with its order's status of the same moment.
+type AuditedXA struct {
+	OrderNo         string
+	State, Decision XAState
+	Status          order.Status // "": there is no order
+}
+
+// AuditXA returns up to limit rows after an order number, up to another ("": to the end), with open only those that are
+// not done.
+func (s *Store) AuditXA(ctx context.Context, after, to string, open bool, limit int) (found []AuditedXA, err error) {
+	where, args := "WHERE x.gtrid > ?", []any{after}
+	if to != "" {
+		where, args = where+" AND x.gtrid <= ?", append(args, to)
+	}
+	if open {
+		where += " AND x.open_since IS NOT NULL"
+	}
+	err = s.db.WithContext(ctx).Raw(`SELECT x.gtrid AS order_no, x.state, x.decision, COALESCE(o.status, '') AS status
+		FROM xa_log AS x LEFT JOIN orders AS o ON o.order_no = x.gtrid `+where+" ORDER BY x.gtrid LIMIT ?", append(args, limit)...).Scan(&found).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the coordinator's log: %w", database.Fault(err))
 	}
 	return found, nil
 }
