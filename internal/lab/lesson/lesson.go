@@ -59,6 +59,8 @@ func All() []Lesson {
 		tccEmptyCancel(),
 		tccHanging(),
 		tccRepeat(),
+		twoPhaseCommit(),
+		threePhaseCommit(),
 		duplicates(),
 		messageTypes(),
 		peakShaving(),

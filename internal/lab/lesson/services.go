@@ -298,9 +298,12 @@ func (s *services) sale(ctx context.Context, units int64, settings ...string) (*
 	return one, receive(ctx, s.inventory, one.sku, units)
 }
 
-// buys is the buyer's step. order-srv is frozen at the moment at which the cable holds the data, so that it does
-// nothing while the reader thinks; nothing is held with none.
-func (s *sale) buys(hold direction) *step.Actor {
+// buys is the buyer's step, with the call that reserves as the one to hold. Nothing is held with none.
+func (s *sale) buys(hold direction) *step.Actor { return s.buysAt(hold, reserveCall) }
+
+// buysAt is the buyer's step. order-srv is frozen at the moment at which the cable holds the call, or its answer, so
+// that it does nothing while the reader thinks.
+func (s *sale) buysAt(hold direction, call string) *step.Actor {
 	return &step.Actor{
 		Name: "A",
 		Steps: []step.Step{{
@@ -308,7 +311,7 @@ func (s *sale) buys(hold direction) *step.Actor {
 			Do: func(ctx context.Context) (step.Result, error) {
 				s.began = time.Now()
 				if hold != none {
-					s.cable.Hold(hold, reserveCall, s.order.Freeze)
+					s.cable.Hold(hold, call, s.order.Freeze)
 				}
 				o, _, err := s.client.As(s.user, orderapi.RoleBuyer).Place(ctx, orderapi.PlaceRequest{
 					IdempotencyKey: s.user, Items: []orderapi.PlaceItem{{SKU: s.sku, Quantity: halfOrdered}},
