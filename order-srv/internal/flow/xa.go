@@ -32,10 +32,11 @@ const (
 	// (2 s). A call that is cut leaves a branch that may be prepared later.
 	xaPrepare = 2500 * time.Millisecond
 
-	xaEnd   = 2 * time.Second // of one call that ends a branch, and of one step of the recovery
-	xaPass  = time.Second     // between two passes of the recovery
-	xaGrace = 3 * time.Second // a younger decision is being executed by the request that made it
-	xaBatch = 200             // rows of the log that a pass reads
+	xaEnd   = 2 * time.Second  // of one call that ends a branch, and of one step of the recovery
+	xaPass  = time.Second      // between two passes of the recovery
+	xaGrace = 3 * time.Second  // a younger decision is being executed by the request that made it
+	xaRest  = 15 * time.Second // after so long without an order of the flow, the branches are listed this seldom
+	xaBatch = 200              // rows of the log that a pass reads
 	xaStart = 10 * time.Second
 
 	xaSettling = 8 // orders that the recovery ends at the same time
@@ -72,6 +73,8 @@ type XA struct {
 	Deps
 	slots   chan struct{}
 	metrics xaMetrics
+
+	used, listed time.Time // when the recovery, which alone has them, last found something, and last listed the branches
 }
 
 var (
@@ -321,17 +324,24 @@ func (f *XA) RecoverMeanwhile(ctx context.Context) (stop func()) {
 }
 
 // pass looks at both sides and at the log, and ends what is to be ended. A side that does not answer is left out: what
-// the log has open is tried all the same.
+// the log has open is tried all the same. A shop that does not use the flow is not asked every second.
 func (f *XA) pass(ctx context.Context) error {
 	open, err := f.Upkeep.OpenXA(ctx, xaBatch)
 	if err != nil {
 		return err
 	}
+	if len(open) == 0 && time.Since(f.used) > xaRest && time.Since(f.listed) < xaRest {
+		return nil
+	}
+	f.listed = time.Now()
 	own, errOwn := f.Upkeep.PreparedXA(ctx)
 	call, cancel := context.WithTimeout(ctx, xaEnd)
 	defer cancel()
 	theirs, errTheirs := f.UpkeepBranches.Branches(call)
 	f.measure(open, own, theirs, errTheirs)
+	if len(open)+len(own)+len(theirs) > 0 || errOwn != nil {
+		f.used = time.Now()
+	}
 	listed := own
 	for _, b := range theirs {
 		listed = append(listed, b.OrderNo)

@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/testkit"
@@ -335,4 +337,34 @@ func TestXA_left(t *testing.T) {
 	if rows, err := w.Orders.XAOf(t.Context(), []string{no}); len(rows) != 0 || err != nil {
 		t.Errorf("rows of the log are left: %v, error %v", rows, err)
 	}
+}
+
+// TestXA_rest: a shop without orders of the flow lists its branches once and then seldom, while its log is read every
+// second. Each listing is a request, and a line in inventory's log.
+func TestXA_rest(t *testing.T) {
+	t.Parallel()
+	w := newXAWorld(t)
+	var reads atomic.Int64
+	err := w.DB.Callback().Row().After("gorm:row").Register("test:reads", func(tx *gorm.DB) {
+		if strings.Contains(tx.Statement.SQL.String(), "xa_log") {
+			reads.Add(1)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := flow.NewXA(flow.Deps{
+		Resolver: &flow.Resolver{Log: slog.New(slog.DiscardHandler)}, Upkeep: store.New(w.DB, nil), UpkeepBranches: w.Inventory.Client,
+		SweepAfter: time.Minute, Registry: prometheus.NewRegistry(),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { f.Workers()[0](ctx) })
+	before := w.Inventory.BranchLists()
+	testkit.EventuallyTrue(t, time.Minute, "the log is read four times", func() bool { return reads.Load() >= 4 })
+	if n := w.Inventory.BranchLists() - before; n != 1 {
+		t.Errorf("the branches were listed %d times, want once", n)
+	}
+	cancel()
+	running.Wait()
 }

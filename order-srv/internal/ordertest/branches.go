@@ -15,6 +15,7 @@ type branches struct {
 	mu       sync.Mutex
 	prepared map[string]bool
 	calls    []string // "prepare NO", "commit NO", "rollback NO", in their order
+	lists    int
 	fail     func(call string) bool
 	after    func(call string) // once the call is executed, before its answer
 }
@@ -40,6 +41,13 @@ func (i *Inventory) BranchCalls() []string {
 	return slices.Clone(i.branches.calls)
 }
 
+// BranchLists returns how often the branches were listed.
+func (i *Inventory) BranchLists() int {
+	i.branches.mu.Lock()
+	defer i.branches.mu.Unlock()
+	return i.branches.lists
+}
+
 // Prepared returns the orders that have a prepared branch.
 func (i *Inventory) Prepared() []string {
 	i.branches.mu.Lock()
@@ -52,6 +60,9 @@ func (i *Inventory) handleBranches(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/branches", i.servePrepare)
 	mux.HandleFunc("POST /v1/branches/{order_no}/{what}", i.serveEndBranch)
 	mux.HandleFunc("GET /v1/branches", func(w http.ResponseWriter, _ *http.Request) {
+		i.branches.mu.Lock()
+		i.branches.lists++
+		i.branches.mu.Unlock()
 		list := inventoryapi.BranchList{Branches: []inventoryapi.Branch{}}
 		for _, no := range i.Prepared() {
 			list.Branches = append(list.Branches, inventoryapi.Branch{OrderNo: no})
