@@ -54,7 +54,8 @@ func (d xaDeath) run(t *testing.T, b crashBroker) string {
 	}
 	settings["ORDER_FLOW"] = "xa"
 	cs := newCrashShop(t, b, setup{strategy: "conditional"}, settings, d.point)
-	victim, no := cs.order, ""
+	victim := cs.order
+	var no string
 	if d.point.Service() == "inventory-srv" {
 		victim = cs.inventory
 		ordered := make(chan string, 1)

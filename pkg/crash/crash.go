@@ -52,7 +52,9 @@ type Info struct {
 }
 
 // List returns all points, order-srv's first and the wallet's last, in the order in which an order comes to them.
-func List() []Info { return slices.Concat(orderPoints(), inventoryPoints(), walletPoints()) }
+func List() []Info {
+	return slices.Concat(orderPoints(), xaPoints(), inventoryPoints(), walletPoints())
+}
 
 // Find returns the point of that name. The error lists the points.
 func Find(name string) (Info, error) {

@@ -87,6 +87,12 @@ func orderPoints() []Info {
 			Ends: "EXPIRED; the money is returned once", Healer: "the coordinator", Try: "--sku MUG-CLASSIC --flow tcc",
 			Env: shortPatience(),
 		},
+	}
+}
+
+// xaPoints are those of the flow xa.
+func xaPoints() []Info {
+	return []Info{
 		{
 			Point: OrderXAPreparedInventory, Dies: "inventory's branch of an order of the flow xa is prepared, that of orders is not",
 			Ends: "ABANDONED; the branch is rolled back, its rows are locked until then", Healer: "the recovery of xa", Try: "--sku MUG-CLASSIC --flow xa",

@@ -188,14 +188,26 @@ func (w *world) ends(orderNo string, status order.Status) {
 // undecided leaves an order with both branches prepared and nothing decided, as a coordinator that dies does.
 func undecided(w *world) string {
 	w.t.Helper()
+	no := inserted(w, "k")
+	prepareBoth(w, no)
+	return no
+}
+
+// inserted is an order of the flow that is PENDING.
+func inserted(w *world, key string) string {
+	w.t.Helper()
 	inserted, err := w.Orders.Insert(w.t.Context(), []order.Order{{
-		UserID: "ann", IdempotencyKey: "k", RequestHash: strings.Repeat("a", 64), Status: order.Pending, Flow: flow.NameXA,
+		UserID: "ann", IdempotencyKey: key, RequestHash: strings.Repeat("a", 64), Status: order.Pending, Flow: flow.NameXA,
 		Items: []order.Item{{SKU: "A", Quantity: 1}},
 	}}, time.Hour)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	no := inserted[0].Order.OrderNo
+	return inserted[0].Order.OrderNo
+}
+
+func prepareBoth(w *world, no string) {
+	w.t.Helper()
 	receipt, err := w.Inventory.PrepareBranch(w.t.Context(), inventoryapi.PrepareRequest{OrderNo: no, Lines: []inventoryapi.Line{{SKU: "A", Quantity: 1}}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -206,7 +218,6 @@ func undecided(w *world) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return no
 }
 
 // TestXA_guard: of the request and the recovery one decides, also when both come at the same time.
@@ -276,14 +287,7 @@ func TestXA_unknown(t *testing.T) {
 	t.Parallel()
 	w := newXAWorld(t)
 	locked := undecided(w)
-	inserted, err := w.Orders.Insert(t.Context(), []order.Order{{
-		UserID: "ann", IdempotencyKey: "l", RequestHash: strings.Repeat("a", 64), Status: order.Pending, Flow: flow.NameXA,
-		Items: []order.Item{{SKU: "A", Quantity: 1}},
-	}}, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unknown := inserted[0].Order.OrderNo
+	unknown := inserted(w, "l")
 	if err := w.DB.Exec("DELETE FROM xa_log").Error; err != nil {
 		t.Fatal(err)
 	}
@@ -367,4 +371,40 @@ func TestXA_rest(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
+}
+
+// TestXA_others: while a branch is prepared and its coordinator is dead, other orders are placed, paid and expired, and
+// the healers end their passes without waiting for its row. A request about the locked order waits until its deadline.
+func TestXA_others(t *testing.T) {
+	t.Parallel()
+	w := newXAWorld(t)
+	young := inserted(w, "k")
+	locked := w.Backdate(young, 24*time.Hour)
+	if err := w.DB.Exec("UPDATE xa_log SET gtrid = ? WHERE gtrid = ?", locked, young).Error; err != nil { // its request is just dying
+		t.Fatal(err)
+	}
+	prepareBoth(w, locked)
+	begin := time.Now()
+	paid := w.MustPlace("paid", http.StatusCreated)
+	overdue := w.MustPlace("overdue", http.StatusCreated)
+	if _, err := w.Orders.Pay(t.Context(), "ann", paid.OrderNo); err != nil {
+		t.Error(err)
+	}
+	w.Age(overdue.OrderNo, 24*time.Hour)
+	if err := w.Healer.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.ends(overdue.OrderNo, order.Expired)
+	if got := w.Get(locked).Status; got != order.Pending {
+		t.Errorf("the locked order is %s", got)
+	}
+	if took := time.Since(begin); took > 30*time.Second { // a day, if one of them waited for the row
+		t.Errorf("others took %v", took)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // as a request has
+	defer cancel()
+	begin = time.Now()
+	if _, err := w.Orders.Cancel(ctx, "ann", locked); err == nil || time.Since(begin) > 30*time.Second {
+		t.Errorf("a cancellation of the locked order: error %v, after %v; want one at its deadline", err, time.Since(begin))
+	}
 }
