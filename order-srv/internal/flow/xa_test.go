@@ -398,7 +398,7 @@ func TestXA_others(t *testing.T) {
 	if got := w.Get(locked).Status; got != order.Pending {
 		t.Errorf("the locked order is %s", got)
 	}
-	if took := time.Since(begin); took > 30*time.Second { // a day, if one of them waited for the row
+	if took := time.Since(begin); took > 30*time.Second { // the branch stays prepared for longer
 		t.Errorf("others took %v", took)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // as a request has
