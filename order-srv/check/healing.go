@@ -8,7 +8,7 @@ import (
 // Healing is an action of a backstop for an order. It is no finding: a healed order is a correct order.
 type Healing struct {
 	OrderNo string    `json:"order_no"`
-	Healer  string    `json:"healer"` // check-back, sweeper, reconciler, relay, coordinator
+	Healer  string    `json:"healer"` // check-back, sweeper, reconciler, relay, coordinator, notifier
 	Action  string    `json:"action"`
 	At      time.Time `json:"at"`
 }

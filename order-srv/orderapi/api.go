@@ -34,6 +34,12 @@ var (
 	ErrStrategyNotAllowed = order.ErrStrategyNotAllowed
 	ErrFlowNotAllowed     = order.ErrFlowNotAllowed
 	ErrUnknownFlow        = order.ErrUnknownFlow
+
+	ErrUnknownWebhook      = order.ErrUnknownWebhook
+	ErrInvalidWebhook      = order.ErrInvalidWebhook
+	ErrWebhookRefused      = order.ErrWebhookRefused
+	ErrUnknownNotification = order.ErrUnknownNotification
+	ErrNotificationSending = order.ErrNotificationSending
 )
 
 // Item is what is ordered; the answer adds title and price.
@@ -125,6 +131,8 @@ const (
 	TopicOrderEvents  = "order-events"  // ordered by order number: paid, cancelled, expired
 	TopicOrderQueued  = "order-queued"  // the flow queue: decide these orders
 	TopicStockReserve = "stock-reserve" // the flow outbox: reserve, and answer on inventoryapi.TopicStockReserved
+
+	TopicOrderNotifications = "order-notifications" // delayed: the buyer's notification is due again
 )
 
 // StockReserve is the body on TopicStockReserve.

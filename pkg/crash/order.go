@@ -24,6 +24,9 @@ const (
 	OrderXAPreparedBoth       Point = "order-srv@xa-prepared-both"
 	OrderXADecided            Point = "order-srv@xa-decided"
 	OrderXACommittedInventory Point = "order-srv@xa-committed-inventory"
+	// Of notifications.
+	OrderNotifying Point = "order-srv@notifying"
+	OrderNotified  Point = "order-srv@notified"
 )
 
 func orderPoints() []Info {
@@ -86,6 +89,14 @@ func orderPoints() []Info {
 			Point: OrderCancelling, Dies: "an order of the flow tcc has EXPIRED, the wallet is not told to return the money yet",
 			Ends: "EXPIRED; the money is returned once", Healer: "the coordinator", Try: "--sku MUG-CLASSIC --flow tcc",
 			Env: shortPatience(),
+		},
+		{
+			Point: OrderNotifying, Dies: "the notification of a paid order is claimed, the receiver is not called yet",
+			Ends: "PAID; the buyer is notified once", Healer: "the notifier", Try: "--sku MUG-CLASSIC --pay",
+		},
+		{
+			Point: OrderNotified, Dies: "the receiver has answered the notification of a paid order, the row does not say so yet",
+			Ends: "PAID; the buyer is notified twice, with the same event id", Healer: "the notifier", Try: "--sku MUG-CLASSIC --pay",
 		},
 	}
 }

@@ -43,6 +43,11 @@ func New(cfg Config) *gin.Engine {
 	v1.GET("/orders/:order_no", g.wait, reading, g.authenticate, web.Handle(g.getOrder))
 	v1.POST("/orders/:order_no/payment", changing, g.authenticate, web.Handle(g.payOrder))
 	v1.POST("/orders/:order_no/cancellation", changing, g.authenticate, web.Handle(g.cancelOrder))
+	v1.GET("/orders/:order_no/notifications", reading, g.authenticate, web.Handle(g.notifications))
+	v1.POST("/orders/:order_no/notifications/:id/resend", changing, g.authenticate, web.Handle(g.resendNotification))
+	v1.PUT("/webhook", changing, g.authenticate, web.Handle(g.putWebhook))
+	v1.GET("/webhook", reading, g.authenticate, web.Handle(g.getWebhook))
+	v1.DELETE("/webhook", changing, g.authenticate, web.Handle(g.deleteWebhook))
 	v1.GET("/wallet", reading, g.authenticate, web.Handle(g.ownWallet))
 	v1.GET("/wallet/entries", reading, g.authenticate, web.Handle(g.walletEntries))
 

@@ -21,6 +21,7 @@ import (
 	"holdfast/order-srv/internal/httpapi"
 	"holdfast/order-srv/internal/intake"
 	"holdfast/order-srv/internal/intake/shortage"
+	"holdfast/order-srv/internal/notify"
 	"holdfast/order-srv/internal/recovery"
 	"holdfast/order-srv/internal/retention"
 	"holdfast/order-srv/internal/store"
@@ -57,6 +58,8 @@ type Config struct {
 	Overlap     time.Duration                                      // of groups of orders; default intake's
 	GroupLimit  func() int                                         // default what inventory reserves in time
 	NoCheckBack bool                                               // the broker's questions are answered with unknown
+	NotifyTime  time.Duration                                      // of one attempt to notify a buyer; default notify.DefaultTimeout
+	NotifyLease time.Duration                                      // of its claim; default notify's
 	Published   func()                                             // called between the relay's send and its mark; nil: nothing
 	Started     func(addr, opsAddr net.Addr)                       // called once when the service listens; nil: nothing
 }
@@ -69,6 +72,7 @@ type App struct {
 	CheckBack *recovery.CheckBack
 	Healer    *recovery.Healer
 	Waiting   *waiting.Room
+	Notifier  *notify.Notifier
 	HTTP      httpapi.Config
 	Metrics   Metrics
 
@@ -163,10 +167,15 @@ func (a *App) openBus() (err error) {
 	// Before anything gets a store: each transaction that decides an order calls its flow, and wakes the requests that
 	// wait for it.
 	a.Waiting = waiting.New(waiting.Config{Orders: a.upkeep.orders, Max: a.MaxWaiting, Log: a.Log})
-	with := func(s *store.Store) *store.Store { return s.WithFlows(flows).WithWake(a.Waiting.Decided) }
+	with := func(s *store.Store) *store.Store {
+		return s.WithFlows(flows).WithWake(a.Waiting.Decided).WithNotify(func() { a.Notifier.Kick() })
+	}
 	a.Orders, a.upkeep.orders = with(a.Orders), with(a.upkeep.orders)
 	if a.Producer == nil {
 		a.Producer = a.bus.Producer()
+	}
+	if err := a.openNotifier(); err != nil {
+		return err
 	}
 	if a.TxProducer == nil {
 		a.TxProducer = a.bus.TxProducer
@@ -189,6 +198,22 @@ func (a *App) openBus() (err error) {
 	if !a.NoCheckBack {
 		a.workers = append(a.workers, a.CheckBack.Run)
 	}
+	return nil
+}
+
+// openNotifier builds what notifies buyers.
+func (a *App) openNotifier() error {
+	guard, err := notify.NewGuard(a.WebhookAllow)
+	if err != nil {
+		return fmt.Errorf("read WEBHOOK_ALLOW: %w", err)
+	}
+	a.Notifier = notify.New(notify.Config{
+		Store: a.upkeep.orders, Guard: guard, Delays: a.NotifyDelays, Timeout: a.NotifyTime, Lease: a.NotifyLease, Send: a.Producer, Log: a.Log,
+		Registerer: a.Metrics.Registry, Healed: a.Metrics.Healed,
+	})
+	a.HTTP.Webhooks = notify.Webhooks{Store: a.Orders, Guard: guard, HTTP: a.LabMode}
+	a.bus.Subscribe(a.Notifier.Subscription())
+	a.workers = append(a.workers, a.Notifier.Run)
 	return nil
 }
 
@@ -237,7 +262,7 @@ func (a *App) openFlows(flows *flow.Set) {
 }
 
 func (a *App) http() httpapi.Config {
-	groups := append([]string{events.GroupTimeout, inventoryapi.GroupRelease, inventoryapi.GroupEvents, inventoryapi.GroupReserve}, a.groups...)
+	groups := append([]string{events.GroupTimeout, notify.GroupNotify, inventoryapi.GroupRelease, inventoryapi.GroupEvents, inventoryapi.GroupReserve}, a.groups...)
 	letters := deadletter.New(a.upkeep.orders, a.upkeep.inventory, a.bus, groups...)
 	audits := audit.NewJobs(audit.Config{
 		Store: a.upkeep.orders, Inventory: a.upkeep.inventory, Wallet: walletapi.NewClient(a.upkeep.wallet), Letters: letters,
@@ -261,7 +286,7 @@ func (a *App) http() httpapi.Config {
 		},
 		Intake: a.Intake, Orders: a.Orders, Waiting: a.Waiting, Lab: a.LabMode, DeadLetters: letters,
 		Placing: limit("placing", a.MaxPlacing), Changing: limit("changing", a.MaxChanging), Reading: limit("reading", a.MaxReading),
-		Audits: audits,
+		Audits: audits, Webhooks: a.HTTP.Webhooks,
 	}
 }
 

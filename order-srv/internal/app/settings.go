@@ -2,10 +2,13 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"holdfast/order-srv/internal/flow"
+	"holdfast/order-srv/internal/notify"
 	"holdfast/pkg/config"
 )
 
@@ -43,6 +46,12 @@ type Settings struct {
 	// The age at which orders leave: paid ones are archived, the others deleted, and their idempotency keys are free.
 	// "off" or 0: never, as in lab mode.
 	Retention Retention `env:"RETENTION" envDefault:"2160h"`
+
+	// The pauses after failed attempts to notify a buyer, or a factor of the defaults. After the last one there is one more
+	// attempt.
+	NotifyDelays notify.Delays `env:"NOTIFY_DELAYS" envDefault:"1s,5s,30s,5m,1h,6h,24h"`
+	// Special addresses that a webhook may have: prefixes, and own-networks in lab mode.
+	WebhookAllow []string `env:"WEBHOOK_ALLOW"`
 
 	QueueMax int `env:"QUEUE_MAX" envDefault:"10000"` // orders that may wait in the queue of the flow queue
 
@@ -112,12 +121,23 @@ func (s *Settings) Validate() error {
 		config.Check(s.PaymentTimeout > s.RequestTimeout, "PAYMENT_TIMEOUT", "is more than REQUEST_TIMEOUT: it begins when the order is written, before it is placed"),
 		config.Check(s.PaymentTimeout <= maxPaymentWindow, "PAYMENT_TIMEOUT", "is at most 72h, the broker's limit"),
 		config.Check(s.Retention == 0 || time.Duration(s.Retention) >= leastRetention, "RETENTION", "is off, or at least 168h: inventory refuses late reserves of younger orders by their tombstones"),
+		s.validateWebhooks(),
 		config.Check(s.QueueMax >= 1 && s.QueueMax <= 1_000_000, "QUEUE_MAX", "is 1 to 1000000"),
 		config.Check(inRange(s.MaxPlacing), "MAX_PLACING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxChanging), "MAX_CHANGING", "is 1 to 10000"),
 		config.Check(inRange(s.MaxReading), "MAX_READING", "is 1 to 10000"),
 		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
 	)
+}
+
+func (s *Settings) validateWebhooks() error {
+	if slices.Contains(s.WebhookAllow, notify.OwnNetworks) && !s.LabMode {
+		return errors.New("WEBHOOK_ALLOW: own-networks is for lab mode: buyers could call the databases")
+	}
+	if _, err := notify.NewGuard(s.WebhookAllow); err != nil {
+		return fmt.Errorf("WEBHOOK_ALLOW: %w", err)
+	}
+	return nil
 }
 
 func inRange(limit int) bool { return limit >= 1 && limit <= 10_000 }
@@ -131,6 +151,7 @@ func (s *Settings) LogValue() slog.Value {
 		slog.Duration("request_timeout", s.RequestTimeout), slog.Duration("pending_grace", s.PendingGrace),
 		slog.Duration("sweep_after", s.SweepAfter), slog.Duration("reconcile_after", s.ReconcileAfter),
 		slog.Duration("queue_timeout", s.QueueTimeout),
+		slog.Any("notify_delays", []time.Duration(s.NotifyDelays)), slog.Any("webhook_allow", s.WebhookAllow),
 		slog.Duration("payment_timeout", s.PaymentTimeout), slog.Duration("retention", s.retention()),
 		slog.Duration("broker_transaction_timeout", s.BrokerTransactionTimeout), slog.Duration("broker_check_interval", s.BrokerCheckInterval),
 	)

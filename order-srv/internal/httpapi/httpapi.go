@@ -24,6 +24,9 @@ type Orders interface {
 	List(ctx context.Context, userID, before string, limit int) ([]order.Order, error)
 	Pay(ctx context.Context, userID, orderNo string) (order.Order, error)
 	Cancel(ctx context.Context, userID, orderNo string) (order.Order, error)
+
+	Notifications(ctx context.Context, userID, orderNo string) ([]order.Notification, error)
+	Resend(ctx context.Context, userID, orderNo, event string) (order.Notification, error)
 }
 
 // Intake takes requests for orders.
@@ -49,6 +52,7 @@ type Config struct {
 
 	Waiting WaitingRoom
 
+	Webhooks    Webhooks
 	DeadLetters DeadLetters
 	Lab         bool // an order may name its strategy and its flow
 
@@ -80,6 +84,11 @@ func New(cfg Config) http.Handler {
 	v1.GET("/orders/:order_no", a.wait, reading, web.Handle(a.get))
 	v1.POST("/orders/:order_no/payment", changing, web.Handle(a.pay))
 	v1.POST("/orders/:order_no/cancellation", changing, web.Handle(a.cancel))
+	v1.PUT("/webhook", changing, web.Handle(a.putWebhook))
+	v1.GET("/webhook", reading, web.Handle(a.webhook))
+	v1.DELETE("/webhook", changing, web.Handle(a.deleteWebhook))
+	v1.GET("/orders/:order_no/notifications", reading, web.Handle(a.notifications))
+	v1.POST("/orders/:order_no/notifications/:id/resend", changing, web.Handle(a.resendNotification))
 	v1.GET("/audit", web.Handle(a.audit))
 	v1.POST("/audits", web.Handle(a.requestAudit))
 	v1.GET("/audits/:id", web.Handle(a.auditJob))

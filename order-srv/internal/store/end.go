@@ -29,7 +29,7 @@ func (s *Store) Cancel(ctx context.Context, userID, orderNo string) (order.Order
 
 func (s *Store) end(ctx context.Context, userID, orderNo string, refusal error, c change) (o order.Order, err error) {
 	c.guard, c.guardArgs = " AND user_id = ?"+c.guard, []any{userID}
-	won := false
+	won, notify := false, false
 	err = s.inTx(ctx, orderNo, c.to, func(tx *gorm.DB) error {
 		n, err := c.apply(tx, orderNo)
 		if err != nil {
@@ -38,7 +38,12 @@ func (s *Store) end(ctx context.Context, userID, orderNo string, refusal error, 
 		if o, err = ofUser(tx, userID, orderNo); err != nil {
 			return err
 		}
-		if won = n == 1; won {
+		if won = n == 1; won && c.to == order.Paid {
+			if notify, err = notifyPaid(tx, o); err != nil {
+				return err
+			}
+		}
+		if won {
 			return s.ended(tx, o)
 		}
 		if o.Status != c.to {
@@ -51,6 +56,9 @@ func (s *Store) end(ctx context.Context, userID, orderNo string, refusal error, 
 	}
 	if won {
 		s.count(c.to, 1)
+	}
+	if notify {
+		s.notified()
 	}
 	return o, nil
 }

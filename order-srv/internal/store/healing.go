@@ -25,6 +25,7 @@ const (
 
 	Coordinator Healer = "coordinator" // of the flow tcc: it executes a phase again
 	XARecovery  Healer = "xa-recovery" // of the flow xa: it ends branches that their request has left
+	Notifier    Healer = "notifier"    // it sends a notification whose attempt did not end
 )
 
 // Healing is what a healer did for an order.
@@ -46,6 +47,7 @@ const (
 	actionSentAgain = "sent the messages of"
 	actionPhase     = "repeated the phase of"
 	actionBranches  = "ended the branches of"
+	actionNotified  = "sent the notification of"
 )
 
 // healBatch is how many healings one statement inserts.

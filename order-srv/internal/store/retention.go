@@ -161,6 +161,7 @@ func (s *Store) leave(tx *gorm.DB, page []leaving, step *ArchiveStep) error {
 		"INSERT INTO order_items_archive (" + strings.ReplaceAll(items, "i.", "") + ") SELECT " + items + ` FROM orders AS o FORCE INDEX (PRIMARY)
 			JOIN order_items AS i ON i.order_no = o.order_no WHERE o.order_no BETWEEN ? AND ? AND o.status IN ('PAID', 'REFUND_DUE')`,
 		"DELETE FROM order_items WHERE order_no BETWEEN ? AND ?",
+		"DELETE FROM notifications WHERE order_no BETWEEN ? AND ?", // what the archive keeps is the order
 	} {
 		if err := tx.Exec(query, first, last).Error; err != nil {
 			return fmt.Errorf("move orders to the archive: %w", err)

@@ -25,6 +25,7 @@ type Store struct {
 	total    *prometheus.CounterVec
 	flows    Flows // nil: none
 	wake     func(orderNos []string)
+	notify   func() // nil: nobody sends notifications
 }
 
 // Flows take part in the store's transactions.
