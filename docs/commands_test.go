@@ -11,9 +11,9 @@ import (
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	targets := names(`(?m)^([a-z-]+):.* ## `, read(t, "../Makefile"))
-	commands := names("(?m)^\\s+([A-Z][a-z]+) +\\w+Cmd +`cmd:", read(t, "../cmd/holdfast/main.go"))
+	commands := names("(?m)^\\s+([A-Z][A-Za-z]+) +\\w+Cmd +`cmd:", read(t, "../cmd/holdfast/main.go"))
 	for i, c := range commands {
-		commands[i] = strings.ToLower(c)
+		commands[i] = strings.ToLower(regexp.MustCompile("([a-z])([A-Z])").ReplaceAllString(c, "$1-$2"))
 	}
 	if len(targets) < 10 || len(commands) < 8 {
 		t.Fatalf("found only the targets %v and the commands %v", targets, commands)

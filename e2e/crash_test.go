@@ -34,7 +34,7 @@ type crashBroker struct {
 }
 
 func crashRows() []crashRow {
-	return slices.Concat(pointRows(), cutRows(), serverRows(), flowPointRows(), tccRows(), xaRows())
+	return slices.Concat(pointRows(), cutRows(), serverRows(), flowPointRows(), tccRows(), xaRows(), notifyRows())
 }
 
 // TestCrashPoints kills processes and cuts connections at every step of an order, on both brokers, and prints the

@@ -39,7 +39,6 @@ var (
 	ErrInvalidWebhook      = order.ErrInvalidWebhook
 	ErrWebhookRefused      = order.ErrWebhookRefused
 	ErrUnknownNotification = order.ErrUnknownNotification
-	ErrNotificationSending = order.ErrNotificationSending
 )
 
 // Item is what is ordered; the answer adds title and price.

@@ -93,7 +93,8 @@ func (s *Session) Notifications(ctx context.Context, orderNo string) (Notificati
 	return n, err
 }
 
-// ResendNotification has a notification sent again. ErrUnknownNotification, ErrUnknownWebhook, ErrNotificationSending.
+// ResendNotification has a notification sent again. While an attempt goes on, that attempt is it.
+// ErrUnknownNotification, ErrUnknownWebhook.
 func (s *Session) ResendNotification(ctx context.Context, orderNo, id string) (Notification, error) {
 	var n Notification
 	err := s.rest.Do(ctx, http.MethodPost, "/v1/orders/"+url.PathEscape(orderNo)+"/notifications/"+url.PathEscape(id)+"/resend", nil, &n)

@@ -126,6 +126,7 @@ func serviceList(p Ports, replicas int) []service {
 			service{replica(nameWallet, k), nameWallet, replicaPort(p.Wallet, k), map[string]string{"WALLET_DSN": p.servicesDSN("wallet")}, nil},
 			service{replica(nameOrder, k), nameOrder, replicaPort(p.Order, k), map[string]string{
 				"MYSQL_DSN": p.servicesDSN("orders"), "NAMESRV_ADDRS": namesrv, "INSTANCE_ID": fmt.Sprintf("order-%d", k),
+				"WEBHOOK_ALLOW": "127.0.0.0/8,::1/128", // for holdfast webhook-listen
 			}, orders},
 			service{replica(nameGateway, k), nameGateway, replicaPort(p.Gateway, k), map[string]string{"DEMO_LOGIN": "true"}, gateways})
 	}

@@ -47,6 +47,9 @@ func TestSettings(t *testing.T) {
 		{map[string]string{"QUEUE_MAX": "0"}, []string{"QUEUE_MAX"}},
 		{map[string]string{"SETTLE_AFTER": "0s"}, []string{"SETTLE_AFTER"}},
 		{map[string]string{"RETENTION": "167h"}, []string{"RETENTION"}},
+		{map[string]string{"NOTIFY_DELAYS": "1s,soon"}, []string{"NOTIFY_DELAYS"}},
+		{map[string]string{"NOTIFY_DELAYS": "0"}, []string{"NOTIFY_DELAYS"}},
+		{map[string]string{"WEBHOOK_ALLOW": "127.0.0.0/8,loopback"}, []string{"WEBHOOK_ALLOW", "loopback"}},
 		{map[string]string{"RETENTION": "90d"}, []string{"RETENTION"}},
 		{map[string]string{"PAYMENT_TIMEOUT": "73h"}, []string{"PAYMENT_TIMEOUT"}},
 		{map[string]string{"PAYMENT_TIMEOUT": "4s"}, []string{"PAYMENT_TIMEOUT", "REQUEST_TIMEOUT"}}, // that is 4 s

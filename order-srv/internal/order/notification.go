@@ -52,7 +52,6 @@ var (
 	ErrInvalidWebhook      = fault.New(fault.Invalid, "invalid_webhook", "a webhook is an absolute https URL of at most 1,024 ASCII characters, without user and fragment")
 	ErrWebhookRefused      = fault.New(fault.Invalid, "webhook_refused", "the webhook's address is not one that may be called")
 	ErrUnknownNotification = fault.New(fault.NotFound, "unknown_notification", "the order has no such notification")
-	ErrNotificationSending = fault.New(fault.Conflict, "notification_sending", "the notification is being sent; retry when the attempt has ended")
 )
 
 var notificationPattern = regexp.MustCompile(`^[0-9A-Z]{1,26}:[a-z._]{1,32}$`)

@@ -140,13 +140,13 @@ func (s *Store) Notifications(ctx context.Context, userID, orderNo string) ([]or
 }
 
 // Resend has a notification of the user sent again, as if it were new: also one that was delivered or given up.
-// order.ErrUnknownNotification, order.ErrUnknownWebhook when there is nowhere to send it, order.ErrNotificationSending
-// while an attempt goes on.
+// While an attempt goes on, nothing changes: that attempt is it. order.ErrUnknownNotification, and
+// order.ErrUnknownWebhook when there is nowhere to send it.
 func (s *Store) Resend(ctx context.Context, userID, orderNo, event string) (order.Notification, error) {
 	if _, err := s.Webhook(ctx, userID); err != nil {
 		return order.Notification{}, err
 	}
-	n, err := database.Exec(ctx, s.db, `UPDATE notifications SET state = ?, tries = 0, next_at = UTC_TIMESTAMP(6), updated_at = UTC_TIMESTAMP(6)
+	_, err := database.Exec(ctx, s.db, `UPDATE notifications SET state = ?, tries = 0, next_at = UTC_TIMESTAMP(6), updated_at = UTC_TIMESTAMP(6)
 		WHERE order_no = ? AND event = ? AND user_id = ? AND (state <> ? OR next_at <= UTC_TIMESTAMP(6))`,
 		order.NotificationPending, orderNo, event, userID, order.NotificationSending)
 	if err != nil {
@@ -158,8 +158,6 @@ func (s *Store) Resend(ctx context.Context, userID, orderNo, event string) (orde
 		return order.Notification{}, database.Fault(err)
 	case len(found) == 0:
 		return order.Notification{}, order.ErrUnknownNotification
-	case n == 0:
-		return order.Notification{}, order.ErrNotificationSending
 	}
 	s.notified()
 	return found[0], nil
