@@ -2,7 +2,7 @@
 // comes from Holdfast and was not changed. Senders and receivers share it.
 //
 // The signature is that of Stripe: the header has the time of sending and an HMAC-SHA256 of "time.body". The time is
-// part of what is signed, so a notification that somebody has recorded is refused when it is replayed later.
+// part of what is signed, so a recorded notification is refused when it is replayed later.
 package webhook
 
 import (
@@ -101,7 +101,7 @@ func mac(secret, t string, body []byte) []byte {
 }
 
 // Read is the whole of a receiver's check: it reads the body of a notification, verifies it against now and decodes it.
-// A receiver must not decode a body first: what is not signed may be anybody's. Errors are those of Verify, ErrTooLarge,
+// A receiver must not decode a body first: what is not signed may come from anywhere. Errors are those of Verify, ErrTooLarge,
 // ErrEventID and those of reading and decoding.
 func Read(r *http.Request, secret string, now time.Time) (Event, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))

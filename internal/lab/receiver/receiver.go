@@ -33,7 +33,7 @@ type Receiver struct {
 	executed map[string]bool
 }
 
-// ServeHTTP implements http.Handler. It verifies first: what is not signed may be anybody's. It remembers the events
+// ServeHTTP implements http.Handler. It verifies first: what is not signed may come from anywhere. It remembers the events
 // that it has executed by their ids: the sender repeats an event whose answer it did not get, so every event may come
 // twice.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
