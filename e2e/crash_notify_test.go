@@ -22,6 +22,7 @@ func notifyRows() []crashRow {
 	return []crashRow{
 		{killed: "notification: order-srv after the claim, before the call", run: notifierDies(crash.OrderNotifying, 1)},
 		{killed: "notification: order-srv after the call, before the record", run: notifierDies(crash.OrderNotified, 2)},
+		{killed: "notification: the broker, its disk lost, between two attempts", run: notifiedWithoutDisk},
 	}
 }
 
@@ -32,35 +33,14 @@ func notifierDies(p crash.Point, calls int) func(*testing.T, crashBroker) string
 		settings := noHealer()
 		settings["WEBHOOK_ALLOW"] = "127.0.0.0/8"
 		cs := newCrashShop(t, b, setup{strategy: "conditional"}, settings, p)
-		var r buyerServer
-		server := httptest.NewServer(&r)
-		t.Cleanup(server.Close)
-		var hook orderapi.Webhook
-		a := cs.must(http.StatusOK, http.MethodPut, "/v1/webhook", cs.buyer, fmt.Sprintf(`{"url":%q}`, server.URL))
-		if err := json.Unmarshal([]byte(a.Body), &hook); err != nil {
-			t.Fatal(err)
-		}
-		r.use(hook.Secret)
+		r := cs.hook(0)
 		o := cs.placed()
 		// The payment may be answered or not: order-srv dies when it has committed.
 		_, _ = cs.call(http.MethodPost, "/v1/orders/"+o.OrderNo+"/payment", cs.buyer, "")
 		cs.died(cs.order, p)
 		cs.back(cs.order, nil)
 		cs.becomes(o.OrderNo, orderapi.StatusPaid)
-		testkit.Eventually(t, patience, "the notification is delivered", func() error {
-			a, err := cs.call(http.MethodGet, "/v1/orders/"+o.OrderNo+"/notifications", cs.buyer, "")
-			if err != nil {
-				return err
-			}
-			var found orderapi.Notifications
-			if err := json.Unmarshal([]byte(a.Body), &found); err != nil {
-				return err
-			}
-			if n := found.Notifications; len(n) != 1 || n[0].State != orderapi.NotificationDelivered || n[0].Attempts != 2 {
-				return fmt.Errorf("notifications %+v", n)
-			}
-			return nil
-		})
+		cs.notified(o.OrderNo, orderapi.NotificationDelivered, 2)
 		if err := r.got(calls); err != nil {
 			t.Error(err)
 		}
@@ -72,8 +52,63 @@ func notifierDies(p crash.Point, calls int) func(*testing.T, crashBroker) string
 	}
 }
 
+// notifiedWithoutDisk has the first attempt fail. The message that is to hasten the second one is lost with the broker's
+// disk: the notifier finds the row.
+func notifiedWithoutDisk(t *testing.T, b crashBroker) string {
+	own := newOwnBroker(t, b)
+	settings := noHealer()
+	settings["WEBHOOK_ALLOW"], settings["NOTIFY_DELAYS"] = "127.0.0.0/8", "20s"
+	cs := newCrashShop(t, own.crashBroker, setup{strategy: "conditional"}, settings)
+	r := cs.hook(1)
+	o := cs.placed()
+	cs.do(o.OrderNo, "payment")
+	cs.notified(o.OrderNo, orderapi.NotificationPending, 1)
+	own.loseDisk()
+	cs.notified(o.OrderNo, orderapi.NotificationDelivered, 2)
+	if err := r.got(2); err != nil {
+		t.Error(err)
+	}
+	return "PAID; notified when the row was due"
+}
+
+// hook sets the buyer's webhook to a receiver that answers the first notifications with 503.
+func (cs *crashShop) hook(failing int) *buyerServer {
+	cs.tb.Helper()
+	r := &buyerServer{failing: failing}
+	server := httptest.NewServer(r)
+	cs.tb.Cleanup(server.Close)
+	a := cs.must(http.StatusOK, http.MethodPut, "/v1/webhook", cs.buyer, fmt.Sprintf(`{"url":%q}`, server.URL))
+	var hook orderapi.Webhook
+	if err := json.Unmarshal(a.Body, &hook); err != nil {
+		cs.tb.Fatal(err)
+	}
+	r.use(hook.Secret)
+	return r
+}
+
+// notified waits until the order's notification has a state after so many attempts.
+func (cs *crashShop) notified(orderNo, state string, attempts int) {
+	cs.tb.Helper()
+	testkit.Eventually(cs.tb, patience, "the notification is "+state, func() error {
+		a, err := cs.call(http.MethodGet, "/v1/orders/"+orderNo+"/notifications", cs.buyer, "")
+		if err != nil {
+			return err
+		}
+		var found orderapi.Notifications
+		if err := json.Unmarshal(a.Body, &found); err != nil {
+			return err
+		}
+		if n := found.Notifications; len(n) != 1 || n[0].State != state || n[0].Attempts != attempts {
+			return fmt.Errorf("notifications %+v", n)
+		}
+		return nil
+	})
+}
+
 // buyerServer is a buyer's receiver. It verifies what it gets.
 type buyerServer struct {
+	failing int // so many are answered with 503
+
 	mu     sync.Mutex
 	secret string
 	events []webhook.Event
@@ -86,11 +121,14 @@ func (r *buyerServer) use(secret string) {
 	r.secret = secret
 }
 
-func (r *buyerServer) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
+func (r *buyerServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, err := webhook.Read(req, r.secret, time.Now())
 	r.events, r.errs = append(r.events, e), append(r.errs, err)
+	if len(r.events) <= r.failing {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
 }
 
 // got returns an error unless one event came so many times, each time with a good signature.

@@ -61,6 +61,7 @@ func All() []Lesson {
 		tccRepeat(),
 		twoPhaseCommit(),
 		threePhaseCommit(),
+		bestEffortNotification(),
 		duplicates(),
 		messageTypes(),
 		peakShaving(),

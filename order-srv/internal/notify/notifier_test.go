@@ -79,7 +79,7 @@ func TestNotifier_failing(t *testing.T) {
 		{"redirects", func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		}, 307, "redirects are not followed"},
-		{"hangs up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "EOF"},
+		{"hangs up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "closed without an answer"},
 		{"slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, "no answer in time"},
 		{"huge header", func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("X-Huge", strings.Repeat("x", 64<<10)) }, 0, "exceeded"},
 	}

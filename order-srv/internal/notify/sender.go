@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -96,6 +97,8 @@ func public(err error) string {
 		err = call.Err
 	}
 	switch {
+	case errors.Is(err, io.EOF):
+		return "the connection was closed without an answer"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time"
 	case errors.Is(err, context.Canceled):

@@ -116,7 +116,7 @@ func (v *values) add(format string, args ...any) { *v = append(*v, fmt.Sprintf(f
 func (s *shop) history(n int, old time.Duration) (numbers []string) {
 	s.t.Helper()
 	at := time.Now().Add(-old)
-	var orders, items, messages, healings, reservations, lines, answers values
+	var orders, items, messages, healings, notifications, reservations, lines, answers values
 	units := 0
 	for i := range n {
 		made := at.Add(time.Duration(i) * time.Second)
@@ -127,6 +127,9 @@ func (s *shop) history(n int, old time.Duration) (numbers []string) {
 		orders.add("('%s','%s','user-%d','key-%s',NULL,'%s','outbox','%s','%s','%s','%s')", no, no, i%7, no, status, when, when, when, when)
 		messages.add("('%s:x','test',1,'%s','{}','%s','%s')", no, no, when, when)
 		healings.add("('%s','sweeper','test','%s')", no, when)
+		if status == order.Paid {
+			notifications.add("('%s','order.paid','user-%d',100,'%s','given_up','%s')", no, i%7, when, when)
+		}
 		answers.add("('%s','%s',%t,'%s')", no, no, status == order.Rejected, when)
 		items.add("('%s','A','A',1,100)", no)
 		two := i%10 == 0
@@ -162,6 +165,7 @@ func (s *shop) history(n int, old time.Duration) (numbers []string) {
 	insert(s.orders, "orders (order_no, group_id, user_id, idempotency_key, request_hash, status, flow, created_at, updated_at, expires_at, settled_at)", orders)
 	insert(s.orders, "order_items (order_no, sku, title, quantity, unit_price_cents)", items)
 	insert(s.orders, "healings (order_no, healer, deed, healed_at)", healings)
+	insert(s.orders, "notifications (order_no, event, user_id, amount_cents, occurred_at, state, updated_at)", notifications)
 	for _, db := range []*gorm.DB{s.orders, s.stock} {
 		insert(db, "outbox (event_id, topic, shard, shard_key, payload, created_at, sent_at)", messages)
 	}
@@ -233,7 +237,7 @@ func (s *shop) gone(to string) (archived int) {
 		db     *gorm.DB
 		tables []string
 	}{
-		{s.orders, []string{"orders", "order_items", "healings"}},
+		{s.orders, []string{"orders", "order_items", "healings", "notifications"}},
 		{s.stock, []string{"reservations", "reservation_lines", "reserve_answers"}},
 	} {
 		for _, table := range of.tables {
