@@ -52,8 +52,8 @@ func notifierDies(p crash.Point, calls int) func(*testing.T, crashBroker) string
 	}
 }
 
-// notifiedWithoutDisk has the first attempt fail. The message that is to hasten the second one is lost with the broker's
-// disk: the notifier finds the row.
+// notifiedWithoutDisk has the first attempt fail. The message that is to hasten the second one is lost with the
+// broker's disk: the notifier finds the row.
 func notifiedWithoutDisk(t *testing.T, b crashBroker) string {
 	own := newOwnBroker(t, b)
 	settings := noHealer()

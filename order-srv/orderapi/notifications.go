@@ -29,7 +29,7 @@ type Notification struct {
 	Attempts   int        `json:"attempts"` // of all time
 	LastStatus int        `json:"last_status,omitempty"`
 	LastError  string     `json:"last_error,omitempty"`
-	NextAt     *time.Time `json:"next_at,omitempty"` // the next attempt; while one goes on, when another one would begin
+	NextAt     *time.Time `json:"next_at,omitempty"` // the next attempt; while one goes on, the end of its claim
 	OccurredAt time.Time  `json:"occurred_at"`
 	UpdatedAt  time.Time  `json:"updated_at"`
 }

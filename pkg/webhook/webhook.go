@@ -101,8 +101,8 @@ func mac(secret, t string, body []byte) []byte {
 }
 
 // Read is the whole of a receiver's check: it reads the body of a notification, verifies it against now and decodes it.
-// A receiver must not decode a body first: what is not signed may come from anywhere. Errors are those of Verify, ErrTooLarge,
-// ErrEventID and those of reading and decoding.
+// A receiver must not decode a body first: what is not signed may come from anywhere. Errors are those of Verify,
+// ErrTooLarge, ErrEventID and those of reading and decoding.
 func Read(r *http.Request, secret string, now time.Time) (Event, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
 	if err != nil {

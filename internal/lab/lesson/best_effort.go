@@ -14,8 +14,8 @@ func bestEffortNotification() Lesson {
 	return Lesson{Name: "best-effort-notification", Scenes: bestEffortScenes, Roles: serviceRoles()}
 }
 
-// The pauses of the scenes: the first four defaults, a tenth as long, for a receiver that comes back; and short ones for
-// one that does not.
+// The pauses of the scenes: the first four defaults, a tenth as long, for a receiver that comes back; and short ones
+// for one that does not.
 const (
 	awayDelays  = "NOTIFY_DELAYS=100ms,500ms,3s,30s"
 	brokenTries = 4
@@ -100,8 +100,8 @@ func (n *notified) away(r *notifiedEnd) *step.Stage {
 	}
 }
 
-// broken is a receiver that answers each attempt with 500 until the notification is given up. The buyer asks what became
-// of it, mends the receiver, and has it sent again.
+// broken is a receiver that answers each attempt with 500 until the notification is given up. The buyer asks what
+// became of it, mends the receiver, and has it sent again.
 func (n *notified) broken(r *notifiedEnd) *step.Stage {
 	n.server.failing.Store(true)
 	reads := step.Step{Label: step.T("best-effort-notification.reads"), Statement: "GET /v1/orders/{order_no}/notifications", Do: func(ctx context.Context) (step.Result, error) {

@@ -78,8 +78,8 @@ func (n *notified) look() []step.Looker {
 	}
 }
 
-// forges is a step in which an attacker sends a notification about the order: with a secret of its own, or, without one,
-// one that was recorded so long ago.
+// forges is a step in which an attacker sends a notification about the order: with a secret of its own, or, without
+// one, one that was recorded so long ago.
 func (n *notified) forges(what, secret string, age time.Duration, answers map[string]int) step.Step {
 	return step.Step{Label: step.T("best-effort-notification." + what), Ask: "best-effort-notification." + what + ".ask", Do: func(ctx context.Context) (step.Result, error) {
 		if secret == "" {

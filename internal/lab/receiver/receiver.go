@@ -23,19 +23,22 @@ type Delivery struct {
 
 // Receiver handles notifications. Set its fields before it serves.
 type Receiver struct {
-	Secret  string
-	Slow    time.Duration                          // before each answer
-	Broken  func(verified int, now time.Time) bool // a verified notification, counted from 1, is answered with 500; nil: never
-	Deliver func(Delivery)                         // called for each notification, by one goroutine at a time; nil: not called
+	Secret string
+	Slow   time.Duration // before each answer
+
+	// Broken reports that a verified notification, counted from 1, is answered with 500; nil: none is.
+	Broken func(verified int, now time.Time) bool
+	// Deliver is called for each notification, by one goroutine at a time; nil: nothing is called.
+	Deliver func(Delivery)
 
 	mu       sync.Mutex
 	verified int
 	executed map[string]bool
 }
 
-// ServeHTTP implements http.Handler. It verifies first: what is not signed may come from anywhere. It remembers the events
-// that it has executed by their ids: the sender repeats an event whose answer it did not get, so every event may come
-// twice.
+// ServeHTTP implements http.Handler. It verifies first: what is not signed may come from anywhere. It remembers the
+// events that it has executed by their ids: the sender repeats an event whose answer it did not get, so every event may
+// come twice.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	d := Delivery{At: time.Now(), Attempt: req.Header.Get(webhook.HeaderAttempt)}
 	d.Event, d.Err = webhook.Read(req, r.Secret, d.At)

@@ -47,8 +47,8 @@ type Settings struct {
 	// "off" or 0: never, as in lab mode.
 	Retention Retention `env:"RETENTION" envDefault:"2160h"`
 
-	// The pauses after failed attempts to notify a buyer, or a factor of the defaults. After the last one there is one more
-	// attempt.
+	// The pauses after failed attempts to notify a buyer, or a factor of the defaults. After the last one there is one
+	// more attempt.
 	NotifyDelays notify.Delays `env:"NOTIFY_DELAYS" envDefault:"1s,5s,30s,5m,1h,6h,24h"`
 	// Special addresses that a webhook may have: prefixes, and own-networks in lab mode.
 	WebhookAllow []string `env:"WEBHOOK_ALLOW"`

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Delays are the pauses after failed attempts: the first after the first attempt, and so on. After the last one there is
-// one more attempt, and then the notification is given up.
+// Delays are the pauses after failed attempts: the first after the first attempt, and so on. After the last one there
+// is one more attempt, and then the notification is given up.
 type Delays []time.Duration
 
 const (

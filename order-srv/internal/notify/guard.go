@@ -16,8 +16,8 @@ const OwnNetworks = "own-networks"
 var ErrRefusedAddress = errors.New("the address may not be called")
 
 // Guard refuses connections to addresses that are not public ones, so that a buyer cannot have this process call what
-// only this process can reach: databases, the operations port, the cloud's metadata service. That is server-side request
-// forgery, SSRF.
+// only this process can reach: databases, the operations port, the cloud's metadata service. That is server-side
+// request forgery, SSRF.
 //
 // It decides about an address, never about a name. A check of the URL before the call would be no check: the name may
 // resolve to another address when the connection is made (DNS rebinding). [Guard.control] is called by the dialer with
@@ -33,7 +33,8 @@ type network struct {
 	what string
 }
 
-// NewGuard returns a guard that lets the special addresses in allow pass: prefixes such as 10.0.0.0/8, and [OwnNetworks].
+// NewGuard returns a guard that lets the special addresses in allow pass: prefixes such as 10.0.0.0/8, and
+// [OwnNetworks].
 func NewGuard(allow []string) (Guard, error) {
 	g := Guard{refused: specialNetworks()}
 	for _, entry := range allow {
@@ -74,7 +75,8 @@ func ownNetworks() ([]netip.Prefix, error) {
 
 // Check returns an error that wraps ErrRefusedAddress unless the address may be called.
 func (g Guard) Check(a netip.Addr) error {
-	// ::ffff:127.0.0.1 connects to 127.0.0.1, and no IPv4 range contains it. A zone would take an address out of all ranges.
+	// ::ffff:127.0.0.1 connects to 127.0.0.1, and no IPv4 range contains it. A zone would take an address out of all
+	// ranges.
 	a = a.Unmap().WithZone("")
 	for _, p := range g.allowed {
 		if p.Contains(a) {

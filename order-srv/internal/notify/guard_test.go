@@ -8,8 +8,8 @@ import (
 	"holdfast/order-srv/internal/notify"
 )
 
-// TestGuard_Check is the table of addresses: one of each special range, both ends where a range is cut from public ones,
-// and each way to write an IPv4 address as IPv6.
+// TestGuard_Check is the table of addresses: one of each special range, both ends where a range is cut from public
+// ones, and each way to write an IPv4 address as IPv6.
 func TestGuard_Check(t *testing.T) {
 	t.Parallel()
 	g, err := notify.NewGuard(nil)

@@ -169,8 +169,8 @@ func (n *Notifier) busy() (users []string, free int) {
 	return users, parallel - n.total
 }
 
-// choose returns those of the notifications for which there is a slot, in their order. Only Run's goroutine takes slots,
-// so they stay free until enter.
+// choose returns those of the notifications for which there is a slot, in their order. Only Run's goroutine takes
+// slots, so they stay free until enter.
 func (n *Notifier) choose(due []store.Addressee) (orderNos []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -44,14 +44,15 @@ func newSender(g Guard) *sender {
 			DisableCompression:     true, // no answer is read, so none must be unpacked
 			MaxResponseHeaderBytes: maxHeader,
 		},
-		// A redirect is an answer like another. Followed, it would send the buyer's order to a URL that the buyer did not set.
+		// A redirect is an answer like another. Followed, it would send the buyer's order to a URL that the buyer did not
+		// set.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// send makes one attempt and returns the status of the answer, 0 without one. The error says why the attempt has failed;
-// see public. Nothing of the answer's body is read: it may be endless, and it may be of a page that the buyer must not
-// see.
+// send makes one attempt and returns the status of the answer, 0 without one. The error says why the attempt has
+// failed; see public. Nothing of the answer's body is read: it may be endless, and it may be of a page that the buyer
+// must not see.
 func (s *sender) send(ctx context.Context, w order.Webhook, n order.Notification) (status int, err error) {
 	body, err := json.Marshal(webhook.Event{
 		ID: n.ID(), Type: n.Event, OrderNo: n.OrderNo, AmountCents: n.AmountCents, OccurredAt: n.OccurredAt.UTC(),
@@ -84,8 +85,8 @@ func (s *sender) send(ctx context.Context, w order.Webhook, n order.Notification
 	}
 }
 
-// public is why an attempt has failed, in words for the buyer. It names neither the URL, which may contain a token, nor an
-// address: a buyer could look up the names of this network.
+// public is why an attempt has failed, in words for the buyer. It names neither the URL, which may contain a token, nor
+// an address: a buyer could look up the names of this network.
 func public(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return "the host's name cannot be resolved: " + dns.Err

@@ -14,8 +14,8 @@ import (
 )
 
 // notifyPaid writes the notification of an order that becomes PAID, if its buyer has a webhook. Call it in the
-// transaction that makes the order PAID: a crash then comes before both or after both. The primary key makes writing one
-// event twice impossible.
+// transaction that makes the order PAID: a crash then comes before both or after both. The primary key makes writing
+// one event twice impossible.
 func notifyPaid(tx *gorm.DB, o order.Order) (written bool, err error) {
 	res := tx.Exec(`INSERT INTO notifications (order_no, event, user_id, amount_cents, occurred_at, state, next_at, updated_at)
 		SELECT ?, ?, user_id, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) FROM webhooks WHERE user_id = ?
@@ -58,12 +58,12 @@ func (s *Store) DueNotifications(ctx context.Context, without []string, limit in
 type Claim struct {
 	order.Notification               // Attempts and Tries with this one
 	Webhook            order.Webhook // zero: the user has none any more
-	Interrupted        bool          // the attempt before did not end: its process died, or could not record the outcome
+	Interrupted        bool          // the attempt before was not recorded: its process died, or the database was away
 }
 
-// ClaimNotifications claims those of the orders' notifications whose time has come. For the time of lease no replica gets
-// them again; a replica that dies loses its claims with the lease. Rows that another replica claims at this moment are
-// left out.
+// ClaimNotifications claims those of the orders' notifications whose time has come. For the time of lease no replica
+// gets them again; a replica that dies loses its claims with the lease. Rows that another replica claims at this moment
+// are left out.
 func (s *Store) ClaimNotifications(ctx context.Context, orderNos []string, lease time.Duration) (claims []Claim, err error) {
 	err = database.InTx(ctx, s.db, func(tx *gorm.DB) error {
 		claims = nil
@@ -129,8 +129,8 @@ func (s *Store) EndAttempt(ctx context.Context, c Claim, a Attempted) error {
 	return nil
 }
 
-// Notifications returns the notifications of an order of the user; none when the order is archived, with which they have
-// left. order.ErrNotFound when the order is not the user's.
+// Notifications returns the notifications of an order of the user; none when the order is archived, with which they
+// have left. order.ErrNotFound when the order is not the user's.
 func (s *Store) Notifications(ctx context.Context, userID, orderNo string) ([]order.Notification, error) {
 	if _, err := s.Get(ctx, userID, orderNo); err != nil {
 		return nil, err
