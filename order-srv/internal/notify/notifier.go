@@ -149,7 +149,11 @@ func (n *Notifier) claim(ctx context.Context) ([]store.Claim, error) {
 	if err != nil || len(due) == 0 {
 		return nil, err
 	}
-	claims, err := n.Store.ClaimNotifications(ctx, n.choose(due), n.Lease)
+	chosen := n.choose(due)
+	if len(chosen) == 0 {
+		return nil, nil
+	}
+	claims, err := n.Store.ClaimNotifications(ctx, chosen, n.Lease)
 	if err != nil {
 		return nil, err
 	}

@@ -240,6 +240,8 @@ func TestNotifier_sending(t *testing.T) {
 		<-release
 		rw.WriteHeader(http.StatusBadGateway)
 	})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free) // a test that fails must not wait for the receiver
 	w.hook("ann", r.URL)
 	w.start(func(cfg *notify.Config) { cfg.Timeout = patience })
 	no := w.paid("key")
@@ -250,7 +252,7 @@ func TestNotifier_sending(t *testing.T) {
 	if err := w.Orders.DeleteWebhook(t.Context(), "ann"); err != nil {
 		t.Fatal(err)
 	}
-	close(release)
+	free()
 	if n := w.becomes(no, order.NotificationGivenUp); n.Attempts != 2 || !strings.Contains(n.Failure, "no webhook") {
 		t.Errorf("notification %+v", n)
 	}
@@ -264,6 +266,8 @@ func TestNotifier_slowUser(t *testing.T) {
 	release := make(chan struct{})
 	slow := newReceiver(t, "whsec_ann", func(http.ResponseWriter, *http.Request) { <-release })
 	quick := newReceiver(t, "whsec_bob", nil)
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free) // a test that fails must not wait for the receiver
 	w.hook("ann", slow.URL)
 	w.hook("bob", quick.URL)
 	const due = 100
@@ -283,7 +287,7 @@ func TestNotifier_slowUser(t *testing.T) {
 	if n := len(slow.seen()); n != 2 {
 		t.Errorf("%d calls to the slow receiver, want 2", n)
 	}
-	close(release)
+	free()
 	testkit.EventuallyTrue(t, patience, "the slow receiver gets the others", func() bool { return len(slow.seen()) == due })
 }
 
@@ -378,6 +382,8 @@ func TestNotifier_stop(t *testing.T) {
 	w := newWorld(t)
 	release := make(chan struct{})
 	r := newReceiver(t, "whsec_ann", func(http.ResponseWriter, *http.Request) { <-release })
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free) // a test that fails must not wait for the receiver
 	w.hook("ann", r.URL)
 	_, _, stop := w.start(func(cfg *notify.Config) { cfg.Timeout = patience })
 	no := w.paid("key")
@@ -387,7 +393,7 @@ func TestNotifier_stop(t *testing.T) {
 		stop()
 		close(stopped)
 	}()
-	close(release)
+	free()
 	<-stopped
 	if n := w.of("ann", no); n.State != order.NotificationDelivered && n.State != order.NotificationPending {
 		t.Errorf("notification %+v: the attempt is not recorded", n)
