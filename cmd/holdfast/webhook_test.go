@@ -5,33 +5,45 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
-	"regexp"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"holdfast/internal/dev/testkit"
+	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/webhook"
 )
 
-// TestWebhookListen sends notifications: a wrong signature is refused, the first attempt fails, the second is executed,
-// and the third is a repeat. Then the command ends.
+// TestWebhookListen has the command set the webhook, and sends notifications: a wrong signature is refused, the first
+// attempt fails, the second is executed, and the third is a repeat. Then the command ends.
 func TestWebhookListen(t *testing.T) {
 	t.Parallel()
+	gateway := http.NewServeMux()
+	gateway.HandleFunc("POST /v1/login", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"token":"of-ann"}`) })
+	set := make(chan string, 1)
+	gateway.HandleFunc("PUT /v1/webhook", func(w http.ResponseWriter, r *http.Request) {
+		var in orderapi.WebhookRequest
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.Header.Get("Authorization") != "Bearer of-ann" {
+			t.Errorf("the webhook is set by %q, error %v", r.Header.Get("Authorization"), err)
+		}
+		set <- in.URL
+		fmt.Fprint(w, `{"url":"","secret":"whsec_test"}`)
+	})
+	server := httptest.NewServer(gateway)
+	t.Cleanup(server.Close)
 	var out testkit.Buffer
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	go func() {
-		ended <- run(ctx, []string{"webhook-listen", "--addr", "127.0.0.1:0", "--secret", "whsec_test", "--fail", "1", "--slow", "1ms", "--count", "4"}, &out)
+		args := []string{"--url", server.URL, "webhook-listen", "--user", "ann", "--addr", "127.0.0.1:0", "--fail", "1", "--slow", "1ms", "--count", "4"}
+		ended <- run(ctx, args, &out)
 	}()
-	var url string
-	testkit.EventuallyTrue(t, 30*time.Second, "it listens", func() bool {
-		if m := regexp.MustCompile(`notifications to (http://127\.0\.0\.1:\d+/)`).FindStringSubmatch(out.String()); m != nil {
-			url = m[1]
-		}
-		return url != ""
-	})
+	url := <-set
+	testkit.EventuallyTrue(t, 30*time.Second, "it listens", func() bool { return strings.Contains(out.String(), "for notifications to "+url) })
 	body, err := json.Marshal(webhook.Event{ID: "7:order.paid", Type: webhook.TypePaid, OrderNo: "7", AmountCents: 1250})
 	if err != nil {
 		t.Fatal(err)

@@ -39,14 +39,14 @@ func TestNotifier(t *testing.T) {
 	if diff := cmp.Diff(want, r.seen()); diff != "" {
 		t.Errorf("the receiver got (-want +got):\n%s", diff)
 	}
-	if err := testutil.GatherAndCompare(metrics, strings.NewReader(`# HELP order_notification_attempts_total Attempts of this process to notify a buyer, by result: delivered, failed (there is another attempt), given_up (it was the last).
+	testkit.Eventually(t, patience, "the attempt is counted", func() error {
+		return testutil.GatherAndCompare(metrics, strings.NewReader(`# HELP order_notification_attempts_total Attempts of this process to notify a buyer, by result: delivered, failed (there is another attempt), given_up (it was the last).
 # TYPE order_notification_attempts_total counter
 order_notification_attempts_total{result="delivered"} 1
 order_notification_attempts_total{result="failed"} 0
 order_notification_attempts_total{result="given_up"} 0
-`), "order_notification_attempts_total"); err != nil {
-		t.Error(err)
-	}
+`), "order_notification_attempts_total")
+	})
 }
 
 // TestNotifier_noWebhook: without a webhook there is nothing to send, also when the buyer sets one later.

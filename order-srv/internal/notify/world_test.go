@@ -14,12 +14,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/notify"
 	"holdfast/order-srv/internal/order"
 	"holdfast/order-srv/internal/ordertest"
 	"holdfast/order-srv/orderapi"
 	"holdfast/pkg/webhook"
+	"holdfast/sql"
 )
 
 // patience is how long a condition may take on a busy machine.
@@ -33,7 +35,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return &world{ordertest.NewWorld(t), t}
+	dsn := dbtest.NewDSN(t, sql.Orders())
+	return &world{ordertest.NewWorldOn(t, dsn, nil, ordertest.Timeout(patience)), t} // time for a busy machine
 }
 
 // start runs a notifier as each replica does, until the test ends or stop is called. Loopback may be called.
