@@ -16,6 +16,7 @@ import (
 	"holdfast/internal/dev/testkit"
 	"holdfast/order-srv/internal/notify"
 	"holdfast/order-srv/internal/order"
+	"holdfast/order-srv/internal/store"
 	"holdfast/pkg/webhook"
 )
 
@@ -61,6 +62,28 @@ func TestNotifier_noWebhook(t *testing.T) {
 	}
 	if _, err := w.Orders.Notifications(t.Context(), "bob", no); !errors.Is(err, order.ErrNotFound) {
 		t.Errorf("another user's notifications: error %v", err)
+	}
+}
+
+// failingFlows fail in the transaction that ends an order.
+type failingFlows struct{ store.Flows }
+
+var errFlow = errors.New("the flow fails")
+
+func (failingFlows) Ended(*store.Tx, order.Order) error { return errFlow }
+
+// TestNotifier_rolledBack: a payment that is rolled back notifies nobody. The notification is part of its transaction.
+func TestNotifier_rolledBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.hook("ann", "http://127.0.0.1:1/")
+	no := w.MustPlace("key", http.StatusCreated).OrderNo
+	if _, err := w.Orders.WithFlows(failingFlows{}).Pay(t.Context(), "ann", no); !errors.Is(err, errFlow) {
+		t.Fatalf("error %v, want that of the flow", err)
+	}
+	found, err := w.Orders.Notifications(t.Context(), "ann", no)
+	if err != nil || len(found) != 0 || w.Get(no).Status != order.Placed {
+		t.Errorf("notifications %+v, error %v, the order is %s", found, err, w.Get(no).Status)
 	}
 }
 
