@@ -39,6 +39,7 @@ func All() []Lesson {
 		naive(),
 		mutexTwoInstances(),
 		forUpdate(),
+		missingIndex(),
 		optimistic(),
 		unsortedLocks(),
 		setIfAbsent(),

@@ -34,14 +34,32 @@ var thread = regexp.MustCompile(`(?m)^(?:MySQL|MariaDB) thread id (\d+),`)
 // waitsIn reports whether the monitor's text has a transaction of the connection that waits for a lock. The section of
 // the last deadlock comes first and has such transactions too, of the past.
 func waitsIn(status string, connection int64) bool {
+	return strings.Contains(transactionIn(status, connection), "LOCK WAIT")
+}
+
+// transactionIn returns the part of the monitor's text about the open transaction of a connection; empty: it has none.
+func transactionIn(status string, connection int64) string {
 	_, now, _ := strings.Cut(status, "\nTRANSACTIONS\n")
 	for transaction := range strings.SplitSeq(now, "\n---TRANSACTION ") {
 		id := thread.FindStringSubmatch(transaction)
 		if id != nil && id[1] == strconv.FormatInt(connection, 10) {
-			return strings.Contains(transaction, "LOCK WAIT")
+			return transaction
 		}
 	}
-	return false
+	return ""
+}
+
+// rowLocks is what the monitor says about a transaction's record locks.
+var rowLocks = regexp.MustCompile(`(\d+) row lock\(s\)`)
+
+// rowLocksIn returns the number of record locks that the monitor's text has for the connection's open transaction.
+func rowLocksIn(status string, connection int64) int64 {
+	found := rowLocks.FindStringSubmatch(transactionIn(status, connection))
+	if found == nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(found[1], 10, 64) // digits
+	return n
 }
 
 // longStatement is longer than a statement takes that does not wait. On a busy machine a quick statement may take tens
@@ -67,14 +85,16 @@ func (s *shelf) executes(ctx context.Context, connection int64) (bool, error) {
 	return time.Since(since) >= longStatement, nil
 }
 
-// Lock waits by their connections, with the waiting statement and the table.
+// Lock waits by their connections, with the waiting statement, the table, and the index and the record that is locked.
 const (
-	mariaDBLockWaits = `SELECT r.trx_mysql_thread_id, b.trx_mysql_thread_id, COALESCE(r.trx_query, ''), l.lock_table
+	mariaDBLockWaits = `SELECT r.trx_mysql_thread_id, b.trx_mysql_thread_id, COALESCE(r.trx_query, ''), l.lock_table,
+	COALESCE(l.lock_index, ''), COALESCE(l.lock_data, '')
 FROM information_schema.innodb_lock_waits w
 JOIN information_schema.innodb_trx r ON r.trx_id = w.requesting_trx_id
 JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id
 JOIN information_schema.innodb_locks l ON l.lock_id = w.requested_lock_id`
-	mysqlLockWaits = `SELECT r.processlist_id, b.processlist_id, COALESCE(r.processlist_info, ''), CONCAT(l.object_schema, '.', l.object_name)
+	mysqlLockWaits = `SELECT r.processlist_id, b.processlist_id, COALESCE(r.processlist_info, ''),
+	CONCAT(l.object_schema, '.', l.object_name), COALESCE(l.index_name, ''), COALESCE(l.lock_data, '')
 FROM performance_schema.data_lock_waits w
 JOIN performance_schema.threads r ON r.thread_id = w.requesting_thread_id
 JOIN performance_schema.threads b ON b.thread_id = w.blocking_thread_id
@@ -85,6 +105,7 @@ JOIN performance_schema.data_locks l ON l.engine_lock_id = w.requesting_engine_l
 type rowWait struct {
 	waiting, blocking int64
 	statement, table  string
+	index, record     string
 }
 
 // lockWaitAge is how old MariaDB's tables of lock waits may be.
@@ -93,15 +114,9 @@ const lockWaitAge = 110 * time.Millisecond
 // lookLocks shows which actor waits for which, as the server's own tables say.
 func (s *shelf) lookLocks(ctx context.Context) (step.View, error) {
 	v := step.View{Name: step.T("step.locks")}
-	var waits []rowWait
 	settled, cancel := context.WithTimeout(ctx, 5*lockWaitAge)
 	defer cancel()
-	err := wait.Until(settled, lockWaitAge, func(ctx context.Context) (same bool, err error) {
-		if waits, err = s.lockWaits(ctx); err != nil {
-			return false, err
-		}
-		return s.agree(ctx, waits)
-	})
+	waits, err := s.settledWaits(settled)
 	if database.IsDenied(err) {
 		return step.View{Name: step.T("step.locks.denied"), Rows: []string{"-"}}, nil
 	}
@@ -113,6 +128,18 @@ func (s *shelf) lookLocks(ctx context.Context) (step.View, error) {
 			s.actor(w.waiting), s.actor(w.blocking), tableOf(w.table), oneLine(w.statement)))
 	}
 	return v, nil
+}
+
+// settledWaits returns the lock waits as soon as the server's tables agree with its monitor. If ctx ends before, it
+// returns what the tables had last, and ctx's error.
+func (s *shelf) settledWaits(ctx context.Context) (waits []rowWait, err error) {
+	err = wait.Until(ctx, lockWaitAge, func(ctx context.Context) (same bool, err error) {
+		if waits, err = s.lockWaits(ctx); err != nil {
+			return false, err
+		}
+		return s.agree(ctx, waits)
+	})
+	return waits, err
 }
 
 // tableOf returns the table's name without the database's.
@@ -137,12 +164,12 @@ func (s *shelf) agree(ctx context.Context, waits []rowWait) (bool, error) {
 
 // lockWaits returns the lock waits in which an actor of the lesson waits.
 func (s *shelf) lockWaits(ctx context.Context) (waits []rowWait, err error) {
-	var version string
-	if err := s.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+	mariaDB, err := s.isMariaDB(ctx)
+	if err != nil {
 		return nil, err
 	}
 	query := mysqlLockWaits
-	if strings.Contains(version, "MariaDB") {
+	if mariaDB {
 		query = mariaDBLockWaits
 	}
 	rows, err := s.db.QueryContext(ctx, query)
@@ -153,7 +180,7 @@ func (s *shelf) lockWaits(ctx context.Context) (waits []rowWait, err error) {
 	names := s.names()
 	for rows.Next() {
 		var w rowWait
-		if err := rows.Scan(&w.waiting, &w.blocking, &w.statement, &w.table); err != nil {
+		if err := rows.Scan(&w.waiting, &w.blocking, &w.statement, &w.table, &w.index, &w.record); err != nil {
 			return nil, err
 		}
 		if names[w.waiting] != "" {
@@ -161,6 +188,12 @@ func (s *shelf) lockWaits(ctx context.Context) (waits []rowWait, err error) {
 		}
 	}
 	return waits, rows.Err()
+}
+
+func (s *shelf) isMariaDB(ctx context.Context) (bool, error) {
+	var version string
+	err := s.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version)
+	return strings.Contains(version, "MariaDB"), err
 }
 
 // lookRows shows the rows of a query, as other transactions see them.

@@ -36,3 +36,12 @@ func TestWaitsIn(t *testing.T) {
 		}
 	}
 }
+
+func TestRowLocksIn(t *testing.T) {
+	t.Parallel()
+	for connection, want := range map[int64]int64{11: 1, 12: 1, 1: 0} {
+		if got := rowLocksIn(monitor, connection); got != want {
+			t.Errorf("connection %d has %d record locks, want %d", connection, got, want)
+		}
+	}
+}

@@ -43,7 +43,12 @@ func (e *Env) shelf(ctx context.Context) (*shelf, error) {
 		return nil, err
 	}
 	pool, err := db.DB()
-	return &shelf{dsn: dsn, db: pool, actors: map[int64]string{}, executing: map[int64]time.Time{}}, err
+	return newShelf(dsn, pool), err
+}
+
+// newShelf returns the view of a database, for lessons with a table of their own.
+func newShelf(dsn string, db *stdsql.DB) *shelf {
+	return &shelf{dsn: dsn, db: db, actors: map[int64]string{}, executing: map[int64]time.Time{}}
 }
 
 // fill sets the row to a scene's initial stock. The fence stays, because tokens of one lesson only grow.
