@@ -48,6 +48,7 @@ func All() []Lesson {
 		hungHolder(),
 		ownerOnlyDelete(),
 		redlock(),
+		redsyncSource(),
 		unlockBeforeCommit(),
 		fence(),
 		emptyBucket(),
