@@ -32,6 +32,7 @@ const (
 	codeIllegal        = 13
 	codeNotAvailable   = 14
 	codeNoPermission   = 16
+	codeSystemError    = 1
 	codeTopicNotExists = 17
 	codeNoOffset       = 22
 )

@@ -14,6 +14,12 @@ import (
 // ErrDoesNotHold means that a check of the lesson failed.
 var ErrDoesNotHold = errors.New("the lesson does not hold")
 
+// skipError ends a lesson that needs what this machine lacks. The run is no failure; it says what is missing.
+type skipError struct{ reason step.Text }
+
+// Error implements error.
+func (s *skipError) Error() string { return "skipped: " + s.reason.Key }
+
 // timeout bounds one lesson on a busy machine; most take a few seconds. A lesson whose reader steps has no bound.
 const timeout = 3 * time.Minute
 
@@ -66,6 +72,7 @@ func All() []Lesson {
 		bestEffortNotification(),
 		duplicates(),
 		messageTypes(),
+		rocketmqTour(),
 		peakShaving(),
 	}
 }
@@ -93,8 +100,8 @@ type Config struct {
 }
 
 // Run runs the lesson, cleans up after it and returns what it showed. The error is ErrDoesNotHold if a check failed or
-// if the lesson made no check. Any other error means that the lesson could not be run; the result then has the checks
-// until that point.
+// if the lesson made no check. A lesson that needs what this machine lacks is skipped, without an error. Any other
+// error means that the lesson could not be run; the result then has the checks until that point.
 func Run(ctx context.Context, l Lesson, cfg Config) (Result, error) {
 	texts, err := Texts(cfg.Lang)
 	if err != nil {
@@ -116,6 +123,11 @@ func Run(ctx context.Context, l Lesson, cfg Config) (Result, error) {
 	took := time.Since(start)
 	if cleanErr := e.clean(context.WithoutCancel(ctx)); cleanErr != nil {
 		err = errors.Join(err, fmt.Errorf("clean up: %w", cleanErr))
+	}
+	if skip, ok := errors.AsType[*skipError](err); ok {
+		r.result.Skipped, r.result.Seconds = texts.Say(skip.reason), took.Seconds()
+		fmt.Fprintf(cfg.Out, "\n%s\n", r.result.Skipped)
+		return r.result, nil
 	}
 	result := r.end(took, err)
 	switch {

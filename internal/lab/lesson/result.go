@@ -15,7 +15,8 @@ type Result struct {
 	Claims  []Claim `json:"claims"`
 	Tables  []Table `json:"tables"`
 	Seconds float64 `json:"seconds"`
-	Error   string  `json:"error,omitempty"` // why the lesson could not be run to its end
+	Skipped string  `json:"skipped,omitempty"` // what this machine lacks; the lesson has made no claim
+	Error   string  `json:"error,omitempty"`   // why the lesson could not be run to its end
 }
 
 // Claim is a statement that the lesson checked.
