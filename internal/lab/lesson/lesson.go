@@ -73,6 +73,7 @@ func All() []Lesson {
 		duplicates(),
 		messageTypes(),
 		rocketmqTour(),
+		choosingMQ(),
 		peakShaving(),
 	}
 }

@@ -109,7 +109,8 @@ JOIN performance_schema.threads t ON t.thread_id = l.thread_id WHERE t.processli
 )
 
 // recordLocks returns how many records the connection's transaction has locked, and the server's table that says so. It
-// waits until the table agrees with the server's monitor: MariaDB's is a copy that may be older than the last statement.
+// waits until the table agrees with the server's monitor: MariaDB's is a copy that may be older than the last
+// statement.
 func (s *shelf) recordLocks(ctx context.Context, connection int64) (n int64, table string, err error) {
 	mariaDB, err := s.isMariaDB(ctx)
 	if err != nil {

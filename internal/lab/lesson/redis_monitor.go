@@ -16,8 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisMonitor reads what a Redis server executes, from its command MONITOR. It belongs to a server of the lesson's own: on
-// a shared one MONITOR would slow down all clients.
+// redisMonitor reads what a Redis server executes, from its command MONITOR. It belongs to a server of the lesson's
+// own: on a shared one MONITOR would slow down all clients.
 type redisMonitor struct {
 	client *redis.Client // sends the marks
 

@@ -30,7 +30,8 @@ type Event struct {
 	Column    int    `json:"column,omitempty"` // of the actor, from 1, if the stage shows its actors side by side
 	Text      Text   `json:"text"`
 	Statement string `json:"statement,omitempty"`
-	Ask       *Text  `json:"ask,omitempty"` // the question to the reader
+	Ask       *Text  `json:"ask,omitempty"`     // the question to the reader
+	Choices   []Text `json:"choices,omitempty"` // the answers to choose from
 	Table     *Table `json:"table,omitempty"`
 	Views     []View `json:"views,omitempty"`
 	Holds     bool   `json:"holds,omitempty"` // of a claim

@@ -11,7 +11,7 @@ import (
 )
 
 // Keyboard is the Pacer of a reader at a terminal, or of a file with what he would type. An empty line executes the
-// step, a number replays the scene to the step, and q stops.
+// step, a letter from a on chooses one of its answers, a number replays the scene to the step, and q stops.
 type Keyboard struct {
 	in    io.Reader
 	once  sync.Once
@@ -51,6 +51,9 @@ func moveOf(line string, next Event) (Move, error) {
 		return Move{}, nil
 	case "q":
 		return Move{}, fmt.Errorf("%w before step %d.%d", ErrStopped, next.Scene, next.Step)
+	}
+	if len(line) == 1 && line[0] >= 'a' && int(line[0]-'a') < len(next.Choices) {
+		return Move{Choice: int(line[0]-'a') + 1}, nil
 	}
 	n, err := strconv.Atoi(line)
 	if err != nil || n < 1 {

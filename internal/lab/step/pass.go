@@ -126,7 +126,7 @@ func (a *pass) ask(ctx context.Context, r *role, s Step, number, to int) error {
 		return nil
 	}
 	e := a.event(Asked, r, number, s.Label)
-	e.Statement = s.Statement
+	e.Statement, e.Choices = s.Statement, s.Choices
 	if s.Ask != "" {
 		e.Ask = &Text{Key: s.Ask}
 	}
@@ -138,6 +138,9 @@ func (a *pass) ask(ctx context.Context, r *role, s Step, number, to int) error {
 			return err
 		case move.ReplayTo > 0 && move.ReplayTo <= len(a.stage.Order):
 			return replay{move.ReplayTo}
+		case move.Choice > 0 && move.Choice <= len(s.Choices):
+			s.Chosen(move.Choice - 1)
+			return nil
 		case !move.Unknown && move.ReplayTo == 0:
 			return nil
 		}

@@ -13,6 +13,7 @@ var ErrStopped = errors.New("stopped by the reader")
 // Move is what the reader wants before a step.
 type Move struct {
 	ReplayTo int  // replay the scene from its start and pause before this step; 0: execute the step
+	Choice   int  // number of the reader's choice among the step's, from 1; 0: none
 	Unknown  bool // the input has no meaning: ask again
 }
 

@@ -293,6 +293,31 @@ func TestPlayer_stopped(t *testing.T) {
 	}
 }
 
+// TestPlayer_choice: a letter chooses one of the step's answers and executes the step, Enter executes it without one,
+// and a letter beyond the answers is asked for again.
+func TestPlayer_choice(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string][]int{"b\n": {1}, "\n": nil, "c\na\n": {0}} {
+		var r recorder
+		var chosen []int
+		p := step.Player{Emit: r.emit, Pace: step.NewKeyboard(strings.NewReader(in))}
+		err := p.Play(t.Context(), 1, scene(func() *step.Stage {
+			s := does("a1", nothing)
+			s.Choices, s.Chosen = []step.Text{step.T("one"), step.T("two")}, func(i int) { chosen = append(chosen, i) }
+			return &step.Stage{Actors: []*step.Actor{{Name: "A", Steps: []step.Step{s}}}, Order: []string{"A"}}
+		}))
+		if err != nil {
+			t.Errorf("%q: %v", in, err)
+		}
+		if diff := cmp.Diff(want, chosen); diff != "" {
+			t.Errorf("%q: chosen, want (-), got (+):\n%s", in, diff)
+		}
+		if got := strings.Count(strings.Join(r.lines, "\n"), "done 1.1 A a1"); got != 1 {
+			t.Errorf("%q: the step was executed %d times", in, got)
+		}
+	}
+}
+
 // TestPlayer_interrupted: Ctrl-C ends a pause before a step, and a step that waits.
 func TestPlayer_interrupted(t *testing.T) {
 	t.Parallel()

@@ -45,6 +45,10 @@ type Step struct {
 	Label     Text   // what is done, shown before and, if the step has no other result, after it
 	Ask       string // key of a question to the reader before the result; empty: none
 	Statement string // as it is sent to the server; empty: a call
+	// Choices are answers from which the reader may choose one, at most nine, before the step is executed. Chosen then
+	// receives its index; it is not called if the reader chooses none, and never without a Pacer.
+	Choices []Text
+	Chosen  func(index int)
 	// Do executes the step. An error ends the play. A mistake that the scene is about is a Result, not an error.
 	Do func(ctx context.Context) (Result, error)
 }

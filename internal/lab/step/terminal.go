@@ -89,6 +89,12 @@ func (t *Terminal) ask(e Event) {
 	if e.Ask != nil {
 		t.print("         ? %s", t.Texts.Say(*e.Ask))
 	}
+	for i, choice := range e.Choices {
+		t.print("         %c) %s", 'a'+i, t.Texts.Say(choice))
+	}
+	if len(e.Choices) > 0 {
+		t.print("         %s", t.Texts.Say(T("step.choose")))
+	}
 	if !t.hinted {
 		t.hinted = true
 		t.print("         %s", t.Texts.Say(T("step.keys")))
