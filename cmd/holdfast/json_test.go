@@ -284,7 +284,7 @@ func TestCompare_json(t *testing.T) {
 func TestRunning_documentsFields(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, document := range []any{auditResult{}, statusResult{}, doctor.Report{}, lesson.Result{}, compare.Report{}} {
+	for _, document := range []any{auditResult{}, statusResult{}, doctor.Report{}, lesson.Result{}, courseResult{}, compare.Report{}} {
 		fields(reflect.TypeOf(document), names)
 	}
 	for page, heading := range map[string]string{"running.md": "## Output for programs", "running.zh.md": "## 供程序读取的输出"} {

@@ -64,30 +64,31 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 		err = errors.Join(err, servers.Stop(clean))
 	}()
 	cfg := lesson.Config{
-		Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout, Lang: l.lang(), Params: params,
+		Servers: servers, Self: []string{self, lesson.RoleArg}, Out: stdout, Lang: language(l.Lang), Params: params,
 	}
 	if l.Step {
 		cfg.Pace = step.NewKeyboard(os.Stdin)
 	}
 	if !l.JSON {
-		_, err := runLessons(ctx, lessons, cfg)
+		_, err := l.run(ctx, lessons, cfg, c.held)
 		return err
 	}
 	cfg.Out = os.Stderr
-	results, failed := runLessons(ctx, lessons, cfg)
+	results, failed := l.run(ctx, lessons, cfg, c.held)
 	return errors.Join(failed, l.printResults(stdout, results))
 }
 
-// lang returns the language of the texts.
-func (l *lessonCmd) lang() string {
-	if l.Lang != "" {
-		return l.Lang
+// language returns the language of the texts: the flag's, else that of LANG.
+func language(flag string) string {
+	if flag != "" {
+		return flag
 	}
 	return lesson.Language(os.Getenv("LANG"))
 }
 
-// runLessons runs the lessons one after the other. After an interruption it returns the results until then.
-func runLessons(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config) ([]lesson.Result, error) {
+// run runs the lessons one after the other and calls held for each that holds. A single lesson then names the next one of
+// the course. After an interruption run returns the results until then.
+func (l *lessonCmd) run(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config, held func(name string)) ([]lesson.Result, error) {
 	var results []lesson.Result
 	var failed []error
 	for i, one := range lessons {
@@ -95,6 +96,12 @@ func runLessons(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config)
 			fmt.Fprint(cfg.Out, "\n\n")
 		}
 		r, err := lesson.Run(ctx, one, cfg)
+		if err == nil {
+			held(one.Name)
+		}
+		if err == nil && !l.All {
+			err = follow(cfg.Out, cfg.Lang, one.Name)
+		}
 		results, failed = append(results, r), append(failed, err)
 		if ctx.Err() != nil || errors.Is(err, step.ErrStopped) {
 			break
@@ -135,7 +142,7 @@ type listed struct {
 }
 
 func (l *lessonCmd) list(stdout io.Writer) error {
-	texts, err := lesson.Texts(l.lang())
+	texts, err := lesson.Texts(language(l.Lang))
 	if err != nil {
 		return err
 	}

@@ -19,12 +19,15 @@ type cli struct {
 	Dir string `help:"Folder for the stack's state, data and logs." default:".run" type:"path"`
 	URL string `help:"Address of the gateway." default:"http://127.0.0.1:8080" env:"HOLDFAST_URL"`
 
+	Progress string `help:"File that records which lessons are done. Default: course.json in the folder of --dir." env:"HOLDFAST_COURSE" type:"path"`
+
 	Up            upCmd            `cmd:"" help:"Start the missing parts of the stack and fill the catalogue."`
 	Down          downCmd          `cmd:"" help:"Stop the parts that up started. Data is kept."`
 	Status        statusCmd        `cmd:"" help:"Show processes, versions, memory and orders by status."`
 	Env           envCmd           `cmd:"" help:"Run a command with HOLDFAST_MYSQL, HOLDFAST_REDIS and HOLDFAST_NAMESRV set."`
 	Order         orderCmd         `cmd:"" help:"Place an order through the gateway."`
 	Lesson        lessonCmd        `cmd:"" help:"Reproduce a classic mistake with locks or stock, and its cure; --list shows all."`
+	Course        courseCmd        `cmd:"" help:"Print the course: its chapters, the lessons that are done, and the next one."`
 	Devbroker     devbrokerCmd     `cmd:"" help:"Run the development broker alone, in memory, until interrupted."`
 	Audit         auditCmd         `cmd:"" help:"Check both ledgers. Exit status: 0 clean, 1 findings, 2 audit failed, 3 nothing sold (--expect-sales)."`
 	Dlq           dlqCmd           `cmd:"" name:"dlq" help:"List messages that were given up, or send them again."`

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"holdfast/internal/lab/course"
+	"holdfast/internal/lab/lesson"
+)
+
+type courseCmd struct {
+	Lang  string `help:"Language of the texts: en or zh. Default: that of LANG." enum:",en,zh" default:""`
+	Reset bool   `help:"Forget which lessons are done."`
+	JSON  bool   `help:"Print one JSON document." name:"json"`
+}
+
+// courseResult is the document of course --json.
+type courseResult struct {
+	Done     int             `json:"done"` // number of lessons
+	Next     string          `json:"next"` // name of a lesson; empty: all are done
+	Chapters []chapterResult `json:"chapters"`
+}
+
+// chapterResult is a chapter of the course.
+type chapterResult struct {
+	Title    string         `json:"title"`
+	Minutes  int            `json:"minutes"`
+	Optional bool           `json:"optional"`
+	Lessons  []courseLesson `json:"lessons"`
+}
+
+// courseLesson is a lesson of a chapter.
+type courseLesson struct {
+	Name   string     `json:"name"`
+	HeldAt *time.Time `json:"held_at,omitempty"` // when all its checks first held; absent: not done
+}
+
+// progressFile returns the file that records which lessons are done.
+func (c *cli) progressFile() string { return cmp.Or(c.Progress, filepath.Join(c.Dir, "course.json")) }
+
+// Run prints the chapters of the course, what is done and what is next.
+func (k *courseCmd) Run(c *cli, stdout io.Writer) error {
+	lang := language(k.Lang)
+	texts, err := course.Texts(lang)
+	if err != nil {
+		return err
+	}
+	lessons, err := lesson.Texts(lang)
+	if err != nil {
+		return err
+	}
+	if k.Reset {
+		if err := course.Reset(c.progressFile()); err != nil {
+			return err
+		}
+	}
+	progress, err := course.Load(c.progressFile())
+	if err != nil {
+		return fmt.Errorf("%w; holdfast course --reset removes the file", err)
+	}
+	if k.JSON {
+		return printJSON(stdout, newCourseResult(progress, func(ch course.Chapter) string { return ch.Heading(texts) }))
+	}
+	progress.Print(stdout, texts, func(name string) string {
+		one, _ := lesson.Find(name)
+		return one.Title(lessons)
+	})
+	return nil
+}
+
+func newCourseResult(p course.Progress, heading func(course.Chapter) string) courseResult {
+	result := courseResult{}
+	for _, ch := range course.Chapters() {
+		chapter := chapterResult{Title: heading(ch), Minutes: ch.Minutes, Optional: ch.Optional, Lessons: []courseLesson{}}
+		for _, l := range ch.Lessons {
+			one := courseLesson{Name: l.Name}
+			if at, held := p.Held[l.Name]; held {
+				one.HeldAt = &at
+				result.Done++
+			}
+			chapter.Lessons = append(chapter.Lessons, one)
+		}
+		result.Chapters = append(result.Chapters, chapter)
+	}
+	if next, ok := p.Next(); ok {
+		result.Next = next.Lesson.Name
+	}
+	return result
+}
+
+// held records that the lesson held. A file that cannot be written does not fail the lesson.
+func (c *cli) held(name string) {
+	if err := course.Record(c.progressFile(), name, time.Now()); err != nil {
+		fmt.Fprintln(os.Stderr, "holdfast:", err)
+	}
+}
+
+// follow prints the line that names the next lesson of the course.
+func follow(w io.Writer, lang, name string) error {
+	texts, err := course.Texts(lang)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, course.Follow(texts, name))
+	return err
+}

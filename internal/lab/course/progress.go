@@ -1,0 +1,96 @@
+package course
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Progress has the lessons that held on a learner's machine, by name, each with the time at which it first did.
+type Progress struct {
+	Held map[string]time.Time `json:"held"`
+}
+
+// Load reads the progress from a file. It is empty if there is no file.
+func Load(path string) (Progress, error) {
+	p := Progress{Held: map[string]time.Time{}}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &p)
+	}
+	if err != nil {
+		return Progress{}, fmt.Errorf("read the course's progress in %s: %w", path, err)
+	}
+	if p.Held == nil { // the file has a null
+		p.Held = map[string]time.Time{}
+	}
+	return p, nil
+}
+
+// Record writes into the file that the lesson held at the time. A lesson that held before keeps its time. The file is
+// replaced atomically: a reader, or the next run after a crash, sees the old progress or the new one. Of two lessons that
+// end at the same moment in two terminals one may be missing afterwards; running it again records it.
+func Record(path, lesson string, at time.Time) error {
+	p, err := Load(path)
+	if err != nil {
+		return err
+	}
+	if _, ok := p.Held[lesson]; ok {
+		return nil
+	}
+	p.Held[lesson] = at.UTC().Truncate(time.Second)
+	if err := p.save(path); err != nil {
+		return fmt.Errorf("record the lesson in %s: %w", path, err)
+	}
+	return nil
+}
+
+func (p Progress) save(path string) error {
+	text, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	// The name differs for each process: with a common one, two processes would write into the same file.
+	fresh, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = fresh.Write(append(text, '\n'))
+	err = errors.Join(err, fresh.Close())
+	if err == nil {
+		err = os.Rename(fresh.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(fresh.Name()))
+	}
+	return nil
+}
+
+// Reset forgets the progress. It is no error if there is none.
+func Reset(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the course's progress: %w", err)
+	}
+	return nil
+}
+
+// Next returns the first lesson in the course's order that has not held. Optional chapters come last. ok is false if all
+// have.
+func (p Progress) Next() (next Place, ok bool) {
+	for _, place := range Places() {
+		if _, held := p.Held[place.Lesson.Name]; !held {
+			return place, true
+		}
+	}
+	return Place{}, false
+}

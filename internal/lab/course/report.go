@@ -1,0 +1,69 @@
+package course
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"holdfast/internal/lab/step"
+)
+
+// nameWidth is the width of the column of lessons' names. Names are ASCII, so it fits in every language.
+const nameWidth = 24
+
+// Print prints the chapters with their lessons, those that held with a mark, and the next lesson. title returns the title
+// of a lesson in the language of the texts.
+func (p Progress) Print(w io.Writer, texts step.Catalogue, title func(lesson string) string) {
+	say := func(key string, args ...any) string { return texts.Say(step.T("course."+key, args...)) }
+	next, more := p.Next()
+	chapters, done, minutes := Chapters(), 0, 0
+	for _, c := range chapters {
+		if !c.Optional {
+			minutes += c.Minutes
+		}
+	}
+	fmt.Fprintf(w, "%s\n", say("head", len(chapters), (minutes+30)/60))
+	for i, c := range chapters {
+		if c.Optional && (i == 0 || !chapters[i-1].Optional) {
+			fmt.Fprintf(w, "\n%s\n", say("optional"))
+		}
+		fmt.Fprintf(w, "\n%s\n", say("chapter", c.Heading(texts), c.Minutes))
+		if len(c.Lessons) == 0 {
+			fmt.Fprintf(w, "      %s\n", say("reading"))
+		}
+		for _, l := range c.Lessons {
+			mark := " "
+			if _, held := p.Held[l.Name]; held {
+				mark = "✓"
+				done++
+			} else if more && l.Name == next.Lesson.Name {
+				mark = ">"
+			}
+			fmt.Fprintf(w, "    %s %-*s %s\n", mark, nameWidth, l.Name, title(l.Name))
+		}
+	}
+	fmt.Fprintf(w, "\n%s\n", say("done", done, len(Places())))
+	if more {
+		fmt.Fprintf(w, "%s\n", say("next", next.Chapter.Heading(texts), next.Lesson.Name))
+		return
+	}
+	fmt.Fprintf(w, "%s\n", say("complete"))
+}
+
+// Follow returns the line that follows a lesson that held: the next lesson of the course, and the chapters to read before
+// it.
+func Follow(texts step.Catalogue, lesson string) string {
+	next, between, ok := After(lesson)
+	if !ok {
+		return texts.Say(step.T("course.last"))
+	}
+	line := texts.Say(step.T("course.follow", next.Lesson.Name))
+	if len(between) == 0 {
+		return line
+	}
+	var headings []string
+	for _, n := range between {
+		headings = append(headings, Chapters()[n-1].Heading(texts))
+	}
+	return texts.Say(step.T("course.follow.reading", strings.Join(headings, texts.Say(step.T("course.comma"))), line))
+}
