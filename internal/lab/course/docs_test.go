@@ -110,6 +110,7 @@ func TestPage(t *testing.T) {
 var (
 	items  = regexp.MustCompile(`(?m)^\* .*`)
 	linked = regexp.MustCompile(`\[[^\]]+\]\([^)]+\)`)
+	remark = regexp.MustCompile(` +# .*`) // after a command, with a width that depends on the command's
 	block  = regexp.MustCompile("(?ms)^```(?:sh|sql)\n(.*?)^```$")
 )
 
@@ -150,23 +151,36 @@ func checkChapter(t *testing.T, name string, parts []string, c course.Chapter, f
 	}
 }
 
-// TestPage_SameCommands: both languages show the same commands and the same files.
+// TestPage_SameCommands: both languages of the course, and of the page for teachers, show the same commands.
 func TestPage_SameCommands(t *testing.T) {
 	t.Parallel()
-	shown := map[string][]string{}
-	for lang, f := range forms() {
-		text := page(t, "course"+f.suffix)
-		_, text, _ = strings.Cut(text, "\n## ")
-		for _, found := range block.FindAllStringSubmatch(text, -1) {
-			shown[lang] = append(shown[lang], strings.ReplaceAll(found[1], f.flag, ""))
+	for _, name := range []string{"course", "teaching"} {
+		shown := map[string][]string{}
+		for lang, f := range forms() {
+			for _, found := range block.FindAllStringSubmatch(page(t, name+f.suffix), -1) {
+				commands := remark.ReplaceAllString(strings.ReplaceAll(found[1], f.flag, ""), "")
+				shown[lang] = append(shown[lang], strings.TrimSpace(commands))
+			}
 		}
-		for _, item := range items.FindAllString(text, -1) {
-			file, _, _ := strings.Cut(linked.FindString(item), "#") // headings are translated
-			shown[lang] = append(shown[lang], strings.TrimSuffix(strings.ReplaceAll(file[strings.Index(file, "](")+2:], ".zh.md", ".md"), ")"))
+		if diff := cmp.Diff(shown["en"], shown["zh"]); diff != "" || len(shown["en"]) == 0 {
+			t.Errorf("%s: commands of en (-) and zh (+):\n%s", name, diff)
 		}
 	}
-	if diff := cmp.Diff(shown["en"], shown["zh"]); diff != "" {
-		t.Errorf("commands and files of en (-) and zh (+):\n%s", diff)
+}
+
+// TestPage_SameFiles: both languages of the course link to the same files, each to that of its own language.
+func TestPage_SameFiles(t *testing.T) {
+	t.Parallel()
+	linkedFiles := map[string][]string{}
+	for lang, f := range forms() {
+		for _, item := range items.FindAllString(page(t, "course"+f.suffix), -1) {
+			_, file, _ := strings.Cut(linked.FindString(item), "](")
+			file, _, _ = strings.Cut(strings.TrimSuffix(file, ")"), "#") // headings are translated
+			linkedFiles[lang] = append(linkedFiles[lang], strings.ReplaceAll(file, ".zh.md", ".md"))
+		}
+	}
+	if diff := cmp.Diff(linkedFiles["en"], linkedFiles["zh"]); diff != "" {
+		t.Errorf("files of en (-) and zh (+):\n%s", diff)
 	}
 }
 
