@@ -64,13 +64,17 @@ func recoverXA(w *world, sweepAfter time.Duration) {
 	w.t.Cleanup(cancel)
 }
 
-// xaIs checks the log's row of an order and that neither database has a branch.
+// xaIs waits for the log's row of an order, as a request is answered before its log says done, and checks that neither
+// database has a branch.
 func xaIs(w *world, orderNo string, state, decision store.XAState) {
 	w.t.Helper()
-	rows, err := w.Orders.XAOf(w.t.Context(), []string{orderNo})
-	if err != nil || len(rows) != 1 || rows[0].State != state || rows[0].Decision != decision {
-		w.t.Errorf("the log has %+v, error %v; want %s %s", rows, err, state, decision)
-	}
+	testkit.Eventually(w.t, 20*time.Second, "the log says "+string(state), func() error {
+		rows, err := w.Orders.XAOf(w.t.Context(), []string{orderNo})
+		if err != nil || len(rows) != 1 || rows[0].State != state || rows[0].Decision != decision {
+			return fmt.Errorf("the log has %+v, error %v; want %s %s", rows, err, state, decision)
+		}
+		return nil
+	})
 	own, err := w.Orders.PreparedXA(w.t.Context())
 	if theirs := w.Inventory.Prepared(); len(own)+len(theirs) != 0 || err != nil {
 		w.t.Errorf("prepared branches: orders %v, inventory %v, error %v", own, theirs, err)
@@ -166,10 +170,6 @@ func TestXA_recovery(t *testing.T) {
 			if got := w.Inventory.State(o.OrderNo); got != c.holds {
 				t.Errorf("the reservation is %q, want %q", got, c.holds)
 			}
-			testkit.EventuallyTrue(t, 20*time.Second, "the log says done", func() bool {
-				rows, err := w.Orders.XAOf(t.Context(), []string{o.OrderNo})
-				return err == nil && rows[0].State == store.XADone
-			})
 			xaIs(w, o.OrderNo, store.XADone, c.is)
 		})
 	}
@@ -258,10 +258,6 @@ func TestXA_undecided(t *testing.T) {
 	no := undecided(w)
 	recoverXA(w, 2*time.Second)
 	w.ends(no, order.Abandoned)
-	testkit.EventuallyTrue(t, 20*time.Second, "the log says done", func() bool {
-		rows, err := w.Orders.XAOf(t.Context(), []string{no})
-		return err == nil && rows[0].State == store.XADone
-	})
 	xaIs(w, no, store.XADone, store.XAAbort)
 	if got := w.Inventory.State(no); got == inventoryapi.StateReserved {
 		t.Error("inventory holds the units")
