@@ -13,9 +13,11 @@ import (
 )
 
 type compareCmd struct {
-	Preset     string   `help:"quick (2 to 6 minutes), standard (20 to 40 minutes) or long (90 to 180 minutes)." default:"quick"`
+	Preset     string   `help:"quick (2 to 6 minutes), standard (20 to 40 minutes) or long (90 to 180 minutes). With --flows: quick (about 80 seconds) or standard (about 4 minutes)." default:"quick"`
 	Strategies []string `help:"Run only these strategies; for-update is added as the baseline."`
-	Out        string   `help:"Folder for compare.json and compare.html." default:"compare" type:"path"`
+	Flows      bool     `help:"Compare the flows instead, in a shop of its own: when the client knows, what an order costs, and an outage of inventory."`
+	Broker     string   `help:"With --flows: auto, rocketmq or devbroker, as for up." default:"auto" env:"BROKER"`
+	Out        string   `help:"Folder for compare.json and compare.html, with --flows for compare-flows.json and compare-flows.html." default:"compare" type:"path"`
 	Pool       int      `help:"Maximum database connections of one replica." default:"64"`
 	Ratios     string   `help:"Run nothing; print a small table of an earlier run's compare.json: only ratios, a row for each strategy." placeholder:"FILE"`
 	Table      string   `help:"Run nothing; print the table of an earlier run's compare.json as Markdown." placeholder:"FILE"`
@@ -25,6 +27,9 @@ type compareCmd struct {
 // Run compares the strategies on private servers, or on the database server that HOLDFAST_MYSQL names, and writes the
 // report. It exits with status 1 if a safe strategy violated an invariant or failed orders.
 func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
+	if c.Flows {
+		return c.compareFlows(ctx, stdout)
+	}
 	if c.Ratios != "" {
 		report, err := compare.Read(c.Ratios)
 		if err != nil {

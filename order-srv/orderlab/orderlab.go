@@ -10,10 +10,14 @@ import (
 	"net"
 
 	"holdfast/order-srv/internal/app"
+	"holdfast/order-srv/internal/flow"
 	"holdfast/order-srv/internal/wallet"
 	"holdfast/order-srv/internal/wallet/flawed"
 	"holdfast/pkg/config"
 )
+
+// Flows returns the names of all flows, in the order of the documentation.
+func Flows() []string { return flow.Names() }
 
 // Config says on which servers to work and how.
 type Config struct {
