@@ -32,7 +32,7 @@ func Presets() []Preset {
 		"REQUEST_TIMEOUT": "2s", "PENDING_GRACE": "3s", "SWEEP_AFTER": "4s", "SETTLE_AFTER": "1s", "RECONCILE_AFTER": "8s",
 	}
 	return []Preset{
-		{Name: "quick", Connections: 16, Repetitions: 1, Warm: time.Second, Time: 2 * time.Second, Rate: 40, Outage: 5 * time.Second, Settings: short},
+		{Name: "quick", Connections: 16, Repetitions: 1, Warm: 500 * time.Millisecond, Time: 2 * time.Second, Rate: 40, Outage: 5 * time.Second, Settings: short},
 		{Name: "standard", Connections: 16, Repetitions: 3, Warm: 2 * time.Second, Time: 6 * time.Second, Rate: 40, Outage: 5 * time.Second},
 	}
 }

@@ -2,6 +2,7 @@ package compareflows_test
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ func TestRun(t *testing.T) {
 	stacktest.SkipIfShort(t, "MySQL, Redis and the services")
 	r, err := compareflows.Run(t.Context(), compareflows.Options{
 		Dir: t.TempDir(), Bin: build(t), Broker: stack.BrokerDev, // RocketMQ would take half of the test's time
+		Progress: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Preset: compareflows.Preset{
 			Name: "test", Connections: 4, Repetitions: 1, Warm: 100 * time.Millisecond, Time: 300 * time.Millisecond,
 			Rate: 20, Outage: 1500 * time.Millisecond,
@@ -56,7 +58,8 @@ func TestRun(t *testing.T) {
 		if o.Sent != 30 || o.Placed+o.Refused+ended != o.Sent {
 			t.Errorf("orders are missing: %+v", o)
 		}
-		if o.MostInDoubt == 0 || o.MostInDoubt > o.Sent || o.Settled < o.Known {
+		// Orders that arrive early in the outage are in doubt at its end, as no flow can decide them without inventory.
+		if o.MostInDoubt < 8 || o.MostInDoubt > o.Sent || o.Settled < o.Known {
 			t.Errorf("the outage is not measured: %+v", o)
 		}
 	}
@@ -66,7 +69,7 @@ func TestRun(t *testing.T) {
 	if broken := r.Broken(); broken != nil {
 		t.Errorf("the audits have findings: %q", broken)
 	}
-	if r.Machine.Database == "" || !strings.HasPrefix(r.Broker, "devbroker") {
+	if r.Machine.Database == "" || !strings.HasPrefix(r.Broker, "development broker") {
 		t.Errorf("the set-up: %+v, %q", r.Machine, r.Broker)
 	}
 	written(t, r)
@@ -108,10 +111,12 @@ func written(t *testing.T, r compareflows.Report) {
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/",
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-w", "-o", dir+"/", // without debug information the linker takes half the time
 		"holdfast/api-gateway", "holdfast/order-srv", "holdfast/inventory-srv", "holdfast/cmd/holdfast")
+	begin := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the services: %v\n%s", err, out)
 	}
+	t.Logf("built the services in %.1f s", time.Since(begin).Seconds())
 	return dir
 }

@@ -84,7 +84,8 @@ func (s *site) processes() error {
 	if err != nil {
 		return err
 	}
-	s.broker = state.Broker()
+	broker, _, _ := strings.Cut(state.Broker(), " on ") // the address means nothing in a report
+	_, s.broker, _ = strings.Cut(broker, ", ")          // nor the name of the part
 	for _, c := range state.Components {
 		if !strings.HasPrefix(c.Name, "inventory-srv") {
 			continue
