@@ -29,7 +29,7 @@ func TestRun(t *testing.T) {
 			Name: "test", Connections: 4, Repetitions: 1, Warm: 100 * time.Millisecond, Time: 300 * time.Millisecond,
 			Rate: 20, Outage: 1500 * time.Millisecond,
 			Settings: map[string]string{
-				"REQUEST_TIMEOUT": "1s", "PENDING_GRACE": "1100ms", "SWEEP_AFTER": "1200ms", "SETTLE_AFTER": "500ms", "RECONCILE_AFTER": "2s",
+				"REQUEST_TIMEOUT": "2s", "PENDING_GRACE": "2100ms", "SWEEP_AFTER": "2200ms", "SETTLE_AFTER": "500ms", "RECONCILE_AFTER": "3s",
 			},
 		},
 	})
