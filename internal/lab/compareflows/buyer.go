@@ -23,7 +23,7 @@ const (
 	followWait = "10s"                  // how long one request waits for the decision
 	retryPause = 100 * time.Millisecond // after a request that was not answered with a decision
 	timeout    = 30 * time.Second       // of one request
-	idle       = 512                    // connections that a buyer keeps: during an outage many of its requests are under way
+	idle       = 512                    // connections that a buyer keeps: in an outage many requests wait
 )
 
 // buyer places orders and follows each of them until it is decided.

@@ -1,9 +1,9 @@
-// Package compareflows measures the flows side by side in one shop: the same products, the same stock strategy, the same
-// buyers and the same servers, and only X-Order-Flow differs.
+// Package compareflows measures the flows side by side in one shop: the same products, the same stock strategy, the
+// same buyers and the same servers, and only X-Order-Flow differs.
 //
-// It answers four questions about each flow: after which time the client knows whether it has the order, how many orders
-// a fixed number of buyers gets, what an order costs the database server and the broker, and what an outage of inventory
-// leaves in doubt.
+// It answers four questions about each flow: after which time the client knows whether it has the order, how many
+// orders a fixed number of buyers gets, what an order costs the database server and the broker, and what an outage of
+// inventory leaves in doubt.
 //
 // The figures are comparable for these reasons:
 //

@@ -69,8 +69,8 @@ func (s *site) arrive(ctx context.Context, p Preset, flow string, t *tally, clie
 	return sent
 }
 
-// sample counts the orders in doubt until ctx is done. The function that it returns waits for that, and returns the most
-// that were in doubt at the same time.
+// sample counts the orders in doubt until ctx is done. The function that it returns waits for that, and returns the
+// most that were in doubt at the same time.
 func (s *site) sample(ctx context.Context, flow string) func() (most int, err error) {
 	var most int
 	var failed error

@@ -111,7 +111,8 @@ func written(t *testing.T, r compareflows.Report) {
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-w", "-o", dir+"/", // without debug information the linker takes half the time
+	// Without debug information the linker takes half the time.
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-w", "-o", dir+"/",
 		"holdfast/api-gateway", "holdfast/order-srv", "holdfast/inventory-srv", "holdfast/cmd/holdfast")
 	begin := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -26,7 +26,9 @@ const (
 	poll     = 50 * time.Millisecond
 	patience = 2 * time.Minute // for the shop to come to rest
 	still    = 300 * time.Millisecond
-	ports    = 20 // of a stack with two replicas: the second one's are ten above the first one's
+
+	ports         = 20 // of a stack with two replicas
+	secondReplica = 10 // its ports are so far above those of the first one
 )
 
 // site is a shop of its own: servers, two replicas of each service, a product that does not sell out, and buyers.
@@ -43,7 +45,7 @@ type site struct {
 }
 
 // open starts the shop in a folder.
-func open(ctx context.Context, o Options) (s *site, err error) {
+func open(ctx context.Context, o Options) (_ *site, err error) {
 	free, err := stack.FreePorts(ports)
 	if err != nil {
 		return nil, err
@@ -57,7 +59,7 @@ func open(ctx context.Context, o Options) (s *site, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the shop: %w", err)
 	}
-	s = &site{dir: o.Dir, close: func() error { return nil }}
+	s := &site{dir: o.Dir, close: func() error { return nil }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop(context.WithoutCancel(ctx)))
@@ -75,7 +77,8 @@ func open(ctx context.Context, o Options) (s *site, err error) {
 	if err := s.processes(); err != nil {
 		return nil, err
 	}
-	return s, s.people(ctx, o.Preset.Connections, fmt.Sprintf("http://127.0.0.1:%d", p.Gateway), fmt.Sprintf("http://127.0.0.1:%d", p.Gateway+ports/2))
+	gateway := func(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
+	return s, s.people(ctx, o.Preset.Connections, gateway(p.Gateway), gateway(p.Gateway+secondReplica))
 }
 
 // processes finds the processes of inventory-srv, for the outage.
