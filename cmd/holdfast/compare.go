@@ -13,7 +13,7 @@ import (
 )
 
 type compareCmd struct {
-	Preset     string   `help:"quick (2 to 6 minutes), standard (20 to 40 minutes) or long (90 to 180 minutes). With --flows: quick (about 80 seconds) or standard (about 4 minutes)." default:"quick"`
+	Preset     string   `help:"quick (2 to 6 minutes), standard (20 to 40 minutes) or long (90 to 180 minutes). With --flows: quick (about 100 seconds) or standard (about 4 minutes)." default:"quick"`
 	Strategies []string `help:"Run only these strategies; for-update is added as the baseline."`
 	Flows      bool     `help:"Compare the flows instead, in a shop of its own: when the client knows, what an order costs, and an outage of inventory."`
 	Broker     string   `help:"With --flows: auto, rocketmq or devbroker, as for up." default:"auto" env:"BROKER"`
