@@ -37,12 +37,18 @@ func locks() []Chapter {
 		{ID: "why-lock", Minutes: 25, Lessons: []Lesson{{"naive", 15}}},
 		{ID: "mutex", Minutes: 20, Lessons: []Lesson{{"mutex-two-instances", 10}}, Needs: []string{"why-lock"}},
 		{ID: "optimistic", Minutes: 25, Lessons: []Lesson{{"optimistic", 15}}, Needs: []string{"why-lock"}},
-		{ID: "for-update", Minutes: 45, Lessons: []Lesson{{"for-update", 15}, {"unsorted-locks", 15}}, Needs: []string{"why-lock"}},
+		{
+			ID: "for-update", Minutes: 65, Needs: []string{"why-lock"},
+			Lessons: []Lesson{{"for-update", 15}, {"missing-index", 20}, {"unsorted-locks", 15}},
+		},
 		{
 			ID: "redis-lock", Minutes: 90, Needs: []string{"mutex", "for-update"},
 			Lessons: []Lesson{{"set-if-absent", 10}, {"dead-holder", 10}, {"renewal", 15}, {"hung-holder", 15}, {"owner-only-delete", 15}},
 		},
-		{ID: "redsync", Minutes: 50, Lessons: []Lesson{{"unlock-before-commit", 20}}, Needs: []string{"redis-lock"}},
+		{
+			ID: "redsync", Minutes: 65, Needs: []string{"redis-lock"},
+			Lessons: []Lesson{{"redsync-source", 20}, {"unlock-before-commit", 20}},
+		},
 		{ID: "redlock", Minutes: 60, Lessons: []Lesson{{"redlock", 15}, {"fence", 25}}, Needs: []string{"redsync"}},
 	}
 }
@@ -52,14 +58,17 @@ func transactions() []Chapter {
 	return []Chapter{
 		{ID: "inconsistency", Minutes: 35, Lessons: []Lesson{{"two-databases", 20}}, Needs: []string{"why-lock"}},
 		{ID: "cap-base", Minutes: 35, Lessons: []Lesson{{"cap-partition", 20}}, Needs: []string{"inconsistency"}},
-		{ID: "phases", Minutes: 40, Needs: []string{"for-update", "cap-base"}},
+		{
+			ID: "phases", Minutes: 60, Needs: []string{"for-update", "cap-base"},
+			Lessons: []Lesson{{"two-phase-commit", 20}, {"three-phase-commit", 10}},
+		},
 		{
 			ID: "tcc", Minutes: 60, Needs: []string{"phases"},
 			Lessons: []Lesson{{"tcc-empty-cancel", 15}, {"tcc-hanging", 10}, {"tcc-repeat", 15}},
 		},
 		{ID: "local-message-table", Minutes: 45, Lessons: []Lesson{{"local-message-table", 20}}, Needs: []string{"inconsistency"}},
 		{ID: "reliable-message", Minutes: 45, Lessons: []Lesson{{"reliable-message", 20}}, Needs: []string{"local-message-table"}},
-		{ID: "best-effort", Minutes: 25, Needs: []string{"reliable-message"}},
+		{ID: "best-effort", Minutes: 40, Lessons: []Lesson{{"best-effort-notification", 20}}, Needs: []string{"reliable-message"}},
 	}
 }
 
@@ -67,9 +76,12 @@ func transactions() []Chapter {
 func messages() []Chapter {
 	return []Chapter{
 		{ID: "mq-uses", Minutes: 35, Lessons: []Lesson{{"peak-shaving", 20}}, Needs: []string{"local-message-table"}},
-		{ID: "choosing-mq", Minutes: 25, Needs: []string{"mq-uses"}},
+		{ID: "choosing-mq", Minutes: 40, Lessons: []Lesson{{"choosing-an-mq", 20}}, Needs: []string{"mq-uses"}},
 		{ID: "rocketmq-install", Minutes: 30, Needs: []string{"choosing-mq"}},
-		{ID: "rocketmq-concepts", Minutes: 40, Lessons: []Lesson{{"duplicates", 20}}, Needs: []string{"rocketmq-install"}},
+		{
+			ID: "rocketmq-concepts", Minutes: 65, Needs: []string{"rocketmq-install"},
+			Lessons: []Lesson{{"rocketmq-tour", 25}, {"duplicates", 20}},
+		},
 		{ID: "message-types", Minutes: 45, Lessons: []Lesson{{"message-types", 25}}, Needs: []string{"rocketmq-concepts"}},
 	}
 }
