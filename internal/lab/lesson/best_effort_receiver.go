@@ -31,7 +31,7 @@ type notified struct {
 
 // notified starts order-srv and the receiver, sets the webhook and places an order.
 func (s *services) notified(ctx context.Context, delays string) (*notified, error) {
-	one, err := s.sale(ctx, halfUnits, "WEBHOOK_ALLOW=127.0.0.0/8", delays)
+	one, err := s.sale(ctx, "WEBHOOK_ALLOW=127.0.0.0/8", delays)
 	if err != nil {
 		return nil, err
 	}

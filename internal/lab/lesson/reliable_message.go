@@ -30,7 +30,7 @@ func reliableMessageScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 	ends := map[string]halfEnd{}
 	scene := func(name string, stage func(*sale) *step.Stage) step.Scene {
 		return e.scene(step.T("reliable-message."+name), func(ctx context.Context) (*step.Stage, error) {
-			one, err := s.sale(ctx, halfUnits)
+			one, err := s.sale(ctx)
 			if err != nil {
 				return nil, err
 			}

@@ -288,14 +288,14 @@ type sale struct {
 	began     time.Time
 }
 
-// sale starts order-srv and brings units of a new product.
-func (s *services) sale(ctx context.Context, units int64, settings ...string) (*sale, error) {
+// sale starts order-srv and brings halfUnits of a new product.
+func (s *services) sale(ctx context.Context, settings ...string) (*sale, error) {
 	one := &sale{services: s, sku: fresh("MUG"), user: fresh("user")}
 	s.cable.Pass() // what an earlier scene has held
 	if err := s.startOrders(ctx, "order-srv", settings...); err != nil {
 		return nil, err
 	}
-	return one, receive(ctx, s.inventory, one.sku, units)
+	return one, receive(ctx, s.inventory, one.sku, halfUnits)
 }
 
 // buys is the buyer's step, with the call that reserves as the one to hold. Nothing is held with none.

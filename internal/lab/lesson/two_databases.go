@@ -138,7 +138,7 @@ func (s *services) orderFirst(ctx context.Context) (*step.Stage, error) {
 // agreeing places an order with a flow, and another one whose process dies when its units are reserved.
 func (s *services) agreeing(ctx context.Context, flow string, r *agreement) (*step.Stage, error) {
 	setting := "ORDER_FLOW=" + flow
-	first, err := s.sale(ctx, halfUnits, setting)
+	first, err := s.sale(ctx, setting)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func twoPhaseCommitScenes(ctx context.Context, e *Env) ([]step.Scene, error) {
 		return e.scene(step.T("two-phase-commit."+name), func(ctx context.Context) (*step.Stage, error) {
 			b := &blocking{}
 			found[name] = b
-			one, err := s.sale(ctx, halfUnits, xaFlow)
+			one, err := s.sale(ctx, xaFlow)
 			if err != nil {
 				return nil, err
 			}

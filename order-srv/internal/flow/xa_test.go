@@ -71,7 +71,7 @@ func xaIs(w *world, orderNo string, state, decision store.XAState) {
 	testkit.Eventually(w.t, 20*time.Second, "the log says "+string(state), func() error {
 		rows, err := w.Orders.XAOf(w.t.Context(), []string{orderNo})
 		if err != nil || len(rows) != 1 || rows[0].State != state || rows[0].Decision != decision {
-			return fmt.Errorf("the log has %+v, error %v; want %s %s", rows, err, state, decision)
+			return fmt.Errorf("the log has %+v, error %v; want %s %s", rows, fmt.Sprint(err), state, decision)
 		}
 		return nil
 	})
