@@ -86,8 +86,8 @@ func language(flag string) string {
 	return lesson.Language(os.Getenv("LANG"))
 }
 
-// run runs the lessons one after the other and calls held for each that holds. A single lesson then names the next one of
-// the course. After an interruption run returns the results until then.
+// run runs the lessons one after the other and calls held for each that holds. A single lesson then names the next one
+// of the course. After an interruption run returns the results until then.
 func (l *lessonCmd) run(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config, held func(name string)) ([]lesson.Result, error) {
 	var results []lesson.Result
 	var failed []error

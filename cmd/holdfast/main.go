@@ -16,9 +16,8 @@ import (
 
 // cli is the whole command line.
 type cli struct {
-	Dir string `help:"Folder for the stack's state, data and logs." default:".run" type:"path"`
-	URL string `help:"Address of the gateway." default:"http://127.0.0.1:8080" env:"HOLDFAST_URL"`
-
+	Dir      string `help:"Folder for the stack's state, data and logs." default:".run" type:"path"`
+	URL      string `help:"Address of the gateway." default:"http://127.0.0.1:8080" env:"HOLDFAST_URL"`
 	Progress string `help:"File that records which lessons are done. Default: course.json in the folder of --dir." env:"HOLDFAST_COURSE" type:"path"`
 
 	Up            upCmd            `cmd:"" help:"Start the missing parts of the stack and fill the catalogue."`

@@ -53,7 +53,7 @@ type Info struct {
 
 // List returns all points, order-srv's first and the wallet's last, in the order in which an order comes to them.
 func List() []Info {
-	return slices.Concat(orderPoints(), xaPoints(), inventoryPoints(), walletPoints())
+	return slices.Concat(orderPoints(), notifyPoints(), xaPoints(), inventoryPoints(), walletPoints())
 }
 
 // Find returns the point of that name. The error lists the points.

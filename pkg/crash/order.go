@@ -90,6 +90,12 @@ func orderPoints() []Info {
 			Ends: "EXPIRED; the money is returned once", Healer: "the coordinator", Try: "--sku MUG-CLASSIC --flow tcc",
 			Env: shortPatience(),
 		},
+	}
+}
+
+// notifyPoints are those of notifications.
+func notifyPoints() []Info {
+	return []Info{
 		{
 			Point: OrderNotifying, Dies: "the notification of a paid order is claimed, the receiver is not called yet",
 			Ends: "PAID; the buyer is notified once", Healer: "the notifier", Try: "--sku MUG-CLASSIC --pay",

@@ -1,5 +1,6 @@
-// Package course has the course of Holdfast as data: its chapters in order, the lessons of each, the goal of each lesson
-// and what a learner needs before it. docs/course.md is its text. The package also keeps what a learner has done.
+// Package course has the course of Holdfast as data: its chapters in order, the lessons of each, the goal of each
+// lesson and what a learner needs before it. docs/course.md is its text. The package also keeps what a learner has
+// done.
 package course
 
 import (

@@ -45,8 +45,8 @@ func TestChapters_Lessons(t *testing.T) {
 	}
 }
 
-// TestChapters: what a chapter needs comes before it, its time is at least that of its lessons, and optional chapters are
-// the last.
+// TestChapters: what a chapter needs comes before it, its time is at least that of its lessons, and optional chapters
+// are the last.
 func TestChapters(t *testing.T) {
 	t.Parallel()
 	var seen []string

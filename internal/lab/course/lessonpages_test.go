@@ -26,7 +26,8 @@ var (
 	printed = regexp.MustCompile("(?m)^(.*(?:Read on: |继续阅读：)docs/lessons/.*\n)(?:.+\n)?^```$")
 )
 
-// withCourse returns a lesson's page with the head, the foot and the last line of its example by the order of the course.
+// withCourse returns a lesson's page with the head, the foot and the last line of its example by the order of the
+// course.
 func withCourse(t *testing.T, text, name, suffix string, names step.Catalogue) string {
 	t.Helper()
 	if !top.MatchString(text) || len(printed.FindAllString(text, -1)) != 1 {

@@ -13,8 +13,8 @@ type Page struct {
 	Foot string // one line, with a line feed at its end
 }
 
-// PageOf returns the head and the foot of a lesson's page. suffix is that of the pages in the language of the texts, such
-// as ".zh.md". It panics for a lesson that is not in the course.
+// PageOf returns the head and the foot of a lesson's page. suffix is that of the pages in the language of the texts,
+// such as ".zh.md". It panics for a lesson that is not in the course.
 func PageOf(name, suffix string, texts step.Catalogue) Page {
 	say := func(key string, args ...any) string { return texts.Say(step.T("page."+key, args...)) }
 	all := Places()

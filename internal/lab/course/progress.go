@@ -35,8 +35,8 @@ func Load(path string) (Progress, error) {
 }
 
 // Record writes into the file that the lesson held at the time. A lesson that held before keeps its time. The file is
-// replaced atomically: a reader, or the next run after a crash, sees the old progress or the new one. Of two lessons that
-// end at the same moment in two terminals one may be missing afterwards; running it again records it.
+// replaced atomically: a reader, or the next run after a crash, sees the old progress or the new one. Of two lessons
+// that end at the same moment in two terminals one may be missing afterwards; running it again records it.
 func Record(path, lesson string, at time.Time) error {
 	p, err := Load(path)
 	if err != nil {
@@ -84,8 +84,8 @@ func Reset(path string) error {
 	return nil
 }
 
-// Next returns the first lesson in the course's order that has not held. Optional chapters come last. ok is false if all
-// have.
+// Next returns the first lesson in the course's order that has not held. Optional chapters come last. ok is false if
+// all have.
 func (p Progress) Next() (next Place, ok bool) {
 	for _, place := range Places() {
 		if _, held := p.Held[place.Lesson.Name]; !held {

@@ -11,8 +11,8 @@ import (
 // nameWidth is the width of the column of lessons' names. Names are ASCII, so it fits in every language.
 const nameWidth = 24
 
-// Print prints the chapters with their lessons, those that held with a mark, and the next lesson. title returns the title
-// of a lesson in the language of the texts.
+// Print prints the chapters with their lessons, those that held with a mark, and the next lesson. title returns the
+// title of a lesson in the language of the texts.
 func (p Progress) Print(w io.Writer, texts step.Catalogue, title func(lesson string) string) {
 	say := func(key string, args ...any) string { return texts.Say(step.T("course."+key, args...)) }
 	next, more := p.Next()
@@ -50,8 +50,8 @@ func (p Progress) Print(w io.Writer, texts step.Catalogue, title func(lesson str
 	fmt.Fprintf(w, "%s\n", say("complete"))
 }
 
-// Follow returns the line that follows a lesson that held: the next lesson of the course, and the chapters to read before
-// it.
+// Follow returns the line that follows a lesson that held: the next lesson of the course, and the chapters to read
+// before it.
 func Follow(texts step.Catalogue, lesson string) string {
 	next, between, ok := After(lesson)
 	if !ok {

@@ -17,8 +17,8 @@ var errCounters = errors.New("a stock counter does not agree with the ledger")
 
 // rowStock is confirm and release of all strategies of the row layout. Both change counters relatively, under the row's
 // own lock, and are therefore right together with every strategy but Mutex, which writes what it has read and is alone
-// only while it holds its mutex. They do not check the layout of the SKU: reserved units stay on the row when the layout
-// changes, and released units are available to the new layout.
+// only while it holds its mutex. They do not check the layout of the SKU: reserved units stay on the row when the
+// layout changes, and released units are available to the new layout.
 type rowStock struct {
 	ledger *store.Ledger
 	mutex  bool // the caller holds the mutex of Mutex
