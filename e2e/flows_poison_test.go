@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"holdfast/internal/dev/testkit"
+	labshop "holdfast/internal/lab/shop"
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 )
@@ -127,12 +129,15 @@ func (f *flowShop) letters() []orderapi.DeadLetter {
 	return found.DeadLetters
 }
 
-// report is one audit, whatever it finds.
-func (f *flowShop) report() (r check.Report) {
+// report is one audit, whatever it finds. It may take longer than a request.
+func (f *flowShop) report() check.Report {
 	f.tb.Helper()
-	a := f.must(http.StatusOK, http.MethodGet, "/v1/admin/audit", f.admin, "")
-	if err := json.Unmarshal(a.Body, &r); err != nil {
-		f.tb.Fatal(err)
+	ctx, cancel := context.WithTimeout(f.tb.Context(), patience)
+	defer cancel()
+	client := labshop.Client{URL: "http://" + f.gateway.http, Token: f.admin}
+	r, err := client.Audit(ctx, false, nil)
+	if err != nil {
+		f.tb.Fatalf("audit: %v", err)
 	}
 	return r
 }
