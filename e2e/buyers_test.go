@@ -43,8 +43,9 @@ type purchase struct {
 	orderNo    string // of a placed order, or of a refused one whose answer names its order
 }
 
-// buyerPatience bounds one purchase. It is longer than the shop needs to abandon an order.
-const buyerPatience = 2 * time.Minute
+// buyerPatience bounds one purchase. It is longer than the shop needs to abandon an order, on a machine that has more
+// to do.
+const buyerPatience = 4 * time.Minute
 
 func newCrowd(sh *shop, sku string, inside int) *crowd {
 	return &crowd{sh: sh, sku: sku, inside: make(chan struct{}, inside), client: &http.Client{
@@ -75,13 +76,16 @@ func (c *crowd) buyers(n int) []*purchase {
 func (c *crowd) buy(ctx context.Context, purchases []*purchase) {
 	ctx, cancel := context.WithTimeout(ctx, buyerPatience)
 	defer cancel()
+	// The pause grows, as Retry-After asks for a second and more: thousands of buyers that come again at once would take
+	// the machine from the shop, which refuses thousands a second meanwhile.
+	pause := wait.Backoff{First: 500 * time.Millisecond, Max: 4 * time.Second}
 	var wg sync.WaitGroup
 	for i, p := range purchases {
 		wg.Go(func() {
 			p.result = undecided
-			for try := i; ctx.Err() == nil && p.result == undecided; try++ { // each retry uses another gateway
-				if !c.ask(ctx, p, c.sh.gateways[try%len(c.sh.gateways)]) {
-					_ = wait.Sleep(ctx, 200*time.Millisecond)
+			for try := 0; ctx.Err() == nil && p.result == undecided; try++ { // each retry uses another gateway
+				if !c.ask(ctx, p, c.sh.gateways[(i+try)%len(c.sh.gateways)]) {
+					_ = pause.Sleep(ctx, try+1)
 				}
 			}
 		})
