@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -74,7 +75,7 @@ func (b *Branches) work(ctx context.Context, conn *sql.Conn, fn func(tx *gorm.DB
 		return err
 	}
 	session := b.db.Session(&gorm.Session{NewDB: true, Context: ctx})
-	session.Statement.ConnPool = pinned{conn}
+	session.Statement.ConnPool = statements{conn}
 	err := fn(session)
 	if r.failed != nil && (err == nil || IsRetryable(r.failed) || isLost(r.failed)) {
 		err = r.failed // fn ignored it, or put its own words in its place
@@ -188,7 +189,26 @@ func (b *Branches) Recover(ctx context.Context) (gtrids []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := pool.QueryContext(ctx, "XA RECOVER")
+	all, err := ListXids(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range all {
+		if x.Bqual == bqual {
+			gtrids = append(gtrids, x.Gtrid)
+		}
+	}
+	b.listed.Store(true)
+	return gtrids, nil
+}
+
+// Xid names a branch: the global transaction, and the database that has this part of it.
+type Xid struct{ Gtrid, Bqual string }
+
+// ListXids returns the prepared branches of all databases of a server. [ErrNoBranches] when the user may not ask
+// (MySQL); [ErrUnavailable].
+func ListXids(ctx context.Context, server *sql.DB) (all []Xid, err error) {
+	rows, err := server.QueryContext(ctx, "XA RECOVER")
 	if isNumber(err, branchRefused, privilegeDenied) {
 		return nil, ErrNoBranches.Wrap(err)
 	}
@@ -202,25 +222,38 @@ func (b *Branches) Recover(ctx context.Context) (gtrids []string, err error) {
 		if err := rows.Scan(&format, &first, &second, &data); err != nil {
 			return nil, fmt.Errorf("list prepared branches: %w", Fault(err))
 		}
-		if first+second == len(data) && data[first:] == bqual {
-			gtrids = append(gtrids, data[:first])
+		if first+second == len(data) {
+			all = append(all, Xid{data[:first], data[first:]})
 		}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list prepared branches: %w", Fault(err))
 	}
-	b.listed.Store(true)
-	return gtrids, nil
+	return all, nil
+}
+
+// RollbackAll rolls back all prepared branches of one database of a server, whose coordinator is gone for good: DROP
+// DATABASE would wait for them as long as lock_wait_timeout says, a day on MariaDB and a year on MySQL. A service never
+// calls it, because a branch may be decided.
+func RollbackAll(ctx context.Context, server *sql.DB, name string) error {
+	all, err := ListXids(ctx, server)
+	errs := []error{err}
+	for _, x := range all {
+		if x.Bqual != name {
+			continue
+		}
+		xid, err := x.quoted()
+		if err == nil {
+			_, err = server.ExecContext(ctx, "XA ROLLBACK "+xid)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (b *Branches) lists(ctx context.Context, gtrid string) (bool, error) {
 	all, err := b.Recover(ctx)
-	for _, one := range all {
-		if one == gtrid {
-			return true, nil
-		}
-	}
-	return false, err
+	return slices.Contains(all, gtrid), err
 }
 
 // pool returns the pool and the name of its database, which is the bqual.
@@ -239,41 +272,22 @@ func (b *Branches) pool() (*sql.DB, string, error) {
 // maxXid is how long each part of a branch's name may be.
 const maxXid = 64
 
-// named returns the pool and the branch's name in SQL. XA statements take no parameters.
+// named returns the pool and the branch's name in SQL.
 func (b *Branches) named(gtrid string) (*sql.DB, string, error) {
 	pool, bqual, err := b.pool()
 	if err != nil {
 		return nil, "", err
 	}
-	for _, part := range []string{gtrid, bqual} {
+	xid, err := Xid{gtrid, bqual}.quoted()
+	return pool, xid, err
+}
+
+// quoted returns the name in SQL. XA statements take no parameters.
+func (x Xid) quoted() (string, error) {
+	for _, part := range []string{x.Gtrid, x.Bqual} {
 		if part == "" || len(part) > maxXid || strings.ContainsFunc(part, func(r rune) bool { return r <= ' ' || r > '~' || r == '\'' || r == '\\' }) {
-			return nil, "", fmt.Errorf("%q cannot name a branch", part)
+			return "", fmt.Errorf("%q cannot name a branch", part)
 		}
 	}
-	return pool, "'" + gtrid + "','" + bqual + "'", nil
-}
-
-// pinned is a branch's connection without the methods that would end it.
-type pinned struct{ conn *sql.Conn }
-
-var _ gorm.ConnPool = pinned{}
-
-// PrepareContext implements gorm.ConnPool.
-func (p pinned) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	return p.conn.PrepareContext(ctx, query)
-}
-
-// ExecContext implements gorm.ConnPool.
-func (p pinned) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return p.conn.ExecContext(ctx, query, args...)
-}
-
-// QueryContext implements gorm.ConnPool.
-func (p pinned) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return p.conn.QueryContext(ctx, query, args...)
-}
-
-// QueryRowContext implements gorm.ConnPool.
-func (p pinned) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return p.conn.QueryRowContext(ctx, query, args...)
+	return "'" + x.Gtrid + "','" + x.Bqual + "'", nil
 }

@@ -166,30 +166,9 @@ func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // by this error the pool closes it
 }
 
-// statements is a transaction without its Commit and Rollback, which are InTx's alone.
-type statements struct{ tx *sql.Tx }
-
-var _ gorm.ConnPool = statements{}
-
-// PrepareContext implements gorm.ConnPool.
-func (s statements) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	return s.tx.PrepareContext(ctx, query)
-}
-
-// ExecContext implements gorm.ConnPool.
-func (s statements) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return s.tx.ExecContext(ctx, query, args...)
-}
-
-// QueryContext implements gorm.ConnPool.
-func (s statements) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return s.tx.QueryContext(ctx, query, args...)
-}
-
-// QueryRowContext implements gorm.ConnPool.
-func (s statements) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return s.tx.QueryRowContext(ctx, query, args...)
-}
+// statements are those of a transaction, or of a branch's connection, without the methods that would end it: these are
+// the caller's alone.
+type statements struct{ gorm.ConnPool }
 
 // Exec runs one statement in a transaction of its own, which is repeated when it loses a race, and returns how many
 // rows it changed. Errors are those of InTx.

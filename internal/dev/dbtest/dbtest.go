@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"strings"
@@ -80,7 +79,7 @@ func drop(tb testing.TB, db *sql.DB, name string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := endBranches(ctx, db, name); err != nil {
+	if err := database.RollbackAll(ctx, db, name); err != nil {
 		tb.Errorf("end the test's prepared branches: %v", err)
 	}
 	if _, err := db.ExecContext(ctx, "DROP DATABASE "+name); err != nil {
@@ -89,33 +88,6 @@ func drop(tb testing.TB, db *sql.DB, name string) {
 	if err := db.Close(); err != nil {
 		tb.Errorf("close the admin's pool: %v", err)
 	}
-}
-
-// endBranches rolls back the prepared branches that a test has left in its database. DROP DATABASE would wait for them
-// for as long as lock_wait_timeout says: a day on MariaDB, a year on MySQL.
-func endBranches(ctx context.Context, db *sql.DB, name string) error {
-	rows, err := db.QueryContext(ctx, "XA RECOVER")
-	if err != nil {
-		return err
-	}
-	defer rows.Close() //nolint:errcheck // Err says what went wrong
-	var left []string
-	for rows.Next() {
-		var format, gtrid, bqual int
-		var data string
-		if err := rows.Scan(&format, &gtrid, &bqual, &data); err != nil {
-			return err
-		}
-		if data[gtrid:] == name {
-			left = append(left, data[:gtrid])
-		}
-	}
-	for _, gtrid := range left {
-		if _, err := db.ExecContext(ctx, fmt.Sprintf("XA ROLLBACK '%s','%s'", gtrid, name)); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 // withDatabase inserts the name after the DSN's last slash, before its parameters.

@@ -4,7 +4,6 @@ import (
 	"context"
 	stdsql "database/sql"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -12,6 +11,7 @@ import (
 	"holdfast/internal/lab/step"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/orderapi"
+	"holdfast/pkg/database"
 )
 
 func twoPhaseCommit() Lesson {
@@ -150,12 +150,12 @@ func (s *sale) other(label, ask string, got func(answer string, waited time.Dura
 // inDoubt returns how many branches of an order are prepared in both databases, which are on one server, and what the
 // log says of it.
 func (s *services) inDoubt(ctx context.Context, orderNo string) (n int, log string, err error) {
-	branches, err := listBranches(ctx, s.stock)
+	branches, err := database.ListXids(ctx, s.stock)
 	if err != nil {
 		return 0, "", err
 	}
 	for _, b := range branches {
-		if b.gtrid == orderNo {
+		if b.Gtrid == orderNo {
 			n++
 		}
 	}
@@ -170,35 +170,13 @@ func (s *sale) lookBranches(ctx context.Context) (step.View, error) {
 	if err != nil {
 		return v, err
 	}
-	branches, err := listBranches(ctx, s.stock)
+	branches, err := database.ListXids(ctx, s.stock)
 	for _, b := range branches {
-		if b.gtrid == o.number {
-			v.Rows = append(v.Rows, "gtrid="+b.gtrid+" bqual="+b.bqual)
+		if b.Gtrid == o.number {
+			v.Rows = append(v.Rows, "gtrid="+b.Gtrid+" bqual="+b.Bqual)
 		}
 	}
 	return v, err
-}
-
-// branch is a line of XA RECOVER.
-type branch struct{ gtrid, bqual string }
-
-func listBranches(ctx context.Context, db *stdsql.DB) (all []branch, err error) {
-	rows, err := db.QueryContext(ctx, "XA RECOVER")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what is wrong
-	for rows.Next() {
-		var format, first, second int
-		var data string
-		if err := rows.Scan(&format, &first, &second, &data); err != nil {
-			return nil, err
-		}
-		if first+second == len(data) {
-			all = append(all, branch{data[:first], data[first:]})
-		}
-	}
-	return all, rows.Err()
 }
 
 // endBranches rolls back what a scene that was left has prepared in the lesson's databases.
@@ -210,14 +188,7 @@ func (s *services) endBranches(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		branches, err := listBranches(ctx, db)
-		errs = append(errs, err)
-		for _, b := range branches {
-			if b.bqual == name && !strings.Contains(b.gtrid, "'") {
-				_, err := db.ExecContext(ctx, "XA ROLLBACK '"+b.gtrid+"','"+b.bqual+"'")
-				errs = append(errs, err)
-			}
-		}
+		errs = append(errs, database.RollbackAll(ctx, db, name))
 	}
 	return errors.Join(errs...)
 }

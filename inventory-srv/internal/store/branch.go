@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -76,11 +77,7 @@ func (b *Branches) repeat(ctx context.Context, r stock.Request, exists error) (r
 	if err != nil {
 		return receipt, err
 	}
-	listed := false
-	for _, no := range all {
-		listed = listed || no == r.OrderNo
-	}
-	if !listed {
+	if !slices.Contains(all, r.OrderNo) {
 		return receipt, stock.ErrContended.Wrap(exists)
 	}
 	err = database.InTx(ctx, b.ledger.db, func(tx *gorm.DB) error {

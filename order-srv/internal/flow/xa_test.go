@@ -2,7 +2,6 @@ package flow_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,16 +30,6 @@ func newXAWorld(t *testing.T, answers ...ordertest.Answer) *world {
 	t.Helper()
 	w := ordertest.NewWorldOn(t, dbtest.NewDSN(t, sql.Orders()), answers, ordertest.Timeout(2*time.Second),
 		func(cfg *app.Config) { cfg.OrderFlow = flow.NameXA })
-	t.Cleanup(func() { // else nobody can drop the database
-		ctx := context.Background()
-		own, err := w.Orders.PreparedXA(ctx)
-		for _, no := range own {
-			err = errors.Join(err, w.Orders.RollbackXA(ctx, no))
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	})
 	return &world{w, t}
 }
 

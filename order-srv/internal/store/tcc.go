@@ -71,12 +71,19 @@ func followLog(tx *gorm.DB, orderNos []string, guard string) error {
 
 // LeaveLog deletes the rows of orders that leave. An order whose phase is not done is an error.
 func (tx *Tx) LeaveLog(orderNos []string) error {
-	if err := tx.db.Exec("DELETE FROM tcc_log WHERE order_no IN ? AND state = ?", orderNos, LogDone).Error; err != nil {
+	return tx.leaveLog("tcc_log", "order_no", string(LogDone), orderNos)
+}
+
+// leaveLog deletes rows of a coordinator's log, with the order's number in key, that are done. One that is not done is
+// an error.
+func (tx *Tx) leaveLog(table, key, done string, orderNos []string) error {
+	if err := tx.db.Exec("DELETE FROM "+table+" WHERE "+key+" IN ? AND state = ?", orderNos, done).Error; err != nil {
 		return fmt.Errorf("delete from the coordinator's log: %w", err)
 	}
-	var open []Phase
-	if err := tx.db.Raw("SELECT order_no, state FROM tcc_log WHERE order_no IN ? LIMIT 1", orderNos).Scan(&open).Error; err != nil {
-		return fmt.Errorf("look for phases that are not done: %w", err)
+	var open []struct{ OrderNo, State string }
+	err := tx.db.Raw("SELECT "+key+" AS order_no, state FROM "+table+" WHERE "+key+" IN ? LIMIT 1", orderNos).Scan(&open).Error
+	if err != nil {
+		return fmt.Errorf("look for rows of the coordinator's log that are not done: %w", err)
 	}
 	if len(open) > 0 {
 		return fmt.Errorf("order %s is %s in the coordinator's log", open[0].OrderNo, open[0].State)

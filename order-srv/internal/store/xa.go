@@ -52,17 +52,7 @@ func (tx *Tx) BeginXA(orders []order.Order) error {
 
 // LeaveXA deletes the rows of orders that leave. An order whose branches have not ended is an error.
 func (tx *Tx) LeaveXA(orderNos []string) error {
-	if err := tx.db.Exec("DELETE FROM xa_log WHERE gtrid IN ? AND state = ?", orderNos, XADone).Error; err != nil {
-		return fmt.Errorf("delete from the coordinator's log: %w", err)
-	}
-	var open []XA
-	if err := tx.db.Raw("SELECT gtrid AS order_no, state FROM xa_log WHERE gtrid IN ? LIMIT 1", orderNos).Scan(&open).Error; err != nil {
-		return fmt.Errorf("look for branches that have not ended: %w", err)
-	}
-	if len(open) > 0 {
-		return fmt.Errorf("order %s is %s in the coordinator's log", open[0].OrderNo, open[0].State)
-	}
-	return nil
+	return tx.leaveLog("xa_log", "gtrid", string(XADone), orderNos)
 }
 
 // PrepareXA makes an order PLACED in a branch, with all that Resolve writes for it, and prepares the branch. Nothing of
