@@ -115,7 +115,7 @@ func flowRows() []flowRow {
 		{
 			name: "xa", takes: http.StatusCreated,
 			inventoryAway: refused, walletAway: placed, diskLost: refused,
-			brokerAway: placed,                                                   // it sends no message before the order is PLACED
+			brokerAway: placed,                                                   // no message before the order is PLACED
 			inFlight:   orderapi.StatusAbandoned, decided: orderapi.StatusPlaced, // both by the recovery
 			slow: slowWire, noReply: loseReservations,
 			topic: orderapi.TopicOrderEvents, group: inventoryapi.GroupEvents,

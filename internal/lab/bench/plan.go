@@ -2,8 +2,9 @@ package bench
 
 import (
 	"fmt"
-	"strings"
 	"time"
+
+	"holdfast/internal/lab/report"
 )
 
 // Chain is the name of the empty chain among the subjects. The others are strategies.
@@ -58,12 +59,5 @@ func Presets() []Preset {
 
 // PresetNamed returns one of Presets, or an error that lists their names.
 func PresetNamed(name string) (Preset, error) {
-	var names []string
-	for _, p := range Presets() {
-		if p.Name == name {
-			return p, nil
-		}
-		names = append(names, p.Name)
-	}
-	return Preset{}, fmt.Errorf("preset %q is not one of %s", name, strings.Join(names, ", "))
+	return report.Preset(Presets(), name, func(p Preset) string { return p.Name })
 }

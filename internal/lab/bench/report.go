@@ -4,11 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"holdfast/internal/lab/load"
+	"holdfast/internal/lab/report"
 	"holdfast/internal/lab/stats"
 )
 
@@ -190,20 +189,4 @@ func Read(file string) (Report, error) {
 }
 
 // Write writes bench.json and bench.html into dir. The page is a single file and needs no network.
-func (r Report) Write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	b, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "bench.json"), append(b, '\n'), 0o644); err != nil { //nolint:gosec // a report for all users
-		return err
-	}
-	var page strings.Builder
-	if err := r.page(&page); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "bench.html"), []byte(page.String()), 0o644) //nolint:gosec // as above
-}
+func (r Report) Write(dir string) error { return report.Write(dir, "bench", r, r.page) }

@@ -2,8 +2,9 @@ package compare
 
 import (
 	"fmt"
-	"strings"
 	"time"
+
+	"holdfast/internal/lab/report"
 )
 
 // The kinds of load.
@@ -100,12 +101,5 @@ func Presets() []Preset {
 
 // PresetNamed returns one of Presets, or an error that lists their names.
 func PresetNamed(name string) (Preset, error) {
-	var names []string
-	for _, p := range Presets() {
-		if p.Name == name {
-			return p, nil
-		}
-		names = append(names, p.Name)
-	}
-	return Preset{}, fmt.Errorf("preset %q is not one of %s", name, strings.Join(names, ", "))
+	return report.Preset(Presets(), name, func(p Preset) string { return p.Name })
 }

@@ -3,10 +3,9 @@ package compareflows
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -28,15 +27,13 @@ const (
 
 // buyer places orders and follows each of them until it is decided.
 type buyer struct {
-	url, token, basket string
-	http               *http.Client
+	*shop.Client
+	basket string
 }
 
 func newBuyer(c *shop.Client, sku string) *buyer {
-	return &buyer{
-		url: c.URL, token: c.Token, basket: load.Basket(sku),
-		http: &http.Client{Timeout: timeout, Transport: &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle}},
-	}
+	c.HTTP = &http.Client{Timeout: timeout, Transport: &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle}}
+	return &buyer{c, load.Basket(sku)}
 }
 
 // outcome is what a client has learnt about one order.
@@ -56,20 +53,16 @@ func (o outcome) placed() bool { return o.status == orderapi.StatusPlaced }
 func (b *buyer) order(ctx context.Context, flow string) (o outcome) {
 	o.by = b
 	begin := time.Now()
-	order, problem, err := b.call(ctx, http.MethodPost, "/v1/orders", b.basket, header.IdempotencyKey, ulid.Make().String(), header.Flow, flow)
+	var order orderapi.Order
+	err := b.Do(ctx, http.MethodPost, "/v1/orders", json.RawMessage(b.basket), &order, header.IdempotencyKey, ulid.Make().String(), header.Flow, flow)
 	o.first = time.Since(begin)
-	switch {
-	case err != nil:
-		o.refusal = "no answer"
-		return o
-	case problem != "":
-		o.refusal = problem
+	if err != nil {
+		o.refusal = codeOf(err)
 		return o
 	}
 	o.orderNo, o.status = order.OrderNo, order.Status
 	for o.status == orderapi.StatusPending {
-		order, problem, err := b.call(ctx, http.MethodGet, "/v1/orders/"+o.orderNo+"?wait="+followWait, "")
-		if err == nil && problem == "" {
+		if b.Do(ctx, http.MethodGet, "/v1/orders/"+o.orderNo+"?wait="+followWait, nil, &order) == nil {
 			o.status = order.Status
 		}
 		if o.status != orderapi.StatusPending {
@@ -86,44 +79,16 @@ func (b *buyer) order(ctx context.Context, flow string) (o outcome) {
 
 // end pays or cancels an order.
 func (b *buyer) end(ctx context.Context, orderNo, what string) error {
-	_, problem, err := b.call(ctx, http.MethodPost, "/v1/orders/"+orderNo+"/"+what, "")
-	if err == nil && problem != "" {
-		err = fmt.Errorf("answered with %s", problem)
-	}
-	if err != nil {
+	if err := b.Do(ctx, http.MethodPost, "/v1/orders/"+orderNo+"/"+what, nil, nil); err != nil {
 		return fmt.Errorf("%s of order %s: %w", what, orderNo, err)
 	}
 	return nil
 }
 
-// call sends a request. problem is the code of a refusal. headers are names and values in turn.
-func (b *buyer) call(ctx context.Context, method, path, body string, headers ...string) (o orderapi.Order, problem string, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, b.url+path, strings.NewReader(body))
-	if err != nil {
-		return o, "", err
+// codeOf is the code of the problem with which a request was refused, or what stands for an answer that did not come.
+func codeOf(err error) string {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f.Code
 	}
-	req.Header.Set("Authorization", "Bearer "+b.token)
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i+1 < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := b.http.Do(req)
-	if err != nil {
-		return o, "", err
-	}
-	defer res.Body.Close() //nolint:errcheck // read only
-	content, err := io.ReadAll(res.Body)
-	if err != nil {
-		return o, "", err
-	}
-	if res.StatusCode < http.StatusBadRequest {
-		return o, "", json.Unmarshal(content, &o)
-	}
-	var p fault.Problem
-	if json.Unmarshal(content, &p) != nil || p.Code == "" {
-		return o, res.Status, nil
-	}
-	return o, p.Code, nil
+	return "no answer"
 }

@@ -1,9 +1,9 @@
 package compareflows
 
 import (
-	"fmt"
-	"strings"
 	"time"
+
+	"holdfast/internal/lab/report"
 )
 
 // Preset is how long and how often the flows are measured.
@@ -39,12 +39,5 @@ func Presets() []Preset {
 
 // PresetNamed returns one of Presets, or an error that lists their names.
 func PresetNamed(name string) (Preset, error) {
-	var names []string
-	for _, p := range Presets() {
-		if p.Name == name {
-			return p, nil
-		}
-		names = append(names, p.Name)
-	}
-	return Preset{}, fmt.Errorf("preset %q is not one of %s", name, strings.Join(names, ", "))
+	return report.Preset(Presets(), name, func(p Preset) string { return p.Name })
 }

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"holdfast/internal/lab/machine"
+	"holdfast/internal/lab/report"
 	"holdfast/internal/lab/stats"
 )
 
@@ -168,20 +167,4 @@ func Read(file string) (Report, error) {
 }
 
 // Write writes compare-flows.json and compare-flows.html into dir. The page is a single file and needs no network.
-func (r Report) Write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	b, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "compare-flows.json"), append(b, '\n'), 0o644); err != nil { //nolint:gosec // a report for all users
-		return err
-	}
-	var page strings.Builder
-	if err := r.page(&page); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "compare-flows.html"), []byte(page.String()), 0o644) //nolint:gosec // as above
-}
+func (r Report) Write(dir string) error { return report.Write(dir, "compare-flows", r, r.page) }

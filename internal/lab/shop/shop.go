@@ -3,6 +3,7 @@ package shop
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ const requestTimeout = time.Minute
 type Client struct {
 	URL   string // of the gateway: http://host:port
 	Token string
+	HTTP  *http.Client // nil: http.DefaultClient
 }
 
 // Login returns the client of a user with this role. The gateway serves logins only with DEMO_LOGIN.
@@ -81,7 +83,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any, heade
 	for h := range slices.Chunk(headers, 2) {
 		req.Header.Set(h[0], h[1])
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := cmp.Or(c.HTTP, http.DefaultClient).Do(req)
 	if err != nil {
 		return err
 	}

@@ -58,9 +58,9 @@ type Config struct {
 	Overlap     time.Duration                                      // of groups of orders; default intake's
 	GroupLimit  func() int                                         // default what inventory reserves in time
 	NoCheckBack bool                                               // the broker's questions are answered with unknown
-	NotifyTime  time.Duration                                      // of one attempt to notify a buyer; default notify.DefaultTimeout
+	NotifyTime  time.Duration                                      // of one notification; default notify.DefaultTimeout
 	NotifyLease time.Duration                                      // of its claim; default notify's
-	Published   func()                                             // called between the relay's send and its mark; nil: nothing
+	Published   func()                                             // between the relay's send and its mark; nil: nothing
 	Started     func(addr, opsAddr net.Addr)                       // called once when the service listens; nil: nothing
 }
 

@@ -365,7 +365,8 @@ func TestXA_others(t *testing.T) {
 	w := newXAWorld(t)
 	young := inserted(w, "k")
 	locked := w.Backdate(young, 24*time.Hour)
-	if err := w.DB.Exec("UPDATE xa_log SET gtrid = ? WHERE gtrid = ?", locked, young).Error; err != nil { // its request is just dying
+	// Its request is just dying.
+	if err := w.DB.Exec("UPDATE xa_log SET gtrid = ? WHERE gtrid = ?", locked, young).Error; err != nil {
 		t.Fatal(err)
 	}
 	prepareBoth(w, locked)
