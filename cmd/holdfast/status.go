@@ -3,16 +3,24 @@ package main
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	_ "github.com/go-sql-driver/mysql" // to ask the server when order-srv cannot be asked
+	"github.com/oklog/ulid/v2"
+
 	"holdfast/internal/dev/stack"
+	"holdfast/order-srv/check"
+	"holdfast/pkg/database"
+	"holdfast/pkg/fault"
 	"holdfast/pkg/wait"
 )
 
@@ -46,7 +54,10 @@ func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, erro
 		shown.Parts = append(shown.Parts, partResult{p.Name, p.State(ctx), p.PID, p.MemoryMB(), p.What, p.Log})
 	}
 	if len(state.Components) > 0 && !state.Up(ctx) {
-		return shown, exit{1, errors.New("a part is missing: holdfast up starts it again")}
+		// order-srv may be the part that is missing. What it has left prepared locks rows until it is back.
+		branches, err := leftBranches(ctx, stack.UpVars(os.Getenv).MySQL, "orders")
+		shown.report.Branches, shown.Branches = branches, newBranchResults(branches)
+		return shown, errors.Join(err, exit{1, errors.New("a part is missing: holdfast up starts it again")})
 	}
 	report, err := audit(ctx, c.URL, false, nil)
 	if err != nil && len(state.Components) == 0 {
@@ -69,6 +80,34 @@ func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, erro
 	return shown, nil
 }
 
+// leftBranches lists the prepared branches of the flow xa as the database server has them, for a shop whose services
+// cannot be asked. orders is the database with the coordinator's log. None, if the server does not answer either: then
+// it is listed as gone.
+func leftBranches(ctx context.Context, dsn, orders string) ([]check.Branch, error) {
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close() //nolint:errcheck // nothing was written
+	xids, err := database.ListXids(ctx, db)
+	if fault.KindOf(err) == fault.Unavailable {
+		return nil, nil
+	}
+	var left []check.Branch
+	for _, x := range xids {
+		b := check.Branch{OrderNo: x.Gtrid, Side: x.Bqual, Locks: []string{"the rows that it has changed"}}
+		if id, err := ulid.ParseStrict(x.Gtrid); err == nil {
+			b.Age = max(0, time.Since(id.Timestamp()))
+		}
+		logged := db.QueryRowContext(ctx, "SELECT state FROM "+orders+".xa_log WHERE gtrid = ?", x.Gtrid).Scan(&b.State)
+		if logged != nil && !errors.Is(logged, sql.ErrNoRows) {
+			return left, fmt.Errorf("read the log of the flow xa: %w", logged)
+		}
+		left = append(left, b)
+	}
+	return left, err
+}
+
 // print prints the status for people.
 func (s statusResult) print(stdout io.Writer) error {
 	if len(s.Parts) > 0 {
@@ -82,6 +121,7 @@ func (s statusResult) print(stdout io.Writer) error {
 		}
 	}
 	if s.Messages == nil {
+		printInDoubt(stdout, s.report)
 		return nil
 	}
 	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(s.Orders))

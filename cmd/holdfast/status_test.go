@@ -2,16 +2,24 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
+	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/order-srv/check"
+	schema "holdfast/sql"
 )
 
 // TestMeasureRates: the figures of all replicas are added, and the rate of checks comes from two scrapes.
@@ -66,4 +74,52 @@ func TestStatus_withoutProcesses(t *testing.T) {
 	if err := (&statusCmd{}).Run(t.Context(), &cli{Dir: t.TempDir(), URL: dead.URL}, &out); code(err) != 1 {
 		t.Errorf("without a shop: error %v", err)
 	}
+}
+
+// TestLeftBranches: what a dead order-srv has left prepared is read from the server, with the state in its log.
+func TestLeftBranches(t *testing.T) {
+	t.Parallel()
+	dsn := dbtest.NewDSN(t, schema.Orders())
+	orders := regexp.MustCompile("/(test_[a-z0-9]+)").FindStringSubmatch(dsn)[1]
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	no := ulid.Make().String()
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO xa_log (gtrid, state, created_at) VALUES (?, 'preparing', UTC_TIMESTAMP(6))", no); err != nil {
+		t.Fatal(err)
+	}
+	prepareBranch(t, db, "'"+no+"','"+orders+"'")
+	all, err := leftBranches(t.Context(), dsn, orders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := slices.DeleteFunc(all, func(b check.Branch) bool { return b.Side != orders }) // other tests prepare theirs
+	if len(ours) != 1 || ours[0].OrderNo != no || ours[0].State != "preparing" || ours[0].Age > time.Minute {
+		t.Errorf("left: %+v", ours)
+	}
+	if left, err := leftBranches(t.Context(), "root@tcp(127.0.0.1:1)/", orders); err != nil || left != nil {
+		t.Errorf("without a server: %v, error %v", left, err)
+	}
+}
+
+func prepareBranch(t *testing.T, db *sql.DB, xid string) {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{"XA START ", "XA END ", "XA PREPARE "} {
+		if _, err := conn.ExecContext(t.Context(), statement+xid); err != nil {
+			t.Fatal(err)
+		}
+		if statement == "XA START " {
+			if _, err := conn.ExecContext(t.Context(), "UPDATE xa_log SET created_at = created_at - INTERVAL 1 SECOND"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// As with a coordinator that died: the server ends the session and keeps the branch.
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 }

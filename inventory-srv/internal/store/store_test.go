@@ -118,6 +118,25 @@ func TestStore_Receive(t *testing.T) {
 	}
 }
 
+// TestStore_Seed_lockedRow: seeding again does not wait for an order that holds a row, such as a prepared branch.
+func TestStore_Seed_lockedRow(t *testing.T) {
+	t.Parallel()
+	s, db := newStore(t)
+	if err := s.Seed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	holder := db.Begin()
+	defer holder.Rollback()
+	if err := holder.Exec("UPDATE stock SET version = version + 1 WHERE sku = 'LAMP-LIMITED'").Error; err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.Seed(ctx); err != nil {
+		t.Errorf("seed beside a locked row: %v", err)
+	}
+}
+
 func TestStore_Products(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
