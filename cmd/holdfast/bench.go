@@ -12,12 +12,14 @@ import (
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/lab/bench"
+	"holdfast/order-srv/orderlab"
 	"holdfast/pkg/database"
 )
 
 type benchCmd struct {
 	Preset     string   `help:"quick (about two minutes) or standard (about fifteen minutes)." default:"quick"`
 	Strategies []string `help:"Measure only these strategies of the shop."`
+	Flows      bool     `help:"Measure the flows beside each other, with the first of the strategies."`
 	Out        string   `help:"Folder for bench.json and bench.html." default:"bench" type:"path"`
 	Table      string   `help:"Run nothing; print the table of an earlier run's bench.json as Markdown." placeholder:"FILE"`
 }
@@ -38,6 +40,9 @@ func (b *benchCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	}
 	if len(b.Strategies) > 0 {
 		preset.Strategies = b.Strategies
+	}
+	if b.Flows {
+		preset.Flows = orderlab.Flows()
 	}
 	report, err := b.measure(ctx, c, preset)
 	if len(report.Cells) > 0 { // also after an interruption

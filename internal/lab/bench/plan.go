@@ -7,7 +7,7 @@ import (
 	"holdfast/internal/lab/report"
 )
 
-// Chain is the name of the empty chain among the subjects. The others are strategies.
+// Chain is the name of the empty chain among the subjects. The others are strategies, or flows.
 const Chain = "chain"
 
 // The baskets.
@@ -39,6 +39,7 @@ func (s Shape) String() string {
 type Preset struct {
 	Name        string
 	Strategies  []string
+	Flows       []string // if there are any, they are the subjects, with the first strategy
 	Shapes      []Shape
 	Repetitions int
 	Time        time.Duration // of one cell, of which a quarter is warm-up
@@ -52,8 +53,8 @@ func Presets() []Preset {
 		hot(1), hot(16), hot(64), hot(256), hot(1024), {Connections: 256, Basket: Mixed}, {Connections: 1024, Basket: Hot, Share: 0.5},
 	}
 	return []Preset{
-		{"quick", []string{"redis-lock", "group-commit"}, []Shape{hot(1), hot(64), hot(256)}, 2, 4 * time.Second}, // 2 min
-		{"standard", safe, standard, 3, 6 * time.Second},                                                          // 15 min
+		{Name: "quick", Strategies: []string{"redis-lock", "group-commit"}, Shapes: []Shape{hot(1), hot(64), hot(256)}, Repetitions: 2, Time: 4 * time.Second}, // 2 min
+		{Name: "standard", Strategies: safe, Shapes: standard, Repetitions: 3, Time: 6 * time.Second},                                                          // 15 min
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 // Report is the result of one run, and the content of bench.json.
 type Report struct {
 	Preset    string    `json:"preset"`
-	Flow      string    `json:"flow"`
+	Flow      string    `json:"flow,omitempty"`     // of all orders; "": the flows are the subjects
+	Strategy  string    `json:"strategy,omitempty"` // of all orders; "": the strategies are the subjects
 	StartedAt time.Time `json:"started_at"`
 	Took      float64   `json:"took_s"`
 	Time      float64   `json:"cell_s"` // of one cell, of which a quarter is warm-up
@@ -24,7 +25,7 @@ type Report struct {
 
 // Cell is one repetition of one subject under one load.
 type Cell struct {
-	Subject string `json:"subject"` // the chain or a strategy
+	Subject string `json:"subject"` // the chain, a strategy or a flow
 	Shape
 	Repetition int     `json:"repetition"`     // from 1
 	Rate       float64 `json:"rate,omitempty"` // open loop: orders per second
@@ -76,7 +77,15 @@ func (r Report) Broken() []Cell {
 	return broken
 }
 
-// Subjects returns the chain and the strategies in the order of their first run.
+// Common says what all orders had in common.
+func (r Report) Common() string {
+	if r.Strategy != "" {
+		return "with the strategy " + r.Strategy
+	}
+	return "by the flow " + r.Flow
+}
+
+// Subjects returns the chain and the strategies or flows in the order of their first run.
 func (r Report) Subjects() []string {
 	return stats.Distinct(r.Cells, func(c Cell) string { return c.Subject })
 }

@@ -33,9 +33,10 @@ const (
 	restPatience = 2 * time.Minute        // for the shop to come to rest after a cell
 	restPoll     = 500 * time.Millisecond // between two audits
 	mixedSKUs    = 100
+	credit       = 10_000_000_000 // cents for each buyer, more than a run spends
 )
 
-// subject is the chain or a strategy of the shop.
+// subject is the chain, or a strategy or a flow of the shop.
 type subject struct {
 	name    string
 	baskets map[string]load.Target
@@ -77,13 +78,11 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	}()
 	chain := load.Target{Addr: addr, Name: "CHAIN", Tokens: []string{"none"}}
 	b.subjects = []subject{{name: Chain, baskets: baskets(chain, skus("CHAIN")), meter: Meter{PIDs: hops}}}
-	for _, strategy := range o.Preset.Strategies {
-		t, products, err := load.Prepare(ctx, admin, load.UniqueName("bench-"+strategy), strategy, mixedSKUs)
-		if err != nil {
-			return r, fmt.Errorf("prepare %s: %w", strategy, err)
-		}
-		m := Meter{DB: o.MySQL, Namesrv: o.Namesrv, PIDs: o.PIDs}
-		b.subjects = append(b.subjects, subject{name: strategy, baskets: baskets(t, products), meter: m})
+	if err := b.prepare(ctx); err != nil {
+		return r, err
+	}
+	if len(o.Preset.Flows) > 0 {
+		r.Strategy = o.Preset.Strategies[0]
 	}
 	for repetition := 1; repetition <= o.Preset.Repetitions; repetition++ {
 		for _, shape := range o.Preset.Shapes {
@@ -94,7 +93,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 				}
 				r.Cells = append(r.Cells, c)
 			}
-			if r.Flow == "" {
+			if r.Flow == "" && r.Strategy == "" {
 				if r.Flow, err = flow(ctx, o.MySQL); err != nil {
 					return r, fmt.Errorf("read the orders' flow: %w", err)
 				}
@@ -103,6 +102,34 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	}
 	r.Took = time.Since(r.StartedAt).Seconds()
 	return r, nil
+}
+
+// prepare adds the strategies or the flows to the subjects, with products of their own.
+func (b *bench) prepare(ctx context.Context) error {
+	m := Meter{DB: b.MySQL, Namesrv: b.Namesrv, PIDs: b.PIDs}
+	if len(b.Preset.Flows) == 0 {
+		for _, strategy := range b.Preset.Strategies {
+			t, products, err := load.Prepare(ctx, b.admin, load.UniqueName("bench-"+strategy), strategy, mixedSKUs)
+			if err != nil {
+				return fmt.Errorf("prepare %s: %w", strategy, err)
+			}
+			b.subjects = append(b.subjects, subject{name: strategy, baskets: baskets(t, products), meter: m})
+		}
+		return nil
+	}
+	for _, flow := range b.Preset.Flows {
+		name := load.UniqueName("bench-" + flow)
+		t, products, err := load.Prepare(ctx, b.admin, name, b.Preset.Strategies[0], mixedSKUs)
+		if err != nil {
+			return fmt.Errorf("prepare %s: %w", flow, err)
+		}
+		if err := load.Credit(ctx, b.admin, credit, name); err != nil { // tcc freezes money
+			return err
+		}
+		t.Flow, t.Follow = flow, true
+		b.subjects = append(b.subjects, subject{name: flow, baskets: baskets(t, products), meter: m})
+	}
+	return nil
 }
 
 func skus(name string) []string {

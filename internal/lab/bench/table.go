@@ -14,8 +14,8 @@ func (r Report) Table(w io.Writer) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Whole orders by the flow %s. Orders per second, the ratio to the empty chain in the same run, and p99. Medians of %d repetitions.\n\n",
-		r.Flow, r.repetitions())
+	fmt.Fprintf(&b, "Whole orders %s. Orders per second, the ratio to the empty chain in the same run, and p99. Medians of %d repetitions.\n\n",
+		r.Common(), r.repetitions())
 	r.ratios(&b)
 	b.WriteString("\nWhat one order costs:\n\n")
 	r.costs(&b)

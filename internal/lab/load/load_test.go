@@ -117,6 +117,60 @@ func TestClosedLoop(t *testing.T) {
 	}
 }
 
+// undecided is a shop that answers 202, and decides the nth order after n reads.
+type undecided struct {
+	mu    sync.Mutex
+	n     int
+	reads map[string]int
+}
+
+func (u *undecided) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if r.Method == http.MethodPost {
+		u.n++
+		w.Header().Set("Location", fmt.Sprintf("/v1/orders/%d", u.n))
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"status":"PENDING"}`)
+		return
+	}
+	u.reads[r.URL.Path]++
+	status, left := "PLACED", int(r.URL.Path[len(r.URL.Path)-1]-'0')-u.reads[r.URL.Path]
+	switch {
+	case r.URL.Query().Get("wait") == "" || r.Header.Get("Authorization") != "Bearer a" || r.Header.Get("X-Order-Flow") != "":
+		status = "a bad read"
+	case left > 0:
+		status = "PENDING"
+	case r.URL.Path == "/v1/orders/2":
+		status = "REJECTED"
+	case r.URL.Path == "/v1/orders/3":
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = fmt.Fprintf(w, `{"order_no":"01","status":%q}`, status)
+}
+
+// TestOrder_followed: the outcome of an order that is answered 202 is read at its Location; an error on the way is the
+// order's answer.
+func TestOrder_followed(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(&undecided{reads: map[string]int{}})
+	t.Cleanup(s.Close)
+	to := Target{Addr: strings.TrimPrefix(s.URL, "http://"), Name: "S", Flow: "queue", Follow: true, Tokens: []string{"a"}, Baskets: []string{Basket("S")}}
+	c := NewConn(to, "followed", 0)
+	defer c.Close()
+	for i, want := range []int{201, 409, 503, 201} {
+		if got, err := c.Order(t.Context()); err != nil || got != want {
+			t.Errorf("order %d: %d, error %v; want %d", i+1, got, err, want)
+		}
+	}
+	to.Follow = false
+	plain := NewConn(to, "plain", 0)
+	defer plain.Close()
+	if got, err := plain.Order(t.Context()); err != nil || got != 202 {
+		t.Errorf("not followed: %d, error %v; want 202", got, err)
+	}
+}
+
 // A connection that the server closed is opened again.
 func TestConn_reconnects(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,8 @@ type Target struct {
 	Addr     string // host:port
 	Name     string // begins each idempotency key
 	Strategy string // header X-Stock-Strategy; "" for none
+	Flow     string // header X-Order-Flow; "" for none
+	Follow   bool   // an order that is answered 202 is followed until it is decided
 	Tokens   []string
 	Baskets  []string // bodies of the orders, sent in turn
 }
@@ -57,11 +59,11 @@ func Prepare(ctx context.Context, admin *shop.Client, name, strategy string, pro
 		skus = append(skus, sku)
 	}
 	for i := range buyers {
-		buyer, err := shop.Login(ctx, admin.URL, fmt.Sprintf("load-%d", i), orderapi.RoleBuyer)
+		client, err := shop.Login(ctx, admin.URL, buyer(i), orderapi.RoleBuyer)
 		if err != nil {
 			return t, nil, err
 		}
-		t.Tokens = append(t.Tokens, buyer.Token)
+		t.Tokens = append(t.Tokens, client.Token)
 	}
 	return t, skus, nil
 }
@@ -82,6 +84,19 @@ func layoutOf(ctx context.Context, admin *shop.Client, strategy string) (string,
 	}
 	return "", fmt.Errorf("there is no strategy %q", strategy)
 }
+
+// Credit gives each buyer money for amount cents of orders in the flow tcc. The reference makes a repeat harmless.
+func Credit(ctx context.Context, admin *shop.Client, amount int64, reference string) error {
+	for i := range buyers {
+		in := map[string]any{"amount_cents": amount, "reference": reference + "-" + buyer(i)}
+		if err := admin.Do(ctx, http.MethodPost, "/v1/admin/wallets/"+buyer(i)+"/credits", in, nil); err != nil {
+			return fmt.Errorf("credit %s: %w", buyer(i), err)
+		}
+	}
+	return nil
+}
+
+func buyer(i int) string { return fmt.Sprintf("load-%d", i) }
 
 func create(ctx context.Context, admin *shop.Client, sku, layout string) error {
 	product := "/v1/admin/products/" + sku
