@@ -19,7 +19,7 @@ import (
 type benchCmd struct {
 	Preset     string   `help:"quick (about two minutes) or standard (about fifteen minutes)." default:"quick"`
 	Strategies []string `help:"Measure only these strategies of the shop."`
-	Flows      bool     `help:"Measure the flows beside each other, with the first of the strategies."`
+	Flows      bool     `help:"Measure the flows beside each other, with one strategy: conditional, or the first of --strategies."`
 	Out        string   `help:"Folder for bench.json and bench.html." default:"bench" type:"path"`
 	Table      string   `help:"Run nothing; print the table of an earlier run's bench.json as Markdown." placeholder:"FILE"`
 }
@@ -38,11 +38,11 @@ func (b *benchCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	if err != nil {
 		return exit{2, err}
 	}
+	if b.Flows {
+		preset.Flows, preset.Strategies = orderlab.Flows(), []string{"conditional"} // the only one that xa can use
+	}
 	if len(b.Strategies) > 0 {
 		preset.Strategies = b.Strategies
-	}
-	if b.Flows {
-		preset.Flows = orderlab.Flows()
 	}
 	report, err := b.measure(ctx, c, preset)
 	if len(report.Cells) > 0 { // also after an interruption
