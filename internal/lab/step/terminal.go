@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -126,6 +127,9 @@ func (t *Terminal) table(table *Table) {
 		cells := make([]string, len(row))
 		for i, cell := range row {
 			cells[i] = fmt.Sprint(cell)
+			if n, ok := cell.(float64); ok { // Sprint prints a million as 1e+06
+				cells[i] = strconv.FormatFloat(n, 'f', -1, 64)
+			}
 		}
 		lines = append(lines, cells)
 	}

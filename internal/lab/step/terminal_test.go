@@ -16,7 +16,7 @@ func TestTerminal(t *testing.T) {
 		"x.title": "标题", "x.read": "读", "x.read.got": "读到 %d", "x.ask": "会读到什么？", "x.row": "行", "x.sold": "卖出",
 		"step.keys": "（回车）", "step.waits": "%s ... 等待", "step.nothing": "无",
 	}
-	table := step.NewTable([]any{"", step.T("x.sold"), "B"}, []any{"naive", 60, 1}, []any{step.T("x.title"), 2, 1})
+	table := step.NewTable([]any{"", step.T("x.sold"), "B"}, []any{"naive", 60, 1000000}, []any{step.T("x.title"), 2, 1})
 	var out strings.Builder
 	terminal := step.Terminal{Out: &out, Texts: texts, Stepping: true}
 	ask := step.T("x.ask")
@@ -27,7 +27,7 @@ func TestTerminal(t *testing.T) {
 		{Kind: step.Done, Scene: 1, Step: 1, Actor: "A", Text: step.T("x.read.got", 7)},
 		{Kind: step.Looked, Scene: 1, Step: 1, Views: []step.View{{Name: step.T("x.row"), Rows: []string{"a=1"}}, {Name: step.T("x.row")}}},
 		{Kind: step.Done, Scene: 1, Step: 2, Text: step.T("x.read"), Table: table},
-		{Kind: step.Tabled, Scene: 1, Table: step.NewTable([]any{"", step.T("x.sold"), "B"}, []any{"naive", 60, 1}, []any{step.T("x.title"), 2, 1})},
+		{Kind: step.Tabled, Scene: 1, Table: step.NewTable([]any{"", step.T("x.sold"), "B"}, []any{"naive", 60, 1000000}, []any{step.T("x.title"), 2, 1})},
 		{Kind: step.Claimed, Scene: 1, Text: step.T("x.read"), Holds: false},
 	} {
 		terminal.Show(e)
@@ -45,7 +45,7 @@ func TestTerminal(t *testing.T) {
       | 行: 无
    读
            卖出   B
-   naive   60     1
+   naive   60     1000000
    标题    2      1
    ✗ FALSE: 读
 `
