@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// OwnNetworks is the entry of WEBHOOK_ALLOW that stands for the networks of this machine's interfaces: loopback, and in
-// a container the network that it shares with the other services.
+// OwnNetworks is the entry of WEBHOOK_ALLOW that stands for the networks of this machine's interfaces: in a container
+// the network that it shares with the other services. Loopback is not among them: in a container nobody but this
+// process listens there, and a buyer could call its operations port.
 const OwnNetworks = "own-networks"
 
 // ErrRefusedAddress is the failure of a connection to an address that may not be called.
@@ -58,7 +59,7 @@ func NewGuard(allow []string) (Guard, error) {
 	return g, nil
 }
 
-// ownNetworks are the networks of this machine's interfaces.
+// ownNetworks are the networks of this machine's interfaces without loopback.
 func ownNetworks() ([]netip.Prefix, error) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -66,7 +67,7 @@ func ownNetworks() ([]netip.Prefix, error) {
 	}
 	var own []netip.Prefix
 	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
 			own = append(own, p.Masked())
 		}
 	}

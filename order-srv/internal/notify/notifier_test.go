@@ -104,7 +104,16 @@ func TestNotifier_failing(t *testing.T) {
 		}, 307, "redirects are not followed"},
 		{"hangs up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "closed without an answer"},
 		{"slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, "no answer in time"},
-		{"huge header", func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("X-Huge", strings.Repeat("x", 64<<10)) }, 0, "exceeded"},
+		{"huge header", func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("X-Huge", strings.Repeat("x", 64<<10)) }, 0, "too large"},
+		{"greets like a database", func(rw http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(rw).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = conn.Write([]byte("SSH-2.0-hidden greeting\r\n"))
+			_ = conn.Close()
+		}, 0, "no valid HTTP answer"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package notify
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,7 +87,8 @@ func (s *sender) send(ctx context.Context, w order.Webhook, n order.Notification
 }
 
 // public is why an attempt has failed, in words for the buyer. It names neither the URL, which may contain a token, nor
-// an address: a buyer could look up the names of this network.
+// an address: a buyer could look up the names of this network. It quotes nothing of an answer either. net/http's error
+// about a malformed one contains its first line, which for a database or an SSH server is its greeting.
 func public(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return "the host's name cannot be resolved: " + dns.Err
@@ -94,9 +96,11 @@ func public(err error) string {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Op + ": " + op.Err.Error()
 	}
-	if call, ok := errors.AsType[*url.Error](err); ok {
-		err = call.Err
+	call, ok := errors.AsType[*url.Error](err)
+	if !ok { // send's own
+		return err.Error()
 	}
+	err = call.Err
 	switch {
 	case errors.Is(err, io.EOF):
 		return "the connection was closed without an answer"
@@ -105,5 +109,11 @@ func public(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "the service was stopped during the call"
 	}
-	return err.Error()
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the receiver's certificate is not accepted"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the receiver does not speak TLS"
+	}
+	return "the answer is no valid HTTP answer, or its header is too large"
 }
