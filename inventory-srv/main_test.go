@@ -5,19 +5,26 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
+
+	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/config"
+	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/rest"
+	"holdfast/sql"
 )
 
 const patience = 30 * time.Second
@@ -110,6 +117,53 @@ func TestRun_Serve(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Error("the service does not end")
+	}
+}
+
+// TestRun_MigrateAfterBranches: a prepared branch keeps the migration of inventory's schema from beginning. The log says
+// which one and what ends it, and the migration goes on when another process has ended it.
+func TestRun_MigrateAfterBranches(t *testing.T) {
+	t.Parallel()
+	before := fstest.MapFS{} // the schema of the version before
+	names, err := fs.Glob(sql.Inventory(), "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names[:len(names)-1] {
+		text, err := fs.ReadFile(sql.Inventory(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[name] = &fstest.MapFile{Data: text}
+	}
+	dsn := dbtest.NewDSN(t, before)
+	branches := database.NewBranches(dbtest.Open(t, dsn, database.Options{}))
+	const no = "01JD0000000000000000000001"
+	err = branches.Prepare(t.Context(), no, func(tx *gorm.DB) error {
+		return tx.Exec("INSERT INTO products (sku, title, price_cents, created_at) VALUES ('A', 'A', 1, UTC_TIMESTAMP(6))").Error
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log testkit.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(context.WithoutCancel(t.Context()), []string{"migrate"}, getenv(map[string]string{"LAB_MODE": "true", "MYSQL_DSN": dsn}), &log)
+	}()
+	eventually(t, "the log says for what the migration waits", func() bool {
+		return strings.Contains(log.String(), "migration waits for prepared branches") && strings.Contains(log.String(), no) &&
+			strings.Contains(log.String(), "xa_log")
+	})
+	if found, err := branches.Rollback(t.Context(), no); !found || err != nil {
+		t.Fatalf("roll back: %v, %v", found, err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("the migration does not end")
 	}
 }
 

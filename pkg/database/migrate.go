@@ -26,7 +26,12 @@ const (
 // Migrate brings the schema to the newest version of fsys (goose migrations, NNNN_name.sql in its root). Replicas may
 // call it at the same time: one migrates, the others wait and find nothing to do. If that one dies, another takes over
 // after 30 seconds.
-func Migrate(ctx context.Context, db *gorm.DB, fsys fs.FS, log *slog.Logger) (err error) {
+func Migrate(ctx context.Context, db *gorm.DB, fsys fs.FS, log *slog.Logger) error {
+	return migrate(ctx, db, fsys, log, func(context.Context, *goose.Provider) error { return nil })
+}
+
+// migrate migrates after before has returned nil.
+func migrate(ctx context.Context, db *gorm.DB, fsys fs.FS, log *slog.Logger, before func(context.Context, *goose.Provider) error) (err error) {
 	pool, err := migrationPool(db)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -38,6 +43,9 @@ func Migrate(ctx context.Context, db *gorm.DB, fsys fs.FS, log *slog.Logger) (er
 	}
 	provider, err := goose.NewProvider(goose.DialectMySQL, pool, fsys, goose.WithLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := before(ctx, provider); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	results, err := provider.Up(ctx)

@@ -110,13 +110,24 @@ func (a *App) Close() error {
 // onClose has Close call f.
 func (a *App) onClose(f func() error) { a.close = append(a.close, f) }
 
+const (
+	// branchLimit is how long the migration waits for prepared branches. It is longer than order-srv's recovery needs
+	// for an order that was not decided (SWEEP_AFTER, 30 s).
+	branchLimit = 2 * time.Minute
+
+	endBranches = "let a replica of the version before serve: order-srv's recovery ends the branches through it; " +
+		"by hand: XA COMMIT or XA ROLLBACK on this server, as the decision in the table xa_log of orders says"
+)
+
 func (a *App) openDatabase(ctx context.Context) (err error) {
 	if a.DB == nil {
 		if a.DB, err = a.openPool(ctx, database.Options{MaxOpen: a.cfg.MaxOpen}); err != nil {
 			return err
 		}
-		// Several replicas may migrate at once.
-		if err := database.Migrate(ctx, a.DB, sql.Inventory(), a.cfg.Log); err != nil {
+		// Several replicas may migrate at once. Only order-srv knows how a prepared branch ends, and it ends branches through
+		// a replica that serves: this one does not yet.
+		branches := database.BranchWait{Limit: branchLimit, Action: endBranches}
+		if err := database.MigrateAfterBranches(ctx, a.DB, sql.Inventory(), a.cfg.Log, branches); err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
 	}
