@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/dev/disk"
 	"holdfast/internal/dev/doctor"
 	"holdfast/internal/dev/stack"
 )
@@ -70,7 +71,7 @@ func newMachine(t *testing.T) *machine {
 			}
 			return nil
 		},
-		Space:    func(string) (doctor.Space, error) { return doctor.Space{Free: 50e9, Total: 100e9}, nil },
+		Space:    func(string) (disk.Usage, error) { return disk.Usage{Free: 50e9, Used: 50e9}, nil },
 		MaxFiles: func() (uint64, error) { return 1 << 20, nil },
 		UserName: func(uid string) string { return "user " + uid },
 		Programs: func() []stack.Program { return m.programs },
@@ -197,11 +198,22 @@ func TestExamine_findings(t *testing.T) {
 		{"unknown memory", native, func(m *machine) { m.proc("meminfo", "") }, "memory", doctor.OK, "unknown", ""},
 
 		{"no space", native, func(m *machine) { m.space(1e6, 100e9) }, "disk", doctor.Problem, "1 MB free for the state", "free some space"},
-		{"a full disk", native, func(m *machine) { m.space(5e9, 100e9) }, "disk", doctor.Warning, "95% used", "RocketMQ refuses"},
+		{"a full disk", native, func(m *machine) { m.space(5e9, 100e9) }, "disk", doctor.Problem, "95% used", "BROKER=devbroker"},
+		{"a disk that is just full", native, func(m *machine) { m.space(999e7, 100e9) }, "disk", doctor.Problem, "91% used", "RocketMQ refuses every message"},
+		{"a disk that is almost full", native, func(m *machine) { m.space(10e9, 100e9) }, "disk", doctor.OK, "90% used", ""},
+		{"a full disk and the development broker", native, func(m *machine) {
+			m.space(5e9, 100e9)
+			m.env["BROKER"] = "devbroker"
+		}, "disk", doctor.OK, "95% used", ""},
+		{"a full disk without Java", native, func(m *machine) {
+			m.space(5e9, 100e9)
+			m.RocketMQ = noJava
+		}, "disk", doctor.OK, "95% used", ""},
+		{"a full disk of Docker", inDocker, func(m *machine) { m.space(5e9, 100e9) }, "disk", doctor.Warning, "95% used", "RocketMQ refuses"},
 		{"little space", native, func(m *machine) { m.space(4e8, 1e9) }, "disk", doctor.Warning, "400 MB free", "free some space"},
 		{"little space for images", inDocker, func(m *machine) { m.space(3e9, 10e9) }, "disk", doctor.Warning, "3.0 GB free for Docker", "free some space"},
 		{"unknown space", native, func(m *machine) {
-			m.Space = func(string) (doctor.Space, error) { return doctor.Space{}, errors.ErrUnsupported }
+			m.Space = func(string) (disk.Usage, error) { return disk.Usage{}, errors.ErrUnsupported }
 		}, "disk", doctor.OK, "unknown", ""},
 
 		{"few files", native, func(m *machine) { m.MaxFiles = func() (uint64, error) { return 1024, nil } }, "files", doctor.Warning, "only 1024 files", "ulimit -Hn"},
@@ -287,7 +299,7 @@ func (m *machine) lacks(i int, install string, automatic bool) {
 }
 
 func (m *machine) space(free, total uint64) {
-	m.Space = func(string) (doctor.Space, error) { return doctor.Space{Free: free, Total: total}, nil }
+	m.Space = func(string) (disk.Usage, error) { return disk.Usage{Free: free, Used: total - free}, nil }
 }
 
 func (m *machine) state(text string) { m.file(filepath.Join(m.options.Dir, "state.json"), text) }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"holdfast/internal/dev/disk"
 	"holdfast/internal/dev/stack"
 )
 
@@ -33,15 +34,12 @@ type Machine struct {
 	Look      func(program string) (string, error) // as exec.LookPath
 	Output    func(ctx context.Context, program string, args ...string) (string, error)
 	PortFree  func(port int) error
-	Space     func(path string) (Space, error)
+	Space     func(path string) (disk.Usage, error)
 	MaxFiles  func() (uint64, error)
 	UserName  func(uid string) string
 	Programs  func() []stack.Program
 	RocketMQ  func() error // nil if RocketMQ can run
 }
-
-// Space is the size of a file system, in bytes.
-type Space struct{ Free, Total uint64 }
 
 // This returns the machine on which this process runs.
 func This() Machine {
@@ -50,7 +48,7 @@ func This() Machine {
 	return Machine{
 		OS: runtime.GOOS, CPUs: runtime.NumCPU(), Proc: "/proc", Cgroup: "/sys/fs/cgroup", Home: home, Cache: cache, DotEnv: ".env",
 		Container: exists("/.dockerenv") || exists("/run/.containerenv"),
-		Getenv:    os.Getenv, Look: exec.LookPath, Output: output, PortFree: stack.PortFree, Space: space, MaxFiles: maxFiles,
+		Getenv:    os.Getenv, Look: exec.LookPath, Output: output, PortFree: stack.PortFree, Space: disk.Of, MaxFiles: maxFiles,
 		UserName: userName, Programs: stack.Programs, RocketMQ: stack.RocketMQAvailable,
 	}
 }

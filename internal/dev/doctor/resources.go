@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"holdfast/internal/dev/stack"
 )
 
 // What a shop needs, in bytes. Measured: containers used 1.2 GB of memory while their shop worked. An idle shop of
@@ -20,7 +22,6 @@ const (
 	devMemory      = 300_000_000   // plain processes with the development broker
 	nativeDisk     = 500_000_000   // data, logs and RocketMQ's jars
 	composeDisk    = 4_000_000_000 // images and volumes
-	fullRatio      = 0.90          // RocketMQ refuses messages when its disk is fuller
 	minFiles       = 4096          // Redis accepts 4,000 clients, MySQL 2,000 connections
 )
 
@@ -59,11 +60,14 @@ func (e *exam) needed(ctx context.Context) uint64 {
 	switch {
 	case e.way(ctx) == Docker:
 		return composeMemory
-	case e.broker() == "devbroker" || e.RocketMQ() != nil:
-		return devMemory
+	case e.startsRocketMQ():
+		return rocketmqMemory
 	}
-	return rocketmqMemory
+	return devMemory
 }
+
+// startsRocketMQ reports whether `up` starts RocketMQ as a plain process.
+func (e *exam) startsRocketMQ() bool { return e.broker() != stack.BrokerDev && e.RocketMQ() == nil }
 
 // freeMemory returns the memory that new processes can use, or 0. limit says when a control group allows less than the
 // machine has.
@@ -86,9 +90,15 @@ func (e *exam) freeMemory() (free uint64, limit string) {
 	return free, ""
 }
 
-// checkDisk examines the folders that grow.
+// checkDisk examines the folders that grow. up does not start RocketMQ where it would refuse messages. In a container it
+// starts all the same.
 func checkDisk(ctx context.Context, e *exam) []Finding {
-	native := []Finding{e.diskFinding("the state", existing(e.Dir), nativeDisk), e.writable(existing(e.Dir))}
+	refuses := fmt.Sprintf("RocketMQ refuses every message on a partition that is more than %d%% full: free some space", stack.StoreDiskLimit)
+	var full Finding
+	if e.startsRocketMQ() {
+		full = Finding{Level: Problem, Advice: refuses + ", or use the development broker: make up BROKER=" + stack.BrokerDev}
+	}
+	native := []Finding{e.diskFinding("the state", existing(e.Dir), nativeDisk, full), e.writable(existing(e.Dir))}
 	found := make([]Finding, 0, len(native))
 	for _, f := range native {
 		if f.Way = Native; f.Found != "" {
@@ -99,24 +109,25 @@ func checkDisk(ctx context.Context, e *exam) []Finding {
 	if _, err := os.Stat(root); root == "" || err != nil { // the engine runs in a virtual machine or elsewhere
 		return found
 	}
-	f := e.diskFinding("Docker", root, composeDisk)
+	f := e.diskFinding("Docker", root, composeDisk, Finding{Level: Warning, Advice: refuses})
 	f.Way = Docker
 	return append(found, f)
 }
 
-func (e *exam) diskFinding(what, path string, need uint64) Finding {
-	s, err := e.Space(path)
-	if err != nil || s.Total == 0 {
+// diskFinding judges the partition of path, which needs so many bytes. full has the level and the advice for a partition
+// on which RocketMQ would refuse messages; without a level that is no finding.
+func (e *exam) diskFinding(what, path string, need uint64, full Finding) Finding {
+	u, err := e.Space(path)
+	if err != nil || u.Used+u.Free == 0 {
 		return Finding{Level: OK, Found: fmt.Sprintf("the free space for %s is unknown on this system", what)}
 	}
-	full := 1 - float64(s.Free)/float64(s.Total)
-	f := Finding{Level: OK, Found: fmt.Sprintf("%s free for %s in %s, %.0f%% used, needed %s", gb(s.Free), what, path, 100*full, gb(need))}
+	f := Finding{Level: OK, Found: fmt.Sprintf("%s free for %s in %s, %d%% used, needed %s", gb(u.Free), what, path, u.Percent(), gb(need))}
 	switch {
-	case s.Free < need/2:
+	case u.Free < need/2:
 		f.Level, f.Advice = Problem, "free some space; docker system df shows what Docker uses"
-	case full > fullRatio:
-		f.Level, f.Advice = Warning, "RocketMQ refuses messages on a disk that is more than 90% full: free some space"
-	case s.Free < need:
+	case u.Percent() > stack.StoreDiskLimit && full.Level != "":
+		f.Level, f.Advice = full.Level, full.Advice
+	case u.Free < need:
 		f.Level, f.Advice = Warning, "free some space"
 	}
 	return f

@@ -78,6 +78,11 @@ func (u *upRun) broker(ctx context.Context) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
+	if kind == BrokerRocketMQ { // before any part is started
+		if err := u.StoreDisk.check(u.Dir); err != nil {
+			return part{}, fmt.Errorf("start RocketMQ: %w", err)
+		}
+	}
 	if why != "" {
 		fmt.Fprintf(linePrefix{u, nameDevBroker}, "used because RocketMQ cannot run: %s\n", why)
 	}

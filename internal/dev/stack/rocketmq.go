@@ -2,6 +2,7 @@ package stack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type RocketMQ struct {
 	BrokerAddr  string // host:port; the broker also uses the port two below and the port one above
 
 	java, jars string
+	disk       StoreDisk
 	tie        bool
 	remove     string
 	settings   []string
@@ -33,9 +35,14 @@ type RocketMQ struct {
 // from it, 20911 for 19876. Messages in Options.Dir survive a restart. settings are lines of the broker's
 // configuration, such as "transactionTimeOut=3000"; they override deploy/rocketmq/broker.conf.
 //
+// RocketMQ is not started on a partition that is fuller than [StoreDiskLimit].
+//
 // The error names what is missing or the port in use, or contains the end of the log. No process is left running after
 // an error.
 func StartRocketMQ(ctx context.Context, o Options, settings ...string) (*RocketMQ, error) {
+	if err := o.StoreDisk.check(cmp.Or(o.Dir, os.TempDir())); err != nil {
+		return nil, fmt.Errorf("start RocketMQ: %w", err)
+	}
 	java, jars, err := rocketmqJars(ctx, o) // before the start timeout: a first fetch may take minutes
 	if err != nil {
 		return nil, fmt.Errorf("start RocketMQ: %w", err)
@@ -50,7 +57,7 @@ func StartRocketMQ(ctx context.Context, o Options, settings ...string) (*RocketM
 		Server: Server{
 			Name: "RocketMQ", Version: rocketmq.Version, Dir: dir, LogFile: filepath.Join(dir, "rocketmq.log"), temporary: o.Dir == "",
 		},
-		java: java, jars: jars, tie: o.Tie, remove: remove, settings: settings,
+		java: java, jars: jars, disk: o.StoreDisk, tie: o.Tie, remove: remove, settings: settings,
 	}
 	if err := r.startOnPorts(ctx, o.Port); err != nil {
 		if r.temporary {
@@ -189,6 +196,9 @@ func (r *RocketMQ) RestartEmpty(ctx context.Context) error {
 func (r *RocketMQ) Restart(ctx context.Context) error {
 	if err := r.Kill(ctx); err != nil {
 		return err
+	}
+	if err := r.disk.check(r.Dir); err != nil {
+		return fmt.Errorf("restart RocketMQ: %w", err)
 	}
 	ctx, cancel := withStartTimeout(ctx)
 	defer cancel()

@@ -18,6 +18,8 @@ type Options struct {
 	Port int       // port on 127.0.0.1; 0: a free port
 	Tie  bool      // ends with this process; otherwise detached
 	Log  io.Writer // receives progress lines; nil: none
+
+	StoreDisk StoreDisk // how full the partition of RocketMQ's store is; nil: as the system says
 }
 
 func (o Options) progress(format string, args ...any) {

@@ -28,7 +28,7 @@ func (u *upRun) servers() []part {
 }
 
 func (u *upRun) options(name string, port int) Options {
-	return Options{Dir: filepath.Join(u.Dir, name), Port: port, Tie: u.Tie, Log: linePrefix{u, name}}
+	return Options{Dir: filepath.Join(u.Dir, name), Port: port, Tie: u.Tie, Log: linePrefix{u, name}, StoreDisk: u.StoreDisk}
 }
 
 func component(name string, s Server) Component {

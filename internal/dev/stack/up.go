@@ -27,6 +27,8 @@ type UpOptions struct {
 	Replicas int               // processes of each service, 1 to 9; 0: one
 	Ports    Ports             // default: the ports of `holdfast up`
 	Tie      bool              // all processes end with this process, for tests; default: detached
+
+	StoreDisk StoreDisk // how full the partition of RocketMQ's store is; nil: as the system says
 }
 
 // Up starts the missing parts of the stack: first the servers, concurrently, then the services, then the catalogue.
