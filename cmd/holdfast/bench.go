@@ -49,13 +49,26 @@ func (b *benchCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		err = errors.Join(err, report.Write(b.Out), report.Table(stdout))
 		fmt.Fprintf(stdout, "\n%s\n", filepath.Join(b.Out, "bench.html"))
 	}
+	if broken := report.Broken(); err == nil && len(broken) > 0 {
+		err = exit{1, fmt.Errorf("the audit had findings after %d cells, the first: %q", len(broken), broken[0].Findings)}
+	}
 	if err != nil {
-		return err
+		printLogs(stdout, c.Dir)
 	}
-	if broken := report.Broken(); len(broken) > 0 {
-		return exit{1, fmt.Errorf("the audit had findings after %d cells, the first: %q", len(broken), broken[0].Findings)}
+	return err
+}
+
+// printLogs prints where the services' logs are; nothing when no service is recorded.
+func printLogs(stdout io.Writer, dir string) {
+	state, err := stack.Load(dir)
+	if err != nil {
+		return // measure has returned it
 	}
-	return nil
+	for _, p := range state.Components {
+		if p.Ops != "" { // a service
+			fmt.Fprintf(stdout, "the log of %s: %s\n", p.Name, p.Log)
+		}
+	}
 }
 
 func (b *benchCmd) measure(ctx context.Context, c *cli, preset bench.Preset) (r bench.Report, err error) {
