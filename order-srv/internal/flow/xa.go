@@ -50,6 +50,30 @@ type Branches interface {
 
 var _ Branches = (*inventoryapi.Client)(nil)
 
+// xaLog is the coordinator's log. *store.Store has it; the tests of the guards have one with a mistake.
+type xaLog interface {
+	DecideXA(ctx context.Context, orderNo string, decision store.XAState, age time.Duration) (won bool, err error)
+	EndXA(ctx context.Context, orderNo string, by store.Healer) (won bool, err error)
+	OpenXA(ctx context.Context, limit int) ([]store.XA, error)
+	XAOf(ctx context.Context, orderNos []string) ([]store.XA, error)
+}
+
+// xaBranches are the branches in the database of orders.
+type xaBranches interface {
+	PrepareXA(ctx context.Context, d store.Decision) (order.Order, error)
+	CommitXA(ctx context.Context, orderNo string) error
+	RollbackXA(ctx context.Context, orderNo string) error
+	PreparedXA(ctx context.Context) ([]string, error)
+}
+
+// xaDatabase is what the flow has in the database of orders.
+type xaDatabase interface {
+	xaLog
+	xaBranches
+}
+
+var _ xaDatabase = (*store.Store)(nil)
+
 // Recoverer is a flow whose recovery the migration of the schema may have to wait for.
 type Recoverer interface {
 	// RecoverMeanwhile recovers once, and then periodically until stop is called or ctx is done.
@@ -69,8 +93,10 @@ type Recoverer interface {
 type XA struct {
 	Base
 	Deps
-	slots   chan struct{}
-	metrics xaMetrics
+	placing, ending xaDatabase // for placing orders, and for work that is not a buyer's request
+	slots           chan struct{}
+	metrics         xaMetrics
+	reminders       *reminders // of the recovery: by order, and "" for a pass
 
 	used, listed time.Time // when the recovery, which alone has them, last found something, and last listed the branches
 }
@@ -92,12 +118,16 @@ type xaMetrics struct {
 // NewXA returns the flow.
 func NewXA(d Deps) *XA {
 	with := promauto.With(d.Registry)
-	return &XA{Deps: d, slots: make(chan struct{}, xaParallel), metrics: xaMetrics{
+	f := &XA{Deps: d, ending: d.Upkeep, slots: make(chan struct{}, xaParallel), reminders: newReminders(time.Now), metrics: xaMetrics{
 		inDoubt: with.NewGaugeVec(prometheus.GaugeOpts{Name: "order_xa_in_doubt", Help: "Prepared branches of the flow xa, by side."}, []string{"side"}),
 		oldest:  with.NewGauge(prometheus.GaugeOpts{Name: "order_xa_oldest_seconds", Help: "How long the oldest order of the flow xa has been in its state without being done."}),
 		ended:   with.NewCounterVec(prometheus.CounterOpts{Name: "order_xa_ended_total", Help: "Orders of the flow xa whose branches this process has ended, by decision and by whom."}, []string{"decision", "by"}),
-		alarms:  with.NewCounter(prometheus.CounterOpts{Name: "order_xa_alarms_total", Help: "Branches that were found ended against the decision. An operator has to look."}),
+		alarms:  with.NewCounter(prometheus.CounterOpts{Name: "order_xa_alarms_total", Help: "Alarms about branches that were found ended against the decision. One is repeated after growing pauses, up to 10 minutes. An operator has to look."}),
 	}}
+	if d.Resolver != nil {
+		f.placing = d.Store
+	}
+	return f
 }
 
 // Begin implements Flow.
@@ -131,13 +161,13 @@ func (f *XA) placeOne(ctx context.Context, m *Member) {
 	// From here on the units are taken: the time for writing the outcome is used.
 	ctx, cancel := resolving(ctx, []decision{{m: m}})
 	defer cancel()
-	placed, err := f.Store.PrepareXA(ctx, store.Decision{OrderNo: m.OrderNo, RequestID: m.RequestID, Placement: placement(receipt, m.window)})
+	placed, err := f.placing.PrepareXA(ctx, store.Decision{OrderNo: m.OrderNo, RequestID: m.RequestID, Placement: placement(receipt, m.window)})
 	if err != nil {
 		f.fail(ctx, m, err, true)
 		return
 	}
 	crash.At(crash.OrderXAPreparedBoth)
-	won, err := f.Store.DecideXA(ctx, m.OrderNo, store.XACommit, 0)
+	won, err := f.placing.DecideXA(ctx, m.OrderNo, store.XACommit, 0)
 	if err != nil || !won {
 		// The outcome is unknown, or the recovery has decided otherwise. Either way it ends the order.
 		f.Log.WarnContext(ctx, "order stays pending, its decision is left to the recovery", "order_no", m.OrderNo, "err", err)
@@ -181,7 +211,7 @@ func (f *XA) prepareInventory(ctx context.Context, m *Member) (receipt *inventor
 func (f *XA) fail(ctx context.Context, m *Member, cause error, maybe bool) {
 	ctx, cancel := resolving(ctx, []decision{{m: m}})
 	defer cancel()
-	won, err := f.Store.DecideXA(ctx, m.OrderNo, store.XAAbort, 0)
+	won, err := f.placing.DecideXA(ctx, m.OrderNo, store.XAAbort, 0)
 	if err != nil || !won {
 		f.Log.WarnContext(ctx, "order stays pending, its decision is left to the recovery", "order_no", m.OrderNo, "cause", cause, "err", err)
 		m.leave()
@@ -204,7 +234,7 @@ func (f *XA) fail(ctx context.Context, m *Member, cause error, maybe bool) {
 
 // rollBack rolls back the branches. The own one comes first: it locks the order's row.
 func (f *XA) rollBack(ctx context.Context, orderNo string, inventory bool) error {
-	err := f.Upkeep.RollbackXA(ctx, orderNo)
+	err := f.ending.RollbackXA(ctx, orderNo)
 	if !inventory {
 		return err
 	}
@@ -222,7 +252,7 @@ func (f *XA) commit(ctx context.Context, orderNo string, by store.Healer) error 
 		return fmt.Errorf("commit inventory's branch: %w", err)
 	}
 	crash.At(crash.OrderXACommittedInventory)
-	if err := f.Upkeep.CommitXA(ctx, orderNo); err != nil {
+	if err := f.ending.CommitXA(ctx, orderNo); err != nil {
 		return err
 	}
 	return f.end(ctx, orderNo, store.XACommit, by)
@@ -230,7 +260,7 @@ func (f *XA) commit(ctx context.Context, orderNo string, by store.Healer) error 
 
 // end records in the log that both branches have ended, and counts it once for all replicas.
 func (f *XA) end(ctx context.Context, orderNo string, decision store.XAState, by store.Healer) error {
-	won, err := f.Upkeep.EndXA(ctx, orderNo, by)
+	won, err := f.ending.EndXA(ctx, orderNo, by)
 	if err != nil || !won {
 		return err
 	}

@@ -21,22 +21,26 @@ func (f *XA) StalePending() time.Duration { return f.SweepAfter }
 // Recover implements Flow. An order whose row a prepared branch has locked fails alone. An order that the log does not
 // have was not decided, so it is abandoned; a branch of it, which the databases list, is rolled back by the recovery.
 func (f *XA) Recover(ctx context.Context, orderNos []string) (n int, err error) {
-	rows, err := f.Upkeep.XAOf(ctx, orderNos)
+	rows, err := f.ending.XAOf(ctx, orderNos)
 	if err != nil {
 		return 0, err
 	}
-	n, err = f.settleAll(ctx, rows)
+	n, failed := f.settleAll(ctx, rows)
+	var errs []error
+	for _, s := range failed {
+		errs = append(errs, s.err)
+	}
 	var unknown []string
 	for _, no := range orderNos {
 		if !has(rows, no) {
 			unknown = append(unknown, no)
 		}
 	}
-	if len(unknown) == 0 {
-		return n, err
+	if len(unknown) > 0 {
+		abandoned, err := f.Upkeep.Abandon(ctx, unknown, f.SweepAfter, true, store.Sweeper)
+		n, errs = n+abandoned, append(errs, err)
 	}
-	abandoned, failed := f.Upkeep.Abandon(ctx, unknown, f.SweepAfter, true, store.Sweeper)
-	return n + abandoned, errors.Join(err, failed)
+	return n, errors.Join(errs...)
 }
 
 func has(rows []store.XA, orderNo string) bool {
@@ -56,7 +60,7 @@ func (f *XA) recovery(ctx context.Context) {
 	tick := time.NewTicker(xaPass)
 	defer tick.Stop()
 	for {
-		if err := f.pass(ctx); err != nil && ctx.Err() == nil {
+		if err := f.pass(ctx); err != nil && ctx.Err() == nil && f.reminders.due("") {
 			f.Log.WarnContext(ctx, "recovery of xa incomplete", "err", err)
 		}
 		select {
@@ -94,7 +98,7 @@ func (f *XA) RecoverMeanwhile(ctx context.Context) (stop func()) {
 // pass looks at both sides and at the log, and ends what is to be ended. A side that does not answer is left out: what
 // the log has open is tried all the same. A shop that does not use the flow is not asked every second.
 func (f *XA) pass(ctx context.Context) error {
-	open, err := f.Upkeep.OpenXA(ctx, xaBatch)
+	open, err := f.ending.OpenXA(ctx, xaBatch)
 	if err != nil {
 		return err
 	}
@@ -102,7 +106,7 @@ func (f *XA) pass(ctx context.Context) error {
 		return nil
 	}
 	f.listed = time.Now()
-	own, errOwn := f.Upkeep.PreparedXA(ctx)
+	own, errOwn := f.ending.PreparedXA(ctx)
 	call, cancel := context.WithTimeout(ctx, xaEnd)
 	defer cancel()
 	theirs, errTheirs := f.UpkeepBranches.Branches(call)
@@ -115,7 +119,7 @@ func (f *XA) pass(ctx context.Context) error {
 		listed = append(listed, b.OrderNo)
 	}
 	// A branch of an order that is done was prepared late: its request was delayed.
-	rows, err := f.Upkeep.XAOf(ctx, listed)
+	rows, err := f.ending.XAOf(ctx, listed)
 	errs := []error{err, errOwn}
 	if errTheirs != nil && len(open) > 0 { // else nobody waits for it
 		errs = append(errs, errTheirs)
@@ -128,15 +132,36 @@ func (f *XA) pass(ctx context.Context) error {
 			rows = append(rows, row)
 		}
 	}
-	_, err = f.settleAll(ctx, rows)
-	return errors.Join(append(errs, err)...)
+	_, failed := f.settleAll(ctx, rows)
+	for _, s := range failed {
+		f.complain(ctx, s)
+	}
+	return errors.Join(errs...)
+}
+
+// stuck is an order that was not settled.
+type stuck struct {
+	row store.XA
+	err error
+}
+
+// complain logs an order that was not settled, unless it was logged a short time ago: each pass finds it again.
+func (f *XA) complain(ctx context.Context, s stuck) {
+	if ctx.Err() != nil || !f.reminders.due(s.row.OrderNo) {
+		return
+	}
+	if errors.Is(s.err, store.ErrBranchGone) || errors.Is(s.err, inventoryapi.ErrUnknownOrder) || errors.Is(s.err, inventoryapi.ErrMismatch) {
+		f.metrics.alarms.Inc()
+		f.Log.ErrorContext(ctx, "branch of xa has ended against the decision", "order_no", s.row.OrderNo, "decision", s.row.Decision, "err", s.err)
+		return
+	}
+	f.Log.WarnContext(ctx, "recovery of xa retries an order", "order_no", s.row.OrderNo, "state", s.row.State, "since", s.row.Since, "err", s.err)
 }
 
 // settleAll settles rows, some at the same time: an inventory that does not answer costs each row its time, and the
 // rows after it hold locks, too.
-func (f *XA) settleAll(ctx context.Context, rows []store.XA) (n int, err error) {
+func (f *XA) settleAll(ctx context.Context, rows []store.XA) (n int, failed []stuck) {
 	var mu sync.Mutex
-	var errs []error
 	var running sync.WaitGroup
 	slots := make(chan struct{}, xaSettling)
 	for _, row := range rows {
@@ -146,14 +171,16 @@ func (f *XA) settleAll(ctx context.Context, rows []store.XA) (n int, err error) 
 			ended, err := f.settle(ctx, row)
 			mu.Lock()
 			defer mu.Unlock()
-			errs = append(errs, err)
+			if err != nil {
+				failed = append(failed, stuck{row, err})
+			}
 			if ended {
 				n++
 			}
 		})
 	}
 	running.Wait()
-	return n, errors.Join(errs...)
+	return n, failed
 }
 
 func (f *XA) measure(open []store.XA, own []string, theirs []inventoryapi.Branch, failed error) {
@@ -180,7 +207,9 @@ func (f *XA) rollBackUnknown(ctx context.Context, listed []string, rows []store.
 		if err != nil || time.Since(ulid.Time(id.Time())) <= f.SweepAfter {
 			continue
 		}
-		f.Log.WarnContext(ctx, "branch rolled back that the coordinator's log does not have", "order_no", no)
+		if f.reminders.due(no) {
+			f.Log.WarnContext(ctx, "branch rolled back that the coordinator's log does not have", "order_no", no)
+		}
 		errs = append(errs, f.rollBack(ctx, no, true))
 	}
 	return errors.Join(errs...)
@@ -193,7 +222,7 @@ func (f *XA) settle(ctx context.Context, row store.XA) (ended bool, err error) {
 		if row.Age <= f.SweepAfter {
 			return false, nil // it is being placed
 		}
-		if won, err := f.Upkeep.DecideXA(ctx, row.OrderNo, store.XAAbort, f.SweepAfter); err != nil || !won {
+		if won, err := f.ending.DecideXA(ctx, row.OrderNo, store.XAAbort, f.SweepAfter); err != nil || !won {
 			return false, err // the next pass sees what was decided
 		}
 		row.Decision = store.XAAbort
@@ -206,10 +235,6 @@ func (f *XA) settle(ctx context.Context, row store.XA) (ended bool, err error) {
 		err = f.commit(ctx, row.OrderNo, store.XARecovery)
 	} else {
 		err = f.abandon(ctx, row.OrderNo)
-	}
-	if errors.Is(err, store.ErrBranchGone) || errors.Is(err, inventoryapi.ErrUnknownOrder) || errors.Is(err, inventoryapi.ErrMismatch) {
-		f.metrics.alarms.Inc()
-		f.Log.ErrorContext(ctx, "branch of xa has ended against the decision", "order_no", row.OrderNo, "decision", row.Decision, "err", err)
 	}
 	return err == nil, err
 }
