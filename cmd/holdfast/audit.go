@@ -10,9 +10,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"holdfast/internal/dev/terminal"
+	"holdfast/internal/lab/lesson"
+	"holdfast/internal/lab/phrase"
 	"holdfast/internal/lab/shop"
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
@@ -23,12 +25,17 @@ type auditCmd struct {
 	SKU         string        `help:"Audit only this product and its orders, for instance after a load test." name:"sku"`
 	ExpectSales bool          `help:"Exit with status 3 when no unit is reserved or sold, so that a load test without sales does not pass."`
 	Full        bool          `help:"Prove settled history again, which earlier audits have proven. With ten million orders this takes minutes."`
+	Lang        string        `help:"Language of the text: en or zh. Default: that of LANG. --json is always English." enum:",en,zh" default:""`
 	JSON        bool          `help:"Print the report as one JSON document." name:"json"`
 }
 
 // Run repeats the audit until nothing is in flight or the waiting time ends. It prints the last report and judges it.
 func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
-	r, err := a.awaitRest(ctx, c.URL, healerAwaited(c.Dir))
+	in, err := phrase.New(a.language())
+	if err != nil {
+		return exit{2, err}
+	}
+	r, err := a.awaitRest(ctx, c.URL, in, healerAwaited(c.Dir))
 	if err != nil {
 		return exit{2, explain(ctx, c.Dir, fmt.Errorf("audit: %w", err))}
 	}
@@ -39,28 +46,34 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 		if err := printJSON(stdout, newAuditResult(r)); err != nil {
 			return exit{2, err}
 		}
-		return a.judge(r, io.Discard)
+		return a.judge(r, io.Discard, in)
 	}
-	if err := printReport(stdout, r); err != nil {
+	printReport(stdout, r, in)
+	if err := printHealing(stdout, r, c.Dir, in); err != nil {
 		return exit{2, err}
 	}
-	if err := printHealing(stdout, r, c.Dir); err != nil {
-		return exit{2, err}
+	return a.judge(r, stdout, in)
+}
+
+// language returns the language of what is printed. Programs read --json, and get English.
+func (a *auditCmd) language() string {
+	if a.JSON {
+		return lesson.Languages()[0]
 	}
-	return a.judge(r, stdout)
+	return language(a.Lang)
 }
 
 // awaitRest repeats the audit until nothing is in flight, a violation is found or the waiting time ends. It returns
 // the last report. If the first audit fails, it returns the error at once; later failures are retried. awaited reports
 // that a healer must still act, even if nothing is in flight.
-func (a *auditCmd) awaitRest(ctx context.Context, url string, awaited func(check.Report) bool) (check.Report, error) {
+func (a *auditCmd) awaitRest(ctx context.Context, url string, in *phrase.Book, awaited func(check.Report) bool) (check.Report, error) {
 	deadline := time.NewTimer(a.Wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	full := a.Full // once: what the first audit has proven the next ones do not prove again
 	for first := true; ; first = false {
-		r, err := audit(ctx, url, full, newProgress())
+		r, err := audit(ctx, url, full, newProgress(in))
 		full = full && err != nil
 		if a.SKU != "" {
 			r = only(r, a.SKU)
@@ -101,56 +114,74 @@ func only(r check.Report, sku string) check.Report {
 const progressInterval = 5 * time.Second
 
 // newProgress returns a function that prints now and then how far an audit is.
-func newProgress() func(orderapi.AuditJob) {
+func newProgress(in *phrase.Book) func(orderapi.AuditJob) {
 	printed := time.Now()
 	return func(j orderapi.AuditJob) {
 		if j.EndedAt == nil && time.Since(printed) >= progressInterval {
 			printed = time.Now()
-			fmt.Fprintf(os.Stderr, "audit %s: %s, %d orders checked\n", j.ID, j.State, j.OrdersChecked)
+			fmt.Fprintln(os.Stderr, in.Say("audit.progress", j.ID, j.State, j.OrdersChecked))
 		}
 	}
 }
 
-func printReport(stdout io.Writer, r check.Report) error {
-	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "SKU\tcame in\tavailable\treserved\tsold\t")
+func printReport(stdout io.Writer, r check.Report, in *phrase.Book) {
+	rows := [][]string{{in.Say("audit.sku"), in.Say("audit.inbound"), in.Say("audit.available"), in.Say("audit.reserved"), in.Say("audit.sold")}}
 	for _, s := range r.SKUs {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t\n", s.SKU, s.Inbound, s.Available, s.Reserved, s.Sold)
+		rows = append(rows, []string{s.SKU, fmt.Sprint(s.Inbound), fmt.Sprint(s.Available), fmt.Sprint(s.Reserved), fmt.Sprint(s.Sold)})
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(r.Orders))
-	fmt.Fprintf(stdout, "messages: %s\n", messagesLine(r.Messages))
-	printInDoubt(stdout, r)
+	printTable(stdout, rows, true)
+	printMovement(stdout, r.Orders, r.Messages, in)
+	printInDoubt(stdout, r, in)
 	for _, v := range r.Violations {
-		fmt.Fprintf(stdout, "VIOLATION %s\n", v)
+		fmt.Fprintln(stdout, in.Say("audit.violation", v.Invariant, v.Subject, v.Text))
 	}
 	for _, v := range r.Unsettled {
-		fmt.Fprintf(stdout, "unsettled %s\n", v)
+		fmt.Fprintln(stdout, in.Say("audit.unsettled", v.Invariant, v.Subject, v.Text))
 	}
 	if r.Unlisted > 0 {
-		fmt.Fprintf(stdout, "and %d more findings\n", r.Unlisted)
+		fmt.Fprintln(stdout, in.Say("audit.unlisted", r.Unlisted))
 	}
-	printLosses(stdout, r)
-	return nil
+	printLosses(stdout, r, in)
+}
+
+// printTable prints rows in columns that are as wide as their widest cell, two spaces apart. Chinese characters take
+// two columns of a terminal.
+func printTable(stdout io.Writer, rows [][]string, right bool) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], terminal.Width(cell)+2)
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(terminal.Pad(cell, widths[i], right))
+		}
+		fmt.Fprintln(stdout, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// printMovement prints the orders by status, and the messages in flight.
+func printMovement(stdout io.Writer, orders map[string]int, m check.Messages, in *phrase.Book) {
+	fmt.Fprintf(stdout, "\n%s\n", in.Say("audit.orders", countsLine(orders, in)))
+	fmt.Fprintln(stdout, in.Say("audit.messages", counted("audit.undecided", m.Undecided, m.OldestUndecided, in), counted("audit.unsent", m.Unsent, m.OldestUnsent, in)))
 }
 
 // maxLostPrinted is the number of lost orders that are listed.
 const maxLostPrinted = 10
 
 // printLosses prints what Redis has lost. A loss is no finding: redis-lua does not promise to prevent it.
-func printLosses(stdout io.Writer, r check.Report) {
+func printLosses(stdout io.Writer, r check.Report, in *phrase.Book) {
 	for _, l := range r.Losses {
-		fmt.Fprintf(stdout, "Redis lost %d operations (%d units) that replicas have reported and MySQL does not have, noticed at %s: %s\n",
-			l.Operations, l.Units, l.NoticedAt.Format(time.RFC3339), l.Reason)
+		fmt.Fprintln(stdout, in.Say("audit.loss", l.Operations, l.Units, l.NoticedAt.Format(time.RFC3339), l.Reason))
 	}
 	for i, v := range r.Lost {
 		if i == maxLostPrinted {
-			fmt.Fprintf(stdout, "lost: and %d more\n", len(r.Lost)-i)
+			fmt.Fprintln(stdout, in.Say("audit.lost.more", len(r.Lost)-i))
 			break
 		}
-		fmt.Fprintf(stdout, "lost %s; it becomes REFUND_DUE when it is paid\n", v)
+		fmt.Fprintln(stdout, in.Say("audit.lost", v.Invariant, v.Subject, v.Text))
 	}
 }
 
@@ -163,56 +194,52 @@ func sales(r check.Report) int64 {
 	return units
 }
 
-func (a *auditCmd) judge(r check.Report, stdout io.Writer) error {
+func (a *auditCmd) judge(r check.Report, stdout io.Writer, in *phrase.Book) error {
 	if n := len(r.Violations) + len(r.Unsettled) + r.Unlisted; n > 0 {
-		return exit{1, fmt.Errorf("%d findings", n)}
+		return exit{1, errors.New(in.Say("audit.findings", n))}
 	}
 	if a.ExpectSales && sales(r) == 0 {
-		return exit{3, errors.New("nothing is reserved or sold")}
+		return exit{3, errors.New(in.Say("audit.no-sales"))}
 	}
 	if a.SKU != "" {
-		fmt.Fprintf(stdout, "clean: every unit of %s is accounted for\n", a.SKU)
+		fmt.Fprintln(stdout, in.Say("audit.clean.sku", a.SKU))
 		return nil
 	}
-	fmt.Fprintln(stdout, "clean: every unit is accounted for, and no order is in flight")
+	fmt.Fprintln(stdout, in.Say("audit.clean"))
 	return nil
 }
 
 // countsLine formats counts as "PAID 2, PLACED 1".
-func countsLine(counts map[string]int) string {
+func countsLine(counts map[string]int, in *phrase.Book) string {
 	if len(counts) == 0 {
-		return "none"
+		return in.Say("audit.none")
 	}
 	var parts []string
 	for _, status := range slices.Sorted(maps.Keys(counts)) {
 		parts = append(parts, fmt.Sprintf("%s %d", status, counts[status]))
 	}
-	return strings.Join(parts, ", ")
-}
-
-// messagesLine formats messages as "3 half messages undecided (oldest 2s), 0 unsent in the outbox".
-func messagesLine(m check.Messages) string {
-	return counted(m.Undecided, "half messages undecided", m.OldestUndecided) + ", " + counted(m.Unsent, "unsent in the outbox", m.OldestUnsent)
+	return strings.Join(parts, in.Say("audit.comma"))
 }
 
 // printInDoubt prints what the coordinators of the flows tcc and xa have to end; nothing without such orders.
-func printInDoubt(stdout io.Writer, r check.Report) {
+func printInDoubt(stdout io.Writer, r check.Report, in *phrase.Book) {
 	var parts []string
 	for _, d := range r.InDoubt {
-		parts = append(parts, counted(d.Orders, d.State, d.Oldest))
+		parts = append(parts, in.Say("audit.tcc.state", d.Orders, d.State, d.Oldest.Round(100*time.Millisecond)))
 	}
 	if len(parts) > 0 {
-		fmt.Fprintf(stdout, "tcc: %s\n", strings.Join(parts, ", "))
+		fmt.Fprintln(stdout, in.Say("audit.tcc", strings.Join(parts, in.Say("audit.comma"))))
 	}
 	for _, b := range r.Branches {
-		fmt.Fprintf(stdout, "xa: %s is prepared in %s since %v, its log says %s; it locks %s\n",
-			b.OrderNo, b.Side, b.Age.Round(100*time.Millisecond), cmp.Or(b.State, "nothing"), strings.Join(b.Locks, ", "))
+		fmt.Fprintln(stdout, in.Say("audit.xa",
+			b.OrderNo, b.Side, b.Age.Round(100*time.Millisecond), cmp.Or(b.State, in.Say("audit.xa.nothing")), strings.Join(b.Locks, in.Say("audit.comma"))))
 	}
 }
 
-func counted(n int, what string, oldest time.Duration) string {
+// counted says a number of messages, and the age of the oldest one if there is one.
+func counted(key string, n int, oldest time.Duration, in *phrase.Book) string {
 	if n == 0 {
-		return "0 " + what
+		return in.Say(key, n)
 	}
-	return fmt.Sprintf("%d %s (oldest %v)", n, what, oldest.Round(100*time.Millisecond))
+	return in.Say(key+".oldest", n, oldest.Round(100*time.Millisecond))
 }

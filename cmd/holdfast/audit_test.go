@@ -67,10 +67,8 @@ func TestAudit_lost(t *testing.T) {
 		r.Lost = append(r.Lost, check.Violation{Invariant: 5, Subject: fmt.Sprintf("o%02d", i), Text: "is PLACED, but Redis has lost it"})
 	}
 	var out bytes.Buffer
-	if err := printReport(&out, r); err != nil {
-		t.Fatal(err)
-	}
-	if err := (&auditCmd{}).judge(r, &out); err != nil {
+	printReport(&out, r, book(t, "en"))
+	if err := (&auditCmd{}).judge(r, &out, book(t, "en")); err != nil {
 		t.Errorf("a loss of Redis is a finding: %v", err)
 	}
 	for _, want := range []string{"Redis lost 12 operations (14 units)", "lost invariant 5: o00", "lost: and 2 more"} {
@@ -114,7 +112,7 @@ func TestAudit_exitCodes(t *testing.T) {
 			t.Parallel()
 			url, audits := gateway(t, tt.reports...)
 			var out bytes.Buffer
-			err := run(t.Context(), append([]string{"--url", url, "audit"}, strings.Fields(tt.args)...), &out)
+			err := run(t.Context(), append([]string{"--url", url, "audit", "--lang", "en"}, strings.Fields(tt.args)...), &out)
 			if got := code(err); got != tt.code {
 				t.Errorf("exit code %d (%v), want %d", got, err, tt.code)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/lab/phrase"
 	"holdfast/order-srv/check"
 )
 
@@ -70,7 +71,7 @@ func healerAwaited(dir string) func(check.Report) bool {
 
 // printHealing prints the latest actions of the backstops. After a crash point it prints only later actions and the
 // expected result: after some crashes no backstop has to act.
-func printHealing(stdout io.Writer, r check.Report, dir string) error {
+func printHealing(stdout io.Writer, r check.Report, dir string, in *phrase.Book) error {
 	state, err := stack.Load(dir)
 	if err != nil {
 		return err
@@ -79,17 +80,17 @@ func printHealing(stdout io.Writer, r check.Report, dir string) error {
 	since := time.Time{}
 	if ok && !reached.IsZero() {
 		since = reached
-		fmt.Fprintf(stdout, "%s died at %s; its order must end as %s\n", p.Point.Service(), reached.Local().Format(time.TimeOnly), p.Ends)
+		fmt.Fprintln(stdout, in.Say("audit.died", p.Point.Service(), reached.Local().Format(time.TimeOnly), p.Ends))
 	}
 	healed := 0
 	for _, h := range r.Healed {
 		if h.At.After(since) {
 			healed++
-			fmt.Fprintf(stdout, "healed at %s: %s\n", h.At.Local().Format(time.TimeOnly), h)
+			fmt.Fprintln(stdout, in.Say("audit.healed", h.At.Local().Format(time.TimeOnly), h.String()))
 		}
 	}
 	if !since.IsZero() && healed == 0 {
-		fmt.Fprintf(stdout, "no backstop has acted since; expected for this point: %s\n", p.Healer)
+		fmt.Fprintln(stdout, in.Say("audit.not-healed", p.Healer))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func TestPrintHealing(t *testing.T) {
 	r := check.Report{Healed: []check.Healing{healing("NEW", now.Add(time.Hour)), healing("OLD", now.Add(-time.Hour))}}
 	text := func(dir string) string {
 		var out bytes.Buffer
-		if err := printHealing(&out, r, dir); err != nil {
+		if err := printHealing(&out, r, dir, book(t, "en")); err != nil {
 			t.Error(err)
 		}
 		return out.String()
@@ -145,7 +145,7 @@ func TestPrintHealing_first(t *testing.T) {
 	}
 	var out bytes.Buffer
 	r := check.Report{Healed: []check.Healing{{OrderNo: "THE-ONE", At: now.Add(-time.Second)}}}
-	if err := printHealing(&out, r, dir); err != nil {
+	if err := printHealing(&out, r, dir, book(t, "en")); err != nil {
 		t.Fatal(err)
 	}
 	says(t, out.String(), []string{"THE-ONE"}, "no backstop")

@@ -10,10 +10,12 @@ import (
 
 	"holdfast/internal/dev/doctor"
 	"holdfast/internal/dev/terminal"
+	"holdfast/internal/lab/phrase"
 )
 
 type doctorCmd struct {
 	Way      string `help:"${enum}; auto is the way that make up goes." enum:"auto,docker,native" default:"auto"`
+	Lang     string `help:"Language of the text: en or zh. Default: that of LANG. --json is always English." enum:",en,zh" default:""`
 	Problems bool   `help:"Print only what may explain why up failed."`
 	JSON     bool   `help:"Print one JSON document." name:"json"`
 }
@@ -37,10 +39,14 @@ func (d *doctorCmd) print(stdout io.Writer, report doctor.Report) error {
 	if d.JSON {
 		return printJSON(stdout, report)
 	}
-	if err := report.Print(stdout, terminal.Colors(stdout, os.Getenv)); err != nil {
+	in, err := phrase.New(language(d.Lang))
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(stdout, "\n%s\n", report.Summary())
+	if err := report.Print(stdout, terminal.Colors(stdout, os.Getenv), in.Sentence); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "\n%s\n", in.Sentence(report.Summary()))
 	return err
 }
 
@@ -55,7 +61,7 @@ func diagnose(ctx context.Context, o doctor.Options, err error) error {
 		return err
 	}
 	var text strings.Builder
-	if printErr := report.Print(&text, false); printErr != nil {
+	if printErr := report.Print(&text, false, doctor.English); printErr != nil {
 		return errors.Join(err, printErr)
 	}
 	return fmt.Errorf("%w\n\nholdfast doctor finds:\n%s", err, strings.TrimSuffix(text.String(), "\n"))

@@ -11,13 +11,14 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // to ask the server when order-srv cannot be asked
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/internal/dev/stack"
+	"holdfast/internal/lab/lesson"
+	"holdfast/internal/lab/phrase"
 	"holdfast/order-srv/check"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
@@ -28,7 +29,8 @@ import (
 const rateTime = time.Second
 
 type statusCmd struct {
-	JSON bool `help:"Print one JSON document." name:"json"`
+	Lang string `help:"Language of the text: en or zh. Default: that of LANG. --json is always English." enum:",en,zh" default:""`
+	JSON bool   `help:"Print one JSON document." name:"json"`
 }
 
 // Run shows the stack. It exits with status 1 if a part is missing. If no process is recorded, it shows the audit of
@@ -40,15 +42,24 @@ func (s *statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	shown, err := inspect(ctx, c, state)
+	lang := language(s.Lang)
+	if s.JSON {
+		lang = lesson.Languages()[0] // programs read it
+	}
+	in, err := phrase.New(lang)
+	if err != nil {
+		return err
+	}
+	shown, err := inspect(ctx, c, state, in)
 	if s.JSON {
 		return errors.Join(err, printJSON(stdout, shown))
 	}
-	return errors.Join(err, shown.print(stdout))
+	shown.print(stdout, in)
+	return err
 }
 
 // inspect returns what can be found out, also with an error.
-func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, error) {
+func inspect(ctx context.Context, c *cli, state stack.State, in *phrase.Book) (statusResult, error) {
 	shown := statusResult{Parts: []partResult{}}
 	for _, p := range state.Components {
 		shown.Parts = append(shown.Parts, partResult{p.Name, p.State(ctx), p.PID, p.MemoryMB(), p.What, p.Log})
@@ -57,11 +68,11 @@ func inspect(ctx context.Context, c *cli, state stack.State) (statusResult, erro
 		// order-srv may be the part that is missing. What it has left prepared locks rows until it is back.
 		branches, err := leftBranches(ctx, stack.UpVars(os.Getenv).MySQL, "orders")
 		shown.report.Branches, shown.Branches = branches, newBranchResults(branches)
-		return shown, errors.Join(err, exit{1, errors.New("a part is missing: holdfast up starts it again")})
+		return shown, errors.Join(err, exit{1, errors.New(in.Say("status.missing"))})
 	}
 	report, err := audit(ctx, c.URL, false, nil)
 	if err != nil && len(state.Components) == 0 {
-		return shown, exit{1, fmt.Errorf("nothing runs (state in %s), and no gateway answers at %s", c.Dir, c.URL)}
+		return shown, exit{1, errors.New(in.Say("status.nothing", c.Dir, c.URL))}
 	}
 	if err != nil {
 		return shown, err
@@ -109,35 +120,29 @@ func leftBranches(ctx context.Context, dsn, orders string) ([]check.Branch, erro
 }
 
 // print prints the status for people.
-func (s statusResult) print(stdout io.Writer) error {
+func (s statusResult) print(stdout io.Writer, in *phrase.Book) {
 	if len(s.Parts) > 0 {
-		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "PART\tSTATE\tPID\tMEMORY\tWHAT")
+		rows := [][]string{{in.Say("status.part"), in.Say("status.state"), in.Say("status.pid"), in.Say("status.memory"), in.Say("status.what")}}
 		for _, p := range s.Parts {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d MB\t%s\n", p.Name, p.State, p.PID, p.MemoryMB, p.What)
+			rows = append(rows, []string{p.Name, in.Sentence(p.State), fmt.Sprint(p.PID), fmt.Sprintf("%d MB", p.MemoryMB), p.What})
 		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
+		printTable(stdout, rows, false)
 	}
 	if s.Messages == nil {
-		printInDoubt(stdout, s.report)
-		return nil
+		printInDoubt(stdout, s.report, in)
+		return
 	}
-	fmt.Fprintf(stdout, "\norders: %s\n", countsLine(s.Orders))
-	fmt.Fprintf(stdout, "messages: %s\n", messagesLine(s.report.Messages))
-	printInDoubt(stdout, s.report)
+	printMovement(stdout, s.Orders, s.report.Messages, in)
+	printInDoubt(stdout, s.report, in)
 	if s.Messages.Late {
-		fmt.Fprintf(stdout, "ALARM: half messages stay undecided for longer than %v\n", s.report.Messages.LateAfter)
+		fmt.Fprintln(stdout, in.Say("status.alarm", s.report.Messages.LateAfter))
 	}
 	if len(s.Parts) == 0 {
-		fmt.Fprintln(stdout, "check-back rate and repeated releases: unknown, because the operations ports cannot be reached from here")
+		fmt.Fprintln(stdout, in.Say("status.unknown"))
 	}
 	if r := s.CheckBack; r != nil {
-		fmt.Fprintf(stdout, "check-back: %.0f checks/s, %.0f half messages undecided on all replicas; %.0f releases delivered again since the start\n",
-			r.ChecksPerSecond, r.Undecided, r.ReleaseRepeats)
+		fmt.Fprintln(stdout, in.Say("status.check-back", r.ChecksPerSecond, r.Undecided, r.ReleaseRepeats))
 	}
-	return nil
 }
 
 // measureRates computes figures from the metrics of all replicas.

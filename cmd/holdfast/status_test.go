@@ -56,7 +56,7 @@ func TestStatus_withoutProcesses(t *testing.T) {
 		},
 	})
 	var out bytes.Buffer
-	if err := (&statusCmd{}).Run(t.Context(), &cli{Dir: t.TempDir(), URL: url}, &out); err != nil {
+	if err := (&statusCmd{Lang: "en"}).Run(t.Context(), &cli{Dir: t.TempDir(), URL: url}, &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -71,7 +71,7 @@ func TestStatus_withoutProcesses(t *testing.T) {
 	}
 	dead := httptest.NewServer(nil)
 	dead.Close()
-	if err := (&statusCmd{}).Run(t.Context(), &cli{Dir: t.TempDir(), URL: dead.URL}, &out); code(err) != 1 {
+	if err := (&statusCmd{Lang: "en"}).Run(t.Context(), &cli{Dir: t.TempDir(), URL: dead.URL}, &out); code(err) != 1 {
 		t.Errorf("without a shop: error %v", err)
 	}
 }

@@ -145,14 +145,14 @@ func TestReport_Print(t *testing.T) {
 		{Check: "proxy", Level: doctor.Warning, Found: "x"},
 	}}
 	var plain, colored bytes.Buffer
-	if err := r.Print(&plain, false); err != nil {
+	if err := r.Print(&plain, false, doctor.English); err != nil {
 		t.Fatal(err)
 	}
 	want := "ok       java       java 17\nproblem  ports      8080 is in use\n                    -> kill 4711\nwarning  proxy      x\n"
 	if plain.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &plain, want)
 	}
-	if err := r.Print(&colored, true); err != nil {
+	if err := r.Print(&colored, true, doctor.English); err != nil {
 		t.Fatal(err)
 	}
 	if got := regexp.MustCompile(`\x1b\[[0-9]*m`).ReplaceAllString(colored.String(), ""); got != want || colored.String() == want {

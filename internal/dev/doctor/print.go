@@ -4,19 +4,25 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"holdfast/internal/dev/terminal"
 )
 
-// Print writes one line for each finding, and below it what to do.
-func (r Report) Print(w io.Writer, colors bool) error {
+// English says each sentence as it is.
+func English(sentence string) string { return sentence }
+
+// Print writes one line for each finding, and below it what to do. in says the sentences in the reader's language. The
+// names of the checks are the same in all languages.
+func (r Report) Print(w io.Writer, colors bool, in func(sentence string) string) error {
 	var b strings.Builder
 	for _, f := range r.Findings {
-		level := fmt.Sprintf("%-8s", f.Level)
+		level := terminal.Pad(in(string(f.Level)), 8, false)
 		if colors {
 			level = "\x1b[" + f.Level.color() + "m" + level + "\x1b[0m"
 		}
-		fmt.Fprintf(&b, "%s %-10s %s\n", level, f.Check, f.Found)
+		fmt.Fprintf(&b, "%s %-10s %s\n", level, f.Check, in(f.Found))
 		if f.Advice != "" {
-			fmt.Fprintf(&b, "%20s-> %s\n", "", f.Advice)
+			fmt.Fprintf(&b, "%20s-> %s\n", "", in(f.Advice))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

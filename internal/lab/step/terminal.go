@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"holdfast/internal/dev/terminal"
 )
 
 // Terminal renders events as text in one language. A crowd and its table are printed only when the reader steps: the
@@ -136,26 +138,14 @@ func (t *Terminal) table(table *Table) {
 	widths := make([]int, len(columns))
 	for _, cells := range lines {
 		for i, cell := range cells {
-			widths[i] = max(widths[i], width(cell))
+			widths[i] = max(widths[i], terminal.Width(cell))
 		}
 	}
 	for _, cells := range lines {
 		var line strings.Builder
 		for i, cell := range cells {
-			line.WriteString(cell + strings.Repeat(" ", widths[i]-width(cell)+3))
+			line.WriteString(terminal.Pad(cell, widths[i]+3, false))
 		}
 		t.print("   %s", strings.TrimRight(line.String(), " "))
 	}
-}
-
-// width returns how many columns of a terminal a text takes. A Chinese character takes two.
-func width(text string) int {
-	n := 0
-	for _, r := range text {
-		n++
-		if r >= 0x2E80 {
-			n++
-		}
-	}
-	return n
 }
