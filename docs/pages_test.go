@@ -144,3 +144,54 @@ func TestTranslations_linkEachOther(t *testing.T) {
 		}
 	}
 }
+
+// TestGlossary_sameTerms: both glossaries have the same terms of Holdfast, with the same translations.
+func TestGlossary_sameTerms(t *testing.T) {
+	t.Parallel()
+	row := regexp.MustCompile(`(?m)^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$`)
+	terms := func(page string, english, chinese int) map[string]string {
+		found := map[string]string{}
+		for _, m := range row.FindAllStringSubmatch(read(t, page), -1)[1:] { // after the heading
+			found[m[english]] = m[chinese]
+		}
+		return found
+	}
+	if diff := cmp.Diff(terms("glossary.md", 1, 2), terms("glossary.zh.md", 2, 1)); diff != "" {
+		t.Errorf("the terms of glossary.md (-) and glossary.zh.md (+) differ:\n%s", diff)
+	}
+}
+
+// TestTranslations_everyPage: each page that users read has a Chinese version with the same headings, diagrams and
+// tables.
+func TestTranslations_everyPage(t *testing.T) {
+	t.Parallel()
+	table := regexp.MustCompile(`(?m)^\|[ :|-]+\|$`)
+	paired := 0
+	for _, page := range pages(t) {
+		if strings.HasSuffix(page, ".zh.md") || strings.HasPrefix(page, "adr/") || strings.HasPrefix(page, "../") && page != "../README.md" {
+			continue // decisions, and what only contributors read, are English
+		}
+		chinese := strings.TrimSuffix(page, ".md") + ".zh.md"
+		if _, err := os.Stat(chinese); err != nil {
+			t.Errorf("%s has no Chinese version", page)
+			continue
+		}
+		paired++
+		outline := func(page string) (o []string) {
+			text := read(t, page)
+			for _, m := range heading.FindAllString(fence.ReplaceAllString(text, ""), -1) {
+				o = append(o, m[:strings.Index(m, " ")])
+			}
+			for _, m := range table.FindAllString(text, -1) {
+				o = append(o, "a table of columns "+strings.Repeat("|", strings.Count(m, "|")-1))
+			}
+			return append(o, strings.Repeat("a diagram ", strings.Count(text, "```mermaid\n")))
+		}
+		if diff := cmp.Diff(outline(page), outline(chinese)); diff != "" {
+			t.Errorf("%s (-) and its Chinese version (+) differ:\n%s", page, diff)
+		}
+	}
+	if paired < 45 {
+		t.Errorf("found only %d pages", paired)
+	}
+}
