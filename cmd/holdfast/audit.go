@@ -37,7 +37,7 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	}
 	r, err := a.awaitRest(ctx, c.URL, in, healerAwaited(c.Dir))
 	if err != nil {
-		return exit{2, explain(ctx, c.Dir, fmt.Errorf("audit: %w", err))}
+		return exit{2, saidError{explain(ctx, c.Dir, fmt.Errorf("audit: %w", err)), in}}
 	}
 	if a.SKU != "" && len(r.SKUs) == 0 {
 		return exit{2, fmt.Errorf("the ledger has no %s", a.SKU)}
@@ -54,6 +54,17 @@ func (a *auditCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	}
 	return a.judge(r, stdout, in)
 }
+
+// saidError is an error whose text is said in the reader's language, as far as it is the commands' own.
+type saidError struct {
+	error
+
+	in *phrase.Book
+}
+
+func (e saidError) Error() string { return e.in.Sentence(e.error.Error()) }
+
+func (e saidError) Unwrap() error { return e.error }
 
 // language returns the language of what is printed. Programs read --json, and get English.
 func (a *auditCmd) language() string {

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/internal/lab/phrase"
 	"holdfast/order-srv/check"
+	"holdfast/pkg/crash"
 )
 
 func book(t *testing.T, lang string) *phrase.Book {
@@ -60,6 +61,21 @@ func TestAudit_chinese(t *testing.T) {
 		t.Error(err)
 	}
 	says(t, out.String(), []string{"订单：无\n", "无异常：每一件都有去向，没有进行中的订单\n"}, "%!")
+}
+
+// TestAudit_chineseError: the error says in Chinese which part does not run, and that a crash point ended it.
+func TestAudit_chineseError(t *testing.T) {
+	t.Parallel()
+	for dir, want := range map[string]string{
+		stackDir(t, crash.OrderReserved, crash.OrderReserved): "order-srv 在崩溃点 order-srv@reserved 崩溃：库存已预占，订单还不是 PLACED。\n进行中的订单由兜底机制裁决，最后必须是 ABANDONED；",
+		stackDir(t, ""): "order-srv 没有运行：bin/holdfast up 会重新启动它",
+	} {
+		err := run(t.Context(), []string{"--url", "http://127.0.0.1:1", "--dir", dir, "audit", "--lang", "zh"}, &bytes.Buffer{})
+		if code(err) != 2 {
+			t.Errorf("exit code %d", code(err))
+		}
+		says(t, err.Error(), []string{"审计失败：登录：", want}, "%!")
+	}
 }
 
 // TestStatus_chinese: the status of a shop elsewhere, and the error without one.
