@@ -242,8 +242,12 @@ func printInDoubt(stdout io.Writer, r check.Report, in *phrase.Book) {
 		fmt.Fprintln(stdout, in.Say("audit.tcc", strings.Join(parts, in.Say("audit.comma"))))
 	}
 	for _, b := range r.Branches {
+		locks := make([]string, len(b.Locks))
+		for i, l := range b.Locks {
+			locks[i] = in.Sentence(l)
+		}
 		fmt.Fprintln(stdout, in.Say("audit.xa",
-			b.OrderNo, b.Side, b.Age.Round(100*time.Millisecond), cmp.Or(b.State, in.Say("audit.xa.nothing")), strings.Join(b.Locks, in.Say("audit.comma"))))
+			b.OrderNo, b.Side, b.Age.Round(100*time.Millisecond), cmp.Or(b.State, in.Say("audit.xa.nothing")), strings.Join(locks, in.Say("audit.comma"))))
 	}
 }
 
