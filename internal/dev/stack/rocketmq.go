@@ -40,7 +40,7 @@ type RocketMQ struct {
 // The error names what is missing or the port in use, or contains the end of the log. No process is left running after
 // an error.
 func StartRocketMQ(ctx context.Context, o Options, settings ...string) (*RocketMQ, error) {
-	if err := o.StoreDisk.check(cmp.Or(o.Dir, os.TempDir())); err != nil {
+	if err := o.StoreDisk.check(cmp.Or(o.Dir, temporary())); err != nil {
 		return nil, fmt.Errorf("start RocketMQ: %w", err)
 	}
 	java, jars, err := rocketmqJars(ctx, o) // before the start timeout: a first fetch may take minutes

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -64,7 +65,7 @@ func (s *Server) Stop(ctx context.Context) error {
 // folder creates the server's folder. remove is the folder that a tied child removes, or "" if it must stay.
 func (o Options) folder(name string) (dir, remove string, err error) {
 	if o.Dir == "" {
-		dir, err = os.MkdirTemp("", "holdfast-"+name+"-")
+		dir, err = os.MkdirTemp(temporary(), "holdfast-"+name+"-")
 		if o.Tie {
 			remove = dir
 		}
@@ -75,6 +76,14 @@ func (o Options) folder(name string) (dir, remove string, err error) {
 	}
 	return dir, "", os.MkdirAll(dir, 0o700)
 }
+
+// TempVar names the folder for the data of temporary servers; without it that is the system's folder for temporary
+// files. The tests name a file system in memory, if there is one: their servers keep their promises about a process that
+// is killed there as well, and a commit does not wait for the disk. What measures must not: it would measure a database
+// that no power failure may meet.
+const TempVar = "HOLDFAST_TEMP"
+
+func temporary() string { return cmp.Or(os.Getenv(TempVar), os.TempDir()) }
 
 // withStartTimeout bounds a start if the caller's context has no deadline.
 func withStartTimeout(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +70,22 @@ func TestStartMySQL_temporary(t *testing.T) {
 
 // "holdfast up" relies on this: a detached server keeps its data when it is stopped and started again in the same
 // folder.
+// TestStart_temporaryFolder: the tests of this repository choose the folder by a variable.
+func TestStart_temporaryFolder(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv(stack.TempVar, dir)
+	s, err := stack.StartRedis(t.Context(), stack.Options{Tie: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Dir(s.Dir) != dir {
+		t.Errorf("the data is in %s, want it in %s", s.Dir, dir)
+	}
+	if err := s.Stop(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStartMySQL_keepsItsData(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
