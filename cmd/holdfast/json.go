@@ -57,12 +57,23 @@ type messagesResult struct {
 	OldestUnsent    float64 `json:"oldest_unsent_seconds"`
 }
 
+// notificationsResult are the best-effort notifications that were not delivered.
+type notificationsResult struct {
+	Pending int     `json:"pending"`        // to be sent, or being sent
+	Failing int     `json:"failing"`        // of those: the last attempt has failed
+	Oldest  float64 `json:"oldest_seconds"` // of those that are pending: since its order was paid
+	GivenUp int     `json:"given_up"`
+}
+
 // statusResult is the document of status --json.
 type statusResult struct {
-	Up        bool             `json:"up"` // all parts run, and the gateway answers
-	Parts     []partResult     `json:"parts"`
-	Orders    map[string]int   `json:"orders,omitempty"`     // by status
-	Messages  *messagesResult  `json:"messages,omitempty"`   // if the gateway answers
+	Up       bool            `json:"up"` // all parts run, and the gateway answers
+	Parts    []partResult    `json:"parts"`
+	Orders   map[string]int  `json:"orders,omitempty"`   // by status
+	Messages *messagesResult `json:"messages,omitempty"` // if the gateway answers
+
+	Notifications *notificationsResult `json:"notifications,omitempty"` // if the gateway answers
+
 	InDoubt   []inDoubtResult  `json:"in_doubt,omitempty"`   // orders of the flow tcc that the coordinator has to end
 	Branches  []branchResult   `json:"branches,omitempty"`   // of the flow xa, which are prepared
 	CheckBack *checkBackResult `json:"check_back,omitempty"` // if the operations ports can be reached

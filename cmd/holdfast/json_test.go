@@ -104,7 +104,13 @@ type wireStatus struct {
 	} `json:"parts"`
 	Orders   map[string]int `json:"orders"`
 	Messages *wireMessages  `json:"messages"`
-	InDoubt  []struct {
+	Notified *struct {
+		Pending int     `json:"pending"`
+		Failing int     `json:"failing"`
+		Oldest  float64 `json:"oldest_seconds"`
+		GivenUp int     `json:"given_up"`
+	} `json:"notifications"`
+	InDoubt []struct {
 		State  string  `json:"state"`
 		Orders int     `json:"orders"`
 		Oldest float64 `json:"oldest_seconds"`
@@ -168,13 +174,17 @@ func TestAudit_jsonClean(t *testing.T) {
 
 func TestStatus_json(t *testing.T) {
 	t.Parallel()
-	url, _ := gateway(t, &check.Report{Orders: map[string]int{"PAID": 2}})
+	url, _ := gateway(t, &check.Report{
+		Orders: map[string]int{"PAID": 2}, Unnotified: check.Notifications{Pending: 3, Failing: 2, Oldest: 1500 * time.Millisecond, GivenUp: 4},
+	})
 	var out bytes.Buffer
 	if err := run(t.Context(), []string{"--url", url, "--dir", t.TempDir(), "status", "--json"}, &out); err != nil {
 		t.Fatal(err)
 	}
 	if got := decode[wireStatus](t, &out); !got.Up || got.Orders["PAID"] != 2 || got.Messages == nil {
 		t.Errorf("under compose: %+v", got)
+	} else if n := got.Notified; n == nil || n.Pending != 3 || n.Failing != 2 || n.Oldest != 1.5 || n.GivenUp != 4 {
+		t.Errorf("notifications: %+v", n)
 	}
 	if err := run(t.Context(), []string{"--url", url, "--dir", stackDir(t, ""), "status", "--json"}, &out); code(err) != 1 {
 		t.Errorf("exit status %d, want 1 as without --json", code(err))

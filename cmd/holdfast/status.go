@@ -79,6 +79,8 @@ func inspect(ctx context.Context, c *cli, state stack.State, in *phrase.Book) (s
 	}
 	messages := newMessagesResult(report.Messages)
 	shown.Up, shown.Orders, shown.Messages, shown.report = true, report.Orders, &messages, report
+	n := report.Unnotified
+	shown.Notifications = &notificationsResult{Pending: n.Pending, Failing: n.Failing, Oldest: n.Oldest.Seconds(), GivenUp: n.GivenUp}
 	shown.InDoubt, shown.Branches = newInDoubtResults(report.InDoubt), newBranchResults(report.Branches)
 	if len(state.Components) == 0 {
 		return shown, nil
@@ -133,6 +135,8 @@ func (s statusResult) print(stdout io.Writer, in *phrase.Book) {
 		return
 	}
 	printMovement(stdout, s.Orders, s.report.Messages, in)
+	n := s.report.Unnotified
+	fmt.Fprintln(stdout, in.Say("status.notifications", counted("status.pending", n.Pending, n.Oldest, in), n.Failing, n.GivenUp))
 	printInDoubt(stdout, s.report, in)
 	if s.Messages.Late {
 		fmt.Fprintln(stdout, in.Say("status.alarm", s.report.Messages.LateAfter))

@@ -51,6 +51,7 @@ func TestStatus_withoutProcesses(t *testing.T) {
 		Branches: []check.Branch{
 			{OrderNo: "o2", Side: "inventory", State: "preparing", Age: 31*time.Second + 200*time.Millisecond, Locks: []string{"stock A", "stock B"}},
 		},
+		Unnotified: check.Notifications{Pending: 3, Failing: 2, Oldest: 90 * time.Second, GivenUp: 4},
 		Messages: check.Messages{
 			Undecided: 3, OldestUndecided: time.Minute, LateAfter: 22 * time.Second, Unsent: 1, OldestUnsent: 2 * time.Second,
 		},
@@ -61,6 +62,7 @@ func TestStatus_withoutProcesses(t *testing.T) {
 	}
 	for _, want := range []string{
 		"orders: PAID 2", "messages: 3 half messages undecided (oldest 1m0s), 1 unsent in the outbox (oldest 2s)",
+		"notifications: 3 pending (oldest 1m30s), 2 of them failing, 4 given up",
 		"tcc: 2 confirming (oldest 3s), 1 cancelling (oldest 1s)",
 		"xa: o2 is prepared in inventory since 31.2s, its log says preparing; it locks stock A, stock B",
 		"ALARM: half messages stay undecided for longer than 22s", "the operations ports cannot be reached",

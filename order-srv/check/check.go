@@ -118,6 +118,14 @@ type Loss struct {
 	Orders     []string  `json:"-"` // orders of the lost reservations; up to 10,000
 }
 
+// Notifications counts the best-effort notifications that were not delivered. None of them is a finding.
+type Notifications struct {
+	Pending int           `json:"pending"`   // to be sent, or being sent
+	Failing int           `json:"failing"`   // of those: the last attempt has failed
+	Oldest  time.Duration `json:"oldest_ns"` // of those that are pending: since its order was paid
+	GivenUp int           `json:"given_up"`
+}
+
 // Report is the outcome of an audit.
 type Report struct {
 	SKUs       []SKU          `json:"skus"`
@@ -128,6 +136,7 @@ type Report struct {
 	Losses     []Loss         `json:"losses"`     // the losses of Redis
 	Unsent     int            `json:"unsent"`
 	Messages   Messages       `json:"messages"`
+	Unnotified Notifications  `json:"notifications"`
 	InDoubt    []InDoubt      `json:"in_doubt,omitempty"` // orders whose phases the coordinator has not ended
 	Branches   []Branch       `json:"branches,omitempty"` // of the flow xa, which are prepared
 	Healed     []Healing      `json:"healed"`             // latest actions of the backstops, newest first

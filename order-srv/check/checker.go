@@ -128,13 +128,15 @@ type Last struct {
 	Healed   []Healing // copied into the report
 	InDoubt  []InDoubt // copied into the report
 	Strays   []string  // orders that are in the queue and not PENDING
+
+	Unnotified Notifications // copied into the report
 }
 
 // Finish checks the rest and returns the report.
 func (c *Checker) Finish(in Last) Report {
 	r := &c.report
 	r.Orders, r.Unsent, r.Messages, r.Healed = c.totals.Orders, in.Messages.Unsent, in.Messages, in.Healed
-	r.InDoubt = in.InDoubt
+	r.InDoubt, r.Unnotified = in.InDoubt, in.Unnotified
 	r.SKUs, r.Losses = in.Ledger.SKUs, append(r.Losses, in.Ledger.Losses...)
 	r.letters(in.Letters)
 	promised := maps.Clone(c.totals.Promised)

@@ -217,6 +217,11 @@ func (r *run) messages(ctx context.Context) (last check.Last, err error) {
 	if last.InDoubt, err = r.inDoubt(ctx); err != nil {
 		return last, err
 	}
+	unnotified, err := r.Store.CountNotifications(ctx)
+	if err != nil {
+		return last, err
+	}
+	last.Unnotified = check.Notifications(unnotified)
 	found, err := r.Store.Healings(ctx, healed)
 	for _, h := range found {
 		last.Healed = append(last.Healed, check.Healing{OrderNo: h.OrderNo, Healer: string(h.Healer), Action: h.Action, At: h.HealedAt})

@@ -351,6 +351,31 @@ func TestAudit_strays(t *testing.T) {
 	}
 }
 
+// TestAudit_notifications: a report counts the notifications that were not delivered. They are no finding.
+func TestAudit_notifications(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	plant := func(no, state, failure string, age time.Duration) {
+		w.exec(`INSERT INTO notifications (order_no, event, user_id, amount_cents, occurred_at, state, failure, next_at, updated_at)
+			VALUES (?, 'order.paid', 'ann', 1, TIMESTAMPADD(SECOND, ?, UTC_TIMESTAMP(6)), ?, ?, IF(? IN ('pending', 'sending'), UTC_TIMESTAMP(6), NULL), UTC_TIMESTAMP(6))`,
+			no, -int(age.Seconds()), state, failure, state)
+	}
+	plant("NEW", "pending", "", time.Second)
+	plant("BEING-SENT", "sending", "status 500", 2*time.Minute)
+	plant("FAILED", "pending", "no answer", time.Minute)
+	plant("SENT", "delivered", "", time.Hour)
+	plant("OVER", "given_up", "no answer", time.Hour)
+	plant("HOPELESS", "given_up", "status 500", time.Hour)
+	w.exec("UPDATE notifications SET state = 'pending', next_at = UTC_TIMESTAMP(6), failure = '' WHERE order_no = 'OVER'") // sent again
+	r := w.mustAudit(false)
+	if n := r.Unnotified; n.Pending != 4 || n.Failing != 2 || n.GivenUp != 1 || n.Oldest < time.Hour || n.Oldest > 2*time.Hour {
+		t.Errorf("%+v; want 4 pending, the oldest for an hour, 2 of them failing, and 1 given up", n)
+	}
+	if len(r.Unsettled)+len(r.Violations) != 0 {
+		t.Errorf("findings: %v, %v", r.Violations, r.Unsettled)
+	}
+}
+
 // TestAudit_inventoryOutbox: what inventory has to send is unsettled, and a replica without an outbox has nothing.
 func TestAudit_inventoryOutbox(t *testing.T) {
 	t.Parallel()

@@ -174,6 +174,31 @@ func (s *Store) OldestNotification(ctx context.Context) (time.Duration, error) {
 	return time.Duration(micros) * time.Microsecond, nil
 }
 
+// NotificationCounts are how many notifications have not been delivered.
+type NotificationCounts struct {
+	Pending int           // to be sent, or being sent
+	Failing int           // of those: the last attempt has failed
+	Oldest  time.Duration // of those that are pending: since the oldest was written
+	GivenUp int
+}
+
+// CountNotifications counts the notifications that have not been delivered.
+func (s *Store) CountNotifications(ctx context.Context) (c NotificationCounts, err error) {
+	var micros int64
+	// failure is of the last attempt that was recorded, also while another one is under way.
+	err = s.db.WithContext(ctx).Raw(`SELECT COUNT(*), COALESCE(SUM(failure <> ''), 0),
+		COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, occurred_at, UTC_TIMESTAMP(6))), 0)
+		FROM notifications FORCE INDEX (notifications_due) WHERE next_at IS NOT NULL`).Row().Scan(&c.Pending, &c.Failing, &micros)
+	if err == nil {
+		err = s.db.WithContext(ctx).Raw("SELECT COUNT(*) FROM notifications FORCE INDEX (notifications_given_up) WHERE given_up = 1").Row().Scan(&c.GivenUp)
+	}
+	if err != nil {
+		return NotificationCounts{}, fmt.Errorf("count notifications: %w", database.Fault(err))
+	}
+	c.Oldest = max(0, time.Duration(micros)*time.Microsecond)
+	return c, nil
+}
+
 // notified calls notify.
 func (s *Store) notified() {
 	if s.notify != nil {
