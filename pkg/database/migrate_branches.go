@@ -33,7 +33,7 @@ const (
 	namedBranches = 10 // that a log line and an error name at most
 )
 
-// BranchWait says how a migration waits for prepared branches that somebody else has to end.
+// BranchWait says how a migration waits for prepared branches, which another process has to end.
 type BranchWait struct {
 	Limit  time.Duration // of the wait
 	Action string        // what the operator does to end the branches; it is logged
