@@ -180,7 +180,7 @@ func TestCrashPage(t *testing.T) {
 	// names are what a translation keeps.
 	names := regexp.MustCompile(`(?:order|inventory)-srv|\b(?:xa|tcc|outbox|queue|ack|MySQL)\b|[A-Z]{4,}`)
 	for i, killed := range want {
-		if got := chinese[i]; got == killed || !slices.Equal(named(names, got), named(names, killed)) {
+		if got := chinese[i]; !regexp.MustCompile(`\p{Han}`).MatchString(got) || !slices.Equal(named(names, got), named(names, killed)) {
 			t.Errorf("row %d of the Chinese page is %q, for %q", i+1, got, killed)
 		}
 	}
