@@ -162,8 +162,8 @@ func hasNoCrashPoints(t *testing.T, with string) {
 	}
 }
 
-// TestCrashPage compares both pages with the table that TestCrashPoints runs. The Chinese page has a translation of each
-// row, in the same order: it names the same service and statuses.
+// TestCrashPage compares both pages with the table that TestCrashPoints runs. The Chinese page has a translation of
+// each row, in the same order: it names the same service and statuses.
 func TestCrashPage(t *testing.T) {
 	t.Parallel()
 	var want []string

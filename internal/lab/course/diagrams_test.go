@@ -111,8 +111,8 @@ func (s *sequence) add(line string, used map[string]bool) (string, error) {
 	return text, nil
 }
 
-// TestLessonPages_Diagram: each page has one sequence diagram, of a scene that the lesson has, with a note where it goes
-// wrong. Both languages have the same participants, and the same messages and notes between them.
+// TestLessonPages_Diagram: each page has one sequence diagram, of a scene that the lesson has, with a note where it
+// goes wrong. Both languages have the same participants, and the same messages and notes between them.
 func TestLessonPages_Diagram(t *testing.T) {
 	t.Parallel()
 	for _, p := range course.Places() {

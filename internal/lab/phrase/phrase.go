@@ -2,8 +2,8 @@
 //
 // A command says its own sentences by key. What it prints of a service or of another package, such as a finding of the
 // audit, arrives as an English sentence. The book recognises it by the English text of the catalogue and says it in its
-// own language; so services and JSON documents stay English, and an older service is understood as well. A sentence that
-// the book does not know is printed as it came.
+// own language; so services and JSON documents stay English, and an older service is understood as well. A sentence
+// that the book does not know is printed as it came.
 package phrase
 
 import (
