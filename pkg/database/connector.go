@@ -60,7 +60,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &conn{fullConn: full}, nil
 }
 
-// Driver implements driver.Connector. It gives the connector back, so that [Migrate] can open a pool of its own.
+// Driver implements driver.Connector. It gives the connector back, so that [Migrate] and the exercises can open pools of
+// their own.
 func (c *connector) Driver() driver.Driver { return connectorDriver{c} }
 
 func (c *connector) prepare(ctx context.Context, db fullConn) error {
@@ -115,6 +116,12 @@ func queryString(ctx context.Context, db fullConn, query string) (string, error)
 
 // connectorDriver carries a connector where only a driver.Driver can be asked for.
 type connectorDriver struct{ connector *connector }
+
+var _ driver.DriverContext = connectorDriver{}
+
+// OpenConnector implements driver.DriverContext. Whatever the name, its connections are prepared as those of the pool
+// that the driver was taken from.
+func (d connectorDriver) OpenConnector(string) (driver.Connector, error) { return d.connector, nil }
 
 // Open implements driver.Driver. It is never used: pools are made from connectors.
 func (connectorDriver) Open(string) (driver.Conn, error) {
