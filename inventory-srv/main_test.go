@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -19,6 +22,10 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
 	"holdfast/internal/dev/testkit"
+	"holdfast/inventory-srv/internal/app"
+	"holdfast/inventory-srv/internal/stock"
+	"holdfast/inventory-srv/internal/store"
+	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/config"
 	"holdfast/pkg/database"
@@ -148,7 +155,7 @@ func TestRun_MigrateAfterBranches(t *testing.T) {
 	var log testkit.Buffer
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(context.WithoutCancel(t.Context()), []string{"migrate"}, getenv(map[string]string{"LAB_MODE": "true", "MYSQL_DSN": dsn}), &log)
+		ended <- app.Run(context.WithoutCancel(t.Context()), []string{"migrate"}, getenv(map[string]string{"LAB_MODE": "true", "MYSQL_DSN": dsn}), &log)
 	}()
 	eventually(t, "the log says for what the migration waits", func() bool {
 		return strings.Contains(log.String(), "migration waits for prepared branches") && strings.Contains(log.String(), no) &&
@@ -164,6 +171,112 @@ func TestRun_MigrateAfterBranches(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Error("the migration does not end")
+	}
+}
+
+// outside is a strategy that the service does not know. It reserves as for-update does.
+type outside struct {
+	strategy.RowStock
+	ledger *store.Ledger
+}
+
+// Reserve implements stock.Reserver.
+func (o outside) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	return o.ledger.Reserve(ctx, r, func(tx *gorm.DB, lines []stock.Line) error {
+		rows, err := strategy.LockRows(tx, lines)
+		if err != nil {
+			return err
+		}
+		if err := rows.Take(lines); err != nil {
+			return err
+		}
+		return rows.Save(tx)
+	})
+}
+
+func outsider() strategy.Strategy {
+	return strategy.Strategy{Name: "mine", Layout: stock.LayoutRow, Idea: "from outside", Safe: true, New: func(d strategy.Deps) stock.Reserver {
+		return outside{strategy.NewRowStock(d.Ledger), d.Ledger}
+	}}
+}
+
+// TestRun_Extra serves a strategy from outside: it is listed, an order may choose it, its orders are confirmed and
+// released, and it can be the default.
+func TestRun_Extra(t *testing.T) {
+	t.Parallel()
+	for name, settings := range map[string]map[string]string{
+		"chosen": {"LAB_MODE": "true", "STOCK_STRATEGY": "conditional"}, "default": {"STOCK_STRATEGY": "mine"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			vars := environment(t, stacktest.Redis(t))
+			maps.Copy(vars, settings)
+			if err := app.Run(t.Context(), []string{"seed"}, getenv(vars), io.Discard, outsider()); err != nil {
+				t.Fatalf("seed: %v", err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- app.Run(ctx, nil, getenv(vars), io.Discard, outsider()) }()
+			defer func() {
+				stop()
+				if err := <-ended; err != nil {
+					t.Errorf("run: %v", err)
+				}
+			}()
+			eventually(t, "the service answers", func() bool {
+				status, _ := get(t, "http://"+vars["OPS_ADDR"]+"/readyz")
+				return status != 0
+			})
+			client, err := rest.New(rest.Config{URLs: []string{"http://" + vars["HTTP_ADDR"]}, Name: "inventory-srv", Credential: config.DemoServiceCredential})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(client.Close)
+			sellByOutsider(t, inventoryapi.NewClient(client), name == "chosen")
+		})
+	}
+}
+
+func sellByOutsider(t *testing.T, inventory *inventoryapi.Client, lab bool) {
+	t.Helper()
+	known, err := inventory.Strategies(t.Context())
+	if err != nil || !slices.ContainsFunc(known.Strategies, func(s inventoryapi.Strategy) bool { return s.Name == "mine" && s.Layout == "row" && s.Safe }) {
+		t.Errorf("the strategies are %+v, error %v; want mine among them", known, err)
+	}
+	asked := ""
+	if lab {
+		asked = "mine"
+	}
+	for _, no := range []string{"SOLD", "BACK"} {
+		results, err := inventory.Reserve(t.Context(), []inventoryapi.ReserveOrder{{
+			OrderNo: no, Strategy: asked, Lines: []inventoryapi.Line{{SKU: "LAMP-LIMITED", Quantity: 3}},
+		}})
+		if err != nil || results[0].Receipt == nil || results[0].Receipt.Strategy != "mine" {
+			t.Fatalf("reserve %s: %+v, error %v", no, results, err)
+		}
+	}
+	if err := errors.Join(inventory.Confirm(t.Context(), "SOLD"), inventory.Release(t.Context(), "BACK")); err != nil {
+		t.Errorf("end the orders: %v", err)
+	}
+	if lamp, err := inventory.Product(t.Context(), "LAMP-LIMITED"); err != nil || lamp.Available != 17 {
+		t.Errorf("%+v, error %v; want 17 of 20 left", lamp, err)
+	}
+}
+
+// TestRun_ExtraRefuses: a strategy that takes the name of another one, or has a layout that does not exist, ends the
+// start.
+func TestRun_ExtraRefuses(t *testing.T) {
+	t.Parallel()
+	for want, s := range map[string]strategy.Strategy{
+		"the name is taken":         {Name: "for-update", Layout: stock.LayoutRow, New: outsider().New},
+		`there is no layout "heap"`: {Name: "mine", Layout: "heap", New: outsider().New},
+		"1 to 32":                   {Name: "Mine", Layout: stock.LayoutRow, New: outsider().New},
+		"a function New":            {Name: "mine", Layout: stock.LayoutRow},
+	} {
+		err := app.Run(t.Context(), nil, getenv(map[string]string{"HTTP_ADDR": "127.0.0.1:0"}), io.Discard, s)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func OpenFlaw(ctx context.Context, cfg Config, name string) (*Lab, error) {
 		return nil, fmt.Errorf("open a flaw: the gallery has no %q", name)
 	}
 	cfg.Strategy = all[i].Cure
-	if layoutOf(cfg.Strategy) == stock.LayoutRedis {
+	if layoutOf(strategy.List(), cfg.Strategy) == stock.LayoutRedis {
 		cfg.Strategy = "conditional" // these mistakes have a counter of their own in front of a row
 	}
 	lab, err := Open(ctx, cfg)

@@ -31,6 +31,8 @@ type Config struct {
 	RedlockAddrs []string // three or more independent nodes for redlock, which is unavailable without
 	Strategy     string   // default redis-lock
 
+	Extra []Strategy // strategies from outside, beside those of the service
+
 	MaxOpen    int           // database connections; default that of pkg/database
 	LockTTL    time.Duration // default that of pkg/lock
 	LockPrefix string        // keeps the locks of several labs on one Redis apart; default that of pkg/lock
@@ -62,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	parts := app.Config{
 		Log: cfg.Log, DSN: cfg.DSN, MaxOpen: cfg.MaxOpen, LockPoolSize: strategy.DefaultLockPool, RedisAddrs: cfg.RedisAddrs, RedlockAddrs: cfg.RedlockAddrs,
 		LockOptions: cfg.lockOptions(), Strategy: cmp.Or(cfg.Strategy, strategy.Default), Only: true,
-		ReserveHorizon: cfg.ReserveHorizon,
+		Extra: cfg.Extra, ReserveHorizon: cfg.ReserveHorizon,
 	}
 	parts.Redis.Idle = cfg.Idle
 	if cfg.LockPrefix != "" {
@@ -77,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeDatabase(db))
 	}
-	lab := &Lab{app: opened, name: parts.Strategy, layout: layoutOf(parts.Strategy), reserver: opened.Stock.Reserver(parts.Strategy), db: db}
+	lab := &Lab{app: opened, name: parts.Strategy, layout: layoutOf(opened.Stock.Strategies(), parts.Strategy), reserver: opened.Stock.Reserver(parts.Strategy), db: db}
 	lab.stop = opened.Stock.RunInBackground(context.WithoutCancel(ctx))
 	return lab, nil
 }
@@ -115,8 +117,8 @@ func closeDatabase(db *gorm.DB) error {
 }
 
 // layoutOf returns the layout of a strategy.
-func layoutOf(name string) string {
-	for _, s := range strategy.List() {
+func layoutOf(all []Strategy, name string) string {
+	for _, s := range all {
 		if s.Name == name {
 			return s.Layout
 		}
@@ -165,10 +167,10 @@ func (l *Lab) Close() error {
 	return errors.Join(l.app.Close(), closeDatabase(l.db))
 }
 
-// Strategies lists what Config.Strategy may be, in reading order.
-func Strategies() []inventoryapi.Strategy {
+// Strategies lists what Config.Strategy may be, in reading order, the strategies from outside last.
+func Strategies(extra ...Strategy) []inventoryapi.Strategy {
 	var out []inventoryapi.Strategy
-	for _, s := range strategy.List() {
+	for _, s := range append(strategy.List(), extra...) {
 		out = append(out, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe, SafeAlone: s.SafeAlone})
 	}
 	return out

@@ -49,9 +49,10 @@ type Config struct {
 	RedlockAddrs []string
 	Redlock      *strategy.Nodes
 
-	Strategy string // of orders that name none; "" makes no strategy
-	Lab      bool   // an order may name its own strategy
-	Only     bool   // makes no strategy but Strategy
+	Strategy string              // of orders that name none; "" makes no strategy
+	Lab      bool                // an order may name its own strategy
+	Only     bool                // makes no strategy but Strategy
+	Extra    []strategy.Strategy // beside those of strategy.List; nil: none
 
 	ReserveHorizon time.Duration // no order with an older number is reserved; 0: of any age
 
@@ -210,7 +211,7 @@ func (a *App) openStock(ctx context.Context) (err error) {
 		}
 		deps.Flushes = a.Store.LedgerOn(flushes)
 	}
-	if a.Stock, err = strategy.NewSet(a.cfg.Strategy, a.cfg.Lab, a.cfg.Only, deps); err != nil {
+	if a.Stock, err = strategy.NewSet(a.cfg.Strategy, a.cfg.Lab, a.cfg.Only, deps, a.cfg.Extra...); err != nil {
 		return err
 	}
 	a.onClose(a.Stock.Close)

@@ -55,16 +55,20 @@ type Settings struct {
 	// How long to serve after a stop was requested, while /readyz fails and answers ask to close their connections. More
 	// than a load balancer needs to notice.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"500ms"`
+
+	extra []strategy.Strategy // beside those of strategy.List, see Run
 }
 
 var _ config.Validator = (*Settings)(nil)
 
 // Validate implements config.Validator.
 func (s *Settings) Validate() error {
+	all, err := strategy.With(s.extra)
 	return errors.Join(
+		err,
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
-		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.Names()),
-		config.Check(s.LabMode || !losesUpdates(s.StockStrategy), "STOCK_STRATEGY", "loses updates on purpose: only with LAB_MODE=true"),
+		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.NamesOf(all)),
+		config.Check(s.LabMode || !losesUpdates(all, s.StockStrategy), "STOCK_STRATEGY", "loses updates on purpose: only with LAB_MODE=true"),
 		config.Check(len(s.RedlockAddrs) == 0 || len(s.RedlockAddrs) >= 3 && len(s.RedlockAddrs)%2 == 1, "REDLOCK_ADDRS", "is an odd number of nodes, three or more, or empty"),
 		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
 		config.Check(len(s.RedisAddrs) > 0, "REDIS_ADDRS", "needs at least one host:port"),
@@ -79,8 +83,8 @@ func (s *Settings) Validate() error {
 	)
 }
 
-func losesUpdates(name string) bool {
-	return slices.ContainsFunc(strategy.List(), func(s strategy.Strategy) bool { return s.Name == name && !s.Safe })
+func losesUpdates(all []strategy.Strategy, name string) bool {
+	return slices.ContainsFunc(all, func(s strategy.Strategy) bool { return s.Name == name && !s.Safe })
 }
 
 // LogValue implements slog.LogValuer for the first log line.
@@ -100,6 +104,6 @@ func (s *Settings) Config(log *slog.Logger, registry *prometheus.Registry) Confi
 		Log: log, Registry: registry, DSN: s.MySQLDSN.Reveal(), FlushPool: true, LockPoolSize: s.MySQLLockPool,
 		RedisAddrs: s.RedisAddrs, RedlockAddrs: s.RedlockAddrs, LockOptions: []lock.Option{lock.WithTTL(s.LockTTL)},
 		Strategy: s.StockStrategy, Lab: s.LabMode, Compact: s.CompactReservations,
-		ReserveHorizon: s.ReserveHorizon,
+		Extra: s.extra, ReserveHorizon: s.ReserveHorizon,
 	}
 }

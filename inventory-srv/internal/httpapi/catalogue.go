@@ -8,7 +8,6 @@ import (
 	"holdfast/inventory-srv/internal/layout"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/store"
-	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/web"
 )
@@ -105,7 +104,7 @@ func (a *api) rollUp(c *gin.Context) (int, any, error) {
 
 func (a *api) strategies(*gin.Context) (int, any, error) {
 	out := inventoryapi.Strategies{Default: a.stock.Default(), Lab: a.stock.Lab(), Strategies: []inventoryapi.Strategy{}}
-	for _, s := range strategy.List() {
+	for _, s := range a.stock.Strategies() {
 		out.Strategies = append(out.Strategies, inventoryapi.Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe, SafeAlone: s.SafeAlone})
 	}
 	return http.StatusOK, out, nil

@@ -17,6 +17,7 @@ import (
 
 	"holdfast/internal/dev/dbtest"
 	"holdfast/inventory-srv/internal/app"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/database"
@@ -25,25 +26,25 @@ import (
 
 // Everything but the lines is written, and the lock is free already.
 func playUnlockBeforeCommit(t *testing.T, s scene) damage {
-	s.has(t, "Z", 10)
-	return overlap(t, s, beforeLines, line("A", 1), line("Z", 1))
+	s.Has(t, "Z", 10)
+	return overlap(t, s, replicatest.BeforeLines, replicatest.Line("A", 1), replicatest.Line("Z", 1))
 }
 
 // The lease ends while the first one sleeps.
 func playSaveAfterExpiry(t *testing.T, s scene) damage {
-	return overlap(t, s, beforeWrite, line("A", 1))
+	return overlap(t, s, replicatest.BeforeWrite, replicatest.Line("A", 1))
 }
 
 // playLeakedLock: one unit, and buyers one after the other. All but the first should get "sold out".
 func playLeakedLock(t *testing.T, s scene) (d damage) {
-	s.has(t, "A", 1)
-	r := s.at(t, s.one)
-	if _, err := r.Reserve(soon(t), s.order("BUYER-0", line("A", 1))); err != nil {
+	s.Has(t, "A", 1)
+	r := s.at(t, s.One)
+	if _, err := r.Reserve(replicatest.Soon(t), s.order("BUYER-0", replicatest.Line("A", 1))); err != nil {
 		t.Errorf("the first buyer: %v", err)
 	}
 	for i := range 4 {
-		ctx, cancel := context.WithTimeout(soon(t), 300*time.Millisecond)
-		_, err := r.Reserve(ctx, s.order(fmt.Sprintf("BUYER-%d", i+1), line("A", 1)))
+		ctx, cancel := context.WithTimeout(replicatest.Soon(t), 300*time.Millisecond)
+		_, err := r.Reserve(ctx, s.order(fmt.Sprintf("BUYER-%d", i+1), replicatest.Line("A", 1)))
 		cancel()
 		if !errors.Is(err, stock.ErrOutOfStock) {
 			d.stuck++
@@ -54,21 +55,21 @@ func playLeakedLock(t *testing.T, s scene) (d damage) {
 
 // playReleaseByAnyone: A is late with its unlock, B is at work under its own lock, C comes.
 func playReleaseByAnyone(t *testing.T, s scene) damage {
-	s.has(t, "A", 10)
-	ctx := soon(t)
-	three := s.instance(t, s.dsn)
-	late := stallUnlock(t, s.one)
-	a := goReserve(ctx, s.at(t, s.one), s.order("A", line("A", 1)))
-	late.await(t, a)
-	for _, key := range []string{s.prefix + "stock:A", "{" + s.prefix + "}key:stock:A"} { // made by hand; pkg/lock's
-		if err := s.redis.Del(ctx, key).Err(); err != nil { // as if it had expired
+	s.Has(t, "A", 10)
+	ctx := replicatest.Soon(t)
+	three := s.Instance(t, s.DSN)
+	late := stallUnlock(t, s.One)
+	a := replicatest.GoReserve(ctx, s.at(t, s.One), s.order("A", replicatest.Line("A", 1)))
+	late.Await(t, a)
+	for _, key := range []string{s.Prefix + "stock:A", "{" + s.Prefix + "}key:stock:A"} { // made by hand; pkg/lock's
+		if err := s.Redis.Del(ctx, key).Err(); err != nil { // as if it had expired
 			t.Fatal(err)
 		}
 	}
-	_, goOn := stopAt(ctx, t, s.two, s.at(t, s.two), s.order("B", line("A", 1)), beforeWrite)
-	close(late.resume)
+	_, goOn := stopAt(ctx, t, s.Two, s.at(t, s.Two), s.order("B", replicatest.Line("A", 1)), replicatest.BeforeWrite)
+	close(late.Resume)
 	errA := <-a
-	c := goReserve(ctx, s.at(t, three), s.order("C", line("A", 1)))
+	c := replicatest.GoReserve(ctx, s.at(t, three), s.order("C", replicatest.Line("A", 1)))
 	errC, done := s.turn(t, c)
 	errB := goOn()
 	if !done {
@@ -83,18 +84,18 @@ func playReleaseByAnyone(t *testing.T, s scene) damage {
 // unlockStall stops the first command that an instance sends to Redis after its order has written the stock: the
 // unlock.
 type unlockStall struct {
-	stall
+	replicatest.Stall
 	armed atomic.Bool
 }
 
 var _ redis.Hook = (*unlockStall)(nil)
 
-func stallUnlock(t *testing.T, i instance) *unlockStall {
+func stallUnlock(t *testing.T, i replicatest.Instance) *unlockStall {
 	t.Helper()
-	s := &unlockStall{stall: stall{at: "its unlock", reached: make(chan struct{}), resume: make(chan struct{})}}
-	i.client.AddHook(s)
-	err := i.db.Callback().Raw().After("gorm:raw").Register("test:arm", func(tx *gorm.DB) {
-		if strings.HasPrefix(tx.Statement.SQL.String(), beforeWrite) {
+	s := &unlockStall{Stall: replicatest.Stall{At: "its unlock", Reached: make(chan struct{}), Resume: make(chan struct{})}}
+	i.Client.AddHook(s)
+	err := i.DB.Callback().Raw().After("gorm:raw").Register("test:arm", func(tx *gorm.DB) {
+		if strings.HasPrefix(tx.Statement.SQL.String(), replicatest.BeforeWrite) {
 			s.armed.Store(true)
 		}
 	})
@@ -113,7 +114,7 @@ func (s *unlockStall) DialHook(next redis.DialHook) redis.DialHook {
 func (s *unlockStall) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if s.armed.Load() {
-			s.stop()
+			s.Stop()
 		}
 		return next(ctx, cmd)
 	}
@@ -126,11 +127,11 @@ func (s *unlockStall) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 
 // playEndlessRenewal: the first one hangs before it has touched the database. The second has time for two expiries.
 func playEndlessRenewal(t *testing.T, s scene) (d damage) {
-	s.has(t, "A", 10)
-	_, goOn := stopAt(soon(t), t, s.one, s.at(t, s.one), s.order("HUNG", line("A", 1)), "INSERT INTO reservations")
-	ctx, cancel := context.WithTimeout(soon(t), 4*time.Second)
+	s.Has(t, "A", 10)
+	_, goOn := stopAt(replicatest.Soon(t), t, s.One, s.at(t, s.One), s.order("HUNG", replicatest.Line("A", 1)), "INSERT INTO reservations")
+	ctx, cancel := context.WithTimeout(replicatest.Soon(t), 4*time.Second)
 	defer cancel()
-	if _, err := s.at(t, s.two).Reserve(ctx, s.order("WAITING", line("A", 1))); err != nil {
+	if _, err := s.at(t, s.Two).Reserve(ctx, s.order("WAITING", replicatest.Line("A", 1))); err != nil {
 		d.stuck++
 	}
 	if err := goOn(); err != nil {
@@ -166,18 +167,18 @@ func (m *meeting) Acquire(ctx context.Context, keys ...string) (*lock.Lease, err
 
 // playUnsortedLocks: two carts with the same two things, the other way round.
 func playUnsortedLocks(t *testing.T, s scene) damage {
-	s.has(t, "A", 10)
-	s.has(t, "B", 10)
+	s.Has(t, "A", 10)
+	s.Has(t, "B", 10)
 	var first sync.WaitGroup
 	first.Add(2)
-	ctx, cancel := context.WithTimeout(soon(t), 2*time.Second)
+	ctx, cancel := context.WithTimeout(replicatest.Soon(t), 2*time.Second)
 	defer cancel()
-	one, two := s.one, s.two
-	one.locker, two.locker = &meeting{Locker: one.locker, first: &first}, &meeting{Locker: two.locker, first: &first}
-	at := [2]reserver{s.at(t, one), s.at(t, two)}
-	carts := [2][]stock.Line{{line("A", 1), line("B", 1)}, {line("B", 1), line("A", 1)}}
+	one, two := s.One, s.Two
+	one.Locker, two.Locker = &meeting{Locker: one.Locker, first: &first}, &meeting{Locker: two.Locker, first: &first}
+	at := [2]replicatest.Reserver{s.at(t, one), s.at(t, two)}
+	carts := [2][]stock.Line{{replicatest.Line("A", 1), replicatest.Line("B", 1)}, {replicatest.Line("B", 1), replicatest.Line("A", 1)}}
 	var stuck atomic.Int64
-	atOnce(2, func(i int) {
+	replicatest.AtOnce(2, func(i int) {
 		if _, err := at[i].Reserve(ctx, s.order(fmt.Sprintf("CART-%d", i), carts[i]...)); err != nil {
 			stuck.Add(1)
 		}
@@ -187,17 +188,17 @@ func playUnsortedLocks(t *testing.T, s scene) damage {
 
 // playOtherConnection: first two buyers, then more buyers than a small pool has connections.
 func playOtherConnection(t *testing.T, s scene) damage {
-	d := overlap(t, s, beforeWrite, line("A", 1))
-	s.has(t, "POOL", 100)
-	small := s.instance(t, s.dsn)
-	small.db = dbtest.Open(t, s.dsn, database.Options{MaxOpen: 2})
-	small.store = small.build(t, app.Config{}).Store
+	d := overlap(t, s, replicatest.BeforeWrite, replicatest.Line("A", 1))
+	s.Has(t, "POOL", 100)
+	small := s.Instance(t, s.DSN)
+	small.DB = dbtest.Open(t, s.DSN, database.Options{MaxOpen: 2})
+	small.Store = small.Build(t, app.Config{}).Store
 	r := s.at(t, small)
-	ctx, cancel := context.WithTimeout(soon(t), 3*time.Second)
+	ctx, cancel := context.WithTimeout(replicatest.Soon(t), 3*time.Second)
 	defer cancel()
 	var stuck atomic.Int64
-	atOnce(8, func(i int) {
-		if _, err := r.Reserve(ctx, s.order(fmt.Sprintf("POOL-%d", i), line("POOL", 1))); err != nil {
+	replicatest.AtOnce(8, func(i int) {
+		if _, err := r.Reserve(ctx, s.order(fmt.Sprintf("POOL-%d", i), replicatest.Line("POOL", 1))); err != nil {
 			stuck.Add(1)
 		}
 	})
@@ -208,16 +209,16 @@ func playOtherConnection(t *testing.T, s scene) damage {
 // playAboveZero asks for ten where one is left, once with the CHECK on the column and once without, as most schemas
 // are.
 func playAboveZero(t *testing.T, s scene) damage {
-	s.has(t, "A", 1)
-	r := s.at(t, s.one)
+	s.Has(t, "A", 1)
+	r := s.at(t, s.One)
 	var stuck int64
-	if _, err := r.Reserve(soon(t), s.order("CHECKED", line("A", 10))); !errors.Is(err, stock.ErrOutOfStock) {
+	if _, err := r.Reserve(replicatest.Soon(t), s.order("CHECKED", replicatest.Line("A", 10))); !errors.Is(err, stock.ErrOutOfStock) {
 		stuck++ // an error, and no answer
 	}
-	if err := s.one.db.Exec("ALTER TABLE stock DROP CONSTRAINT stock_available").Error; err != nil {
+	if err := s.One.DB.Exec("ALTER TABLE stock DROP CONSTRAINT stock_available").Error; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Reserve(soon(t), s.order("UNCHECKED", line("A", 10))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+	if _, err := r.Reserve(replicatest.Soon(t), s.order("UNCHECKED", replicatest.Line("A", 10))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
 		t.Errorf("%s: %v", s.by, err)
 	}
 	d := s.damageTo(t, "A")
@@ -227,10 +228,10 @@ func playAboveZero(t *testing.T, s scene) damage {
 
 // playUncheckedRows: two units, five buyers, one after the other.
 func playUncheckedRows(t *testing.T, s scene) damage {
-	s.has(t, "A", 2)
-	r := s.at(t, s.one)
+	s.Has(t, "A", 2)
+	r := s.at(t, s.One)
 	for i := range 5 {
-		if _, err := r.Reserve(soon(t), s.order(fmt.Sprintf("BUYER-%d", i), line("A", 1))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+		if _, err := r.Reserve(replicatest.Soon(t), s.order(fmt.Sprintf("BUYER-%d", i), replicatest.Line("A", 1))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
 			t.Errorf("%s: buyer %d: %v", s.by, i, err)
 		}
 	}
@@ -238,17 +239,17 @@ func playUncheckedRows(t *testing.T, s scene) damage {
 }
 
 // lay has all units of a new SKU laid out where its layout has them: an order of the right strategy does it, and goes.
-func (w *world) lay(t *testing.T, sku string) {
+func lay(t *testing.T, w *replicatest.World, sku string) {
 	t.Helper()
-	if w.layout == stock.LayoutRow {
+	if w.Layout == stock.LayoutRow {
 		return
 	}
-	by := sellers()[slices.IndexFunc(sellers(), func(s seller) bool { return s.layout == w.layout })].by
-	r := named(t, by, w.two)
-	if _, err := r.Reserve(soon(t), order("LAY-"+sku, by, line(sku, 1))); err != nil {
+	by := sellers()[slices.IndexFunc(sellers(), func(s seller) bool { return s.layout == w.Layout })].by
+	r := named(t, by, w.Two)
+	if _, err := r.Reserve(replicatest.Soon(t), replicatest.Order("LAY-"+sku, by, replicatest.Line(sku, 1))); err != nil {
 		t.Fatalf("lay out %s: %v", sku, err)
 	}
-	if err := r.Release(soon(t), "LAY-"+sku); err != nil {
+	if err := r.Release(replicatest.Soon(t), "LAY-"+sku); err != nil {
 		t.Fatalf("lay out %s: %v", sku, err)
 	}
 }
@@ -256,11 +257,11 @@ func (w *world) lay(t *testing.T, sku string) {
 // playOneBucket: as many buyers as there are units, one after the other. Every refusal is false.
 func playOneBucket(t *testing.T, s scene) (d damage) {
 	const units = 10
-	s.has(t, "A", units)
-	s.lay(t, "A")
-	r := s.at(t, s.one)
+	s.Has(t, "A", units)
+	lay(t, s.World, "A")
+	r := s.at(t, s.One)
 	for i := range units {
-		switch _, err := r.Reserve(soon(t), s.order(fmt.Sprintf("BUYER-%d", i), line("A", 1))); {
+		switch _, err := r.Reserve(replicatest.Soon(t), s.order(fmt.Sprintf("BUYER-%d", i), replicatest.Line("A", 1))); {
 		case errors.Is(err, stock.ErrOutOfStock):
 			d.refused++
 		case err != nil:
@@ -272,14 +273,14 @@ func playOneBucket(t *testing.T, s scene) (d damage) {
 
 // playSkipAndRefuse: the first has the last unit and goes without it.
 func playSkipAndRefuse(t *testing.T, s scene) (d damage) {
-	s.has(t, "A", 1)
-	s.has(t, "Z", 1)
-	s.lay(t, "A")
-	s.lay(t, "Z")
-	holding, giveUp := context.WithCancel(soon(t))
+	s.Has(t, "A", 1)
+	s.Has(t, "Z", 1)
+	lay(t, s.World, "A")
+	lay(t, s.World, "Z")
+	holding, giveUp := context.WithCancel(replicatest.Soon(t))
 	defer giveUp()
-	_, goOn := stopAt(holding, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1), line("Z", 1)), beforeLines)
-	second := goReserve(soon(t), s.at(t, s.two), s.order("SECOND", line("A", 1)))
+	_, goOn := stopAt(holding, t, s.One, s.at(t, s.One), s.order("FIRST", replicatest.Line("A", 1), replicatest.Line("Z", 1)), replicatest.BeforeLines)
+	second := replicatest.GoReserve(replicatest.Soon(t), s.at(t, s.Two), s.order("SECOND", replicatest.Line("A", 1)))
 	err, done := s.turn(t, second)
 	giveUp()
 	if goOn() == nil {
@@ -300,11 +301,11 @@ func playSkipAndRefuse(t *testing.T, s scene) (d damage) {
 // playSnapshotLoop: another one sells between the first read and its write, once. The first has a second to get over
 // it.
 func playSnapshotLoop(t *testing.T, s scene) (d damage) {
-	s.has(t, "A", 10)
-	ctx, cancel := context.WithCancel(soon(t))
+	s.Has(t, "A", 10)
+	ctx, cancel := context.WithCancel(replicatest.Soon(t))
 	defer cancel()
-	stopped, goOn := stopAt(ctx, t, s.one, s.at(t, s.one), s.order("FIRST", line("A", 1)), beforeWrite)
-	if _, err := s.at(t, s.two).Reserve(ctx, s.order("SECOND", line("A", 1))); err != nil {
+	stopped, goOn := stopAt(ctx, t, s.One, s.at(t, s.One), s.order("FIRST", replicatest.Line("A", 1)), replicatest.BeforeWrite)
+	if _, err := s.at(t, s.Two).Reserve(ctx, s.order("SECOND", replicatest.Line("A", 1))); err != nil {
 		t.Errorf("the second: %v", err)
 	}
 	timer := time.AfterFunc(time.Second, cancel)
@@ -312,16 +313,16 @@ func playSnapshotLoop(t *testing.T, s scene) (d damage) {
 	if err := goOn(); err != nil {
 		d.stuck++
 	}
-	t.Logf("%s: tried to write %d times", s.by, stopped.seen.Load())
+	t.Logf("%s: tried to write %d times", s.by, stopped.Seen.Load())
 	return d
 }
 
 // playLuaTwice: two units, and the first buyer's answer is lost on its way. The second one wants the other unit.
 func playLuaTwice(t *testing.T, s scene) (d damage) {
-	s.has(t, "A", 2)
-	r := s.at(t, s.one)
+	s.Has(t, "A", 2)
+	r := s.at(t, s.One)
 	for _, no := range []string{"FIRST", "FIRST", "SECOND"} {
-		switch _, err := r.Reserve(soon(t), s.order(no, line("A", 1))); {
+		switch _, err := r.Reserve(replicatest.Soon(t), s.order(no, replicatest.Line("A", 1))); {
 		case errors.Is(err, stock.ErrOutOfStock):
 			d.refused++
 		case err != nil:
@@ -333,8 +334,8 @@ func playLuaTwice(t *testing.T, s scene) (d damage) {
 
 // playReleaseInRedis: one unit is reserved, given back and reserved again.
 func playReleaseInRedis(t *testing.T, s scene) damage {
-	s.has(t, "A", 1)
-	r := s.at(t, s.one)
+	s.Has(t, "A", 1)
+	r := s.at(t, s.One)
 	releaser, ok := r.(interface {
 		Release(ctx context.Context, orderNo string) error
 	})
@@ -342,13 +343,13 @@ func playReleaseInRedis(t *testing.T, s scene) damage {
 		t.Fatalf("%s cannot release", s.by)
 	}
 	for _, no := range []string{"FIRST", "SECOND"} {
-		if _, err := r.Reserve(soon(t), s.order(no, line("A", 1))); err != nil {
+		if _, err := r.Reserve(replicatest.Soon(t), s.order(no, replicatest.Line("A", 1))); err != nil {
 			t.Errorf("%s: %s: %v", s.by, no, err)
 		}
 		if no == "SECOND" {
 			continue
 		}
-		if err := releaser.Release(soon(t), no); err != nil {
+		if err := releaser.Release(replicatest.Soon(t), no); err != nil {
 			t.Errorf("%s: release: %v", s.by, err)
 		}
 	}
@@ -358,14 +359,14 @@ func playReleaseInRedis(t *testing.T, s scene) damage {
 // playWarmUp: ten units, four are sold while a warm-up has read and not yet written, and then all buyers come.
 func playWarmUp(t *testing.T, s scene) damage {
 	const units, early, all = 10, 4, 20
-	s.has(t, "A", units)
-	r := s.at(t, s.one)
+	s.Has(t, "A", units)
+	r := s.at(t, s.One)
 	write := func() error { return nil }
 	if w, ok := r.(interface {
 		WarmUp(ctx context.Context, sku string) (func() error, error)
 	}); ok {
 		var err error
-		if write, err = w.WarmUp(soon(t), "A"); err != nil {
+		if write, err = w.WarmUp(replicatest.Soon(t), "A"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -375,7 +376,7 @@ func playWarmUp(t *testing.T, s scene) damage {
 				t.Fatal(err)
 			}
 		}
-		if _, err := r.Reserve(soon(t), s.order(fmt.Sprintf("BUYER-%d", i), line("A", 1))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
+		if _, err := r.Reserve(replicatest.Soon(t), s.order(fmt.Sprintf("BUYER-%d", i), replicatest.Line("A", 1))); err != nil && !errors.Is(err, stock.ErrOutOfStock) {
 			t.Errorf("%s: buyer %d: %v", s.by, i, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/inventory-srv/internal/flawed"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 )
@@ -27,20 +28,22 @@ func (d damage) String() string {
 
 // scene is a world in which a flaw, or its cure, is played. Every instance has a reserver of its own.
 type scene struct {
-	*world
+	*replicatest.World
 	by   string
 	make holder
 	cure bool // what is played is the cure
 }
 
-func (s scene) at(t *testing.T, i instance) reserver { return s.make(t, i) }
+func (s scene) at(t *testing.T, i replicatest.Instance) replicatest.Reserver { return s.make(t, i) }
 
-func (s scene) order(no string, lines ...stock.Line) stock.Request { return order(no, s.by, lines...) }
+func (s scene) order(no string, lines ...stock.Line) stock.Request {
+	return replicatest.Order(no, s.by, lines...)
+}
 
 // damageTo sums up what the ledger shows of one SKU.
 func (s scene) damageTo(t *testing.T, sku string) damage {
 	t.Helper()
-	e := s.entry(t, sku)
+	e := s.Entry(t, sku)
 	return damage{oversold: max(0, e.LinesReserved+e.LinesConfirmed-e.Inbound), lost: max(0, e.LinesReserved-e.Reserved)}
 }
 
@@ -73,8 +76,8 @@ func exhibits() []exhibit {
 
 // makeFlaw makes the flaw on an instance.
 func makeFlaw(f flawed.Flaw, prefix string) holder {
-	return func(_ *testing.T, i instance) reserver {
-		return f.New(flawed.Deps{Ledger: i.store.Ledger(), DB: i.db, Locker: i.locker, Redis: i.client, Prefix: prefix})
+	return func(_ *testing.T, i replicatest.Instance) replicatest.Reserver {
+		return f.New(flawed.Deps{Ledger: i.Store.Ledger(), DB: i.DB, Locker: i.Locker, Redis: i.Client, Prefix: prefix})
 	}
 }
 
@@ -95,9 +98,9 @@ func TestFlawed(t *testing.T) {
 		t.Run(e.flaw, func(t *testing.T) {
 			t.Parallel()
 			w := sceneWorld(t, f, flawLayout(t, f))
-			bad := e.play(t, scene{w, f.Name, makeFlaw(f, w.prefix), false})
+			bad := e.play(t, scene{w, f.Name, makeFlaw(f, w.Prefix), false})
 			w = sceneWorld(t, f, layoutOf(t, f.Cure))
-			good := e.play(t, scene{w, f.Cure, func(t *testing.T, i instance) reserver { return named(t, f.Cure, i) }, true})
+			good := e.play(t, scene{w, f.Cure, func(t *testing.T, i replicatest.Instance) replicatest.Reserver { return named(t, f.Cure, i) }, true})
 			t.Logf("%s: %s", f.Name, f.Fault)
 			t.Logf("%-22s %s", f.Name, bad)
 			t.Logf("%-22s %s", f.Cure, good)
@@ -107,7 +110,7 @@ func TestFlawed(t *testing.T) {
 			if good != (damage{}) {
 				t.Errorf("%s did harm: %s", f.Cure, good)
 			}
-			if faults := w.faults(t); faults != nil {
+			if faults := w.Faults(t); faults != nil {
 				t.Errorf("%s broke the ledger: %v", f.Cure, faults)
 			}
 		})
@@ -118,17 +121,17 @@ func TestFlawed(t *testing.T) {
 }
 
 // sceneWorld has short leases where the play is about their end, and else long ones.
-func sceneWorld(t *testing.T, f flawed.Flaw, layout string) *world {
+func sceneWorld(t *testing.T, f flawed.Flaw, layout string) *replicatest.World {
 	t.Helper()
 	lease := overtaken().lease
 	if f.Name == "save-after-expiry" || f.Name == "endless-renewal" {
 		lease = slept().lease
 	}
-	w := newWorld(t, lease...)
+	w := replicatest.NewWorld(t, lease...)
 	if layout == stock.LayoutRedis {
-		w.open(t)
+		w.Open(t)
 	}
-	w.lab, w.layout = true, layout
+	w.Lab, w.Layout = true, layout
 	return w
 }
 
@@ -157,47 +160,47 @@ func layoutOf(t *testing.T, name string) string {
 // none sells what was not created for the lab.
 func TestFlawed_Plausible(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.has(t, "REAL", 10)
-	w.lab = true
+	w := replicatest.NewWorld(t)
+	w.Has(t, "REAL", 10)
+	w.Lab = true
 	const units = 400 // some in each bucket
 	sold := map[string]int64{}
 	for _, f := range flawed.List() {
 		layout := flawLayout(t, f)
 		sku := "LAB-" + strings.ToUpper(layout)
 		if _, known := sold[sku]; !known {
-			w.layout = layout
-			w.has(t, sku, units)
-			w.lay(t, sku)
+			w.Layout = layout
+			w.Has(t, sku, units)
+			lay(t, w, sku)
 		}
-		r := makeFlaw(f, w.prefix)(t, w.one)
+		r := makeFlaw(f, w.Prefix)(t, w.One)
 		for range 2 {
 			sold[sku]++
-			if _, err := r.Reserve(soon(t), order(fmt.Sprintf("%s-%d", layout, sold[sku]), "flaw", line(sku, 1))); err != nil {
+			if _, err := r.Reserve(replicatest.Soon(t), replicatest.Order(fmt.Sprintf("%s-%d", layout, sold[sku]), "flaw", replicatest.Line(sku, 1))); err != nil {
 				t.Errorf("%s: %v", f.Name, err)
 			}
 		}
-		if _, err := r.Reserve(soon(t), order("REAL", "flaw", line("REAL", 1))); !errors.Is(err, stock.ErrLabOnly) {
+		if _, err := r.Reserve(replicatest.Soon(t), replicatest.Order("REAL", "flaw", replicatest.Line("REAL", 1))); !errors.Is(err, stock.ErrLabOnly) {
 			t.Errorf("%s on real stock: %v", f.Name, err)
 		}
-		if err := w.redis.Del(t.Context(), w.prefix+"stock:REAL").Err(); err != nil { // the leaked lock's
+		if err := w.Redis.Del(t.Context(), w.Prefix+"stock:REAL").Err(); err != nil { // the leaked lock's
 			t.Fatal(err)
 		}
 	}
 	for sku, n := range sold {
-		w.wantLedger(t, sku, units-n, n, 0)
+		w.WantLedger(t, sku, units-n, n, 0)
 	}
-	w.wantLedger(t, "REAL", 10, 0, 0)
+	w.WantLedger(t, "REAL", 10, 0, 0)
 }
 
 // stopAt has r reserve and stops it before a statement. goOn lets it go on and returns its result.
-func stopAt(ctx context.Context, t *testing.T, i instance, r reserver, request stock.Request, at string) (stopped *stall, goOn func() error) {
+func stopAt(ctx context.Context, t *testing.T, i replicatest.Instance, r replicatest.Reserver, request stock.Request, at string) (stopped *replicatest.Stall, goOn func() error) {
 	t.Helper()
-	stopped = stallAt(t, i, at)
-	result := goReserve(ctx, r, request)
-	stopped.await(t, result)
+	stopped = replicatest.StallAt(t, i, at)
+	result := replicatest.GoReserve(ctx, r, request)
+	stopped.Await(t, result)
 	return stopped, func() error {
-		close(stopped.resume)
+		close(stopped.Resume)
 		return <-result
 	}
 }
@@ -206,7 +209,7 @@ func stopAt(ctx context.Context, t *testing.T, i instance, r reserver, request s
 // not visible, so with the cure turn returns after a while.
 func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 	t.Helper()
-	limit := patience
+	limit := replicatest.Patience
 	if s.cure {
 		limit = 500 * time.Millisecond
 	}
@@ -216,7 +219,7 @@ func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 			return err, true
 		case <-time.After(2 * time.Millisecond): // between two looks
 		}
-		if s.waiting(t) {
+		if s.Waiting(t) {
 			break
 		}
 	}
@@ -227,10 +230,10 @@ func (s scene) turn(t *testing.T, result chan error) (err error, done bool) {
 // lets the first go on.
 func overlap(t *testing.T, s scene, at string, lines ...stock.Line) damage {
 	t.Helper()
-	s.has(t, "A", 10)
-	ctx := soon(t)
-	_, goOn := stopAt(ctx, t, s.one, s.at(t, s.one), s.order("FIRST", lines...), at)
-	second := goReserve(ctx, s.at(t, s.two), s.order("SECOND", line("A", 1)))
+	s.Has(t, "A", 10)
+	ctx := replicatest.Soon(t)
+	_, goOn := stopAt(ctx, t, s.One, s.at(t, s.One), s.order("FIRST", lines...), at)
+	second := replicatest.GoReserve(ctx, s.at(t, s.Two), s.order("SECOND", replicatest.Line("A", 1)))
 	err, done := s.turn(t, second)
 	firstErr := goOn()
 	if !done {

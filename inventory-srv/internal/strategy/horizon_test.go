@@ -8,6 +8,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/inventory-srv/internal/app"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 )
 
@@ -20,10 +21,10 @@ func numberOf(age time.Duration) string {
 // tombstone, unless the ledger or the archive has it.
 func TestSet_horizon(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.has(t, "A", 100)
-	set := w.one.build(t, app.Config{Strategy: "conditional", ReserveHorizon: 96 * time.Hour}).Stock
-	all := w.two.build(t, app.Config{Strategy: "conditional"}).Stock // without a horizon
+	w := replicatest.NewWorld(t)
+	w.Has(t, "A", 100)
+	set := w.One.Build(t, app.Config{Strategy: "conditional", ReserveHorizon: 96 * time.Hour}).Stock
+	all := w.Two.Build(t, app.Config{Strategy: "conditional"}).Stock // without a horizon
 	ctx := t.Context()
 	reserve := func(s stock.Reserver, no string) error {
 		_, err := s.Reserve(ctx, stock.Request{OrderNo: no, Lines: []stock.Line{{SKU: "A", Quantity: 1}}})
@@ -45,7 +46,7 @@ func TestSet_horizon(t *testing.T) {
 	if err := set.Confirm(ctx, late); !errors.Is(err, stock.ErrUnknownOrder) {
 		t.Errorf("confirm of an unknown old order: %v", err)
 	}
-	if status := w.state(t, late); status != "" {
+	if status := w.State(t, late); status != "" {
 		t.Errorf("the unknown old order is %s", status)
 	}
 	for _, no := range []string{held, sold} { // they were reserved when they were young
@@ -56,7 +57,7 @@ func TestSet_horizon(t *testing.T) {
 	if err := errors.Join(set.Release(ctx, held), set.Confirm(ctx, sold)); err != nil {
 		t.Errorf("the end of old orders that the ledger has: %v", err)
 	}
-	if got := []stock.Status{w.state(t, held), w.state(t, sold)}; got[0] != stock.Released || got[1] != stock.Confirmed {
+	if got := []stock.Status{w.State(t, held), w.State(t, sold)}; got[0] != stock.Released || got[1] != stock.Confirmed {
 		t.Errorf("they are %v", got)
 	}
 	if _, err := set.Archive(ctx, numberOf(119*time.Hour)); !errors.Is(err, stock.ErrTooYoung) {
@@ -75,7 +76,7 @@ func TestSet_horizon(t *testing.T) {
 	if err := set.Release(ctx, old); !errors.Is(err, stock.ErrConfirmed) {
 		t.Errorf("release of an archived order: %v, want %v", err, stock.ErrConfirmed)
 	}
-	if status := w.state(t, old); status != "" {
+	if status := w.State(t, old); status != "" {
 		t.Errorf("the archived order is %s in the ledger", status)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 )
 
@@ -18,21 +19,21 @@ import (
 func TestRedisLock_ManyLines(t *testing.T) {
 	t.Parallel()
 	const skus, lines, rivals, rounds, bar = 40, 10, 16, 4, 3 * time.Second
-	w := newWorld(t)
+	w := replicatest.NewWorld(t)
 	for i := range skus {
-		w.has(t, fmt.Sprintf("HOT-%02d", i), 1_000_000)
+		w.Has(t, fmt.Sprintf("HOT-%02d", i), 1_000_000)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var sold atomic.Int64
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer stop()
-	for i, at := range []instance{w.two, w.instance(t, w.dsn)} {
+	for i, at := range []replicatest.Instance{w.Two, w.Instance(t, w.DSN)} {
 		s := realLock(t, at)
 		for j := range rivals {
 			all.Go(func() {
 				for n := 0; ctx.Err() == nil; n++ {
-					r := order(fmt.Sprintf("RIVAL-%d-%d-%d", i, j, n), "redis-lock", line(fmt.Sprintf("HOT-%02d", rand.N(skus)), 1))
+					r := replicatest.Order(fmt.Sprintf("RIVAL-%d-%d-%d", i, j, n), "redis-lock", replicatest.Line(fmt.Sprintf("HOT-%02d", rand.N(skus)), 1))
 					if _, err := s.Reserve(ctx, r); err == nil {
 						sold.Add(1)
 					} else if ctx.Err() == nil {
@@ -43,19 +44,19 @@ func TestRedisLock_ManyLines(t *testing.T) {
 			})
 		}
 	}
-	eventually(t, "the rivals sell", func() bool { return sold.Load() > skus })
+	replicatest.Eventually(t, "the rivals sell", func() bool { return sold.Load() > skus })
 
-	s := realLock(t, w.one)
+	s := realLock(t, w.One)
 	contended := 0
 	var waits []time.Duration
 	for i := range rounds {
 		var many []stock.Line
 		for j := range lines {
-			many = append(many, line(fmt.Sprintf("HOT-%02d", j*skus/lines), 1))
+			many = append(many, replicatest.Line(fmt.Sprintf("HOT-%02d", j*skus/lines), 1))
 		}
 		round, cancel := context.WithTimeout(ctx, bar)
 		start := time.Now()
-		_, err := s.Reserve(round, order(fmt.Sprintf("MANY-%d", i), "redis-lock", many...))
+		_, err := s.Reserve(round, replicatest.Order(fmt.Sprintf("MANY-%d", i), "redis-lock", many...))
 		waits = append(waits, time.Since(start).Round(time.Millisecond))
 		cancel()
 		if errors.Is(err, stock.ErrContended) {

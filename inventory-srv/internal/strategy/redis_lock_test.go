@@ -11,48 +11,46 @@ import (
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
 	"holdfast/inventory-srv/internal/app"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/lock"
 )
 
-// reserver is as much of a strategy as these tests need of the real one and of its mutants.
-type reserver interface {
-	Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error)
-}
-
 // holder makes one instance's strategy.
-type holder func(t *testing.T, i instance) reserver
+type holder func(t *testing.T, i replicatest.Instance) replicatest.Reserver
 
 // named makes the real strategy of that name.
-func named(t *testing.T, name string, i instance) stock.Reserver {
+func named(t *testing.T, name string, i replicatest.Instance) stock.Reserver {
 	t.Helper()
-	if i.inRedis {
-		return i.app.Stock.Reserver(name)
+	if i.InRedis {
+		return i.App.Stock.Reserver(name)
 	}
-	return i.build(t, app.Config{Strategy: name, Only: true}).Stock.Reserver(name)
+	return i.Build(t, app.Config{Strategy: name, Only: true}).Stock.Reserver(name)
 }
 
-func realLock(t *testing.T, i instance) reserver { return named(t, "redis-lock", i) }
+func realLock(t *testing.T, i replicatest.Instance) replicatest.Reserver {
+	return named(t, "redis-lock", i)
+}
 
 func mutated(claims, leaseEnds bool) holder {
-	return func(_ *testing.T, i instance) reserver {
-		return &mutant{ledger: i.store.Ledger(), locker: i.locker, claims: claims, leaseEnds: leaseEnds}
+	return func(_ *testing.T, i replicatest.Instance) replicatest.Reserver {
+		return &mutant{ledger: i.Store.Ledger(), locker: i.Locker, claims: claims, leaseEnds: leaseEnds}
 	}
 }
 
 // loss is a way for a holder to lose its lease while it is stopped.
 type loss struct {
 	lease   []lock.Option
-	happens func(t *testing.T, w *world, sku string)
+	happens func(t *testing.T, w *replicatest.World, sku string)
 }
 
 // overtaken has Redis lose the lock, which the holder cannot know: its context lives on.
 func overtaken() loss {
 	return loss{
-		lease: []lock.Option{lock.WithTTL(patience)},
-		happens: func(t *testing.T, w *world, sku string) {
-			if err := w.redis.Del(t.Context(), "{"+w.prefix+"}key:stock:"+sku).Err(); err != nil {
+		lease: []lock.Option{lock.WithTTL(replicatest.Patience)},
+		happens: func(t *testing.T, w *replicatest.World, sku string) {
+			if err := w.Redis.Del(t.Context(), "{"+w.Prefix+"}key:stock:"+sku).Err(); err != nil {
 				t.Fatalf("lose the lock: %v", err)
 			}
 		},
@@ -64,13 +62,13 @@ func overtaken() loss {
 func slept() loss {
 	return loss{
 		lease:   []lock.Option{lock.WithTTL(400 * time.Millisecond), lock.WithMaxHold(400 * time.Millisecond)},
-		happens: func(*testing.T, *world, string) {},
+		happens: func(*testing.T, *replicatest.World, string) {},
 	}
 }
 
 // stalled is what came of a holder that lost its lease.
 type stalled struct {
-	world  *world
+	world  *replicatest.World
 	faults []string // of the ledger
 	tries  int64    // transactions in which the holder came to the statement at which it was stopped
 }
@@ -80,26 +78,26 @@ type stalled struct {
 func stallHolder(t *testing.T, l loss, make holder, at string) stalled {
 	t.Helper()
 	const sku = "STALLED"
-	w := newWorld(t, l.lease...)
-	w.has(t, sku, 10)
-	first, second := make(t, w.one), make(t, w.two)
-	stopped := stallAt(t, w.one, at)
-	ctx := soon(t)
-	holding := goReserve(ctx, first, order("HOLDER", "redis-lock", line(sku, 1)))
-	stopped.await(t, holding)
+	w := replicatest.NewWorld(t, l.lease...)
+	w.Has(t, sku, 10)
+	first, second := make(t, w.One), make(t, w.Two)
+	stopped := replicatest.StallAt(t, w.One, at)
+	ctx := replicatest.Soon(t)
+	holding := replicatest.GoReserve(ctx, first, replicatest.Order("HOLDER", "redis-lock", replicatest.Line(sku, 1)))
+	stopped.Await(t, holding)
 	l.happens(t, w, sku)
-	other := goReserve(ctx, second, order("OTHER", "redis-lock", line(sku, 1)))
+	other := replicatest.GoReserve(ctx, second, replicatest.Order("OTHER", "redis-lock", replicatest.Line(sku, 1)))
 	var result error
 	var sold bool
-	eventually(t, "the other's turn", func() bool {
+	replicatest.Eventually(t, "the other's turn", func() bool {
 		select {
 		case result = <-other:
 			sold = true
 		default:
 		}
-		return sold || w.waiting(t)
+		return sold || w.Waiting(t)
 	})
-	close(stopped.resume)
+	close(stopped.Resume)
 	if err := <-holding; err != nil {
 		t.Errorf("the holder: %v", err)
 	}
@@ -109,18 +107,9 @@ func stallHolder(t *testing.T, l loss, make holder, at string) stalled {
 	if result != nil {
 		t.Errorf("the other: %v", result)
 	}
-	out := stalled{world: w, faults: w.faults(t), tries: stopped.seen.Load()}
+	out := stalled{world: w, faults: w.Faults(t), tries: stopped.Seen.Load()}
 	t.Logf("the other sold while the holder was stopped: %v; the holder tried %d times; the ledger: %v", sold, out.tries, out.faults)
 	return out
-}
-
-func goReserve(ctx context.Context, r reserver, request stock.Request) chan error {
-	result := make(chan error, 1)
-	go func() {
-		_, err := r.Reserve(ctx, request)
-		result <- err
-	}()
-	return result
 }
 
 // TestRedisLock_Stalled: whenever a holder is stopped, and whether or not it notices that its lease has ended, no sale
@@ -133,18 +122,18 @@ func TestRedisLock_Stalled(t *testing.T) {
 		at          string
 		stale, lost bool // what the holder must have noticed; either makes it begin again
 	}{
-		{"overtaken before the claim", overtaken(), beforeClaim, true, false},
-		{"overtaken between claim and write", overtaken(), beforeWrite, false, false}, // the row lock keeps the other waiting
-		{"slept before the claim", slept(), beforeClaim, false, true},
-		{"slept between claim and write", slept(), beforeWrite, false, true},
+		{"overtaken before the claim", overtaken(), replicatest.BeforeClaim, true, false},
+		{"overtaken between claim and write", overtaken(), replicatest.BeforeWrite, false, false}, // the row lock keeps the other waiting
+		{"slept before the claim", slept(), replicatest.BeforeClaim, false, true},
+		{"slept between claim and write", slept(), replicatest.BeforeWrite, false, true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			got := stallHolder(t, c.loss, realLock, c.at)
-			got.world.wantLedger(t, "STALLED", 8, 2, 0)
-			stale := counter(t, got.world.one.registry, "stock_stale_fence_total")
-			lost := counter(t, got.world.one.registry, "stock_lease_lost_total")
+			got.world.WantLedger(t, "STALLED", 8, 2, 0)
+			stale := counter(t, got.world.One.Registry, "stock_stale_fence_total")
+			lost := counter(t, got.world.One.Registry, "stock_lease_lost_total")
 			if stale > 0 != c.stale || lost > 0 != c.lost || got.tries > 1 != (c.stale || c.lost) {
 				t.Errorf("stale claims %v, lost leases %v, tries %d; want stale %v, lost %v", stale, lost, got.tries, c.stale, c.lost)
 			}
@@ -172,7 +161,7 @@ func TestRedisLock_StalledMutants(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := stallHolder(t, c.loss, mutated(c.claims, c.leaseEnds), beforeWrite)
+			got := stallHolder(t, c.loss, mutated(c.claims, c.leaseEnds), replicatest.BeforeWrite)
 			if broken := got.faults != nil; broken != c.breaks {
 				t.Errorf("the ledger: %v; want it broken: %v", got.faults, c.breaks)
 			}
@@ -187,43 +176,43 @@ func TestRedisLock_StalledMutants(t *testing.T) {
 // every row of the database, so no other row refuses one.
 func TestRedisLock_CounterLost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.has(t, "A", 10)
-	w.has(t, "B", 10)
-	s := realLock(t, w.one)
-	ctx := soon(t)
+	w := replicatest.NewWorld(t)
+	w.Has(t, "A", 10)
+	w.Has(t, "B", 10)
+	s := realLock(t, w.One)
+	ctx := replicatest.Soon(t)
 	for _, no := range []string{"ONE", "TWO", "THREE"} {
-		if _, err := s.Reserve(ctx, order(no, "redis-lock", line("A", 1), line("B", 1))); err != nil {
+		if _, err := s.Reserve(ctx, replicatest.Order(no, "redis-lock", replicatest.Line("A", 1), replicatest.Line("B", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, no := range []string{"B1", "B2", "B3"} { // B's row has seen newer tokens than A's
-		if _, err := s.Reserve(ctx, order(no, "redis-lock", line("B", 1))); err != nil {
+		if _, err := s.Reserve(ctx, replicatest.Order(no, "redis-lock", replicatest.Line("B", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.redis.Del(ctx, "{"+w.prefix+"}fence").Err(); err != nil {
+	if err := w.Redis.Del(ctx, "{"+w.Prefix+"}fence").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Reserve(ctx, order("FOUR", "redis-lock", line("A", 1), line("B", 1))); err != nil {
+	if _, err := s.Reserve(ctx, replicatest.Order("FOUR", "redis-lock", replicatest.Line("A", 1), replicatest.Line("B", 1))); err != nil {
 		t.Errorf("after the counter was lost: %v", err)
 	}
-	if got := counter(t, w.one.registry, "stock_stale_fence_total"); got != 1 {
+	if got := counter(t, w.One.Registry, "stock_stale_fence_total"); got != 1 {
 		t.Errorf("stale claims: %v, want one for all SKUs", got)
 	}
-	w.wantLedger(t, "A", 6, 4, 0)
-	w.wantLedger(t, "B", 3, 7, 0)
+	w.WantLedger(t, "A", 6, 4, 0)
+	w.WantLedger(t, "B", 3, 7, 0)
 }
 
 // TestRedisLock_UnknownSKUTakesNoLock: an order for a SKU that does not exist is refused without a lease.
 func TestRedisLock_UnknownSKUTakesNoLock(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	ctx := soon(t)
-	if _, err := realLock(t, w.one).Reserve(ctx, order("ORDER", "redis-lock", line("UNKNOWN", 1))); !errors.Is(err, stock.ErrUnknownSKU) {
+	w := replicatest.NewWorld(t)
+	ctx := replicatest.Soon(t)
+	if _, err := realLock(t, w.One).Reserve(ctx, replicatest.Order("ORDER", "redis-lock", replicatest.Line("UNKNOWN", 1))); !errors.Is(err, stock.ErrUnknownSKU) {
 		t.Errorf("got %v, want an unknown SKU", err)
 	}
-	n, err := w.redis.Exists(ctx, "{"+w.prefix+"}fence").Result()
+	n, err := w.Redis.Exists(ctx, "{"+w.Prefix+"}fence").Result()
 	if err != nil || n != 0 {
 		t.Errorf("%d tokens were drawn, error %v", n, err)
 	}
@@ -232,47 +221,47 @@ func TestRedisLock_UnknownSKUTakesNoLock(t *testing.T) {
 // TestRedisLock_Waits has a lock that is never freed: the wait ends as contention, which is certainly not executed.
 func TestRedisLock_Waits(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, lock.WithTTL(patience))
-	w.has(t, "A", 10)
-	lease, err := w.two.locker.Acquire(soon(t), "stock:A")
+	w := replicatest.NewWorld(t, lock.WithTTL(replicatest.Patience))
+	w.Has(t, "A", 10)
+	lease, err := w.Two.Locker.Acquire(replicatest.Soon(t), "stock:A")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = lease.Release(context.WithoutCancel(t.Context())) })
-	ctx, cancel := context.WithTimeout(soon(t), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(replicatest.Soon(t), 200*time.Millisecond)
 	defer cancel()
-	_, err = realLock(t, w.one).Reserve(ctx, order("ORDER", "redis-lock", line("A", 1)))
+	_, err = realLock(t, w.One).Reserve(ctx, replicatest.Order("ORDER", "redis-lock", replicatest.Line("A", 1)))
 	if !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
 		t.Errorf("got %v (ambiguous %v), want contended", err, fault.Ambiguous(err))
 	}
-	w.wantLedger(t, "A", 10, 0, 0)
+	w.WantLedger(t, "A", 10, 0, 0)
 }
 
 // TestRedisLock_RedisDown cuts the way to Redis, and mends it.
 func TestRedisLock_RedisDown(t *testing.T) {
 	t.Parallel()
 	proxy := tcpproxy.New(t, stacktest.Redis(t))
-	w := newWorldOn(t, proxy.Addr())
-	w.has(t, "A", 10)
-	s := realLock(t, w.one)
-	ctx := soon(t)
-	if _, err := s.Reserve(ctx, order("BEFORE", "redis-lock", line("A", 1))); err != nil {
+	w := replicatest.NewWorldOn(t, proxy.Addr())
+	w.Has(t, "A", 10)
+	s := realLock(t, w.One)
+	ctx := replicatest.Soon(t)
+	if _, err := s.Reserve(ctx, replicatest.Order("BEFORE", "redis-lock", replicatest.Line("A", 1))); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Cut()
-	_, err := s.Reserve(ctx, order("DURING", "redis-lock", line("A", 1)))
+	_, err := s.Reserve(ctx, replicatest.Order("DURING", "redis-lock", replicatest.Line("A", 1)))
 	if f := fault.From(err); f == nil || f.Code != "redis_unavailable" || f.Kind != fault.Unavailable || f.Ambiguous {
 		t.Errorf("with Redis down: got %v, want redis_unavailable, not executed", err)
 	}
-	if state := w.state(t, "DURING"); state != "" {
+	if state := w.State(t, "DURING"); state != "" {
 		t.Errorf("the order's status is %q", state)
 	}
 	proxy.Restore()
-	eventually(t, "a sale after Redis came back", func() bool {
-		_, err := s.Reserve(ctx, order("AFTER", "redis-lock", line("A", 1)))
+	replicatest.Eventually(t, "a sale after Redis came back", func() bool {
+		_, err := s.Reserve(ctx, replicatest.Order("AFTER", "redis-lock", replicatest.Line("A", 1)))
 		return err == nil
 	})
-	w.wantLedger(t, "A", 8, 2, 0)
+	w.WantLedger(t, "A", 8, 2, 0)
 }
 
 // counter reads a metric of an instance.

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/lock"
@@ -19,7 +20,7 @@ import (
 // fork is a shop in front of Sentinel whose Redis replica has stopped to replicate. What Redis answers from then on
 // is gone after failover. MySQL does not follow Redis until the test has it do so.
 type fork struct {
-	*world
+	*replicatest.World
 	sentinel *stacktest.RedisSentinel
 	one, two *strategy.Set // one replica of the service each
 }
@@ -28,17 +29,17 @@ type fork struct {
 func newFork(t *testing.T, units int64) *fork {
 	t.Helper()
 	s := stacktest.NewRedisSentinel(t)
-	w := newWorldBy(t, func() redis.UniversalClient { return lock.NewSentinelClient(s.Master, s.Sentinels) }, shortTerm())
-	stop := w.opened(t, units)
-	f := &fork{world: w, sentinel: s, one: w.one.set(t), two: w.two.set(t)}
-	ctx := soon(t)
+	w := replicatest.NewWorldBy(t, func() redis.UniversalClient { return lock.NewSentinelClient(s.Master, s.Sentinels) }, shortTerm())
+	stop := opened(t, w, units)
+	f := &fork{World: w, sentinel: s, one: w.One.Set(t), two: w.Two.Set(t)}
+	ctx := replicatest.Soon(t)
 	reserve(ctx, t, f.one, "FIRST", 1)
-	w.settle(t)
+	w.Settle(t)
 	_ = stop()
 	replica := redis.NewClient(&redis.Options{Addr: s.Second.Addr})
 	t.Cleanup(func() { _ = replica.Close() })
-	eventually(t, "the replica has the order", func() bool {
-		return replica.Exists(ctx, w.counters+"1:order:FIRST").Val() == 1
+	replicatest.Eventually(t, "the replica has the order", func() bool {
+		return replica.Exists(ctx, w.Counters+"1:order:FIRST").Val() == 1
 	})
 	if err := errors.Join(replica.ConfigSet(ctx, "masterauth", "wrong").Err(), replica.Do(ctx, "CLIENT", "KILL", "TYPE", "master").Err()); err != nil {
 		t.Fatal(err)
@@ -60,8 +61,8 @@ func reserveMany(ctx context.Context, t *testing.T, s stock.Reserver, name strin
 	for i := range n {
 		orderNos = append(orderNos, fmt.Sprintf("%s-%04d", name, i))
 	}
-	atOnce(n, func(i int) {
-		if _, err := buyWhenOpen(ctx, s, order(orderNos[i], redisLua, line("A", 1))); err != nil {
+	replicatest.AtOnce(n, func(i int) {
+		if _, err := buyWhenOpen(ctx, s, replicatest.Order(orderNos[i], redisLua, replicatest.Line("A", 1))); err != nil {
 			t.Errorf("reserve %s: %v", orderNos[i], err)
 		}
 	})
@@ -71,8 +72,8 @@ func reserveMany(ctx context.Context, t *testing.T, s stock.Reserver, name strin
 // wantEpoch waits until MySQL has opened an epoch.
 func (f *fork) wantEpoch(t *testing.T, epoch int64) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("epoch %d is open", epoch), func() bool {
-		p, err := f.world.one.redis.Position(t.Context())
+	replicatest.Eventually(t, fmt.Sprintf("epoch %d is open", epoch), func() bool {
+		p, err := f.World.One.Redis.Position(t.Context())
 		return err == nil && p.Epoch == epoch && p.Open
 	})
 }
@@ -80,7 +81,7 @@ func (f *fork) wantEpoch(t *testing.T, epoch int64) {
 // wantNamed fails unless the losses name just these orders.
 func (f *fork) wantNamed(t *testing.T, orderNos []string) {
 	t.Helper()
-	losses, err := f.world.one.redis.Losses(soon(t))
+	losses, err := f.World.One.Redis.Losses(replicatest.Soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,32 +105,32 @@ func TestRedisLua_LostByFailover(t *testing.T) {
 		after func(ctx context.Context, t *testing.T, f *fork) // how the replicas go on, with 3 orders of one unit
 	}{
 		"the other one asks first": {1, func(ctx context.Context, t *testing.T, f *fork) {
-			f.world.two.follow(t)
+			f.World.Two.Follow(t)
 			reserveMany(ctx, t, f.two, "TWO", 2)
-			f.settle(t)
+			f.Settle(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
-			f.world.one.follow(t)
+			f.World.One.Follow(t)
 		}},
 		"it asks first": {1, func(ctx context.Context, t *testing.T, f *fork) {
-			f.world.one.follow(t)
+			f.World.One.Follow(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
 			reserveMany(ctx, t, f.two, "TWO", 2)
 		}},
 		"it asks for nothing more": {1, func(ctx context.Context, t *testing.T, f *fork) {
-			f.world.two.follow(t)
+			f.World.Two.Follow(t)
 			reserveMany(ctx, t, f.two, "TWO", 3)
-			f.settle(t)
-			f.world.one.follow(t)
+			f.Settle(t)
+			f.World.One.Follow(t)
 		}},
 		"pipelines, the other one asks first": {1024, func(ctx context.Context, t *testing.T, f *fork) {
-			f.world.two.follow(t)
+			f.World.Two.Follow(t)
 			reserveMany(ctx, t, f.two, "TWO", 1500)
-			f.settle(t)
+			f.Settle(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
-			f.world.one.follow(t)
+			f.World.One.Follow(t)
 		}},
 		"pipelines, it asks first": {1024, func(ctx context.Context, t *testing.T, f *fork) {
-			f.world.one.follow(t)
+			f.World.One.Follow(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
 			reserveMany(ctx, t, f.two, "TWO", 1500)
 		}},
@@ -137,17 +138,17 @@ func TestRedisLua_LostByFailover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFork(t, 5000)
-			ctx := soon(t)
+			ctx := replicatest.Soon(t)
 			lost := reserveMany(ctx, t, f.one, "LOST", c.lost)
 			f.failover(t)
 			c.after(ctx, t, f)
 			f.wantEpoch(t, 2)
-			f.wantLosses(t, int64(c.lost), int64(c.lost))
+			wantLosses(t, f.World, int64(c.lost), int64(c.lost))
 			f.wantNamed(t, lost)
 			if err := f.two.Confirm(ctx, lost[0]); !errors.Is(err, stock.ErrStockLost) {
 				t.Errorf("confirm a lost order: got %v", err)
 			}
-			if faults := f.faults(t); faults != nil {
+			if faults := f.Faults(t); faults != nil {
 				t.Errorf("the ledger is broken: %v", faults)
 			}
 		})
@@ -160,7 +161,7 @@ func TestRedisLua_LostByFailover(t *testing.T) {
 func TestRedisLua_LostAndKilled(t *testing.T) {
 	t.Parallel()
 	f := newFork(t, 100)
-	ctx := soon(t)
+	ctx := replicatest.Soon(t)
 	killed := reserveMany(ctx, t, f.one, "KILLED", 5)
 	for _, no := range killed[:2] {
 		reserve(ctx, t, f.two, no, 1)
@@ -171,12 +172,12 @@ func TestRedisLua_LostAndKilled(t *testing.T) {
 	lost := reserveMany(ctx, t, f.two, "LOST", 3)
 	f.failover(t)
 	// Replica one has no watch, and nobody asks it any more.
-	f.world.two.follow(t)
+	f.World.Two.Follow(t)
 	reserveMany(ctx, t, f.two, "AFTER", 4)
 	f.wantEpoch(t, 2)
-	f.wantLosses(t, 6, 5) // a confirm takes nothing
+	wantLosses(t, f.World, 6, 5) // a confirm takes nothing
 	f.wantNamed(t, append(killed[:2:2], lost...))
-	f.wantLedger(t, "A", 95, 5, 0)
+	f.WantLedger(t, "A", 95, 5, 0)
 	if err := f.two.Confirm(ctx, killed[4]); !errors.Is(err, stock.ErrStockLost) {
 		t.Errorf("confirm an order that nobody names: got %v", err)
 	}
@@ -187,13 +188,13 @@ func TestRedisLua_LostAndKilled(t *testing.T) {
 func TestRedisLua_LostUnnoticed(t *testing.T) {
 	t.Parallel()
 	f := newFork(t, 10)
-	ctx := soon(t)
+	ctx := replicatest.Soon(t)
 	killed := reserveMany(ctx, t, f.one, "KILLED", 5)
 	f.failover(t)
-	f.world.two.follow(t)
+	f.World.Two.Follow(t)
 	reserveMany(ctx, t, f.two, "AFTER", 9)
-	f.wantLedger(t, "A", 0, 10, 0)
-	f.wantLosses(t, 0, 0)
+	f.WantLedger(t, "A", 0, 10, 0)
+	wantLosses(t, f.World, 0, 0)
 	if err := f.two.Confirm(ctx, killed[0]); !errors.Is(err, stock.ErrUnknownOrder) {
 		t.Errorf("confirm an order that nobody knows: got %v", err)
 	}

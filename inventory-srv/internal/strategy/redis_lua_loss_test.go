@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/inventory-srv/internal/redisstock"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/pkg/fault"
@@ -23,21 +24,21 @@ import (
 // order.
 func TestRedisLua_LostEntry(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	stop := w.opened(t, 20)
-	set := w.two.set(t)
-	ctx := soon(t)
+	w := replicatest.NewWorld(t)
+	stop := opened(t, w, 20)
+	set := w.Two.Set(t)
+	ctx := replicatest.Soon(t)
 	reserve(ctx, t, set, "FIRST", 1)
-	w.settle(t)
+	w.Settle(t)
 	_ = stop()
 	reserve(ctx, t, set, "LOST", 3)
-	if n, err := w.redis.XDel(ctx, w.counters+"log", w.redis.HGet(ctx, w.counters+"1:order:LOST", "e").Val()).Result(); err != nil || n != 1 {
+	if n, err := w.Redis.XDel(ctx, w.Counters+"log", w.Redis.HGet(ctx, w.Counters+"1:order:LOST", "e").Val()).Result(); err != nil || n != 1 {
 		t.Fatalf("removed %d entries, error %v", n, err)
 	}
 	reserve(ctx, t, set, "AFTER", 2)
-	w.two.follow(t)
-	w.wantLosses(t, 1, 3)
-	w.wantLedger(t, "A", 17, 3, 0)
+	w.Two.Follow(t)
+	wantLosses(t, w, 1, 3)
+	w.WantLedger(t, "A", 17, 3, 0)
 }
 
 // TestRedisLua_CountGoesBack sets the count of replica two's answers back, as a Redis has it that lost the last one.
@@ -45,37 +46,37 @@ func TestRedisLua_LostEntry(t *testing.T) {
 // nothing to ask.
 func TestRedisLua_CountGoesBack(t *testing.T) {
 	t.Parallel()
-	for name, ask := range map[string]func(ctx context.Context, t *testing.T, w *world, set stock.Reserver){
-		"it reserves": func(ctx context.Context, t *testing.T, _ *world, set stock.Reserver) {
-			if _, err := set.Reserve(ctx, order("NEXT", redisLua, line("A", 1))); fault.From(err).Code != "redis_stock_shut" || fault.Ambiguous(err) {
+	for name, ask := range map[string]func(ctx context.Context, t *testing.T, w *replicatest.World, set stock.Reserver){
+		"it reserves": func(ctx context.Context, t *testing.T, _ *replicatest.World, set stock.Reserver) {
+			if _, err := set.Reserve(ctx, replicatest.Order("NEXT", redisLua, replicatest.Line("A", 1))); fault.From(err).Code != "redis_stock_shut" || fault.Ambiguous(err) {
 				t.Errorf("got %v", err)
 			}
 		},
-		"it is idle": func(_ context.Context, t *testing.T, w *world, _ stock.Reserver) {
-			inBackground(t, w.two.redis.Watch)
+		"it is idle": func(_ context.Context, t *testing.T, w *replicatest.World, _ stock.Reserver) {
+			replicatest.InBackground(t, w.Two.Redis.Watch)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			stop := w.opened(t, 20)
-			set, other := w.two.set(t), w.one.set(t)
-			ctx := soon(t)
+			w := replicatest.NewWorld(t)
+			stop := opened(t, w, 20)
+			set, other := w.Two.Set(t), w.One.Set(t)
+			ctx := replicatest.Soon(t)
 			reserve(ctx, t, set, "FIRST", 1)
-			w.settle(t)
+			w.Settle(t)
 			_ = stop()
-			meta := w.counters + "meta"
-			before := w.redis.HGetAll(ctx, meta).Val()
+			meta := w.Counters + "meta"
+			before := w.Redis.HGetAll(ctx, meta).Val()
 			reserve(ctx, t, set, "LOST", 3)
-			for field, count := range w.redis.HGetAll(ctx, meta).Val() {
+			for field, count := range w.Redis.HGetAll(ctx, meta).Val() {
 				if was := before[field]; strings.HasPrefix(field, "r:") && was != count {
-					w.redis.HSet(ctx, meta, field, was)
+					w.Redis.HSet(ctx, meta, field, was)
 				}
 			}
 			reserve(ctx, t, other, "OTHER-1", 1)
 			reserve(ctx, t, other, "OTHER-2", 1)
 			ask(ctx, t, w, set)
-			eventually(t, "Redis is shut", func() bool { return w.redis.HGet(ctx, meta, "open").Val() == "0" })
+			replicatest.Eventually(t, "Redis is shut", func() bool { return w.Redis.HGet(ctx, meta, "open").Val() == "0" })
 		})
 	}
 }
@@ -83,21 +84,21 @@ func TestRedisLua_CountGoesBack(t *testing.T) {
 // TestRedisLua_Remembers: a replica remembers a bounded number of operations, and forgets those that MySQL has.
 func TestRedisLua_Remembers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.opened(t, 100)
-	w.two.toRedis(t, redisstock.Config{Prefix: w.counters, MaxWaiting: 5})
-	set := w.two.set(t)
-	ctx := soon(t)
+	w := replicatest.NewWorld(t)
+	opened(t, w, 100)
+	w.Two.ToRedis(t, redisstock.Config{Prefix: w.Counters, MaxWaiting: 5})
+	set := w.Two.Set(t)
+	ctx := replicatest.Soon(t)
 	const most = 20 // with this MaxWaiting
 	for i := range most {
 		no := fmt.Sprintf("ORDER-%d", i)
-		if _, err := stocktest.Buy(ctx, set, order(no, redisLua, line("A", 1))); err != nil {
+		if _, err := stocktest.Buy(ctx, set, replicatest.Order(no, redisLua, replicatest.Line("A", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	hurry, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	if _, err := set.Reserve(hurry, order("MORE", redisLua, line("A", 1))); !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
+	if _, err := set.Reserve(hurry, replicatest.Order("MORE", redisLua, replicatest.Line("A", 1))); !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
 		t.Errorf("reserve beyond the bound: got %v, want contended", err)
 	}
 	hurry, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
@@ -105,37 +106,37 @@ func TestRedisLua_Remembers(t *testing.T) {
 	if err := set.Confirm(hurry, "ORDER-0"); !errors.Is(err, stock.ErrContended) || fault.Ambiguous(err) {
 		t.Errorf("confirm beyond the bound: got %v, want contended", err)
 	}
-	inBackground(t, w.two.redis.Watch)
-	if _, err := stocktest.Buy(ctx, set, order("MORE", redisLua, line("A", 1))); err != nil {
+	replicatest.InBackground(t, w.Two.Redis.Watch)
+	if _, err := stocktest.Buy(ctx, set, replicatest.Order("MORE", redisLua, replicatest.Line("A", 1))); err != nil {
 		t.Errorf("reserve when MySQL has what was answered: %v", err)
 	}
-	if err := settle(ctx, set.Confirm, "ORDER-0"); err != nil {
+	if err := replicatest.Settle(ctx, set.Confirm, "ORDER-0"); err != nil {
 		t.Errorf("confirm: %v", err)
 	}
-	w.wantLedger(t, "A", 79, 20, 1)
+	w.WantLedger(t, "A", 79, 20, 1)
 }
 
 // TestRedisLua_CountsLapse: the counts of replicas that have ended are removed one day.
 func TestRedisLua_CountsLapse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.opened(t, 20)
-	ctx := soon(t)
-	meta := w.counters + "meta"
-	now := w.redis.Time(ctx).Val().Unix()
+	w := replicatest.NewWorld(t)
+	opened(t, w, 20)
+	ctx := replicatest.Soon(t)
+	meta := w.Counters + "meta"
+	now := w.Redis.Time(ctx).Val().Unix()
 	counts := []any{"r:here", 7, "at:here", now - 3600}
 	for i := range 150 {
 		gone := fmt.Sprintf("gone%d", i)
 		counts = append(counts, "r:"+gone, 7, "at:"+gone, now-2*24*3600)
 	}
-	if err := w.redis.HSet(ctx, meta, counts...).Err(); err != nil { // at once: the replica may look in between
+	if err := w.Redis.HSet(ctx, meta, counts...).Err(); err != nil { // at once: the replica may look in between
 		t.Fatal(err)
 	}
-	eventually(t, "the old counts are removed", func() bool {
-		n, err := w.redis.HLen(ctx, meta).Result()
+	replicatest.Eventually(t, "the old counts are removed", func() bool {
+		n, err := w.Redis.HLen(ctx, meta).Result()
 		return err == nil && n < 10
 	})
-	if n := w.redis.HGet(ctx, meta, "r:here").Val(); n != "7" {
+	if n := w.Redis.HGet(ctx, meta, "r:here").Val(); n != "7" {
 		t.Errorf("the count of a replica that asked an hour ago is %q", n)
 	}
 }
@@ -170,21 +171,21 @@ func (a *afterwards) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 // executed it.
 func TestRedisLua_UnknownThenShut(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	stop := w.opened(t, 20)
-	set := w.two.set(t)
-	ctx := soon(t)
+	w := replicatest.NewWorld(t)
+	stop := opened(t, w, 20)
+	set := w.Two.Set(t)
+	ctx := replicatest.Soon(t)
 	reserve(ctx, t, set, "FIRST", 1)
-	w.settle(t)
+	w.Settle(t)
 	_ = stop()
 	hook := &afterwards{order: "ORDER"}
-	w.two.client.AddHook(hook)
-	shut := func(context.Context) { w.redis.HSet(ctx, w.counters+"meta", "open", "0", "why", "test") }
+	w.Two.Client.AddHook(hook)
+	shut := func(context.Context) { w.Redis.HSet(ctx, w.Counters+"meta", "open", "0", "why", "test") }
 	hook.call.Store(&shut)
-	if _, err := set.Reserve(ctx, order("ORDER", redisLua, line("A", 2))); !fault.Ambiguous(err) {
+	if _, err := set.Reserve(ctx, replicatest.Order("ORDER", redisLua, replicatest.Line("A", 2))); !fault.Ambiguous(err) {
 		t.Errorf("got %v, which says that nothing was executed", err)
 	}
-	if n := w.redis.Exists(ctx, w.counters+"1:order:ORDER").Val(); n != 1 {
+	if n := w.Redis.Exists(ctx, w.Counters+"1:order:ORDER").Val(); n != 1 {
 		t.Error("it was not executed: this run has shown nothing")
 	}
 }
@@ -194,16 +195,16 @@ func TestRedisLua_UnknownThenShut(t *testing.T) {
 // was executed.
 func TestRedisLua_GateDeadline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.opened(t, 20)
+	w := replicatest.NewWorld(t)
+	opened(t, w, 20)
 	hook := &afterwards{order: "ORDER"}
-	w.two.client.AddHook(hook)
-	set := w.two.set(t)
-	hold := w.two.sent.HoldNext("SELECT r.sku, s.layout")
-	ctx := soon(t)
+	w.Two.Client.AddHook(hook)
+	set := w.Two.Set(t)
+	hold := w.Two.Sent.HoldNext("SELECT r.sku, s.layout")
+	ctx := replicatest.Soon(t)
 	got := make(chan error, 1)
 	go func() {
-		_, err := set.Reserve(ctx, order("ORDER", redisLua, line("A", 2)))
+		_, err := set.Reserve(ctx, replicatest.Order("ORDER", redisLua, replicatest.Line("A", 2)))
 		got <- err
 	}()
 	select {
@@ -217,5 +218,5 @@ func TestRedisLua_GateDeadline(t *testing.T) {
 	if err := <-got; !fault.Ambiguous(err) {
 		t.Errorf("got %v, which says that nothing was executed", err)
 	}
-	w.wantLedger(t, "A", 18, 2, 0)
+	w.WantLedger(t, "A", 18, 2, 0)
 }

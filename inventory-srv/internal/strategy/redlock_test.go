@@ -8,27 +8,30 @@ import (
 
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/tcpproxy"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/lock"
 )
 
-func realRedlock(t *testing.T, i instance) reserver { return named(t, "redlock", i) }
+func realRedlock(t *testing.T, i replicatest.Instance) replicatest.Reserver {
+	return named(t, "redlock", i)
+}
 
 // trusting believes in its lease and reads and writes without a guard, as it could if leases did not end.
-func trusting(_ *testing.T, i instance) reserver {
-	return &mutant{ledger: i.store.Ledger(), locker: i.nodes.Acquirer(), leaseEnds: true}
+func trusting(_ *testing.T, i replicatest.Instance) replicatest.Reserver {
+	return &mutant{ledger: i.Store.Ledger(), locker: i.Nodes.Acquirer(), leaseEnds: true}
 }
 
 // overtakenOnNodes has every node lose the lock, which the holder cannot know.
 func overtakenOnNodes() loss {
 	return loss{
-		lease: []lock.Option{lock.WithTTL(patience)},
-		happens: func(t *testing.T, w *world, sku string) {
+		lease: []lock.Option{lock.WithTTL(replicatest.Patience)},
+		happens: func(t *testing.T, w *replicatest.World, sku string) {
 			for _, addr := range stacktest.RedlockNodes(t) {
 				client := redis.NewClient(&redis.Options{Addr: addr})
-				if err := errors.Join(client.Del(t.Context(), "{"+w.prefix+"}key:stock:"+sku).Err(), client.Close()); err != nil {
+				if err := errors.Join(client.Del(t.Context(), "{"+w.Prefix+"}key:stock:"+sku).Err(), client.Close()); err != nil {
 					t.Fatalf("lose the lock: %v", err)
 				}
 			}
@@ -55,7 +58,7 @@ func TestRedlock_Stalled(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := stallHolder(t, c.loss, c.make, beforeWrite)
+			got := stallHolder(t, c.loss, c.make, replicatest.BeforeWrite)
 			if lost := got.faults != nil; lost != c.loses || got.tries > 1 != c.again {
 				t.Errorf("the ledger: %v; the holder tried %d times; want a lost sale: %v, again: %v", got.faults, got.tries, c.loses, c.again)
 			}
@@ -68,35 +71,35 @@ func TestRedlock_Stalled(t *testing.T) {
 func TestRedlock_LastUnit(t *testing.T) {
 	t.Parallel()
 	l := overtakenOnNodes()
-	w := newWorld(t, l.lease...)
-	w.has(t, "LAST", 1)
-	ctx := soon(t)
-	stopped := stallAt(t, w.one, beforeWrite)
-	holding := goReserve(ctx, named(t, "redlock", w.one), order("HOLDER", "redlock", line("LAST", 1)))
-	stopped.await(t, holding)
+	w := replicatest.NewWorld(t, l.lease...)
+	w.Has(t, "LAST", 1)
+	ctx := replicatest.Soon(t)
+	stopped := replicatest.StallAt(t, w.One, replicatest.BeforeWrite)
+	holding := replicatest.GoReserve(ctx, named(t, "redlock", w.One), replicatest.Order("HOLDER", "redlock", replicatest.Line("LAST", 1)))
+	stopped.Await(t, holding)
 	l.happens(t, w, "LAST")
-	if _, err := named(t, "redlock", w.two).Reserve(ctx, order("OTHER", "redlock", line("LAST", 1))); err != nil {
+	if _, err := named(t, "redlock", w.Two).Reserve(ctx, replicatest.Order("OTHER", "redlock", replicatest.Line("LAST", 1))); err != nil {
 		t.Errorf("the other: %v", err)
 	}
-	close(stopped.resume)
+	close(stopped.Resume)
 	if err := <-holding; !errors.Is(err, stock.ErrOutOfStock) {
 		t.Errorf("the holder: got %v, want out of stock", err)
 	}
-	w.wantLedger(t, "LAST", 0, 1, 0)
+	w.WantLedger(t, "LAST", 0, 1, 0)
 }
 
 // TestRedlock_Tokens: there are none. A claim of the fence, as redis-lock makes it, has nothing to write.
 func TestRedlock_Tokens(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	lease, err := w.one.nodes.Acquirer().Acquire(soon(t), "stock:A")
+	w := replicatest.NewWorld(t)
+	lease, err := w.One.Nodes.Acquirer().Acquire(replicatest.Soon(t), "stock:A")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if token := lease.Token("stock:A"); token != 0 {
 		t.Errorf("token %d: then redlock could claim the fence, and should", token)
 	}
-	if err := lease.Release(soon(t)); err != nil {
+	if err := lease.Release(replicatest.Soon(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -105,24 +108,24 @@ func TestRedlock_Tokens(t *testing.T) {
 // else.
 func TestRedlock_Nodes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.has(t, "A", 10)
+	w := replicatest.NewWorld(t)
+	w.Has(t, "A", 10)
 	var proxies []*tcpproxy.Proxy
 	var addrs []string
 	for _, addr := range stacktest.RedlockNodes(t) {
 		p := tcpproxy.New(t, addr)
 		proxies, addrs = append(proxies, p), append(addrs, p.Addr())
 	}
-	nodes, err := strategy.OpenNodes(addrs, lock.WithPrefix(w.prefix))
+	nodes, err := strategy.OpenNodes(addrs, lock.WithPrefix(w.Prefix))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nodes.Close() })
-	w.one.nodes = nodes
-	s := named(t, "redlock", w.one)
-	ctx := soon(t)
+	w.One.Nodes = nodes
+	s := named(t, "redlock", w.One)
+	ctx := replicatest.Soon(t)
 	proxies[1].Cut()
-	if _, err := s.Reserve(ctx, order("TWO-OF-THREE", "redlock", line("A", 1))); err != nil {
+	if _, err := s.Reserve(ctx, replicatest.Order("TWO-OF-THREE", "redlock", replicatest.Line("A", 1))); err != nil {
 		t.Errorf("with two of three nodes: %v", err)
 	}
 	if err := nodes.Probe(ctx); err != nil {
@@ -132,24 +135,24 @@ func TestRedlock_Nodes(t *testing.T) {
 	if err := nodes.Probe(ctx); err == nil {
 		t.Error("with one of three nodes the probe is content")
 	}
-	_, err = s.Reserve(ctx, order("ONE-OF-THREE", "redlock", line("A", 1)))
+	_, err = s.Reserve(ctx, replicatest.Order("ONE-OF-THREE", "redlock", replicatest.Line("A", 1)))
 	if f := fault.From(err); f == nil || f.Kind != fault.Unavailable || f.Ambiguous {
 		t.Errorf("with one of three nodes: got %v, want unavailable, not executed", err)
 	}
-	w.wantLedger(t, "A", 9, 1, 0)
+	w.WantLedger(t, "A", 9, 1, 0)
 }
 
 // TestRedlock_NoNodes is a service without nodes.
 func TestRedlock_NoNodes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.has(t, "A", 10)
+	w := replicatest.NewWorld(t)
+	w.Has(t, "A", 10)
 	nodes, err := strategy.OpenNodes(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.one.nodes = nodes
-	_, err = named(t, "redlock", w.one).Reserve(soon(t), order("ORDER", "redlock", line("A", 1)))
+	w.One.Nodes = nodes
+	_, err = named(t, "redlock", w.One).Reserve(replicatest.Soon(t), replicatest.Order("ORDER", "redlock", replicatest.Line("A", 1)))
 	if f := fault.From(err); f == nil || f.Code != "redlock_unavailable" || f.Kind != fault.Unavailable || f.Ambiguous {
 		t.Errorf("without nodes: got %v, want redlock_unavailable, not executed", err)
 	}

@@ -20,6 +20,7 @@ import (
 type Set struct {
 	store    *store.Store
 	ledger   *store.Ledger
+	all      []Strategy // in reading order
 	reserver map[string]stock.Reserver
 	def      string
 	lab      bool
@@ -28,20 +29,29 @@ type Set struct {
 
 var _ stock.Reserver = (*Set)(nil)
 
-// NewSet makes every strategy of List, or def only. An order may name another than def only if lab is true.
-// stock.ErrUnknownStrategy when there is no def.
-func NewSet(def string, lab, only bool, d Deps) (*Set, error) {
-	if !slices.Contains(Names(), def) {
-		return nil, stock.ErrUnknownStrategy.With("allowed", Names())
+// NewSet makes every strategy of List and of extra, or def only. An order may name another than def only if lab is
+// true. stock.ErrUnknownStrategy when there is no def; an error for an extra strategy that cannot be added, see With.
+func NewSet(def string, lab, only bool, d Deps, extra ...Strategy) (*Set, error) {
+	all, err := With(extra)
+	if err != nil {
+		return nil, err
 	}
-	s := &Set{store: d.Store, ledger: d.Store.Ledger(), reserver: map[string]stock.Reserver{}, def: def, lab: lab, horizon: d.ReserveHorizon}
-	for _, one := range List() {
+	if !slices.Contains(NamesOf(all), def) {
+		return nil, stock.ErrUnknownStrategy.With("allowed", NamesOf(all))
+	}
+	s := &Set{
+		store: d.Store, ledger: d.Store.Ledger(), all: all, reserver: map[string]stock.Reserver{}, def: def, lab: lab, horizon: d.ReserveHorizon,
+	}
+	for _, one := range all {
 		if one.Name == def || !only {
 			s.reserver[one.Name] = one.New(d)
 		}
 	}
 	return s, nil
 }
+
+// Strategies returns the strategies from which an order may choose, in reading order.
+func (s *Set) Strategies() []Strategy { return s.all }
 
 // Default returns the name of the default strategy.
 func (s *Set) Default() string { return s.def }
@@ -66,7 +76,7 @@ func (s *Set) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, erro
 	}
 	chosen := s.reserver[r.Strategy]
 	if chosen == nil {
-		return stock.Receipt{}, stock.ErrUnknownStrategy.With("allowed", Names())
+		return stock.Receipt{}, stock.ErrUnknownStrategy.With("allowed", NamesOf(s.all))
 	}
 	return chosen.Reserve(ctx, r)
 }
@@ -208,10 +218,10 @@ func (s *Set) Close() error {
 	return errors.Join(faults...)
 }
 
-// offering returns the strategies that have the capability T, by their names, in the order of List.
+// offering returns the strategies that have the capability T, by their names, in reading order.
 func offering[T any](s *Set) iter.Seq2[string, T] {
 	return func(yield func(string, T) bool) {
-		for _, name := range Names() {
+		for _, name := range NamesOf(s.all) {
 			if c, ok := s.reserver[name].(T); ok && !yield(name, c) {
 				return
 			}

@@ -10,7 +10,10 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -146,10 +149,35 @@ var (
 	} = (*redisstock.Reserver)(nil)
 )
 
+// With returns List and the extra strategies after it. A name has 1 to 32 of a-z, 0-9 and hyphen, as the reservation
+// records it, and only one strategy has it; the layout is one of Layouts.
+func With(extra []Strategy) ([]Strategy, error) {
+	all := List()
+	for _, s := range extra {
+		switch {
+		case s.New == nil || !validName(s.Name):
+			return nil, fmt.Errorf("add the strategy %q: a strategy has a name of 1 to 32 of a-z, 0-9 and -, and a function New", s.Name)
+		case slices.Contains(NamesOf(all), s.Name):
+			return nil, fmt.Errorf("add the strategy %q: the name is taken", s.Name)
+		case !slices.ContainsFunc(Layouts(), func(l layout.Layout) bool { return l.Name() == s.Layout }):
+			return nil, fmt.Errorf("add the strategy %q: there is no layout %q", s.Name, s.Layout)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func validName(name string) bool {
+	return len(name) >= 1 && len(name) <= 32 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
 // Names returns the names of List, the allowed values of STOCK_STRATEGY.
-func Names() []string {
+func Names() []string { return NamesOf(List()) }
+
+// NamesOf returns the names of the strategies, in their order.
+func NamesOf(all []Strategy) []string {
 	var names []string
-	for _, s := range List() {
+	for _, s := range all {
 		names = append(names, s.Name)
 	}
 	return names

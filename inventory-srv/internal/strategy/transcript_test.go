@@ -25,6 +25,7 @@ import (
 	"holdfast/internal/dev/dbtest"
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/dev/stack/stacktest"
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/strategy"
 	"holdfast/pkg/database"
@@ -159,15 +160,15 @@ type logged struct {
 func (r *recorder) record(t *testing.T, s strategy.Strategy) string {
 	t.Helper()
 	w := r.world(t, s)
-	set := w.one.set(t)
+	set := w.One.Set(t)
 	reserve := func(orderNo string) {
-		if _, err := set.Reserve(soon(t), order(orderNo, s.Name, line("CAP", 1), line("MUG", 2))); err != nil {
+		if _, err := set.Reserve(replicatest.Soon(t), replicatest.Order(orderNo, s.Name, replicatest.Line("CAP", 1), replicatest.Line("MUG", 2))); err != nil {
 			t.Fatal(err)
 		}
-		w.settle(t)
+		w.Settle(t)
 		if s.Layout == stock.LayoutRedis { // the follower's last command for an order
-			key := w.counters + "1:order:" + orderNo
-			eventually(t, "the order expires", func() bool { return w.redis.TTL(soon(t), key).Val() > 0 })
+			key := w.Counters + "1:order:" + orderNo
+			replicatest.Eventually(t, "the order expires", func() bool { return w.Redis.TTL(replicatest.Soon(t), key).Val() > 0 })
 		}
 	}
 	reserve("ORDER-1")
@@ -175,35 +176,35 @@ func (r *recorder) record(t *testing.T, s strategy.Strategy) string {
 	if s.Name == "redlock" {
 		addr = stacktest.RedlockNodes(t)[0]
 	}
-	commands := r.monitor(t, addr, w.prefix)
+	commands := r.monitor(t, addr, w.Prefix)
 	r.exec(t, "TRUNCATE mysql.general_log")
 	reserve("ORDER-2")
 	all := append(r.statements(t, s.Layout == stock.LayoutRedis), commands()...)
 	slices.SortStableFunc(all, func(a, b logged) int { return cmp.Compare(a.at, b.at) })
 	transcript := heading(s.Name)
 	for _, l := range all {
-		transcript += comment(w.tidy(l.text))
+		transcript += comment(tidy(w, l.text))
 	}
 	return transcript
 }
 
 // world is an empty inventory on the recorder's servers with two products.
-func (r *recorder) world(t *testing.T, s strategy.Strategy) *world {
+func (r *recorder) world(t *testing.T, s strategy.Strategy) *replicatest.World {
 	t.Helper()
 	name := fmt.Sprintf("transcript_%d", rand.Uint32())
 	r.exec(t, "CREATE DATABASE "+name)
 	dsn := r.mysql.DSN(name)
-	if err := database.Migrate(t.Context(), dbtest.Open(t, dsn, database.Options{MaxOpen: 2}), schema.Inventory(), quiet()); err != nil {
+	if err := database.Migrate(t.Context(), dbtest.Open(t, dsn, database.Options{MaxOpen: 2}), schema.Inventory(), replicatest.Quiet()); err != nil {
 		t.Fatal(err)
 	}
-	w := newWorldAt(t, dsn, func() redis.UniversalClient { return lock.NewClient([]string{r.redis}) })
-	w.lab = !s.Safe
+	w := replicatest.NewWorldAt(t, dsn, func() redis.UniversalClient { return lock.NewClient([]string{r.redis}) })
+	w.Lab = !s.Safe
 	if s.Layout == stock.LayoutRedis {
-		w.open(t)
+		w.Open(t)
 	}
-	w.layout = s.Layout
-	w.has(t, "CAP", 1000)
-	w.has(t, "MUG", 1000)
+	w.Layout = s.Layout
+	w.Has(t, "CAP", 1000)
+	w.Has(t, "MUG", 1000)
 	return w
 }
 
@@ -263,7 +264,7 @@ func (r *recorder) monitor(t *testing.T, addr, prefix string) func() []logged {
 		client := redis.NewClient(&redis.Options{Addr: addr})
 		defer client.Close()
 		end := "end of " + prefix
-		if err := client.Echo(soon(t), end).Err(); err != nil {
+		if err := client.Echo(replicatest.Soon(t), end).Err(); err != nil {
 			t.Fatal(err)
 		}
 		ours := false
@@ -301,9 +302,9 @@ func (r *recorder) words(quoted string) string {
 }
 
 // tidy puts names in the place of what has another value in each run, or is too long to be read.
-func (w *world) tidy(text string) string {
-	text = strings.ReplaceAll(text, w.counters, "{stock}:")
-	text = strings.ReplaceAll(text, w.prefix, "lock:")
+func tidy(w *replicatest.World, text string) string {
+	text = strings.ReplaceAll(text, w.Counters, "{stock}:")
+	text = strings.ReplaceAll(text, w.Prefix, "lock:")
 	for _, r := range [][2]string{
 		{`\b[0-9a-f]{64}\b`, "<hash>"},
 		{`\b[A-Z2-7]{26}\b`, "<owner>"},

@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/inventory-srv/internal/replicatest"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/stocktest"
 	"holdfast/inventory-srv/internal/store"
 	"holdfast/inventory-srv/internal/strategy"
+	"holdfast/pkg/fault"
 )
 
 // unsafe are the strategies that are meant to fail. One that does not is a test failure: then either the strategy does
@@ -27,21 +29,21 @@ func unsafe() []strategy.Strategy {
 }
 
 // labWorld is a world whose products may be harmed.
-func labWorld(t *testing.T) *world {
+func labWorld(t *testing.T) *replicatest.World {
 	t.Helper()
-	w := newWorld(t)
-	w.lab = true
+	w := replicatest.NewWorld(t)
+	w.Lab = true
 	return w
 }
 
 // stopBeforeWrite has an order of one unit of A read and then stop. goOn lets it write and waits for its success.
-func stopBeforeWrite(ctx context.Context, t *testing.T, i instance, s stock.Reserver, by string) (goOn func()) {
+func stopBeforeWrite(ctx context.Context, t *testing.T, i replicatest.Instance, s stock.Reserver, by string) (goOn func()) {
 	t.Helper()
-	stopped := stallAt(t, i, beforeWrite)
-	holding := goReserve(ctx, s, order("HOLDER", by, line("A", 1)))
-	stopped.await(t, holding)
+	stopped := replicatest.StallAt(t, i, replicatest.BeforeWrite)
+	holding := replicatest.GoReserve(ctx, s, replicatest.Order("HOLDER", by, replicatest.Line("A", 1)))
+	stopped.Await(t, holding)
 	return func() {
-		close(stopped.resume)
+		close(stopped.Resume)
 		if err := <-holding; err != nil {
 			t.Errorf("the holder: %v", err)
 		}
@@ -55,15 +57,15 @@ func TestUnsafe_LostUpdate(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			w := labWorld(t)
-			w.has(t, "A", 10)
-			ctx := soon(t)
-			goOn := stopBeforeWrite(ctx, t, w.one, w.one.set(t), s.Name)
-			if _, err := w.two.set(t).Reserve(ctx, order("OTHER", s.Name, line("A", 1))); err != nil {
+			w.Has(t, "A", 10)
+			ctx := replicatest.Soon(t)
+			goOn := stopBeforeWrite(ctx, t, w.One, w.One.Set(t), s.Name)
+			if _, err := w.Two.Set(t).Reserve(ctx, replicatest.Order("OTHER", s.Name, replicatest.Line("A", 1))); err != nil {
 				t.Fatalf("the other: %v", err)
 			}
 			goOn()
-			e := w.entry(t, "A")
-			if e.LinesReserved != 2 || e.Reserved != 1 || e.Available != 9 || w.faults(t) == nil {
+			e := w.Entry(t, "A")
+			if e.LinesReserved != 2 || e.Reserved != 1 || e.Available != 9 || w.Faults(t) == nil {
 				t.Errorf("%+v: two orders hold a unit each, and the row must have forgotten one of them", e)
 			}
 		})
@@ -77,9 +79,9 @@ func TestUnsafe_Load(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			w := labWorld(t)
-			at := [2]*strategy.Set{w.one.set(t), w.two.set(t)}
+			at := [2]*strategy.Set{w.One.Set(t), w.Two.Set(t)}
 			var total harm
-			deadline := time.Now().Add(patience)
+			deadline := time.Now().Add(replicatest.Patience)
 			for rounds := 1; ; rounds++ {
 				total.add(sellOutRound(t, w, at, s.Name, rounds))
 				if total.oversold > 0 && total.lost > 0 {
@@ -106,15 +108,15 @@ func (h harm) String() string {
 }
 
 // sellOutRound has 60 buyers for 20 units of a new SKU.
-func sellOutRound(t *testing.T, w *world, at [2]*strategy.Set, by string, round int) harm {
+func sellOutRound(t *testing.T, w *replicatest.World, at [2]*strategy.Set, by string, round int) harm {
 	t.Helper()
 	const buyers, units = 60, 20
 	sku := fmt.Sprintf("ROUND-%d", round)
-	w.has(t, sku, units)
-	ctx := soon(t)
+	w.Has(t, sku, units)
+	ctx := replicatest.Soon(t)
 	var sold atomic.Int64
-	atOnce(buyers, func(i int) {
-		_, err := stocktest.Buy(ctx, at[i%2], order(fmt.Sprintf("ORDER-%d-%d", round, i), by, line(sku, 1)))
+	replicatest.AtOnce(buyers, func(i int) {
+		_, err := stocktest.Buy(ctx, at[i%2], replicatest.Order(fmt.Sprintf("ORDER-%d-%d", round, i), by, replicatest.Line(sku, 1)))
 		switch {
 		case err == nil:
 			sold.Add(1)
@@ -122,7 +124,7 @@ func sellOutRound(t *testing.T, w *world, at [2]*strategy.Set, by string, round 
 			t.Errorf("buyer %d: %v", i, err)
 		}
 	})
-	e := w.entry(t, sku)
+	e := w.Entry(t, sku)
 	if e.LinesReserved != sold.Load() {
 		t.Errorf("%d buyers were told that they have one, and the ledger has %d lines", sold.Load(), e.LinesReserved)
 	}
@@ -134,20 +136,20 @@ func sellOutRound(t *testing.T, w *world, at [2]*strategy.Set, by string, round 
 func TestMutex_Alone(t *testing.T) {
 	t.Parallel()
 	w := labWorld(t)
-	w.has(t, "A", 10)
-	s := w.one.set(t)
-	ctx := soon(t)
+	w.Has(t, "A", 10)
+	s := w.One.Set(t)
+	ctx := replicatest.Soon(t)
 	for _, no := range []string{"TO-CONFIRM", "TO-RELEASE"} {
-		if _, err := s.Reserve(ctx, order(no, "mutex", line("A", 1))); err != nil {
+		if _, err := s.Reserve(ctx, replicatest.Order(no, "mutex", replicatest.Line("A", 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	goOn := stopBeforeWrite(ctx, t, w.one, s, "mutex")
+	goOn := stopBeforeWrite(ctx, t, w.One, s, "mutex")
 	others := make(chan error, 3)
 	go func() { others <- s.Confirm(ctx, "TO-CONFIRM") }()
 	go func() { others <- s.Release(ctx, "TO-RELEASE") }()
 	go func() {
-		_, err := s.Reserve(ctx, order("OTHER", "mutex", line("A", 1)))
+		_, err := s.Reserve(ctx, replicatest.Order("OTHER", "mutex", replicatest.Line("A", 1)))
 		others <- err
 	}()
 	select {
@@ -161,25 +163,25 @@ func TestMutex_Alone(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	w.wantLedger(t, "A", 7, 2, 1)
+	w.WantLedger(t, "A", 7, 2, 1)
 }
 
 // TestMutex_OtherInstance: confirms of another instance are overwritten too.
 func TestMutex_OtherInstance(t *testing.T) {
 	t.Parallel()
 	w := labWorld(t)
-	w.has(t, "A", 10)
-	ctx := soon(t)
-	one, two := named(t, "mutex", w.one), named(t, "mutex", w.two)
-	if _, err := one.Reserve(ctx, order("TO-CONFIRM", "mutex", line("A", 1))); err != nil {
+	w.Has(t, "A", 10)
+	ctx := replicatest.Soon(t)
+	one, two := named(t, "mutex", w.One), named(t, "mutex", w.Two)
+	if _, err := one.Reserve(ctx, replicatest.Order("TO-CONFIRM", "mutex", replicatest.Line("A", 1))); err != nil {
 		t.Fatal(err)
 	}
-	goOn := stopBeforeWrite(ctx, t, w.one, one, "mutex")
+	goOn := stopBeforeWrite(ctx, t, w.One, one, "mutex")
 	if err := two.Confirm(ctx, "TO-CONFIRM"); err != nil {
 		t.Fatal(err)
 	}
 	goOn()
-	if e := w.entry(t, "A"); e.Reserved != 2 || e.LinesReserved != 1 || e.Sold != 1 {
+	if e := w.Entry(t, "A"); e.Reserved != 2 || e.LinesReserved != 1 || e.Sold != 1 {
 		t.Errorf("%+v: the row must have forgotten that one unit is no longer reserved", e)
 	}
 }
@@ -188,15 +190,15 @@ func TestMutex_OtherInstance(t *testing.T) {
 func TestMutex_Delivery(t *testing.T) {
 	t.Parallel()
 	w := labWorld(t)
-	w.has(t, "A", 10)
-	ctx := soon(t)
-	goOn := stopBeforeWrite(ctx, t, w.one, named(t, "mutex", w.one), "mutex")
+	w.Has(t, "A", 10)
+	ctx := replicatest.Soon(t)
+	goOn := stopBeforeWrite(ctx, t, w.One, named(t, "mutex", w.One), "mutex")
 	delivery := store.Inbound{SKU: "A", Quantity: 5, Reference: "delivery", Reason: "test", Actor: "test"}
-	if _, err := w.two.store.Receive(ctx, delivery); err != nil {
+	if _, err := w.Two.Store.Receive(ctx, delivery); err != nil {
 		t.Fatal(err)
 	}
 	goOn()
-	if e := w.entry(t, "A"); e.Inbound != 15 || e.Available != 9 {
+	if e := w.Entry(t, "A"); e.Inbound != 15 || e.Available != 9 {
 		t.Errorf("%+v: the delivery of five must have been overwritten", e)
 	}
 }
@@ -204,16 +206,16 @@ func TestMutex_Delivery(t *testing.T) {
 // TestUnsafe_RealStock: stock that was not created for the lab is out of their reach.
 func TestUnsafe_RealStock(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.has(t, "REAL", 10)
-	w.lab = true
-	w.has(t, "LAB", 10)
+	w := replicatest.NewWorld(t)
+	w.Has(t, "REAL", 10)
+	w.Lab = true
+	w.Has(t, "LAB", 10)
 	for _, s := range unsafe() {
-		_, err := named(t, s.Name, w.one).Reserve(soon(t), order("ORDER", s.Name, line("LAB", 1), line("REAL", 1)))
-		if f := faultOf(err); !errors.Is(err, stock.ErrLabOnly) || f.Ambiguous || f.Details["sku"] != "REAL" {
+		_, err := named(t, s.Name, w.One).Reserve(replicatest.Soon(t), replicatest.Order("ORDER", s.Name, replicatest.Line("LAB", 1), replicatest.Line("REAL", 1)))
+		if f := fault.From(err); !errors.Is(err, stock.ErrLabOnly) || f.Ambiguous || f.Details["sku"] != "REAL" {
 			t.Errorf("%s on real stock: %v", s.Name, err)
 		}
 	}
-	w.wantLedger(t, "REAL", 10, 0, 0)
-	w.wantLedger(t, "LAB", 10, 0, 0)
+	w.WantLedger(t, "REAL", 10, 0, 0)
+	w.WantLedger(t, "LAB", 10, 0, 0)
 }
