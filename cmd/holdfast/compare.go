@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"holdfast/internal/lab/compare"
 )
@@ -48,7 +47,9 @@ func (c *compareCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return exit{2, err}
 	}
-	report, err := c.measure(ctx, preset)
+	report, err := compare.RunOnPrivate(ctx, os.Getenv("HOLDFAST_MYSQL"), upTimeout, compare.Options{
+		Preset: preset, Strategies: c.Strategies, Pool: c.Pool, Progress: os.Stderr,
+	})
 	if len(report.Cells) > 0 { // also after an interruption
 		err = errors.Join(err, report.Write(c.Out), c.print(stdout, report))
 		fmt.Fprintf(c.text(stdout), "\n%s\n", filepath.Join(c.Out, "compare.html"))
@@ -79,19 +80,4 @@ func (c *compareCmd) text(stdout io.Writer) io.Writer {
 		return os.Stderr
 	}
 	return stdout
-}
-
-func (c *compareCmd) measure(ctx context.Context, preset compare.Preset) (compare.Report, error) {
-	starting, cancel := context.WithTimeout(ctx, upTimeout)
-	defer cancel()
-	servers, stop, err := compare.StartServers(starting, os.Getenv("HOLDFAST_MYSQL"), os.Stderr)
-	if err != nil {
-		return compare.Report{}, err
-	}
-	report, err := compare.Run(ctx, compare.Options{
-		Servers: servers, Preset: preset, Strategies: c.Strategies, Pool: c.Pool, Progress: os.Stderr,
-	})
-	clean, done := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer done()
-	return report, errors.Join(err, stop(clean))
 }

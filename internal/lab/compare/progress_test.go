@@ -55,7 +55,7 @@ func TestChoose(t *testing.T) {
 		{[]string{Reference}, []string{Reference}},
 		{[]string{"conditional", "no-such"}, nil},
 	} {
-		chosen, err := choose(tt.names)
+		chosen, err := choose(tt.names, nil)
 		var got []string
 		for _, s := range chosen {
 			got = append(got, s.Name)
@@ -66,7 +66,7 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%q: %q, error %v", tt.names, got, err)
 		}
 	}
-	if all, err := choose(nil); err != nil || len(all) < 8 {
+	if all, err := choose(nil, nil); err != nil || len(all) < 8 {
 		t.Errorf("without names: %v, error %v", all, err)
 	}
 }

@@ -18,9 +18,10 @@ import (
 type Options struct {
 	Servers    Servers
 	Preset     Preset
-	Strategies []string  // default: all
-	Pool       int       // database connections of one replica; default 64
-	Progress   io.Writer // receives a line for each cell, which is overwritten on a terminal; nil: none
+	Strategies []string                // default: all
+	Extra      []inventorylab.Strategy // strategies from outside, beside those of the service
+	Pool       int                     // database connections of one replica; default 64
+	Progress   io.Writer               // receives a line for each cell, which is overwritten on a terminal; nil: none
 }
 
 // defaultPool is the pool size of the services.
@@ -34,7 +35,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	r := Report{Preset: o.Preset.Name, StartedAt: time.Now().UTC(), Period: o.Preset.Period.Seconds()}
 	var err error
-	if r.Strategies, err = choose(o.Strategies); err != nil {
+	if r.Strategies, err = choose(o.Strategies, o.Extra); err != nil {
 		return r, err
 	}
 	admin, err := openAdmin(ctx, o.Servers.MySQL)
@@ -67,11 +68,30 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	return r, line.end()
 }
 
+// stopTimeout bounds the end of private servers.
+const stopTimeout = 30 * time.Second
+
+// RunOnPrivate is Run on private servers, or on the database server of mysqlDSN, if it is not empty, and private Redis
+// servers. startTimeout bounds their start.
+func RunOnPrivate(ctx context.Context, mysqlDSN string, startTimeout time.Duration, o Options) (Report, error) {
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	servers, stop, err := StartServers(starting, mysqlDSN, o.Progress)
+	if err != nil {
+		return Report{}, err
+	}
+	o.Servers = servers
+	report, err := Run(ctx, o)
+	clean, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer done()
+	return report, errors.Join(err, stop(clean))
+}
+
 // choose returns the named strategies and the reference, or all if there are no names.
-func choose(names []string) ([]Strategy, error) {
+func choose(names []string, extra []inventorylab.Strategy) ([]Strategy, error) {
 	var chosen []Strategy
 	unknown := slices.Clone(names)
-	for _, s := range inventorylab.Strategies() {
+	for _, s := range inventorylab.Strategies(extra...) {
 		if len(names) == 0 || s.Name == Reference || slices.Contains(names, s.Name) {
 			chosen = append(chosen, Strategy{Name: s.Name, Layout: s.Layout, Idea: s.Idea, Safe: s.Safe})
 		}
@@ -115,7 +135,7 @@ func runCell(ctx context.Context, admin *admin, o Options, s Strategy, shape Sha
 	l := &load{shape: shape}
 	for range shape.Replicas {
 		lab, err := inventorylab.Open(ctx, inventorylab.Config{
-			DSN: dsn, RedisAddrs: o.Servers.Redis, RedlockAddrs: o.Servers.Redlock, Strategy: s.Name, MaxOpen: o.Pool,
+			DSN: dsn, RedisAddrs: o.Servers.Redis, RedlockAddrs: o.Servers.Redlock, Strategy: s.Name, Extra: o.Extra, MaxOpen: o.Pool,
 			LockPrefix: admin.name() + ":", Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {

@@ -2,12 +2,16 @@ package compare_test
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"gorm.io/gorm"
+
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/lab/compare"
+	"holdfast/inventory-srv/inventorylab"
 )
 
 // TestRun runs a small comparison with all loads and two replicas on real servers. The safe strategies must hold, and
@@ -50,5 +54,43 @@ func TestRun(t *testing.T) {
 	}
 	if !strings.Contains(progress.String(), "14 of 14") {
 		t.Errorf("the progress line ended as %q", progress.String())
+	}
+}
+
+// forgetful is a strategy from outside that reserves orders and takes no units.
+type forgetful struct {
+	inventorylab.RowStock
+	ledger *inventorylab.Ledger
+}
+
+// Reserve implements inventorylab.Reserver.
+func (f forgetful) Reserve(ctx context.Context, r inventorylab.Request) (inventorylab.Receipt, error) {
+	return f.ledger.Reserve(ctx, r, func(*gorm.DB, []inventorylab.Line) error { return nil })
+}
+
+// TestRun_Extra compares a strategy from outside with the reference alone, and finds that it oversells.
+func TestRun_Extra(t *testing.T) {
+	t.Parallel()
+	mine := inventorylab.Strategy{
+		Name: "mine", Layout: inventorylab.LayoutRow, Idea: "take nothing", Safe: true,
+		New: func(d inventorylab.Deps) inventorylab.Reserver {
+			return forgetful{inventorylab.NewRowStock(d.Ledger), d.Ledger}
+		},
+	}
+	r, err := compare.Run(t.Context(), compare.Options{
+		Servers:    compare.Servers{MySQL: stacktest.MySQL(t), Redis: []string{stacktest.Redis(t)}},
+		Strategies: []string{"mine"}, Extra: []inventorylab.Strategy{mine}, Pool: 4,
+		Preset: compare.Preset{Name: "test", Repetitions: 1, Period: 200 * time.Millisecond, Shapes: []compare.Shape{
+			{Callers: 4, SKUs: 1, Replicas: 1, Loop: compare.Closed},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Cells) != 2 || r.Cells[0].Strategy != compare.Reference || r.Cells[1].Strategy != "mine" {
+		t.Fatalf("the cells are %+v, want the reference and mine", r.Cells)
+	}
+	if broken := r.BrokenSafe(); len(broken) != 1 || broken[0].Strategy != "mine" || broken[0].Violations == 0 {
+		t.Errorf("broken: %+v, want mine alone", broken)
 	}
 }
