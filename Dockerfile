@@ -54,6 +54,31 @@ COPY loadtest/k6/oversell.js oversell
 COPY loadtest/k6/steady.js steady
 ENTRYPOINT ["k6", "run", "--quiet", "--no-usage-report"]
 
+# The exercises need the compiler each time a learner changes one. The image has all modules, so no network is needed then.
+# Compose mounts the folder exercises, and on /cache a volume that keeps what was compiled: the first command takes minutes,
+# the next ones seconds, also after the image was made anew.
+FROM go AS exercises
+ENV GOCACHE=/cache/build GOTMPDIR=/cache/tmp GOMODCACHE=/modules HOME=/tmp GOFLAGS=-buildvcs=false
+# An empty volume begins with the content of its folder here, and with the folder's owner.
+RUN mkdir -p /cache/build /cache/tmp /modules && chown -R 65532:65532 /cache /modules
+USER 65532:65532
+COPY go.mod go.sum ./
+COPY exercises/go.mod exercises/go.sum exercises/
+RUN go -C exercises mod download
+COPY . .
+COPY --chmod=755 deploy/exercises /usr/bin/exercises
+ENTRYPOINT ["exercises"]
+
+# inventory-srv with the strategy of exercise 10 beside its own. docker-compose.mine.yml names the folder "learner".
+FROM build AS compile-mine
+COPY --from=learner . exercises/
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    go -C exercises build -trimpath -ldflags='-s -w' -o /out/mine ./cmd/inventory
+
+FROM ${DISTROLESS_IMAGE} AS mine
+COPY --from=compile-mine /out/mine /app
+ENTRYPOINT ["/app"]
+
 FROM debian AS vegeta
 RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 COPY --from=compile-vegeta /usr/bin/vegeta /usr/bin/vegeta

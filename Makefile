@@ -31,6 +31,9 @@ SHOPS         = $(TEST_FLAGS) -run '$(ALONE)' ./e2e
 DEV_BROKER    = HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker
 ON_MYSQL      = $(DEV_BROKER) $(TEST_FLAGS) ./inventory-srv/internal/strategy ./pkg/database/... ./inventory-srv/... ./order-srv/...
 SHOPS_ON_MYSQL = $(DEV_BROKER) $(TEST_FLAGS) -run 'TestFlows/development_broker/calm|TestFollowAnOrder$$|TestSellOut|TestAPIPage_commands|TestUnpaidOrderExpires' ./e2e
+# The exercises' module: its engine, its runner, and for each exercise the proof that the start and three wrong attempts get
+# their explanations and that the solution passes. The learners' own tests are elsewhere: they fail until they are solved.
+PROOFS        = -C exercises $(TEST_FLAGS) ./internal/... ./cmd/...
 OTHER_BROKER  = $(DEV_BROKER) $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
 # The servers of the tests keep their data in memory, if there is room: a commit does not wait for a disk then.
@@ -46,7 +49,7 @@ require       = $(if $(REQUIRE),-require '$(REQUIRE)')
 SOAK         ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down status doctor test test-full test-mysql test-short kill-test flows-all storm-test compose-test lessons bench bench-lock scale tools load overload soak-lock lint cross fmt
+.PHONY: help build up down status doctor test test-full test-mysql test-short kill-test flows-all storm-test compose-test lessons exercises try hint watch bench bench-lock scale tools load up-mine compare-mine overload soak-lock lint cross fmt FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,11 +76,11 @@ doctor: build ## examine this machine: what would stop `make up`, and what to do
 
 test: REQUIRE ?= $(if $(HOLDFAST_NAMESRV),,$(or $(rocketmq),$(development)))
 test: build ## what every commit needs: the tests of all packages, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(PRIVATE) $(GO) run ./internal/dev/testrun $(require) $(ONCE)
+	@$(PRIVATE) $(GO) run ./internal/dev/testrun $(require) $(ONCE) -- $(PROOFS)
 
 test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
 test-full: build ## all tests, with the race detector: also crash points, killed replicas, whole stacks, and orders on both brokers
-	@$(PRIVATE) $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES) -- $(SHOPS) -- $(OTHER_BROKER)
+	@$(PRIVATE) $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES) -- $(SHOPS) -- $(OTHER_BROKER) -- $(PROOFS)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
@@ -86,6 +89,7 @@ test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQ
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
 	@cd tools && $(GO) test -shuffle=on -count=1 ./...
+	@cd exercises && $(GO) test -short -shuffle=on ./internal/... ./cmd/...
 
 kill-test: build ## 2,000 buyers, 500 units, two replicas of each service, one of each is killed; then an audit
 	@$(PRIVATE) $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
@@ -125,22 +129,52 @@ bin/vegeta:
 load: build bin/$(TOOL) ## check the shop that is up for overselling; STRATEGY=naive TOOL=vegeta BUYERS= STOCK= RATE=
 	@loadtest/$(TOOL)/run
 
+up-mine: build ## start the shop with the strategy of exercise 10, as plain processes; then make load STRATEGY=mine
+	@$(GO) build -trimpath -o bin/mine/ ./cmd/holdfast ./api-gateway ./order-srv
+	@cd exercises && $(GO) build -trimpath -o ../bin/mine/inventory-srv ./cmd/inventory
+	@$(MAKE) --no-print-directory down
+	@BROKER='$(BROKER)' bin/mine/holdfast up --replicas $(REPLICAS)
+
+compare-mine: ## compare the strategy of exercise 10 with for-update and conditional; PRESET=standard STRATEGIES=buckets,redis-lua or all
+	@cd exercises && $(GO) build -trimpath -o ../bin/mine/compare ./cmd/compare
+	@bin/mine/compare -preset $(or $(PRESET),quick) $(if $(STRATEGIES),-strategies $(STRATEGIES))
+
 overload: build ## offer up to 10 times the capacity of the shop that is up, or of its own with OWN=1 [SLOW=KB/s], and check that it recovers; QUICK=1 STRATEGY=
 	@$(GO) build -trimpath -o bin/ ./loadtest/overload
 	@bin/overload $(if $(OWN),-own) $(if $(SLOW),-slow $(SLOW)) $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
+
+bin/exercises: FORCE
+	@$(GO) build -C exercises -trimpath -o ../bin/exercises ./cmd/exercises
+
+FORCE:
+
+exercises: bin/exercises ## show the exercises: which pass, and what the check of each other one found; JSON=1
+	@bin/exercises list $(if $(JSON),--json)
+
+try: bin/exercises ## check an exercise and explain what breaks: EX=4; JSON=1
+	@bin/exercises try $(EX) $(if $(JSON),--json)
+
+hint: bin/exercises ## print the next hint of an exercise: EX=3; LEVEL=1 for the first one
+	@bin/exercises hint $(EX) $(LEVEL)
+
+watch: bin/exercises ## check the next open exercise, or EX=3, now and whenever its file is saved
+	@bin/exercises watch $(EX)
 
 lint: ## vet, golangci-lint and formatting
 	@$(GO) vet ./...
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run --build-tags crashpoint ./pkg/crash
 	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
+	@cd exercises && $(GO) vet ./... && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 
 cross: ## compile everything, and vet it with its tests, for Windows and macOS; nothing of it is run
 	@for target in windows/amd64 darwin/arm64; do \
 		echo "$$target"; \
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o bin/cross/$$target/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv && \
-		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... && \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet -C exercises ./... || exit; \
 	done
 
 fmt: ## format the code
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) fmt ./...
+	@cd exercises && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) fmt ./...

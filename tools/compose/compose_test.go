@@ -28,6 +28,7 @@ const root = "../.."
 const (
 	memoryLimit = 2500 << 20
 	toolLimit   = 384 << 20
+	goLimit     = 768 << 20 // for the command that compiles
 )
 
 // reports is the folder of the repository to which the command line writes.
@@ -232,9 +233,13 @@ func TestHardened(t *testing.T) {
 	p := load(t, nil)
 	var sum types.UnitBytes
 	for name, s := range p.Services {
+		limit := types.UnitBytes(toolLimit)
+		if name == "exercises" {
+			limit = goLimit
+		}
 		if !slices.Contains(s.Profiles, "tools") { // these run one at a time
 			sum += s.MemLimit
-		} else if s.MemLimit > toolLimit {
+		} else if s.MemLimit > limit {
 			t.Errorf("%s may use %d MB", name, s.MemLimit>>20)
 		}
 		if s.MemLimit == 0 {
@@ -307,7 +312,7 @@ func TestBuilds(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"api-gateway", "order-srv", "inventory-srv", "holdfast", "k6", "vegeta"} {
+	for _, want := range []string{"api-gateway", "order-srv", "inventory-srv", "holdfast", "exercises", "k6", "vegeta"} {
 		if !built[want] {
 			t.Errorf("no service runs %s", want)
 		}
@@ -340,6 +345,23 @@ func TestCrashOverlay(t *testing.T) {
 	}
 }
 
+// TestMineOverlay: inventory-srv is built from the learner's folder too, which is no part of the other images.
+func TestMineOverlay(t *testing.T) {
+	p := load(t, nil, "docker-compose.mine.yml")
+	build := p.Services["inventory-srv"].Build
+	if build.Target != "mine" || build.AdditionalContexts["learner"] != filepath.Join(p.WorkingDir, "exercises") {
+		t.Errorf("inventory-srv is built as %q from %v", build.Target, build.AdditionalContexts)
+	}
+	if !slices.Contains(lines(t, "Dockerfile"), "COPY --from=learner . exercises/") {
+		t.Error("the Dockerfile does not copy the learner's folder")
+	}
+	for _, line := range lines(t, ".dockerignore") {
+		if strings.HasPrefix(line, "!exercises") && line != "!exercises/go.mod" && line != "!exercises/go.sum" {
+			t.Errorf(".dockerignore has %s: each change of an exercise would make all images anew", line)
+		}
+	}
+}
+
 // variables returns the variables that a program reads.
 func variables(t *testing.T, program string) []string {
 	t.Helper()
@@ -347,7 +369,10 @@ func variables(t *testing.T, program string) []string {
 		return matches(t, filepath.Join(root, "loadtest", program, "*"), `(?:__ENV\.|number\('|\$\{)([A-Z_0-9]+)`)
 	}
 	found := tagged(t, program)
-	if program == "holdfast" {
+	if program == "exercises" {
+		found = append(found, matches(t, filepath.Join(root, "exercises", "cmd", program, "main.go"), `Getenv\("([A-Z_]+)"\)`)...)
+	}
+	if program == "holdfast" || program == "exercises" {
 		found = append(found, matches(t, filepath.Join(root, "internal", "dev", "stack", "private.go"), `getenv\("([A-Z_]+)"\)`)...)
 	}
 	return found
@@ -377,8 +402,11 @@ func matches(t *testing.T, pattern, expression string) []string {
 func tagged(t *testing.T, program string) []string {
 	t.Helper()
 	dir := filepath.Join(root, program)
-	if program == "holdfast" {
+	switch program {
+	case "holdfast":
 		dir = filepath.Join(root, "cmd", program)
+	case "exercises":
+		dir = filepath.Join(root, "exercises", "cmd", program)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
@@ -389,7 +417,7 @@ func tagged(t *testing.T, program string) []string {
 		t.Fatal(err)
 	}
 	files = append(files, settings...)
-	if program != "holdfast" {
+	if program != "holdfast" && program != "exercises" {
 		files = append(files, filepath.Join(root, "pkg", "config", "credential.go")) // embedded in each service's settings
 	}
 	var found []string

@@ -1,7 +1,7 @@
 // Command testrun runs `go test -json` with its arguments and reports a line for each package, the whole output of
 // each failed test, the reasons of skipped tests, and how many tests ran on which servers. Arguments after a "--" are
 // another pass, reported together with the first. NAME=value before a pass's arguments sets a variable in its
-// environment.
+// environment, and -C DIR after these runs the pass in another module's folder.
 //
 // A test logs "runs on <name> <version>" to report its server; the test helpers that start servers do so. With
 // -require RocketMQ,… as the first argument, the run fails if no test ran on one of these servers. Without it, a
@@ -64,9 +64,17 @@ func environment(pass []string) (env, args []string) {
 	return env, pass
 }
 
+// goArgs returns the arguments of the go command for those of a pass. go accepts -C only as the first flag.
+func goArgs(args []string) []string {
+	if len(args) > 1 && args[0] == "-C" {
+		return append([]string{"test", "-C", args[1], "-json"}, args[2:]...)
+	}
+	return append([]string{"test", "-json"}, args...)
+}
+
 func (s *summary) goTest(ctx context.Context, pass []string) error {
 	env, args := environment(pass)
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
+	cmd := exec.CommandContext(ctx, "go", goArgs(args)...)
 	cmd.Env, cmd.Stderr = append(os.Environ(), env...), os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -54,6 +54,19 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestGoArgs(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"-short ./...":            "test -json -short ./...",
+		"-C exercises -short ./x": "test -C exercises -json -short ./x",
+		"./exercises -C":          "test -json ./exercises -C",
+	} {
+		if got := strings.Join(goArgs(strings.Fields(in)), " "); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
 // TestRun_require runs a test of this package three times: as it is, with an environment that breaks go test, and with
 // a required server.
 func TestRun_require(t *testing.T) {
