@@ -14,23 +14,32 @@ import (
 
 type courseCmd struct {
 	Lang  string `help:"Language of the texts: en or zh. Default: that of LANG." enum:",en,zh" default:""`
-	Reset bool   `help:"Forget which lessons are done."`
+	Reset bool   `help:"Forget which lessons and exercises are done."`
 	JSON  bool   `help:"Print one JSON document." name:"json"`
 }
 
 // courseResult is the document of course --json.
 type courseResult struct {
-	Done     int             `json:"done"` // number of lessons
+	Done     int             `json:"done"`   // number of lessons
+	Passed   int             `json:"passed"` // number of exercises
 	Next     string          `json:"next"` // name of a lesson; empty: all are done
 	Chapters []chapterResult `json:"chapters"`
 }
 
 // chapterResult is a chapter of the course.
 type chapterResult struct {
-	Title    string         `json:"title"`
-	Minutes  int            `json:"minutes"`
-	Optional bool           `json:"optional"`
-	Lessons  []courseLesson `json:"lessons"`
+	Title    string          `json:"title"`
+	Minutes  int             `json:"minutes"`
+	Optional bool            `json:"optional"`
+	Lessons  []courseLesson  `json:"lessons"`
+	Exercise *courseExercise `json:"exercise,omitempty"` // absent: the chapter has none
+}
+
+// courseExercise is the exercise of a chapter.
+type courseExercise struct {
+	Number int        `json:"number"`
+	Name   string     `json:"name"` // its folder
+	HeldAt *time.Time `json:"held_at,omitempty"`
 }
 
 // courseLesson is a lesson of a chapter.
@@ -42,7 +51,7 @@ type courseLesson struct {
 // progressFile returns the file that records which lessons are done.
 func (c *cli) progressFile() string { return cmp.Or(c.Progress, filepath.Join(c.Dir, "course.json")) }
 
-// Run prints the chapters of the course, what is done and what is next.
+// Run prints the chapters of the course with their lessons and exercises, what is done and what is next.
 func (k *courseCmd) Run(c *cli, stdout io.Writer) error {
 	lang := language(k.Lang)
 	texts, err := course.Texts(lang)
@@ -74,15 +83,21 @@ func (k *courseCmd) Run(c *cli, stdout io.Writer) error {
 
 func newCourseResult(p course.Progress, heading func(course.Chapter) string) courseResult {
 	result := courseResult{}
+	result.Done, result.Passed = p.Done()
 	for _, ch := range course.Chapters() {
 		chapter := chapterResult{Title: heading(ch), Minutes: ch.Minutes, Optional: ch.Optional, Lessons: []courseLesson{}}
 		for _, l := range ch.Lessons {
 			one := courseLesson{Name: l.Name}
 			if at, held := p.Held[l.Name]; held {
 				one.HeldAt = &at
-				result.Done++
 			}
 			chapter.Lessons = append(chapter.Lessons, one)
+		}
+		if e := ch.Exercise; e.Number > 0 {
+			chapter.Exercise = &courseExercise{Number: e.Number, Name: e.Dir}
+			if at, held := p.Held[e.Dir]; held {
+				chapter.Exercise.HeldAt = &at
+			}
 		}
 		result.Chapters = append(result.Chapters, chapter)
 	}

@@ -32,7 +32,7 @@ func TestCourse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	says(t, runCourse(t, dir, "--lang", "en"), []string{"    ✓ naive ", "    > optimistic ", "2 of ", "Next: 3. Optimistic locking, holdfast lesson optimistic\n"}, "%!")
+	says(t, runCourse(t, dir, "--lang", "en"), []string{"    ✓ naive ", "    > optimistic ", "2 of ", "Code to write: exercise 1", "Next: 3. Optimistic locking, holdfast lesson optimistic\n"}, "%!")
 	says(t, runCourse(t, dir, "--lang", "zh"), []string{"    ✓ naive ", "读、减、写", "接下来：3. 乐观锁，holdfast lesson optimistic\n"}, "%!")
 	says(t, runCourse(t, dir, "--lang", "en", "--reset"), []string{"    > naive ", "0 of "}, "✓")
 	says(t, runCourse(t, dir, "--lang", "en"), []string{"0 of "}, "✓")
@@ -62,8 +62,12 @@ func TestCourse_json(t *testing.T) {
 	if err := course.Record(filepath.Join(dir, "course.json"), "naive", time.Unix(0, 0)); err != nil {
 		t.Fatal(err)
 	}
+	if err := course.Record(filepath.Join(dir, "course.json"), "03-optimistic-retry", time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
 	got := decode[struct {
 		Done     int    `json:"done"`
+		Passed   int    `json:"passed"`
 		Next     string `json:"next"`
 		Chapters []struct {
 			Title    string `json:"title"`
@@ -73,9 +77,19 @@ func TestCourse_json(t *testing.T) {
 				Name   string     `json:"name"`
 				HeldAt *time.Time `json:"held_at"`
 			} `json:"lessons"`
+			Exercise *struct {
+				Number int        `json:"number"`
+				Name   string     `json:"name"`
+				HeldAt *time.Time `json:"held_at"`
+			} `json:"exercise"`
 		} `json:"chapters"`
 	}](t, strings.NewReader(runCourse(t, dir, "--lang", "en", "--json")))
 	first := got.Chapters[0]
+	third := got.Chapters[2].Exercise
+	if got.Passed != 1 || first.Exercise.Number != 1 || first.Exercise.HeldAt != nil || got.Chapters[1].Exercise != nil ||
+		third.Name != "03-optimistic-retry" || third.HeldAt == nil || !third.HeldAt.Equal(time.Unix(1, 0)) {
+		t.Errorf("exercises: %+v, %+v, %+v", got.Passed, first.Exercise, third)
+	}
 	if got.Done != 1 || got.Next != "mutex-two-instances" || len(got.Chapters) != len(course.Chapters()) || first.Title != "1. Why a lock" ||
 		first.Lessons[0].HeldAt == nil || !first.Lessons[0].HeldAt.Equal(time.Unix(0, 0)) || got.Chapters[1].Lessons[0].HeldAt != nil {
 		t.Errorf("%+v", got)

@@ -15,10 +15,19 @@ import (
 // Chapter is a chapter of the course.
 type Chapter struct {
 	ID       string   // names the chapter in Needs, and in the texts as title.ID
-	Minutes  int      // for the lessons, the files to read and the exercise together
+	Minutes  int      // for the lessons, the files to read and what to try together
 	Lessons  []Lesson // in order; empty: the chapter has its text in docs/course.md only
 	Needs    []string // IDs of the chapters that come before it
+	Exercise Exercise // the piece of code to write after the chapter; Number 0: none
 	Optional bool     // the course is complete without it
+}
+
+// Exercise is an exercise's place in the course: a folder of the module holdfast/exercises. Its title is the text
+// exercise.DIR.
+type Exercise struct {
+	Number  int
+	Dir     string // below exercises
+	Minutes int    // beside those of the chapter
 }
 
 // Lesson is a lesson's place in the course. Its goal is the text goal.NAME.
@@ -35,22 +44,31 @@ func Chapters() []Chapter {
 // locks are the chapters about one row of stock and the locks around it.
 func locks() []Chapter {
 	return []Chapter{
-		{ID: "why-lock", Minutes: 25, Lessons: []Lesson{{"naive", 15}}},
-		{ID: "mutex", Minutes: 20, Lessons: []Lesson{{"mutex-two-instances", 10}}, Needs: []string{"why-lock"}},
-		{ID: "optimistic", Minutes: 25, Lessons: []Lesson{{"optimistic", 15}}, Needs: []string{"why-lock"}},
 		{
-			ID: "for-update", Minutes: 65, Needs: []string{"why-lock"},
+			ID: "why-lock", Minutes: 25, Exercise: Exercise{1, "01-conditional-update", 20},
+			Lessons: []Lesson{{"naive", 15}},
+		},
+		{ID: "mutex", Minutes: 20, Lessons: []Lesson{{"mutex-two-instances", 10}}, Needs: []string{"why-lock"}},
+		{
+			ID: "optimistic", Minutes: 25, Exercise: Exercise{3, "03-optimistic-retry", 25},
+			Lessons: []Lesson{{"optimistic", 15}}, Needs: []string{"why-lock"},
+		},
+		{
+			ID: "for-update", Minutes: 65, Exercise: Exercise{2, "02-for-update-order", 25}, Needs: []string{"why-lock"},
 			Lessons: []Lesson{{"for-update", 15}, {"missing-index", 20}, {"unsorted-locks", 15}},
 		},
 		{
-			ID: "redis-lock", Minutes: 90, Needs: []string{"mutex", "for-update"},
+			ID: "redis-lock", Minutes: 90, Exercise: Exercise{4, "04-redis-lock", 60}, Needs: []string{"mutex", "for-update"},
 			Lessons: []Lesson{{"set-if-absent", 10}, {"dead-holder", 10}, {"renewal", 15}, {"hung-holder", 15}, {"owner-only-delete", 15}},
 		},
 		{
 			ID: "redsync", Minutes: 65, Needs: []string{"redis-lock"},
 			Lessons: []Lesson{{"redsync-source", 20}, {"unlock-before-commit", 20}},
 		},
-		{ID: "redlock", Minutes: 60, Lessons: []Lesson{{"redlock", 15}, {"fence", 25}}, Needs: []string{"redsync"}},
+		{
+			ID: "redlock", Minutes: 60, Exercise: Exercise{5, "05-fencing-claim", 30},
+			Lessons: []Lesson{{"redlock", 15}, {"fence", 25}}, Needs: []string{"redsync"},
+		},
 	}
 }
 
@@ -64,11 +82,17 @@ func transactions() []Chapter {
 			Lessons: []Lesson{{"two-phase-commit", 20}, {"three-phase-commit", 10}},
 		},
 		{
-			ID: "tcc", Minutes: 60, Needs: []string{"phases"},
+			ID: "tcc", Minutes: 60, Exercise: Exercise{9, "09-tcc", 45}, Needs: []string{"phases"},
 			Lessons: []Lesson{{"tcc-empty-cancel", 15}, {"tcc-hanging", 10}, {"tcc-repeat", 15}},
 		},
-		{ID: "local-message-table", Minutes: 45, Lessons: []Lesson{{"local-message-table", 20}}, Needs: []string{"inconsistency"}},
-		{ID: "reliable-message", Minutes: 45, Lessons: []Lesson{{"reliable-message", 20}}, Needs: []string{"local-message-table"}},
+		{
+			ID: "local-message-table", Minutes: 45, Exercise: Exercise{7, "07-outbox-relay", 30},
+			Lessons: []Lesson{{"local-message-table", 20}}, Needs: []string{"inconsistency"},
+		},
+		{
+			ID: "reliable-message", Minutes: 45, Exercise: Exercise{8, "08-check-back", 30},
+			Lessons: []Lesson{{"reliable-message", 20}}, Needs: []string{"local-message-table"},
+		},
 		{ID: "best-effort", Minutes: 40, Lessons: []Lesson{{"best-effort-notification", 20}}, Needs: []string{"reliable-message"}},
 	}
 }
@@ -80,7 +104,7 @@ func messages() []Chapter {
 		{ID: "choosing-mq", Minutes: 40, Lessons: []Lesson{{"choosing-an-mq", 20}}, Needs: []string{"mq-uses"}},
 		{ID: "rocketmq-install", Minutes: 30, Needs: []string{"choosing-mq"}},
 		{
-			ID: "rocketmq-concepts", Minutes: 65, Needs: []string{"rocketmq-install"},
+			ID: "rocketmq-concepts", Minutes: 65, Exercise: Exercise{6, "06-idempotent-consumer", 30}, Needs: []string{"rocketmq-install"},
 			Lessons: []Lesson{{"rocketmq-tour", 25}, {"duplicates", 20}},
 		},
 		{ID: "message-types", Minutes: 45, Lessons: []Lesson{{"message-types", 25}}, Needs: []string{"rocketmq-concepts"}},
@@ -89,7 +113,10 @@ func messages() []Chapter {
 
 func optional() []Chapter {
 	return []Chapter{
-		{ID: "group-commit", Minutes: 40, Needs: []string{"for-update"}, Optional: true},
+		{
+			ID: "group-commit", Minutes: 40, Exercise: Exercise{10, "10-own-strategy", 60},
+			Needs: []string{"for-update"}, Optional: true,
+		},
 		{
 			ID: "layouts", Minutes: 45, Needs: []string{"for-update"}, Optional: true,
 			Lessons: []Lesson{{"empty-bucket", 15}, {"skipped-units", 15}},
@@ -116,6 +143,25 @@ func Places() []Place {
 	}
 	return all
 }
+
+// Exercises returns the chapters that have an exercise, by the number of the exercise.
+func Exercises() []Chapter {
+	var all []Chapter
+	for _, c := range Chapters() {
+		if c.Exercise.Number > 0 {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b Chapter) int { return a.Exercise.Number - b.Exercise.Number })
+	return all
+}
+
+// Title returns the exercise's title.
+func (e Exercise) Title(texts step.Catalogue) string { return texts.Say(step.T("exercise." + e.Dir)) }
+
+// Task returns the name of the page with the exercise's task, below exercises. suffix is that of the pages in the
+// language, such as ".zh.md".
+func (e Exercise) Task(suffix string) string { return e.Dir + "/task" + suffix }
 
 // After returns the lesson that follows the named one in the course, and the numbers of the chapters between them that
 // have no lesson. ok is false if the name is the last lesson, or none of the course.

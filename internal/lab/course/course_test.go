@@ -1,6 +1,7 @@
 package course_test
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -87,6 +88,9 @@ func TestTexts(t *testing.T) {
 	var wanted []string
 	for _, c := range course.Chapters() {
 		wanted = append(wanted, "title."+c.ID)
+		if c.Exercise.Number > 0 {
+			wanted = append(wanted, "exercise."+c.Exercise.Dir)
+		}
 		for _, l := range c.Lessons {
 			wanted = append(wanted, "goal."+l.Name)
 		}
@@ -98,7 +102,7 @@ func TestTexts(t *testing.T) {
 		c := texts(t, lang)
 		var found []string
 		for _, key := range slices.Sorted(maps.Keys(c)) {
-			if strings.HasPrefix(key, "title.") || strings.HasPrefix(key, "goal.") {
+			if slices.Contains([]string{"title", "goal", "exercise"}, key[:strings.Index(key, ".")]) {
 				found = append(found, key)
 			}
 			if c[key] == "" && key != "page.space" {
@@ -198,13 +202,58 @@ func TestProgress_Next(t *testing.T) {
 	}
 }
 
+// TestExercises: they are numbered without a gap, and their folder's name begins with the number.
+func TestExercises(t *testing.T) {
+	t.Parallel()
+	for i, c := range course.Exercises() {
+		e := c.Exercise
+		if e.Number != i+1 || !strings.HasPrefix(e.Dir, fmt.Sprintf("%02d-", e.Number)) || e.Minutes <= 0 {
+			t.Errorf("place %d: %+v", i, e)
+		}
+	}
+	if n := len(course.Exercises()); n != 10 {
+		t.Errorf("%d exercises, not 10", n)
+	}
+}
+
+// TestProgress_Prepared: an exercise is prepared by all lessons of its chapter, and only until it passes.
+func TestProgress_Prepared(t *testing.T) {
+	t.Parallel()
+	p := course.Progress{Held: map[string]time.Time{}}
+	want := func(number int) {
+		t.Helper()
+		if e, ok := p.Prepared(); e.Number != number || ok != (number > 0) {
+			t.Errorf("prepared is exercise %d, %v; want %d", e.Number, ok, number)
+		}
+	}
+	want(0)
+	for i, name := range []string{"for-update", "missing-index", "unsorted-locks"} {
+		p.Held[name] = time.Now()
+		want([]int{0, 0, 2}[i])
+	}
+	p.Held["naive"] = time.Now()
+	want(1) // the first in the course's order
+	p.Held["01-conditional-update"] = time.Now()
+	want(2)
+	for _, place := range course.Places() {
+		p.Held[place.Lesson.Name] = time.Now()
+	}
+	for _, c := range course.Exercises()[:9] {
+		p.Held[c.Exercise.Dir] = time.Now()
+	}
+	want(10) // its chapter has no lesson
+	if lessons, exercises := p.Done(); lessons != len(course.Places()) || exercises != 9 {
+		t.Errorf("%d lessons and %d exercises done", lessons, exercises)
+	}
+}
+
 // TestProgress_Print: both languages show what is done, what is next, and the chapters that have no lesson.
 func TestProgress_Print(t *testing.T) {
 	t.Parallel()
 	title := func(name string) string { return "title of " + name }
 	for lang, want := range map[string][]string{
-		"en": {"Why a lock (25 minutes)\n    ✓ naive ", "    > mutex-two-instances      title of mutex-two-instances\n", "reading, see docs/course.md\n", "\nOptional\n", "1 of ", "Next: 2. The mutex, holdfast lesson mutex-two-instances\n"},
-		"zh": {"为什么要加锁（25 分钟）\n    ✓ naive ", "    > mutex-two-instances ", "阅读，见 docs/course.zh.md\n", "\n选学\n", "已完成 1 课", "接下来：2. 互斥锁，holdfast lesson mutex-two-instances\n"},
+		"en": {"Why a lock (25 minutes)\n    ✓ naive ", "    > mutex-two-instances      title of mutex-two-instances\n", "reading, see docs/course.md\n", "\nOptional\n", "1 of ", "0 of 10 exercises", "\n      exercise 1               The conditional update\n", "Code to write: exercise 1, The conditional update: make try EX=1\n", "Next: 2. The mutex, holdfast lesson mutex-two-instances\n"},
+		"zh": {"为什么要加锁（25 分钟）\n    ✓ naive ", "    > mutex-two-instances ", "阅读，见 docs/course.zh.md\n", "\n选学\n", "已完成 1 课", "\n      练习 1                   条件更新\n", "该写代码了：练习 1（条件更新），make try EX=1\n", "接下来：2. 互斥锁，holdfast lesson mutex-two-instances\n"},
 	} {
 		var out strings.Builder
 		course.Progress{Held: map[string]time.Time{"naive": time.Now()}}.Print(&out, texts(t, lang), title)
@@ -221,9 +270,12 @@ func TestProgress_Print(t *testing.T) {
 	for _, p := range course.Places() {
 		all.Held[p.Lesson.Name] = time.Now()
 	}
+	for _, c := range course.Exercises() {
+		all.Held[c.Exercise.Dir] = time.Now()
+	}
 	var out strings.Builder
 	all.Print(&out, texts(t, "en"), title)
-	if !strings.HasSuffix(out.String(), "\nAll lessons are done.\n") || strings.Contains(out.String(), " > ") {
+	if !strings.HasSuffix(out.String(), "\nAll lessons are done.\n") || strings.Contains(out.String(), " > ") || strings.Contains(out.String(), "Code to write") {
 		t.Errorf("all done:\n%s", out.String())
 	}
 }

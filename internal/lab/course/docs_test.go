@@ -22,19 +22,23 @@ type form struct {
 	flag   string // of a lesson's command
 	time   string
 	labels []string // of a chapter's parts, in order
+
+	exercise string // the label of the part that only chapters with an exercise have, at the end of the part Try
+	minutes  string // of the exercise
+	choose   string // of the exercise's command: chooses the language
 }
 
 func forms() map[string]form {
 	return map[string]form{
 		"en": {
-			suffix: ".md", time: "**Time.** %d minutes. ",
+			suffix: ".md", time: "**Time.** %d minutes. ", exercise: "**Exercise.** ", minutes: ", %d minutes.",
 			labels: []string{
 				"**Goal.** ", "**Time.** ", "**Before you start.** ", "**Lesson.** ", "**Read.**\n", "**Try.** ", "**Check yourself.** ",
 				"<details><summary>Answer</summary>\n", "**In an interview.** ", "**Next.** ",
 			},
 		},
 		"zh": {
-			suffix: ".zh.md", flag: " --lang zh", time: "**时间**：%d 分钟。",
+			suffix: ".zh.md", flag: " --lang zh", time: "**时间**：%d 分钟。", exercise: "**练习**：", minutes: "，%d 分钟。", choose: " HOLDFAST_LANG=zh",
 			labels: []string{
 				"**目标**：", "**时间**：", "**先学**：", "**实验课**：", "**阅读**：\n", "**动手**：", "**自测**：",
 				"<details><summary>答案</summary>\n", "**面试怎么问**：", "**下一章**：",
@@ -134,6 +138,7 @@ func checkChapter(t *testing.T, name string, parts []string, c course.Chapter, f
 	if diff := cmp.Diff(commands, shown); diff != "" {
 		t.Errorf("%s: commands of the lessons (-) and of the page (+):\n%s", name, diff)
 	}
+	checkExercise(t, name, parts[partTry], c.Exercise, f, names)
 	files := items.FindAllString(parts[partRead], -1)
 	if len(files) < 1 || len(files) > 3 {
 		t.Errorf("%s: %d files to read, not one to three", name, len(files))
@@ -151,6 +156,32 @@ func checkChapter(t *testing.T, name string, parts []string, c course.Chapter, f
 	}
 }
 
+// checkExercise: a chapter with an exercise links its task, which exists and has the exercise's title, and names its time
+// and its command. A chapter without one has no such part.
+func checkExercise(t *testing.T, name, try string, e course.Exercise, f form, names step.Catalogue) {
+	t.Helper()
+	before, part, found := strings.Cut(try, f.exercise)
+	if found != (e.Number > 0) || strings.Count(try, f.exercise) > 1 {
+		t.Errorf("%s: %q is there: %v; the chapter has exercise %d", name, f.exercise, found, e.Number)
+	}
+	if e.Number == 0 || !found {
+		return
+	}
+	if !block.MatchString(before) {
+		t.Errorf("%s: nothing to type before the exercise", name)
+	}
+	heading := fmt.Sprintf("%d. %s", e.Number, e.Title(names))
+	if want := fmt.Sprintf("[%s](../exercises/%s)"+f.minutes, heading, e.Task(f.suffix), e.Minutes); !strings.HasPrefix(part, want) {
+		t.Errorf("%s: the exercise begins with %q, want %q", name, part, want)
+	}
+	if want := fmt.Sprintf("\n\n```sh\nmake try EX=%d%s\n```\n", e.Number, f.choose); !strings.Contains(part, want) {
+		t.Errorf("%s: no command %q", name, want)
+	}
+	if task := page(t, filepath.Join("..", "exercises", e.Task(f.suffix))); !strings.HasPrefix(task, "# "+heading+"\n") {
+		t.Errorf("%s: the task begins with %.60q, want the heading %q", name, task, heading)
+	}
+}
+
 // TestPage_SameCommands: both languages of the course, and of the page for teachers, show the same commands.
 func TestPage_SameCommands(t *testing.T) {
 	t.Parallel()
@@ -158,7 +189,7 @@ func TestPage_SameCommands(t *testing.T) {
 		shown := map[string][]string{}
 		for lang, f := range forms() {
 			for _, found := range block.FindAllStringSubmatch(page(t, name+f.suffix), -1) {
-				commands := remark.ReplaceAllString(strings.ReplaceAll(found[1], f.flag, ""), "")
+				commands := remark.ReplaceAllString(strings.NewReplacer(f.flag, "", f.choose, "").Replace(found[1]), "")
 				shown[lang] = append(shown[lang], strings.TrimSpace(commands))
 			}
 		}

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Progress has the lessons that held on a learner's machine, by name, each with the time at which it first did.
+// Progress has the lessons that held and the exercises that passed on a learner's machine, each with the time at which it
+// first did: lessons by name, exercises by folder.
 type Progress struct {
 	Held map[string]time.Time `json:"held"`
 }
@@ -34,7 +35,7 @@ func Load(path string) (Progress, error) {
 	return p, nil
 }
 
-// Record writes into the file that the lesson held at the time. A lesson that held before keeps its time. The file is
+// Record writes into the file that the lesson, or the exercise, held at the time. One that held before keeps its time. The file is
 // replaced atomically: a reader, or the next run after a crash, sees the old progress or the new one. Of two lessons
 // that end at the same moment in two terminals one may be missing afterwards; running it again records it.
 func Record(path, lesson string, at time.Time) error {
@@ -93,4 +94,39 @@ func (p Progress) Next() (next Place, ok bool) {
 		}
 	}
 	return Place{}, false
+}
+
+// Done returns how many lessons have held and how many exercises have passed.
+func (p Progress) Done() (lessons, exercises int) {
+	for _, c := range Chapters() {
+		for _, l := range c.Lessons {
+			if _, held := p.Held[l.Name]; held {
+				lessons++
+			}
+		}
+		if _, held := p.Held[c.Exercise.Dir]; held {
+			exercises++
+		}
+	}
+	return lessons, exercises
+}
+
+// Prepared returns the first exercise in the course's order that has not passed and whose chapter's lessons have all
+// held. ok is false if there is none. A chapter without a lesson prepares its exercise when all lessons have held.
+func (p Progress) Prepared() (e Exercise, ok bool) {
+	_, more := p.Next()
+	for _, c := range Chapters() {
+		if _, passed := p.Held[c.Exercise.Dir]; passed || c.Exercise.Number == 0 {
+			continue
+		}
+		open := len(c.Lessons) == 0 && more
+		for _, l := range c.Lessons {
+			_, held := p.Held[l.Name]
+			open = open || !held
+		}
+		if !open {
+			return c.Exercise, true
+		}
+	}
+	return Exercise{}, false
 }

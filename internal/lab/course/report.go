@@ -11,12 +11,12 @@ import (
 // nameWidth is the width of the column of lessons' names. Names are ASCII, so it fits in every language.
 const nameWidth = 24
 
-// Print prints the chapters with their lessons, those that held with a mark, and the next lesson. title returns the
-// title of a lesson in the language of the texts.
+// Print prints the chapters with their lessons and exercises, those that held with a mark, the next lesson, and the
+// exercise that the lessons so far have prepared. title returns the title of a lesson in the language of the texts.
 func (p Progress) Print(w io.Writer, texts step.Catalogue, title func(lesson string) string) {
 	say := func(key string, args ...any) string { return texts.Say(step.T("course."+key, args...)) }
 	next, more := p.Next()
-	chapters, done, minutes := Chapters(), 0, 0
+	chapters, minutes := Chapters(), 0
 	for _, c := range chapters {
 		if !c.Optional {
 			minutes += c.Minutes
@@ -32,22 +32,45 @@ func (p Progress) Print(w io.Writer, texts step.Catalogue, title func(lesson str
 			fmt.Fprintf(w, "      %s\n", say("reading"))
 		}
 		for _, l := range c.Lessons {
-			mark := " "
-			if _, held := p.Held[l.Name]; held {
-				mark = "✓"
-				done++
-			} else if more && l.Name == next.Lesson.Name {
+			mark := p.mark(l.Name)
+			if more && l.Name == next.Lesson.Name {
 				mark = ">"
 			}
 			fmt.Fprintf(w, "    %s %-*s %s\n", mark, nameWidth, l.Name, title(l.Name))
 		}
+		if e := c.Exercise; e.Number > 0 {
+			fmt.Fprintf(w, "    %s %s %s\n", p.mark(e.Dir), padded(say("exercise", e.Number), nameWidth), e.Title(texts))
+		}
 	}
-	fmt.Fprintf(w, "\n%s\n", say("done", done, len(Places())))
+	lessons, exercises := p.Done()
+	fmt.Fprintf(w, "\n%s\n", say("done", lessons, len(Places()), exercises, len(Exercises())))
+	if e, ok := p.Prepared(); ok {
+		fmt.Fprintf(w, "%s\n", say("write", e.Number, e.Title(texts), e.Number))
+	}
 	if more {
 		fmt.Fprintf(w, "%s\n", say("next", next.Chapter.Heading(texts), next.Lesson.Name))
 		return
 	}
 	fmt.Fprintf(w, "%s\n", say("complete"))
+}
+
+// mark is the mark of a lesson or an exercise.
+func (p Progress) mark(name string) string {
+	if _, held := p.Held[name]; held {
+		return "✓"
+	}
+	return " "
+}
+
+// padded fills a text with spaces up to a width on a terminal, where a Chinese character takes two columns.
+func padded(text string, width int) string {
+	for _, r := range text {
+		width--
+		if r > 0x2E80 {
+			width--
+		}
+	}
+	return text + strings.Repeat(" ", max(0, width))
 }
 
 // Follow returns the line that follows a lesson that held: the next lesson of the course, and the chapters to read
