@@ -127,8 +127,8 @@ func TestRun_Serve(t *testing.T) {
 	}
 }
 
-// TestRun_MigrateAfterBranches: a prepared branch keeps the migration of inventory's schema from beginning. The log says
-// which one and what ends it, and the migration goes on when another process has ended it.
+// TestRun_MigrateAfterBranches: a prepared branch keeps the migration of inventory's schema from beginning. The log
+// says which one and what ends it, and the migration goes on when another process has ended it.
 func TestRun_MigrateAfterBranches(t *testing.T) {
 	t.Parallel()
 	before := fstest.MapFS{} // the schema of the version before

@@ -236,6 +236,21 @@ func ListXids(ctx context.Context, server *sql.DB) (all []Xid, err error) {
 // DATABASE would wait for them as long as lock_wait_timeout says, a day on MariaDB and a year on MySQL. A service never
 // calls it, because a branch may be decided.
 func RollbackAll(ctx context.Context, server *sql.DB, name string) error {
+	backoff := wait.Backoff{First: firstBackoff, Max: lastBackoff}
+	for try := 1; ; try++ {
+		left, err := rollBackListed(ctx, server, name)
+		if err != nil || left == 0 {
+			return err
+		}
+		if err := backoff.Sleep(ctx, try); err != nil {
+			return fmt.Errorf("roll back the branches of %s: the sessions of %d still have them: %w", name, left, err)
+		}
+	}
+}
+
+// rollBackListed rolls back the branches of a database that are listed. left is the number of those whose sessions
+// still have them: MariaDB lists them, and answers that they are unknown.
+func rollBackListed(ctx context.Context, server *sql.DB, name string) (left int, err error) {
 	all, err := ListXids(ctx, server)
 	errs := []error{err}
 	for _, x := range all {
@@ -246,9 +261,13 @@ func RollbackAll(ctx context.Context, server *sql.DB, name string) error {
 		if err == nil {
 			_, err = server.ExecContext(ctx, "XA ROLLBACK "+xid)
 		}
+		if isNumber(err, unknownXid) {
+			left++
+			continue
+		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return left, errors.Join(errs...)
 }
 
 func (b *Branches) lists(ctx context.Context, gtrid string) (bool, error) {

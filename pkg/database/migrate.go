@@ -18,6 +18,9 @@ const (
 	// migrationIdle is the session timeout of a migrating connection, which waits in silence while another replica
 	// migrates.
 	migrationIdle = 10 * time.Minute
+	// migrationLockWait is how long a statement of a migration waits for a row lock. MariaDB counts ALTER TABLE behind a
+	// prepared branch as such a wait. A statement that gives up leaves half of the migration.
+	migrationLockWait = 10 * time.Minute
 	// lockPoll and lockPolls: how often and how many times a waiting replica looks whether it is its turn (5 minutes).
 	lockPoll  = 100 * time.Millisecond
 	lockPolls = 3000
@@ -58,7 +61,7 @@ func migrate(ctx context.Context, db *gorm.DB, fsys fs.FS, log *slog.Logger, bef
 	return nil
 }
 
-// migrationPool is a second pool on the same server, with a longer idle timeout.
+// migrationPool is a second pool on the same server, with longer timeouts.
 func migrationPool(db *gorm.DB) (*sql.DB, error) {
 	pool, err := db.DB()
 	if err != nil {
@@ -69,6 +72,6 @@ func migrationPool(db *gorm.DB) (*sql.DB, error) {
 		return nil, fmt.Errorf("the pool was not opened with database.Open but with %T", pool.Driver())
 	}
 	c := *d.connector
-	c.o.IdleTimeout = migrationIdle
+	c.o.IdleTimeout, c.o.LockWait = migrationIdle, migrationLockWait
 	return sql.OpenDB(&c), nil
 }

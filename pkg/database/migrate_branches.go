@@ -39,11 +39,11 @@ type BranchWait struct {
 	Action string        // what the operator does to end the branches; it is logged
 }
 
-// MigrateAfterBranches is [Migrate] for a database whose branches another service ends. ALTER TABLE waits for the end of
-// every branch that has used the table, as long as the server's lock_wait_timeout says: a day on MariaDB, a year on
-// MySQL. Meanwhile all other statements on the table wait behind it, also those of other replicas. So the branches have
-// to end before the first statement of the migration: the log says which they are, and after w.Limit
-// MigrateAfterBranches returns [ErrBranchesPrepared]. Nothing has changed then.
+// MigrateAfterBranches is [Migrate] for a database whose branches another service ends. ALTER TABLE waits for the end
+// of every branch that has used the table, and other statements on the table wait behind it, also those of other
+// replicas. An ALTER TABLE that gives up leaves the statements of the migration that came before it, and the migration
+// cannot be repeated. So the branches have to end before the first statement: the log says which they are, and after
+// w.Limit MigrateAfterBranches returns [ErrBranchesPrepared]. Nothing has changed then.
 //
 // A branch that is prepared later, while the migration runs, is logged as well. It ends no migration: half of the
 // statements of a migration cannot be taken back, and would not run a second time.
@@ -116,7 +116,9 @@ func (w *branchWatch) await(ctx context.Context, pending func(context.Context) (
 		if waited := time.Since(begin); len(old) > 0 && waited >= w.Limit {
 			return fmt.Errorf("%w for %v: %s", ErrBranchesPrepared, waited.Round(time.Second), some(old))
 		}
-		w.warn(ctx, "migration waits for prepared branches", old)
+		if w.due(old) {
+			w.log.WarnContext(ctx, "migration waits for prepared branches", "branches", some(old), "limit", w.Limit, "action", w.Action)
+		}
 		if err := wait.Sleep(ctx, branchPoll); err != nil {
 			return err
 		}
@@ -127,25 +129,25 @@ func (w *branchWatch) await(ctx context.Context, pending func(context.Context) (
 func (w *branchWatch) report(ctx context.Context) {
 	for wait.Sleep(ctx, branchPoll) == nil {
 		_, old, err := w.look(ctx)
-		if err == nil { // else the migration notices
-			w.warn(ctx, "migration may wait for branches that were prepared after its begin", old)
+		if err == nil && w.due(old) { // after an error the migration has one, too
+			w.log.WarnContext(ctx, "migration may wait for branches that were prepared after its begin", "branches", some(old), "action", w.Action)
 		}
 	}
 }
 
-// warn logs at once that there are old branches, and then less and less often while there are.
-func (w *branchWatch) warn(ctx context.Context, text string, old []string) {
+// due reports whether old branches are to be logged: at once, and then less and less often while there are some.
+func (w *branchWatch) due(old []string) bool {
 	now := time.Now()
 	if len(old) == 0 {
 		w.next, w.pause = time.Time{}, 0
-		return
+		return false
 	}
 	if now.Before(w.next) {
-		return
+		return false
 	}
 	w.pause = min(max(firstBranchLog, 2*w.pause), lastBranchLog)
 	w.next = now.Add(w.pause)
-	w.log.WarnContext(ctx, text, "branches", some(old), "limit", w.Limit, "action", w.Action)
+	return true
 }
 
 // some names branches, but not more than a reader wants to see.

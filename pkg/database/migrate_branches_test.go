@@ -73,8 +73,8 @@ func tables(tb testing.TB, db *gorm.DB) (names string) {
 	return strings.Join(found, " ")
 }
 
-// TestMigrateAfterBranches_ended: a migration says for which branch it waits, and goes on when another service has ended
-// it. Until then it has executed no statement, so nobody waits behind it for the table.
+// TestMigrateAfterBranches_ended: a migration says for which branch it waits, and goes on when another service has
+// ended it. Until then it has executed no statement, so nobody waits behind it for the table.
 func TestMigrateAfterBranches_ended(t *testing.T) {
 	t.Parallel()
 	db, dsn := fresh(t)

@@ -22,7 +22,7 @@ func (b KeepingBranches) Prepare(ctx context.Context, gtrid string, fn func(tx *
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // it goes back to the pool
+	defer conn.Close() // it goes back to the pool
 	if _, err := conn.ExecContext(ctx, "XA START "+xid); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (b BelievingBranches) Prepare(ctx context.Context, gtrid string, fn func(tx
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // it is closed already
+	defer conn.Close()
 	defer discard(conn)
 	if _, err := conn.ExecContext(ctx, "XA START "+xid); err != nil {
 		return err

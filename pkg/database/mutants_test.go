@@ -19,18 +19,16 @@ type preparer interface {
 	Rollback(ctx context.Context, gtrid string) (found bool, err error)
 }
 
-// branchMistakes are the guards of branches, the mutants without them, and the stories in which they are missed. A story
-// returns what is wrong at its end.
-func branchMistakes() []struct {
+// branchMistake is a guard of branches that is left out, and the story in which it is missed. A story returns what is
+// wrong at its end.
+type branchMistake struct {
 	name  string
 	make  func(*database.Branches) preparer
 	story func(t *testing.T, edit func(*database.Branches) preparer) string
-} {
-	return []struct {
-		name  string
-		make  func(*database.Branches) preparer
-		story func(t *testing.T, edit func(*database.Branches) preparer) string
-	}{
+}
+
+func branchMistakes() []branchMistake {
+	return []branchMistake{
 		{"keeps-its-session", func(b *database.Branches) preparer { return database.KeepingBranches{Branches: b} }, usesThePool},
 		{"ends-foreign-branches", func(b *database.Branches) preparer { return database.ForeignBranches{Branches: b} }, sharesTheServer},
 		{"believes-in-statements", func(b *database.Branches) preparer { return database.BelievingBranches{Branches: b} }, ignoresAnError},

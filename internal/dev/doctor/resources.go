@@ -90,8 +90,8 @@ func (e *exam) freeMemory() (free uint64, limit string) {
 	return free, ""
 }
 
-// checkDisk examines the folders that grow. up does not start RocketMQ where it would refuse messages. In a container it
-// starts all the same.
+// checkDisk examines the folders that grow. up does not start RocketMQ where it would refuse messages. In a container
+// it starts all the same.
 func checkDisk(ctx context.Context, e *exam) []Finding {
 	refuses := fmt.Sprintf("RocketMQ refuses every message on a partition that is more than %d%% full: free some space", stack.StoreDiskLimit)
 	var full Finding
@@ -114,8 +114,8 @@ func checkDisk(ctx context.Context, e *exam) []Finding {
 	return append(found, f)
 }
 
-// diskFinding judges the partition of path, which needs so many bytes. full has the level and the advice for a partition
-// on which RocketMQ would refuse messages; without a level that is no finding.
+// diskFinding judges the partition of path, which needs so many bytes. full has the level and the advice for a
+// partition on which RocketMQ would refuse messages; without a level that is no finding.
 func (e *exam) diskFinding(what, path string, need uint64, full Finding) Finding {
 	u, err := e.Space(path)
 	if err != nil || u.Used+u.Free == 0 {
