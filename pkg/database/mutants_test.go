@@ -43,6 +43,7 @@ func usesThePool(t *testing.T, edit func(*database.Branches) preparer) string {
 		t.Fatal(err)
 	}
 	err := database.InTx(t.Context(), db, func(tx *gorm.DB) error { return insert(tx, "NEXT") })
+	endBranch(t, db, "G")
 	if err != nil {
 		return "the next transaction fails: " + err.Error()
 	}
@@ -80,9 +81,20 @@ func ignoresAnError(t *testing.T, edit func(*database.Branches) preparer) string
 		return insert(tx, "HALF")
 	})
 	if err == nil {
+		endBranch(t, db, "G")
 		return "half of the work is prepared"
 	}
 	return ""
+}
+
+// endBranch rolls back a branch. While the server detaches a branch from the session that has just ended, it may
+// neither list the branch nor find it.
+func endBranch(t *testing.T, db *gorm.DB, gtrid string) {
+	t.Helper()
+	within(t, "the branch is rolled back", func() bool {
+		found, err := database.NewBranches(db).Rollback(t.Context(), gtrid)
+		return found && err == nil
+	})
 }
 
 // TestBranches_Mutants takes the guards of branches away, one by one. With its guard the same story ends well.
