@@ -52,8 +52,8 @@ type call struct{ phase, order string }
 func (c call) label() string { return "CALL " + c.phase + " " + c.order }
 
 func try(order string) call     { return call{"Try", order} }
-func confirm(order string) call { return call{"Confirm", order} }
-func cancel(order string) call  { return call{"Cancel", order} }
+func confirm(order string) call { return call{"Confirm", order} } //nolint:unparam // a scene names the order of each call
+func cancel(order string) call  { return call{"Cancel", order} }  //nolint:unparam // a scene names the order of each call
 
 // actor is a caller: its calls, one after the other.
 type actor struct {
