@@ -58,7 +58,7 @@ ENTRYPOINT ["k6", "run", "--quiet", "--no-usage-report"]
 # Compose mounts the folder exercises, and on /cache a volume that keeps what was compiled: the first command takes minutes,
 # the next ones seconds, also after the image was made anew.
 FROM go AS exercises
-ENV GOCACHE=/cache/build GOTMPDIR=/cache/tmp GOMODCACHE=/modules HOME=/tmp GOFLAGS=-buildvcs=false
+ENV GOCACHE=/cache/build GOTMPDIR=/cache/tmp GOMODCACHE=/modules HOME=/tmp GOFLAGS="-buildvcs=false -p=2"
 # An empty volume begins with the content of its folder here, and with the folder's owner.
 RUN mkdir -p /cache/build /cache/tmp /modules && chown -R 65532:65532 /cache /modules
 USER 65532:65532

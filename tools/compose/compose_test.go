@@ -28,7 +28,7 @@ const root = "../.."
 const (
 	memoryLimit = 2500 << 20
 	toolLimit   = 384 << 20
-	goLimit     = 768 << 20 // for the command that compiles
+	goLimit     = 1536 << 20 // for the command that compiles
 )
 
 // reports is the folder of the repository to which the command line writes.
