@@ -22,7 +22,7 @@ type courseCmd struct {
 type courseResult struct {
 	Done     int             `json:"done"`   // number of lessons
 	Passed   int             `json:"passed"` // number of exercises
-	Next     string          `json:"next"` // name of a lesson; empty: all are done
+	Next     string          `json:"next"`   // name of a lesson; empty: all are done
 	Chapters []chapterResult `json:"chapters"`
 }
 

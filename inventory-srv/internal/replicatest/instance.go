@@ -76,23 +76,22 @@ func (i Instance) Build(t *testing.T, cfg app.Config) *app.App {
 
 // Follow runs the part of a replica that has MySQL follow Redis, until the test ends or the returned function is
 // called.
-func (i Instance) Follow(t *testing.T) (stop func() error) {
+func (i Instance) Follow(t *testing.T) (stop func()) {
 	t.Helper()
 	return InBackground(t, i.Redis.Run)
 }
 
 // InBackground runs a function until the test ends or stop is called.
-func InBackground(t *testing.T, run func(context.Context)) (stop func() error) {
+func InBackground(t *testing.T, run func(context.Context)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { run(ctx) })
-	stop = func() error {
+	stop = func() {
 		cancel()
 		running.Wait()
-		return nil
 	}
-	t.Cleanup(func() { _ = stop() })
+	t.Cleanup(stop)
 	return stop
 }
 

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"holdfast/inventory-srv/internal/replicatest"
-
 	"gorm.io/gorm"
+
+	"holdfast/inventory-srv/internal/replicatest"
 )
 
 // TestConditional_ReleaseInBetween: an order for two finds one, and before it has looked why, a release brings the

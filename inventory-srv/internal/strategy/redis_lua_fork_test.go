@@ -35,7 +35,7 @@ func newFork(t *testing.T, units int64) *fork {
 	ctx := replicatest.Soon(t)
 	reserve(ctx, t, f.one, "FIRST", 1)
 	w.Settle(t)
-	_ = stop()
+	stop()
 	replica := redis.NewClient(&redis.Options{Addr: s.Second.Addr})
 	t.Cleanup(func() { _ = replica.Close() })
 	replicatest.Eventually(t, "the replica has the order", func() bool {
@@ -73,7 +73,7 @@ func reserveMany(ctx context.Context, t *testing.T, s stock.Reserver, name strin
 func (f *fork) wantEpoch(t *testing.T, epoch int64) {
 	t.Helper()
 	replicatest.Eventually(t, fmt.Sprintf("epoch %d is open", epoch), func() bool {
-		p, err := f.World.One.Redis.Position(t.Context())
+		p, err := f.One.Redis.Position(t.Context())
 		return err == nil && p.Epoch == epoch && p.Open
 	})
 }
@@ -81,7 +81,7 @@ func (f *fork) wantEpoch(t *testing.T, epoch int64) {
 // wantNamed fails unless the losses name just these orders.
 func (f *fork) wantNamed(t *testing.T, orderNos []string) {
 	t.Helper()
-	losses, err := f.World.One.Redis.Losses(replicatest.Soon(t))
+	losses, err := f.One.Redis.Losses(replicatest.Soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,32 +105,32 @@ func TestRedisLua_LostByFailover(t *testing.T) {
 		after func(ctx context.Context, t *testing.T, f *fork) // how the replicas go on, with 3 orders of one unit
 	}{
 		"the other one asks first": {1, func(ctx context.Context, t *testing.T, f *fork) {
-			f.World.Two.Follow(t)
+			f.Two.Follow(t)
 			reserveMany(ctx, t, f.two, "TWO", 2)
 			f.Settle(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
-			f.World.One.Follow(t)
+			f.One.Follow(t)
 		}},
 		"it asks first": {1, func(ctx context.Context, t *testing.T, f *fork) {
-			f.World.One.Follow(t)
+			f.One.Follow(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
 			reserveMany(ctx, t, f.two, "TWO", 2)
 		}},
 		"it asks for nothing more": {1, func(ctx context.Context, t *testing.T, f *fork) {
-			f.World.Two.Follow(t)
+			f.Two.Follow(t)
 			reserveMany(ctx, t, f.two, "TWO", 3)
 			f.Settle(t)
-			f.World.One.Follow(t)
+			f.One.Follow(t)
 		}},
 		"pipelines, the other one asks first": {1024, func(ctx context.Context, t *testing.T, f *fork) {
-			f.World.Two.Follow(t)
+			f.Two.Follow(t)
 			reserveMany(ctx, t, f.two, "TWO", 1500)
 			f.Settle(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
-			f.World.One.Follow(t)
+			f.One.Follow(t)
 		}},
 		"pipelines, it asks first": {1024, func(ctx context.Context, t *testing.T, f *fork) {
-			f.World.One.Follow(t)
+			f.One.Follow(t)
 			reserveMany(ctx, t, f.one, "ONE", 1)
 			reserveMany(ctx, t, f.two, "TWO", 1500)
 		}},
@@ -172,7 +172,7 @@ func TestRedisLua_LostAndKilled(t *testing.T) {
 	lost := reserveMany(ctx, t, f.two, "LOST", 3)
 	f.failover(t)
 	// Replica one has no watch, and nobody asks it any more.
-	f.World.Two.Follow(t)
+	f.Two.Follow(t)
 	reserveMany(ctx, t, f.two, "AFTER", 4)
 	f.wantEpoch(t, 2)
 	wantLosses(t, f.World, 6, 5) // a confirm takes nothing
@@ -191,7 +191,7 @@ func TestRedisLua_LostUnnoticed(t *testing.T) {
 	ctx := replicatest.Soon(t)
 	killed := reserveMany(ctx, t, f.one, "KILLED", 5)
 	f.failover(t)
-	f.World.Two.Follow(t)
+	f.Two.Follow(t)
 	reserveMany(ctx, t, f.two, "AFTER", 9)
 	f.WantLedger(t, "A", 0, 10, 0)
 	wantLosses(t, f.World, 0, 0)

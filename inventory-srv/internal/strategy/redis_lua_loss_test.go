@@ -30,7 +30,7 @@ func TestRedisLua_LostEntry(t *testing.T) {
 	ctx := replicatest.Soon(t)
 	reserve(ctx, t, set, "FIRST", 1)
 	w.Settle(t)
-	_ = stop()
+	stop()
 	reserve(ctx, t, set, "LOST", 3)
 	if n, err := w.Redis.XDel(ctx, w.Counters+"log", w.Redis.HGet(ctx, w.Counters+"1:order:LOST", "e").Val()).Result(); err != nil || n != 1 {
 		t.Fatalf("removed %d entries, error %v", n, err)
@@ -64,7 +64,7 @@ func TestRedisLua_CountGoesBack(t *testing.T) {
 			ctx := replicatest.Soon(t)
 			reserve(ctx, t, set, "FIRST", 1)
 			w.Settle(t)
-			_ = stop()
+			stop()
 			meta := w.Counters + "meta"
 			before := w.Redis.HGetAll(ctx, meta).Val()
 			reserve(ctx, t, set, "LOST", 3)
@@ -177,7 +177,7 @@ func TestRedisLua_UnknownThenShut(t *testing.T) {
 	ctx := replicatest.Soon(t)
 	reserve(ctx, t, set, "FIRST", 1)
 	w.Settle(t)
-	_ = stop()
+	stop()
 	hook := &afterwards{order: "ORDER"}
 	w.Two.Client.AddHook(hook)
 	shut := func(context.Context) { w.Redis.HSet(ctx, w.Counters+"meta", "open", "0", "why", "test") }

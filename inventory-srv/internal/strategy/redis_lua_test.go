@@ -28,7 +28,7 @@ const redisLua = "redis-lua"
 func shortTerm() lock.Option { return lock.WithTTL(time.Second) }
 
 // opened puts units of A into a shop with stock in Redis and returns how to end the following of Redis.
-func opened(t *testing.T, w *replicatest.World, units int64) (stop func() error) {
+func opened(t *testing.T, w *replicatest.World, units int64) (stop func()) {
 	t.Helper()
 	w.ToRedis(t)
 	stop = w.One.Follow(t)
@@ -52,7 +52,7 @@ func TestRedisLua_BeforeMySQL(t *testing.T) {
 	ctx := replicatest.Soon(t)
 	reserve(ctx, t, one, "FIRST", 1) // lays the units out
 	w.Settle(t)
-	_ = stop()
+	stop()
 	for _, no := range []string{"SOLD", "BACK", "HELD"} {
 		reserve(ctx, t, one, no, 2)
 	}
@@ -263,7 +263,7 @@ func TestRedisLua_Restart(t *testing.T) {
 			ctx := replicatest.Soon(t)
 			reserve(ctx, t, set, "FIRST", 1)
 			w.Settle(t)
-			_ = stop()
+			stop()
 			reserve(ctx, t, set, "LATE", 3)
 			if err := server.Restart(ctx); err != nil {
 				t.Fatal(err)
@@ -310,7 +310,7 @@ func TestRedisLua_Failover(t *testing.T) {
 	}
 	reserve(ctx, t, set, "APPLIED", 2)
 	w.Settle(t)
-	_ = stop()
+	stop()
 	reserve(ctx, t, set, "LOST", 3)
 	if err := s.First.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -380,7 +380,7 @@ func TestRedisLua_Busy(t *testing.T) {
 	reserve(ctx, t, set, "ORDER-0", 1)
 	w.Settle(t)
 	replicatest.Eventually(t, "the log has the last entry alone", func() bool { return w.Redis.XLen(ctx, w.Counters+"log").Val() == 1 })
-	_ = stop()
+	stop()
 	for i := range 3 {
 		reserve(ctx, t, set, fmt.Sprintf("ORDER-%d", i+1), 1)
 	}
@@ -476,7 +476,7 @@ func TestRedisLua_ReleaseToTheRow(t *testing.T) {
 	ctx := replicatest.Soon(t)
 	reserve(ctx, t, set, "ORDER", 4)
 	relay(t, w, "A", stock.LayoutRow)
-	_ = stop()
+	stop()
 	hurry, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
 	if err := set.Release(hurry, "ORDER"); fault.KindOf(err) != fault.Timeout {
