@@ -18,7 +18,7 @@ func TestExercise(t *testing.T) {
 }
 
 // TestSuite is the conformance suite that every strategy of the shop passes. Its output has more than the explanation
-// of TestExercise: go test -v -run TestSuite ./10-own-strategy
+// of TestExercise: "go test -v -run TestSuite ./10-own-strategy".
 func TestSuite(t *testing.T) {
 	e10.SkipUnlessAsked(t)
 	strategytest.Run(t, exercise.Strategy())
