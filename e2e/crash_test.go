@@ -38,7 +38,8 @@ func crashRows() []crashRow {
 }
 
 // TestCrashPoints kills processes and cuts connections at every step of an order, and prints the results. With RocketMQ
-// the development broker gets the rows that RocketMQ cannot do, and with make flows-all every row. The healer in a row worked alone: the other healers were switched off.
+// the development broker gets the rows that RocketMQ cannot do, and with make flows-all every row. The healer in a row
+// worked alone: the other healers were switched off.
 func TestCrashPoints(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

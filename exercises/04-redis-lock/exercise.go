@@ -80,10 +80,10 @@ func (l *Lock) Renew(ctx context.Context, value string) error {
 	return nil
 }
 
-// Do acquires the lock, runs work while Renew extends the lock in a goroutine, and releases the lock. It returns ErrHeld
-// without running work if another owner has the lock, and otherwise the error of work. The context of work ends as soon
-// as Renew has ended. If the lock was lost, the error is ErrLost, also if work returned nil. The lock is released also if
-// the caller's ctx has ended. When Do returns, its goroutine has ended.
+// Do acquires the lock, runs work while Renew extends the lock in a goroutine, and releases the lock. It returns
+// ErrHeld without running work if another owner has the lock, and otherwise the error of work. The context of work ends
+// as soon as Renew has ended. If the lock was lost, the error is ErrLost, also if work returned nil. The lock is
+// released also if the caller's ctx has ended. When Do returns, its goroutine has ended.
 //
 // Stage 4. Only the call of work is written yet.
 func (l *Lock) Do(ctx context.Context, work func(ctx context.Context) error) error {

@@ -60,8 +60,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &conn{fullConn: full}, nil
 }
 
-// Driver implements driver.Connector. It gives the connector back, so that [Migrate] and the exercises can open pools of
-// their own.
+// Driver implements driver.Connector. It gives the connector back, so that [Migrate] and the exercises can open pools
+// of their own.
 func (c *connector) Driver() driver.Driver { return connectorDriver{c} }
 
 func (c *connector) prepare(ctx context.Context, db fullConn) error {

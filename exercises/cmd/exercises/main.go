@@ -1,23 +1,18 @@
-// Command exercises shows a learner's progress, checks exercises, gives hints, and checks an exercise again when its file
-// is saved. `make exercises`, `make try`, `make hint` and `make watch` run it.
+// Command exercises shows a learner's progress, checks exercises, gives hints, and checks an exercise again when its
+// file is saved. `make exercises`, `make try`, `make hint` and `make watch` run it.
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
-
-	"holdfast/exercises/internal/catalogue"
-	"holdfast/exercises/internal/runner"
 )
 
 // cli is the whole command line.
@@ -33,90 +28,6 @@ type cli struct {
 	Hint  hintCmd  `cmd:"" help:"Print the next hint, or the one of a level."`
 	Watch watchCmd `cmd:"" help:"Check an exercise now and whenever it is saved; without a number the next open one."`
 }
-
-type listCmd struct {
-	Again bool `help:"Run all checks, also those of code that has not changed."`
-	JSON  bool `help:"Print one JSON document." name:"json"`
-}
-
-func (l *listCmd) Run(ctx context.Context, r *runner.Runner) error {
-	if l.JSON {
-		return r.ListJSON(ctx, l.Again)
-	}
-	return r.List(ctx, l.Again)
-}
-
-type tryCmd struct {
-	Number int  `arg:"" help:"Number of the exercise."`
-	JSON   bool `help:"Print one JSON document." name:"json"`
-}
-
-func (t *tryCmd) Run(ctx context.Context, r *runner.Runner) error {
-	e, err := find(t.Number)
-	if err != nil {
-		return err
-	}
-	outcome, err := r.Try(ctx, e)
-	if err != nil {
-		return err
-	}
-	if t.JSON {
-		err = r.PrintJSON(e, outcome)
-	} else {
-		err = r.PrintOutcome(e, outcome)
-	}
-	if err == nil && outcome.State != runner.Passed {
-		return exit{1, nil}
-	}
-	return err
-}
-
-type hintCmd struct {
-	Number int `arg:"" help:"Number of the exercise."`
-	Level  int `arg:"" optional:"" help:"Level of the hint, from 1. Default: the next one."`
-}
-
-func (h *hintCmd) Run(r *runner.Runner) error {
-	e, err := find(h.Number)
-	if err != nil {
-		return err
-	}
-	if err := r.PrintHint(e, h.Level); err != nil {
-		return exit{2, err}
-	}
-	return nil
-}
-
-type watchCmd struct {
-	Number int `arg:"" optional:"" help:"Number of the exercise. Default: the first one that does not pass, then the next."`
-}
-
-func (w *watchCmd) Run(ctx context.Context, r *runner.Runner) error {
-	if w.Number == 0 {
-		return r.WatchNext(ctx)
-	}
-	e, err := find(w.Number)
-	if err != nil {
-		return err
-	}
-	return r.Watch(ctx, e)
-}
-
-func find(number int) (catalogue.Exercise, error) {
-	e, err := catalogue.Find(number)
-	if err != nil {
-		return e, exit{2, err}
-	}
-	return e, nil
-}
-
-// exit is an error with an exit status.
-type exit struct {
-	code int
-	err  error
-}
-
-func (e exit) Error() string { return fmt.Sprint(e.err) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -157,38 +68,4 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	}()
 	k.BindTo(ctx, (*context.Context)(nil))
 	return k.Run(r)
-}
-
-// runner prepares what all commands use. No server is started yet.
-func (c *cli) runner(ctx context.Context, stdout io.Writer) (*runner.Runner, error) {
-	root, err := catalogue.Root(cmp.Or(c.Root, "."))
-	if err != nil {
-		return nil, err
-	}
-	dir := cmp.Or(c.Dir, filepath.Join(filepath.Dir(root), ".run"))
-	progress := cmp.Or(c.Progress, filepath.Join(dir, "course.json"))
-	servers, err := runner.NewServers(ctx, dir, os.Stderr)
-	if err != nil {
-		return nil, err
-	}
-	return &runner.Runner{
-		Root: root, State: filepath.Join(filepath.Dir(progress), "exercises"), Progress: progress, Servers: servers,
-		Lang: language(c.Lang), Exercises: catalogue.All(), Out: stdout, Notices: os.Stderr,
-		Command: commands(c.Command),
-	}, nil
-}
-
-// language returns the language of the texts: the flag's, else that of HOLDFAST_LANG or LANG.
-func language(flag string) string {
-	return cmp.Or(flag, catalogue.Language(cmp.Or(os.Getenv("HOLDFAST_LANG"), os.Getenv("LANG"))))
-}
-
-// commands returns what to type for a verb: a make target, or the verb after another command.
-func commands(command string) func(verb string, exercise int) string {
-	return func(verb string, exercise int) string {
-		if command == "" {
-			return fmt.Sprintf("make %s EX=%d", verb, exercise)
-		}
-		return fmt.Sprintf("%s %s %d", command, verb, exercise)
-	}
 }

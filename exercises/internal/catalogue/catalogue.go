@@ -80,8 +80,8 @@ func (e Exercise) Task(lang string) string {
 // Solution returns the file with the solution, below the module's folder.
 func (e Exercise) Solution() string { return "solutions/" + e.Dir + "/exercise.go" }
 
-// Texts returns the exercise's texts in a language: its title, its hints, its findings, and those of the engine. root is
-// the module's folder.
+// Texts returns the exercise's texts in a language: its title, its hints, its findings, and those of the engine. root
+// is the module's folder.
 func (e Exercise) Texts(root, lang string) (step.Catalogue, error) {
 	texts, err := trial.Catalogue(os.DirFS(filepath.Join(root, filepath.FromSlash(e.Checks()))), lang)
 	if err != nil {

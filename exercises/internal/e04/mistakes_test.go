@@ -97,8 +97,8 @@ func renewing(pause func(l *lock) time.Duration, extend func(l *lock, ctx contex
 
 func third(l *lock) time.Duration { return l.ttl / 3 }
 
-// mistake is a lock with a mistake that none of the attempts makes. want is the ID of the finding, "" for a lock that is
-// right in another way than the solution.
+// mistake is a lock with a mistake that none of the attempts makes. want is the ID of the finding, "" for a lock that
+// is right in another way than the solution.
 type mistake struct {
 	name, want string
 	lock       lock

@@ -71,7 +71,8 @@ func keyOf(packages []string, ids map[string]string) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// build links the exercise's test binary. messages are the compiler's, as it printed them, if the code does not compile.
+// build links the exercise's test binary. messages are the compiler's, as it printed them, if the code does not
+// compile.
 func (r *Runner) build(ctx context.Context, e catalogue.Exercise) (binary, messages string, err error) {
 	dir := filepath.Join(r.State, "bin")
 	if err := os.MkdirAll(dir, 0o700); err != nil {

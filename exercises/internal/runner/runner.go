@@ -140,8 +140,8 @@ func (r *Runner) remember(e catalogue.Exercise, v version, outcome Outcome) erro
 }
 
 // Hint returns the next hint of the exercise, with its level, or that of the level if it is not 0. In an exercise of
-// stages the hints of a stage that was passed at the last check are left out. After the last hint it returns the last one
-// again.
+// stages the hints of a stage that was passed at the last check are left out. After the last hint it returns the last
+// one again.
 func (r *Runner) Hint(e catalogue.Exercise, level int) (hint string, given int, err error) {
 	if level < 0 || level > e.Hints {
 		return "", 0, fmt.Errorf("exercise %d has no hint %d; its hints are 1 to %d", e.Number, level, e.Hints)

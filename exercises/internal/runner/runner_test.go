@@ -133,8 +133,8 @@ func (o *output) take() string {
 	return o.text.String()
 }
 
-// TestList: each exercise says what its check found, one that does not compile leaves the others alone, and only a check
-// whose code has changed runs again.
+// TestList: each exercise says what its check found, one that does not compile leaves the others alone, and only a
+// check whose code has changed runs again.
 func TestList(t *testing.T) {
 	t.Parallel()
 	r, out := fakes(t, starts, broken, solved)
@@ -186,7 +186,8 @@ func TestList_usedPackage(t *testing.T) {
 	}
 }
 
-// TestList_savedMeanwhile: a file that is saved while its check runs leaves no verdict, as it may be that of either code.
+// TestList_savedMeanwhile: a file that is saved while its check runs leaves no verdict, as it may be that of either
+// code.
 func TestList_savedMeanwhile(t *testing.T) {
 	t.Parallel()
 	saving := fmt.Sprintf("package exercise\n\nimport \"os\"\n\nfunc Double(n int) int { os.WriteFile(\"exercise.go\", []byte(%q), 0o600); return n }\n", solved)

@@ -17,8 +17,8 @@ import (
 // startTimeout bounds the start of a server on a busy machine, including its installation.
 const startTimeout = 5 * time.Minute
 
-// Servers are what the checks run on: those of HOLDFAST_MYSQL and HOLDFAST_REDIS, else those of the shop that is up, else
-// private ones. A private server is started when an exercise first needs it, and ends with [Servers.Stop].
+// Servers are what the checks run on: those of HOLDFAST_MYSQL and HOLDFAST_REDIS, else those of the shop that is up,
+// else private ones. A private server is started when an exercise first needs it, and ends with [Servers.Stop].
 type Servers struct {
 	vars stack.Vars
 	log  io.Writer

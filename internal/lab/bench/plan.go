@@ -53,8 +53,11 @@ func Presets() []Preset {
 		hot(1), hot(16), hot(64), hot(256), hot(1024), {Connections: 256, Basket: Mixed}, {Connections: 1024, Basket: Hot, Share: 0.5},
 	}
 	return []Preset{
-		{Name: "quick", Strategies: []string{"redis-lock", "group-commit"}, Shapes: []Shape{hot(1), hot(64), hot(256)}, Repetitions: 2, Time: 4 * time.Second}, // 2 min
-		{Name: "standard", Strategies: safe, Shapes: standard, Repetitions: 3, Time: 6 * time.Second},                                                          // 15 min
+		{ // 2 min
+			Name: "quick", Strategies: []string{"redis-lock", "group-commit"}, Shapes: []Shape{hot(1), hot(64), hot(256)},
+			Repetitions: 2, Time: 4 * time.Second,
+		},
+		{Name: "standard", Strategies: safe, Shapes: standard, Repetitions: 3, Time: 6 * time.Second}, // 15 min
 	}
 }
 

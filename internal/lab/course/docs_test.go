@@ -156,8 +156,8 @@ func checkChapter(t *testing.T, name string, parts []string, c course.Chapter, f
 	}
 }
 
-// checkExercise: a chapter with an exercise links its task, which exists and has the exercise's title, and names its time
-// and its command. A chapter without one has no such part.
+// checkExercise: a chapter with an exercise links its task, which exists and has the exercise's title, and names its
+// time and its command. A chapter without one has no such part.
 func checkExercise(t *testing.T, name, try string, e course.Exercise, f form, names step.Catalogue) {
 	t.Helper()
 	before, part, found := strings.Cut(try, f.exercise)

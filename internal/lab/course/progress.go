@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Progress has the lessons that held and the exercises that passed on a learner's machine, each with the time at which it
-// first did: lessons by name, exercises by folder.
+// Progress has the lessons that held and the exercises that passed on a learner's machine, each with the time at which
+// it first did: lessons by name, exercises by folder.
 type Progress struct {
 	Held map[string]time.Time `json:"held"`
 }
@@ -35,9 +35,9 @@ func Load(path string) (Progress, error) {
 	return p, nil
 }
 
-// Record writes into the file that the lesson, or the exercise, held at the time. One that held before keeps its time. The file is
-// replaced atomically: a reader, or the next run after a crash, sees the old progress or the new one. Of two lessons
-// that end at the same moment in two terminals one may be missing afterwards; running it again records it.
+// Record writes into the file that the lesson, or the exercise, held at the time. One that held before keeps its time.
+// The file is replaced atomically: a reader, or the next run after a crash, sees the old progress or the new one. Of
+// two lessons that end at the same moment in two terminals one may be missing afterwards; running it again records it.
 func Record(path, lesson string, at time.Time) error {
 	p, err := Load(path)
 	if err != nil {

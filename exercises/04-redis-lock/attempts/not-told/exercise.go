@@ -1,4 +1,5 @@
-// Package exercise is a wrong attempt at exercise 4. Stage 4: the work runs under the caller's context, and the loss is dropped.
+// Package exercise is a wrong attempt at exercise 4. Stage 4: the work runs under the caller's context, and the loss is
+// dropped.
 package exercise
 
 import (

@@ -1,4 +1,5 @@
-// Package exercise is a wrong attempt at exercise 4. Stage 4: the release uses the caller's context, which may have ended.
+// Package exercise is a wrong attempt at exercise 4. Stage 4: the release uses the caller's context, which may have
+// ended.
 package exercise
 
 import (

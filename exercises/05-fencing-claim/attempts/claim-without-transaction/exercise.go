@@ -1,4 +1,5 @@
-// Package exercise is a wrong attempt at exercise 5. The claim is a transaction of its own, so its row lock ends before the read.
+// Package exercise is a wrong attempt at exercise 5. The claim is a transaction of its own, so its row lock ends before
+// the read.
 package exercise
 
 import (

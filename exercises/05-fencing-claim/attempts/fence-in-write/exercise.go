@@ -1,4 +1,5 @@
-// Package exercise is a wrong attempt at exercise 5. The token is compared when the row is written, and not before it is read.
+// Package exercise is a wrong attempt at exercise 5. The token is compared when the row is written, and not before it
+// is read.
 package exercise
 
 import (
