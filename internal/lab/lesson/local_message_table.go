@@ -2,6 +2,7 @@ package lesson
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
 
@@ -169,6 +170,11 @@ func (s *services) sentAfterCommit(ctx context.Context, created *deliveries, res
 func (s *services) sentByRelay(ctx context.Context, reserves *deliveries, result func(tableEnd)) (*step.Stage, error) {
 	const flow = "ORDER_FLOW=outbox"
 	one := &sale{services: s, sku: fresh("MUG"), user: fresh("user")}
+	// A replay ends the order-srv of the pass before while its messages are unsent. The relay that stops after one of them
+	// would never come to the new order's message if both are in the same shard.
+	if _, err := s.orders.ExecContext(ctx, "DELETE FROM outbox"); err != nil {
+		return nil, fmt.Errorf("empty the outbox: %w", err)
+	}
 	if err := s.startOrders(ctx, "order-srv-that-publishes", flow); err != nil {
 		return nil, err
 	}
