@@ -36,10 +36,6 @@ SHOPS_ON_MYSQL = $(DEV_BROKER) $(TEST_FLAGS) -run 'TestFlows/development_broker/
 PROOFS        = -C exercises $(TEST_FLAGS) ./internal/... ./cmd/...
 OTHER_BROKER  = $(DEV_BROKER) $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
-# The servers of the tests keep their data in memory, if there is room: a commit does not wait for a disk then.
-MEMORY        = $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END {print $$4}')" -gt 8000000 ] && echo /dev/shm)
-PRIVATE       = HOLDFAST_TEMP=$(MEMORY) $(BIN) env --private --
-
 # The run fails if a broker carried no order: with auto, a broken RocketMQ would only select the other broker.
 has           = $(shell sh -c 'command -v $(1)')
 comma        := ,
@@ -76,15 +72,15 @@ doctor: build ## examine this machine: what would stop `make up`, and what to do
 
 test: REQUIRE ?= $(if $(HOLDFAST_NAMESRV),,$(or $(rocketmq),$(development)))
 test: build ## what every commit needs: the tests of all packages, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(PRIVATE) $(GO) run ./internal/dev/testrun $(require) $(ONCE) -- $(PROOFS)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(ONCE) -- $(PROOFS)
 
 test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
 test-full: build ## all tests, with the race detector: also crash points, killed replicas, whole stacks, and orders on both brokers
-	@$(PRIVATE) $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES) -- $(SHOPS) -- $(OTHER_BROKER) -- $(PROOFS)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES) -- $(SHOPS) -- $(OTHER_BROKER) -- $(PROOFS)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
-	@$(PRIVATE) $(GO) run ./internal/dev/testrun $(ON_MYSQL) -- $(SHOPS_ON_MYSQL)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(ON_MYSQL) -- $(SHOPS_ON_MYSQL)
 
 test-short: ## tests that need no server
 	@$(GO) test -short -shuffle=on ./...
@@ -92,10 +88,10 @@ test-short: ## tests that need no server
 	@cd exercises && $(GO) test -short -shuffle=on ./internal/... ./cmd/...
 
 kill-test: build ## 2,000 buyers, 500 units, two replicas of each service, one of each is killed; then an audit
-	@$(PRIVATE) $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
+	@$(BIN) env --private -- $(GO) test -count=1 -v -run 'TestReplicasKilled$$' ./e2e/
 
 flows-all: build ## every case of every flow with many buyers, and every crash point, on both brokers
-	@$(PRIVATE) env HOLDFAST_FLOWS=all $(GO) test -count=1 -v -timeout=40m -run 'TestFlows$$|TestCrashPoints$$' ./e2e/
+	@$(BIN) env --private -- env HOLDFAST_FLOWS=all $(GO) test -count=1 -v -timeout=40m -run 'TestFlows$$|TestCrashPoints$$' ./e2e/
 
 storm-test: build ## two replicas decide 20,000 half messages, on a private RocketMQ
 	@$(BIN) env --private -- env HOLDFAST_HALF_MESSAGES=20000 $(GO) test -count=1 -v -run 'TestCheckBackStorm$$' ./order-srv
