@@ -175,6 +175,7 @@ func TestPaymentRacesExpiry(t *testing.T) {
 		case a.Status == http.StatusOK && got == orderapi.StatusPaid:
 			paid++
 		case a.Status == http.StatusConflict && got == orderapi.StatusExpired:
+		case a.Status == http.StatusTooManyRequests && got == orderapi.StatusExpired: // on a busy machine; nothing was done
 		default:
 			t.Errorf("order %d: payment answered %d %s, the order is %s", i, a.Status, a.code(), got)
 		}
