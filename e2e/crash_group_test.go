@@ -40,8 +40,17 @@ func groupDies(p crash.Point, status string) func(*testing.T, crashBroker) strin
 		})
 		cs.died(cs.order, p)
 		group, undecided := cs.lastGroup(status)
-		alone := cs.count(orderapi.StatusPending) == 0 // nothing else was in flight that is to be healed
-		cs.back(cs.order, nil)
+		pending := cs.count(orderapi.StatusPending)
+		alone := pending == 0 // nothing else was in flight that is to be healed
+		others := pending - len(undecided)
+		if status == orderapi.StatusAbandoned {
+			others -= len(group)
+		}
+		var healers map[string]string
+		if others > 0 { // the group behind it was being inserted: without a half message only the sweeper finds it
+			healers = map[string]string{"SWEEP_AFTER": "30s"}
+		}
+		cs.back(cs.order, healers)
 		for _, no := range group {
 			cs.becomes(no, status)
 			if status == orderapi.StatusPlaced {
