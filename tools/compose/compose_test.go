@@ -370,7 +370,7 @@ func variables(t *testing.T, program string) []string {
 	}
 	found := tagged(t, program)
 	if program == "exercises" {
-		found = append(found, matches(t, filepath.Join(root, "exercises", "cmd", program, "main.go"), `Getenv\("([A-Z_]+)"\)`)...)
+		found = append(found, matches(t, filepath.Join(root, "exercises", "cmd", program, "commands.go"), `Getenv\("([A-Z_]+)"\)`)...)
 	}
 	if program == "holdfast" || program == "exercises" {
 		found = append(found, matches(t, filepath.Join(root, "internal", "dev", "stack", "private.go"), `getenv\("([A-Z_]+)"\)`)...)
