@@ -160,7 +160,7 @@ func (l *lessonCmd) list(stdout io.Writer) error {
 	return w.Flush()
 }
 
-func lessonServers(ctx context.Context, dir string) (*lesson.Servers, error) {
+func lessonServers(ctx context.Context, dir string) (*stack.OnDemand, error) {
 	state, err := stack.Load(dir)
 	if err != nil {
 		return nil, err
@@ -168,9 +168,9 @@ func lessonServers(ctx context.Context, dir string) (*lesson.Servers, error) {
 	if state.Up(ctx) {
 		vars := stack.UpVars(os.Getenv)
 		vars.Broker = cmp.Or(vars.Broker, state.Broker())
-		return lesson.NewServers(vars, os.Stderr), nil
+		return stack.NewOnDemand(vars, os.Stderr), nil
 	}
-	return lesson.NewServers(stack.VarsFrom(os.Getenv), os.Stderr), nil
+	return stack.NewOnDemand(stack.VarsFrom(os.Getenv), os.Stderr), nil
 }
 
 type lessonRoleCmd struct {

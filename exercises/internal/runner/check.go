@@ -46,7 +46,7 @@ func (r *Runner) check(ctx context.Context, e catalogue.Exercise) (Outcome, erro
 	if messages != "" {
 		return Outcome{State: NotBuilt, Output: messages}, nil
 	}
-	vars, err := r.Servers.need(ctx, e.Servers)
+	vars, err := r.need(ctx, e.Servers)
 	if err != nil {
 		return Outcome{}, err
 	}

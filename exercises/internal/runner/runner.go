@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/exercises/internal/catalogue"
+	"holdfast/internal/dev/stack"
 	"holdfast/internal/lab/course"
 )
 
@@ -19,7 +20,7 @@ type Runner struct {
 	State     string // folder for test binaries and the record
 	Progress  string // the file of the course in which a passed exercise is recorded
 	Lang      string // of the texts
-	Servers   *Servers
+	Servers   *stack.OnDemand
 	Exercises []catalogue.Exercise
 	Out       io.Writer
 	Notices   io.Writer                              // receives what is no result: why the first command takes long

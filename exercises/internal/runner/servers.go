@@ -2,12 +2,10 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"holdfast/exercises/internal/catalogue"
@@ -17,62 +15,34 @@ import (
 // startTimeout bounds the start of a server on a busy machine, including its installation.
 const startTimeout = 5 * time.Minute
 
-// Servers are what the checks run on: those of HOLDFAST_MYSQL and HOLDFAST_REDIS, else those of the shop that is up,
-// else private ones. A private server is started when an exercise first needs it, and ends with [Servers.Stop].
-type Servers struct {
-	vars stack.Vars
-	log  io.Writer
-
-	mu    sync.Mutex // held while a server is being started
-	stops []func(context.Context) error
-}
-
-// NewServers finds out which servers run already. dir is the folder of the shop's state. log receives a line for each
-// server that is started.
-func NewServers(ctx context.Context, dir string, log io.Writer) (*Servers, error) {
+// NewServers returns what the checks run on: the servers of HOLDFAST_MYSQL and HOLDFAST_REDIS, else those of the shop
+// that is up, else private ones. dir is the folder of the shop's state. log receives a line for each server that is
+// started.
+func NewServers(ctx context.Context, dir string, log io.Writer) (*stack.OnDemand, error) {
 	state, err := stack.Load(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Servers{vars: stack.VarsFrom(os.Getenv), log: log}
+	vars := stack.VarsFrom(os.Getenv)
 	if state.Up(ctx) {
-		s.vars = stack.UpVars(os.Getenv)
+		vars = stack.UpVars(os.Getenv)
 	}
-	return s, nil
+	return stack.NewOnDemand(vars, log), nil
 }
 
 // need returns the addresses of the servers, after starting those that are missing.
-func (s *Servers) need(ctx context.Context, names []string) (stack.Vars, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (r *Runner) need(ctx context.Context, names []string) (vars stack.Vars, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	o := stack.Options{Tie: true, Log: s.log}
-	if slices.Contains(names, catalogue.MySQL) && s.vars.MySQL == "" {
-		m, err := stack.StartMySQL(ctx, o)
-		if err != nil {
+	if slices.Contains(names, catalogue.MySQL) {
+		if vars.MySQL, err = r.Servers.MySQL(ctx); err != nil {
 			return stack.Vars{}, fmt.Errorf("start MySQL: %w", err)
 		}
-		s.vars.MySQL, s.stops = m.AdminDSN(), append(s.stops, m.Stop)
 	}
-	if slices.Contains(names, catalogue.Redis) && s.vars.Redis == "" {
-		r, err := stack.StartRedis(ctx, o)
-		if err != nil {
+	if slices.Contains(names, catalogue.Redis) {
+		if vars.Redis, err = r.Servers.Redis(ctx); err != nil {
 			return stack.Vars{}, fmt.Errorf("start Redis: %w", err)
 		}
-		s.vars.Redis, s.stops = r.Addr, append(s.stops, r.Stop)
 	}
-	return s.vars, nil
-}
-
-// Stop stops the servers that were started.
-func (s *Servers) Stop(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var errs []error
-	for _, stop := range s.stops {
-		errs = append(errs, stop(ctx))
-	}
-	s.stops = nil
-	return errors.Join(errs...)
+	return vars, nil
 }

@@ -19,7 +19,7 @@ func TestChoosingMQ_answers(t *testing.T) {
 	// The steps on Redis; then a right answer, a wrong one, none, no letter and a right one, and a right one.
 	input := strings.Repeat("\n", 8) + "a\na\n\nx\nd\ne\n"
 	got, err := lesson.Run(t.Context(), l, lesson.Config{
-		Servers: lesson.NewServers(stack.Vars{Redis: stacktest.Redis(t)}, nil), Self: []string{os.Args[0], lesson.RoleArg}, Out: &out,
+		Servers: stack.NewOnDemand(stack.Vars{Redis: stacktest.Redis(t)}, nil), Self: []string{os.Args[0], lesson.RoleArg}, Out: &out,
 		Lang: "en", Pace: step.NewKeyboard(strings.NewReader(input)),
 	})
 	if err != nil || !got.Holds {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"holdfast/internal/dev/stack"
 	"holdfast/internal/lab/step"
 )
 
@@ -90,7 +91,7 @@ func Find(name string) (Lesson, bool) {
 
 // Config contains what lessons need to run.
 type Config struct {
-	Servers *Servers
+	Servers *stack.OnDemand
 	// Self is the command of this program that runs RunRole. The arguments of RunRole are appended to it.
 	Self   []string
 	Out    io.Writer

@@ -67,7 +67,7 @@ func runLessons(t *testing.T, vars stack.Vars, which func(lesson.Lesson) bool) {
 	run := func(t *testing.T, l lesson.Lesson, cfg lesson.Config) string {
 		t.Helper()
 		var out strings.Builder
-		cfg.Servers, cfg.Self, cfg.Out = lesson.NewServers(vars, nil), []string{os.Args[0], lesson.RoleArg}, &out
+		cfg.Servers, cfg.Self, cfg.Out = stack.NewOnDemand(vars, nil), []string{os.Args[0], lesson.RoleArg}, &out
 		got, err := lesson.Run(t.Context(), l, cfg)
 		t.Log("\n" + out.String())
 		if err != nil || !got.Holds || len(got.Claims) == 0 {

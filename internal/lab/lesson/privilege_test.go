@@ -22,7 +22,7 @@ func TestRun_withoutPrivilege(t *testing.T) {
 	l, _ := lesson.Find("for-update")
 	var out strings.Builder
 	got, err := lesson.Run(t.Context(), l, lesson.Config{
-		Servers: lesson.NewServers(stack.Vars{Redis: stacktest.Redis(t), MySQL: unprivileged(t)}, nil),
+		Servers: stack.NewOnDemand(stack.Vars{Redis: stacktest.Redis(t), MySQL: unprivileged(t)}, nil),
 		Self:    []string{os.Args[0], lesson.RoleArg}, Out: &out, Pace: step.NewKeyboard(strings.NewReader(strings.Repeat("\n", 100))),
 	})
 	if err != nil || !got.Holds {

@@ -14,7 +14,7 @@ func TestRun_skipped(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // no jars
 	l, _ := lesson.Find("rocketmq-tour")
 	var out strings.Builder
-	got, err := lesson.Run(t.Context(), l, lesson.Config{Servers: lesson.NewServers(stack.Vars{}, nil), Out: &out})
+	got, err := lesson.Run(t.Context(), l, lesson.Config{Servers: stack.NewOnDemand(stack.Vars{}, nil), Out: &out})
 	if err != nil || got.Skipped == "" || got.Holds || len(got.Claims) != 0 {
 		t.Errorf("%+v, error %v", got, err)
 	}
