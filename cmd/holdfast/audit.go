@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"holdfast/internal/dev/terminal"
-	"holdfast/internal/lab/lesson"
 	"holdfast/internal/lab/phrase"
 	"holdfast/internal/lab/shop"
+	"holdfast/internal/lab/step"
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
 )
@@ -69,7 +69,7 @@ func (e saidError) Unwrap() error { return e.error }
 // language returns the language of what is printed. Programs read --json, and get English.
 func (a *auditCmd) language() string {
 	if a.JSON {
-		return lesson.Languages()[0]
+		return step.Languages()[0]
 	}
 	return language(a.Lang)
 }

@@ -83,7 +83,7 @@ func language(flag string) string {
 	if flag != "" {
 		return flag
 	}
-	return lesson.Language(os.Getenv("LANG"))
+	return step.Language(os.Getenv("LANG"))
 }
 
 // run runs the lessons one after the other and calls held for each that holds. A single lesson then names the next one

@@ -17,8 +17,8 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"holdfast/internal/dev/stack"
-	"holdfast/internal/lab/lesson"
 	"holdfast/internal/lab/phrase"
+	"holdfast/internal/lab/step"
 	"holdfast/order-srv/check"
 	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
@@ -44,7 +44,7 @@ func (s *statusCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
 	}
 	lang := language(s.Lang)
 	if s.JSON {
-		lang = lesson.Languages()[0] // programs read it
+		lang = step.Languages()[0] // programs read it
 	}
 	in, err := phrase.New(lang)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"holdfast/exercises/internal/catalogue"
 	"holdfast/exercises/internal/runner"
+	"holdfast/internal/lab/step"
 )
 
 type listCmd struct {
@@ -117,7 +118,7 @@ func (c *cli) runner(ctx context.Context, stdout io.Writer) (*runner.Runner, err
 
 // language returns the language of the texts: the flag's, else that of HOLDFAST_LANG or LANG.
 func language(flag string) string {
-	return cmp.Or(flag, catalogue.Language(cmp.Or(os.Getenv("HOLDFAST_LANG"), os.Getenv("LANG"))))
+	return cmp.Or(flag, step.Language(cmp.Or(os.Getenv("HOLDFAST_LANG"), os.Getenv("LANG"))))
 }
 
 // commands returns what to type for a verb: a make target, or the verb after another command.

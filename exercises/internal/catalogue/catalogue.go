@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 
 	"holdfast/exercises/internal/trial"
 	"holdfast/internal/lab/step"
@@ -105,19 +104,6 @@ func (e Exercise) FirstHint(check string) int {
 // Hint returns the hint of a level, from 1.
 func (e Exercise) Hint(texts step.Catalogue, level int) string {
 	return texts.Say(step.T(fmt.Sprintf("exercise.hint.%d", level)))
-}
-
-// Languages returns the languages of the texts.
-func Languages() []string { return []string{"en", "zh"} }
-
-// Language returns the language for a value of LANG or HOLDFAST_LANG, such as zh_CN.UTF-8: that of `holdfast lesson`.
-func Language(env string) string {
-	for _, lang := range Languages() {
-		if env == lang || strings.HasPrefix(env, lang+"_") {
-			return lang
-		}
-	}
-	return Languages()[0]
 }
 
 // Root returns the module's folder: the given folder, one above it, or its subfolder "exercises".

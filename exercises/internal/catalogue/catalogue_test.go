@@ -13,6 +13,7 @@ import (
 
 	"holdfast/exercises/internal/catalogue"
 	"holdfast/internal/lab/course"
+	"holdfast/internal/lab/step"
 )
 
 const root = "../.."
@@ -49,7 +50,7 @@ func TestAll(t *testing.T) {
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	for _, e := range catalogue.All() {
-		for _, lang := range catalogue.Languages() {
+		for _, lang := range step.Languages() {
 			texts, err := e.Texts(root, lang)
 			if err != nil {
 				t.Error(err)
@@ -140,7 +141,7 @@ func TestReadme(t *testing.T) {
 func TestLanguage(t *testing.T) {
 	t.Parallel()
 	for env, want := range map[string]string{"zh_CN.UTF-8": "zh", "zh": "zh", "en_US.UTF-8": "en", "": "en", "C": "en", "zhuang": "en"} {
-		if got := catalogue.Language(env); got != want {
+		if got := step.Language(env); got != want {
 			t.Errorf("%q: %s, want %s", env, got, want)
 		}
 	}
@@ -192,7 +193,7 @@ func TestRunnerTexts(t *testing.T) {
 	t.Parallel()
 	verbs := regexp.MustCompile(`%[a-z]`)
 	shapes := map[string]map[string]int{}
-	for _, lang := range catalogue.Languages() {
+	for _, lang := range step.Languages() {
 		var groups map[string]map[string]string
 		if err := json.Unmarshal([]byte(read(t, "internal/runner/texts/"+lang+".json")), &groups); err != nil {
 			t.Fatal(err)

@@ -13,19 +13,6 @@ import (
 //go:embed texts/*.json
 var ownTexts embed.FS
 
-// Languages returns the languages of the texts. The first is the default.
-func Languages() []string { return []string{"en", "zh"} }
-
-// language returns the language for a value of the environment variable LANG, such as zh_CN.UTF-8.
-func language(env string) string {
-	for _, lang := range Languages() {
-		if env == lang || strings.HasPrefix(env, lang+"_") {
-			return lang
-		}
-	}
-	return Languages()[0]
-}
-
 // Texts returns the texts of this package and of the findings that every exercise can have, in a language. Their keys
 // begin with "trial." and "explore.".
 func Texts(lang string) (step.Catalogue, error) { return read(ownTexts, lang) }
@@ -47,7 +34,7 @@ func Catalogue(texts fs.FS, lang string) (step.Catalogue, error) {
 func read(texts fs.FS, lang string) (step.Catalogue, error) {
 	text, err := fs.ReadFile(texts, "texts/"+lang+".json")
 	if err != nil {
-		return nil, fmt.Errorf("language %q is unknown; it is one of %s: %w", lang, strings.Join(Languages(), ", "), err)
+		return nil, fmt.Errorf("language %q is unknown; it is one of %s: %w", lang, strings.Join(step.Languages(), ", "), err)
 	}
 	return step.ParseCatalogue(text)
 }

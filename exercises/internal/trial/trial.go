@@ -43,7 +43,7 @@ type Result struct {
 // check could not run.
 func Run(t *testing.T, e Exercise, texts fs.FS) {
 	t.Helper()
-	c, err := Catalogue(texts, language(os.Getenv("LANG")))
+	c, err := Catalogue(texts, step.Language(os.Getenv("LANG")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func Prove(t *testing.T, e Exercise, texts fs.FS, want string) {
 	if got != want {
 		t.Errorf("finding %q, want %q", got, want)
 	}
-	for _, lang := range Languages() {
+	for _, lang := range step.Languages() {
 		c, err := Catalogue(texts, lang)
 		if err != nil {
 			t.Fatal(err)

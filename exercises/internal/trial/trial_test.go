@@ -93,7 +93,7 @@ The rule
     加锁
 `,
 	}
-	for _, lang := range trial.Languages() {
+	for _, lang := range step.Languages() {
 		c, err := trial.Catalogue(texts(), lang)
 		if err != nil {
 			t.Fatal(err)

@@ -181,7 +181,7 @@ func After(name string) (next Place, between []int, ok bool) {
 //go:embed texts/*.json
 var textFiles embed.FS
 
-// Texts returns the texts of the course in a language of lesson.Languages.
+// Texts returns the texts of the course in a language of [step.Languages].
 func Texts(lang string) (step.Catalogue, error) {
 	text, err := textFiles.ReadFile("texts/" + lang + ".json")
 	if err != nil {

@@ -98,7 +98,7 @@ func TestTexts(t *testing.T) {
 	slices.Sort(wanted)
 	english := texts(t, "en")
 	verbs := regexp.MustCompile(`%[a-z]`)
-	for _, lang := range lesson.Languages() {
+	for _, lang := range step.Languages() {
 		c := texts(t, lang)
 		var found []string
 		for _, key := range slices.Sorted(maps.Keys(c)) {

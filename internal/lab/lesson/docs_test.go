@@ -22,7 +22,7 @@ var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 // prints, and that the index links to it.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	for _, lang := range lesson.Languages() {
+	for _, lang := range step.Languages() {
 		suffix, flag := ".md", ""
 		if lang != "en" {
 			suffix, flag = "."+lang+".md", " --lang "+lang

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/lab/lesson"
+	"holdfast/internal/lab/step"
 )
 
 // placeholder matches a verb of fmt, with the number of its argument if it has one.
@@ -37,7 +38,7 @@ func TestTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, lang := range lesson.Languages()[1:] {
+	for _, lang := range step.Languages()[1:] {
 		other, err := lesson.Texts(lang)
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +67,7 @@ func TestTexts_Unknown(t *testing.T) {
 func TestLanguage(t *testing.T) {
 	t.Parallel()
 	for env, want := range map[string]string{"": "en", "C.UTF-8": "en", "de_DE.UTF-8": "en", "zh": "zh", "zh_CN.UTF-8": "zh", "zha": "en"} {
-		if got := lesson.Language(env); got != want {
+		if got := step.Language(env); got != want {
 			t.Errorf("LANG=%q: %s, want %s", env, got, want)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"holdfast/internal/lab/lesson"
 	"holdfast/internal/lab/step"
 )
 
@@ -23,7 +22,7 @@ var textFiles embed.FS
 // spoken are the groups of the catalogue whose texts are said by key. The texts of the other groups are recognised.
 func spoken() []string { return []string{"audit", "status"} }
 
-// Texts returns the texts of a language of [lesson.Languages].
+// Texts returns the texts of a language of [step.Languages].
 func Texts(lang string) (step.Catalogue, error) {
 	text, err := textFiles.ReadFile("texts/" + lang + ".json")
 	if err != nil {
@@ -45,7 +44,7 @@ func New(lang string) (*Book, error) {
 		return nil, err
 	}
 	b := &Book{texts: texts}
-	english := lesson.Languages()[0]
+	english := step.Languages()[0]
 	if lang == english {
 		return b, nil
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"holdfast/internal/lab/lesson"
 	"holdfast/internal/lab/phrase"
 	"holdfast/internal/lab/step"
 	"holdfast/pkg/crash"
@@ -72,7 +71,7 @@ func arguments(text string) []int {
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	english := texts(t, "en")
-	for _, lang := range lesson.Languages() {
+	for _, lang := range step.Languages() {
 		c := texts(t, lang)
 		if diff := cmp.Diff(slices.Sorted(maps.Keys(english)), slices.Sorted(maps.Keys(c))); diff != "" {
 			t.Errorf("keys of en (-) and %s (+):\n%s", lang, diff)
@@ -236,7 +235,7 @@ func TestSentence(t *testing.T) {
 		"1 problem would stop make up with Docker (2 warnings)":                                  "1 个问题会使 make up（使用 Docker）失败（2 个警告）",
 		"linux/amd64, 2 CPUs, kernel 6.1.0, in a container, whose ports and memory are examined": "linux/amd64，2 个 CPU，内核 6.1.0，在容器中，检查的是容器的端口和内存",
 		"8080, which api-gateway needs, is in use by nginx (process 42)":                         "8080 被 nginx（进程 42）占用，api-gateway 需要它",
-		"1.2 GB free for the state in /srv/.run, 91% used, needed 500 MB":                       "状态目录（/srv/.run）可用 1.2 GB，已用 91%，需要 500 MB",
+		"1.2 GB free for the state in /srv/.run, 91% used, needed 500 MB":                        "状态目录（/srv/.run）可用 1.2 GB，已用 91%，需要 500 MB",
 		"the sweeper abandoned 01ABC":                                                            "清扫器放弃了 01ABC",
 		"a sentence that came later":                                                             "a sentence that came later",
 	} {

@@ -3,6 +3,7 @@ package step
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -130,4 +131,17 @@ func (c Catalogue) Say(t Text) string {
 		args[i] = arg
 	}
 	return fmt.Sprintf(format, args...)
+}
+
+// Languages returns the languages of all texts. The first is the default.
+func Languages() []string { return []string{"en", "zh"} }
+
+// Language returns the language for a value of the environment variable LANG, such as zh_CN.UTF-8.
+func Language(env string) string {
+	for _, lang := range Languages() {
+		if env == lang || strings.HasPrefix(env, lang+"_") {
+			return lang
+		}
+	}
+	return Languages()[0]
 }
