@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/exercises/internal/judge"
 )
 
 // oneHolder has two processes want a free lock. One of them may be killed.
@@ -55,7 +56,7 @@ func judgeHolders(w *world, r *explore.Run, clients []*client, key state) *explo
 	case len(holders) == 1 && !key.exists:
 		return finding("not-set", args{holders[0].name}, args{w.key}, nil)
 	case len(holders) == 0 && dead == "":
-		return finding("nobody", args{says(clients[0].refused), says(clients[1].refused)}, nil, nil)
+		return finding("nobody", args{judge.Says(clients[0].refused), judge.Says(clients[1].refused)}, nil, nil)
 	case len(holders) == 1:
 		return judgeHolder(w, r, holders[0], clients, key)
 	}
@@ -87,7 +88,7 @@ func judgeHolder(w *world, r *explore.Run, holder *client, clients []*client, ke
 	}
 	for _, c := range clients {
 		if c != holder && !died(r, c.name) && !errors.Is(c.refused, w.learner.ErrHeld) {
-			return finding("held-not-reported", args{c.name, says(c.refused), holder.name}, nil, nil)
+			return finding("held-not-reported", args{c.name, judge.Says(c.refused), holder.name}, nil, nil)
 		}
 	}
 	return nil
@@ -116,7 +117,7 @@ func newValues(w *world) explore.Scenario {
 		Judge: func(_ context.Context, r *explore.Run) (*explore.Finding, error) {
 			switch {
 			case !b.held:
-				return finding("nobody", args{says(a.refused), says(b.refused)}, nil, nil), nil
+				return finding("nobody", args{judge.Says(a.refused), judge.Says(b.refused)}, nil, nil), nil
 			case a.value == b.value:
 				return finding("same-value", args{a.value}, args{w.setBy(r, a.name), w.setBy(r, b.name)}, nil), nil
 			}

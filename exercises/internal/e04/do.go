@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/exercises/internal/judge"
 	"holdfast/exercises/internal/trial"
 )
 
@@ -77,7 +78,7 @@ func heldByOther(ctx context.Context, p *play) (*explore.Finding, error) {
 	case o.called:
 		return finding("works-without-lock", nil, args{p.last()}, nil), nil
 	case !errors.Is(o.err, p.world.learner.ErrHeld):
-		return finding("do-hides-held", args{says(o.err)}, nil, nil), nil
+		return finding("do-hides-held", args{judge.Says(o.err)}, nil, nil), nil
 	}
 	return nil, nil
 }
@@ -100,7 +101,7 @@ func worksLong(ends error) func(context.Context, *play) (*explore.Finding, error
 			if p.asleep(ctx, n) == nil {
 				early = p.notRenewing(ctx)
 			}
-			p.record(holder, "return "+says(ends), "")
+			p.record(holder, "return "+judge.Says(ends), "")
 			return ends
 		})
 		if failed != nil {
@@ -116,7 +117,7 @@ func worksLong(ends error) func(context.Context, *play) (*explore.Finding, error
 // notRenewing explains why no sleep of the renewal was seen.
 func (p *play) notRenewing(ctx context.Context) *explore.Finding {
 	if ctx.Err() != nil {
-		return finding("ended-early", args{says(context.Cause(ctx))}, args{p.last()}, nil)
+		return finding("ended-early", args{judge.Says(context.Cause(ctx))}, args{p.last()}, nil)
 	}
 	return finding("no-watchdog", args{ttl}, nil, nil)
 }
@@ -136,7 +137,7 @@ func judgeEnd(ctx context.Context, p *play, o outcome, want error) (*explore.Fin
 	case key.exists:
 		return finding("do-keeps-lock", args{seconds(key.ttl)}, args{p.last()}, nil), nil
 	case want == nil && o.err != nil || !errors.Is(o.err, want):
-		return finding("do-changes-error", args{says(want), says(o.err)}, nil, nil), nil
+		return finding("do-changes-error", args{judge.Says(want), judge.Says(o.err)}, nil, nil), nil
 	}
 	return nil, nil
 }
@@ -174,9 +175,9 @@ func loses(ctx context.Context, p *play) (*explore.Finding, error) {
 	case !told && reported:
 		return finding("told-at-release", nil, args{set, learned, p.lastOf(holder)}, nil), nil
 	case !told:
-		return finding("not-told", args{says(o.err)}, args{set, learned}, nil), nil
+		return finding("not-told", args{judge.Says(o.err)}, args{set, learned}, nil), nil
 	case !reported:
-		return finding("do-hides-loss", args{says(o.err)}, nil, nil), nil
+		return finding("do-hides-loss", args{judge.Says(o.err)}, nil, nil), nil
 	}
 	return nil, nil
 }
@@ -187,7 +188,7 @@ func (p *play) ends(ctx context.Context, before *nap) bool {
 	if ctx.Err() == nil {
 		return false
 	}
-	p.record(holder, "<-ctx.Done()", says(context.Cause(ctx)))
+	p.record(holder, "<-ctx.Done()", judge.Says(context.Cause(ctx)))
 	return true
 }
 
@@ -246,7 +247,7 @@ func unreachable(ctx context.Context, p *play) (*explore.Finding, error) {
 			n = p.asleep(ctx, n)
 		}
 		if ctx.Err() != nil {
-			p.record(holder, "<-ctx.Done()", says(context.Cause(ctx)))
+			p.record(holder, "<-ctx.Done()", judge.Says(context.Cause(ctx)))
 			return ctx.Err()
 		}
 		if left := ttl - ended; left > 0 { // the renewal has ended, and the time passes all the same

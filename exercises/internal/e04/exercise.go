@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/exercises/internal/judge"
 	"holdfast/exercises/internal/trial"
-	"holdfast/internal/lab/step"
 )
 
 //go:embed texts/*.json
@@ -86,18 +86,7 @@ type args []any
 
 // finding returns the finding with its three texts.
 func finding(id string, what, why, do args) *explore.Finding {
-	key := "e04." + id
-	return &explore.Finding{
-		ID: id, What: step.T(key+".what", what...), Why: step.T(key+".why", why...), Do: step.T(key+".do", do...),
-	}
-}
-
-// says returns the error's text, for a sentence.
-func says(err error) string {
-	if err == nil {
-		return "nil"
-	}
-	return err.Error()
+	return judge.FindingIn("e04", id, what, why, do)
 }
 
 // died reports whether the actor was killed in the run.

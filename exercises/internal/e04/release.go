@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/exercises/internal/judge"
 )
 
 // releases has one process take the lock and free it in time.
@@ -21,11 +22,11 @@ func releases(w *world) explore.Scenario {
 			case err != nil:
 				return nil, err
 			case !a.held:
-				return finding("nobody", args{says(a.refused), says(a.refused)}, nil, nil), nil
+				return finding("nobody", args{judge.Says(a.refused), judge.Says(a.refused)}, nil, nil), nil
 			case key.exists:
-				return finding("not-released", args{seconds(key.ttl)}, args{says(a.endErr)}, nil), nil
+				return finding("not-released", args{seconds(key.ttl)}, args{judge.Says(a.endErr)}, nil), nil
 			case a.endErr != nil:
-				return finding("release-fails", args{says(a.endErr)}, nil, nil), nil
+				return finding("release-fails", args{judge.Says(a.endErr)}, nil, nil), nil
 			}
 			return nil, nil
 		},
@@ -82,9 +83,9 @@ func judgeRelease(w *world, r *explore.Run, a, b *client, key state) *explore.Fi
 	case b.held && (!key.exists || key.value != b.value):
 		return harmed(w, r, a, b)
 	case late && !errors.Is(a.endErr, w.learner.ErrLost):
-		return finding("loss-not-reported", args{says(a.endErr), seconds(expired.at)}, nil, nil)
+		return finding("loss-not-reported", args{judge.Says(a.endErr), seconds(expired.at)}, nil, nil)
 	case a.held && !late && a.endErr != nil:
-		return finding("release-fails", args{says(a.endErr)}, nil, nil)
+		return finding("release-fails", args{judge.Says(a.endErr)}, nil, nil)
 	}
 	return nil
 }

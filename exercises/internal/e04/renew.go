@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/exercises/internal/judge"
 )
 
 // renewal is a run of the learner's Renew.
@@ -64,17 +65,17 @@ func judgeCap(w *world, r *explore.Run, a *renewal, key state) *explore.Finding 
 	extended, tooLong := w.extendedAfter(a.name, maxHold)
 	switch {
 	case !a.held:
-		return finding("nobody", args{says(a.refused), says(a.refused)}, nil, nil)
+		return finding("nobody", args{judge.Says(a.refused), judge.Says(a.refused)}, nil, nil)
 	case key.exists && key.ttl < 0:
 		return finding("no-expiry", args{w.lastChange(r)}, args{w.lastChange(r)}, nil)
 	case lost && expired.at < maxHold-tolerance:
 		return finding("renewed-too-late", args{seconds(expired.at)}, args{w.lastChange(r)}, args{ttl})
 	case a.until+key.ttl < maxHold-tolerance:
-		return finding("not-renewed", args{seconds(a.until), says(a.endErr), seconds(a.until + key.ttl)}, nil, args{maxHold})
+		return finding("not-renewed", args{seconds(a.until), judge.Says(a.endErr), seconds(a.until + key.ttl)}, nil, args{maxHold})
 	case tooLong:
 		return finding("no-cap", args{maxHold, seconds(extended.at)}, args{stepOf(r.Steps, a.name, extended.nth)}, nil)
 	case !errors.Is(a.endErr, w.learner.ErrMaxHold):
-		return finding("cap-not-reported", args{maxHold, seconds(a.until), says(a.endErr)}, nil, nil)
+		return finding("cap-not-reported", args{maxHold, seconds(a.until), judge.Says(a.endErr)}, nil, nil)
 	}
 	return nil
 }
@@ -148,9 +149,9 @@ func judgeOwn(w *world, r *explore.Run, a *renewal, b *client) *explore.Finding 
 	switch {
 	case ok && (!reported || a.until > asked.at):
 		number := stepOf(r.Steps, a.name, asked.nth)
-		return finding("renewal-hides-loss", args{number, says(a.endErr)}, args{number, seconds(asked.at), seconds(a.until)}, nil)
+		return finding("renewal-hides-loss", args{number, judge.Says(a.endErr)}, args{number, seconds(asked.at), seconds(a.until)}, nil)
 	case !reported:
-		return finding("renewal-ends-silently", args{seconds(expired.at), says(a.endErr)}, nil, nil)
+		return finding("renewal-ends-silently", args{seconds(expired.at), judge.Says(a.endErr)}, nil, nil)
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/exercises/internal/judge"
 	"holdfast/exercises/internal/trial"
-	"holdfast/internal/lab/step"
 )
 
 //go:embed texts/*.json
@@ -176,16 +176,5 @@ type args []any
 
 // finding returns the finding with its three texts.
 func finding(id string, what, why, do args) *explore.Finding {
-	key := "e05." + id
-	return &explore.Finding{
-		ID: id, What: step.T(key+".what", what...), Why: step.T(key+".why", why...), Do: step.T(key+".do", do...),
-	}
-}
-
-// says returns the error's text, for a sentence.
-func says(err error) string {
-	if err == nil {
-		return "nil"
-	}
-	return err.Error()
+	return judge.FindingIn("e05", id, what, why, do)
 }

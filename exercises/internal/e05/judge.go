@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/exercises/internal/judge"
 )
 
 // twoHolders has A sell one unit and B two. B takes the lock when A's key has expired.
@@ -63,7 +64,7 @@ func (w *world) sold() int {
 func judgeStock(w *world, r *explore.Run, now row) *explore.Finding {
 	for _, s := range w.sellers {
 		if s.token != 0 && !s.sold && !errors.Is(s.err, w.learner.ErrStale) {
-			return finding("sell-fails", args{s.name, says(s.err), w.available}, nil, nil)
+			return finding("sell-fails", args{s.name, judge.Says(s.err), w.available}, nil, nil)
 		}
 	}
 	sold, gone := w.sold(), w.available-now.Available
@@ -89,7 +90,7 @@ func refusedTooEarly(w *world, r *explore.Run) *explore.Finding {
 			return o.token > s.token && wrote > 0 && wrote < lastStep(r, s.name)
 		})
 		if !newer {
-			return finding("refused-too-early", args{s.name, s.token, says(s.err)}, nil, nil)
+			return finding("refused-too-early", args{s.name, s.token, judge.Says(s.err)}, nil, nil)
 		}
 	}
 	return nil
@@ -180,7 +181,7 @@ func oneLeaseTwice(w *world) explore.Scenario {
 			case sold != gone:
 				return finding("stock-gone", args{sold, gone}, nil, nil), nil
 			case sold == 0:
-				return finding("refused-too-early", args{"A", firstToken, says(w.sellers[0].err)}, nil, nil), nil
+				return finding("refused-too-early", args{"A", firstToken, judge.Says(w.sellers[0].err)}, nil, nil), nil
 			}
 			return nil, nil
 		},
@@ -206,7 +207,7 @@ func soldOut(w *world) explore.Scenario {
 				return nil, err
 			}
 			if s := w.sellers[0]; now.Available != 1 || !errors.Is(s.err, w.learner.ErrOutOfStock) {
-				return finding("not-refused", args{says(s.err), now.Available}, nil, nil), nil
+				return finding("not-refused", args{judge.Says(s.err), now.Available}, nil, nil), nil
 			}
 			return nil, nil
 		},
@@ -218,7 +219,7 @@ func firstStep(r *explore.Run, actor string, kinds ...explore.Kind) int {
 	return 1 + slices.IndexFunc(r.Steps, func(s explore.Step) bool { return s.Actor == actor && slices.Contains(kinds, s.Kind) })
 }
 
-// lastOf returns the number of the last step for which is returns true. 0: there is none.
+// lastOf returns the number of the last step that is as asked for. 0: there is none.
 func lastOf(r *explore.Run, is func(s explore.Step) bool) int {
 	for i := len(r.Steps); i > 0; i-- {
 		if is(r.Steps[i-1]) {

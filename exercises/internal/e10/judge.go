@@ -13,7 +13,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/exercises/internal/explore"
-	"holdfast/internal/lab/step"
+	"holdfast/exercises/internal/judge"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/inventory-srv/inventorylab"
 )
@@ -235,7 +235,5 @@ func readsStock(s explore.Step, sku string) bool {
 
 // finding makes the finding of a mistake from its texts.
 func finding(id string, what, why []any, do ...any) *explore.Finding {
-	return &explore.Finding{
-		ID: id, What: step.T("found."+id+".what", what...), Why: step.T("found."+id+".why", why...), Do: step.T("found."+id+".do", do...),
-	}
+	return judge.FindingIn("found", id, what, why, do)
 }

@@ -1,4 +1,4 @@
-// Package judge is what the judges of the exercises about messages share: it reads the steps of a run as statements,
+// Package judge is what the judges of several exercises share: it makes findings, reads the steps of a run as statements,
 // and says when the others could see what each of them wrote.
 package judge
 
@@ -88,10 +88,21 @@ func Died(steps []explore.Step, actor string) int {
 // Finding returns the finding with that ID. Its texts are in the group "finding" of the exercise's catalogue: ID.what,
 // ID.why and ID.do, of which the first two have values.
 func Finding(id string, what, why []any) *explore.Finding {
+	return FindingIn("finding", id, what, why, nil)
+}
+
+// FindingIn is [Finding] with the texts of another group, of which all have values.
+func FindingIn(group, id string, what, why, do []any) *explore.Finding {
+	key := group + "." + id
 	return &explore.Finding{
-		ID:   id,
-		What: step.T("finding."+id+".what", what...),
-		Why:  step.T("finding."+id+".why", why...),
-		Do:   step.T("finding." + id + ".do"),
+		ID: id, What: step.T(key+".what", what...), Why: step.T(key+".why", why...), Do: step.T(key+".do", do...),
 	}
+}
+
+// Says returns the error's text, for a sentence.
+func Says(err error) string {
+	if err == nil {
+		return "nil"
+	}
+	return err.Error()
 }
