@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"holdfast/internal/lab/course"
 )
 
 // record is what the runner keeps between two commands. Losing it costs time and no knowledge: the checks run again.
@@ -50,24 +52,8 @@ func (r *Runner) change(change func(rec *record)) error {
 		return err
 	}
 	change(&rec)
-	text, err := json.MarshalIndent(rec, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(r.State, 0o700); err != nil {
-		return err
-	}
-	fresh, err := os.CreateTemp(r.State, "record.new-*")
-	if err != nil {
-		return err
-	}
-	_, err = fresh.Write(append(text, '\n'))
-	err = errors.Join(err, fresh.Close())
-	if err == nil {
-		err = os.Rename(fresh.Name(), r.recordFile())
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write the record of the exercises: %w", err), os.Remove(fresh.Name()))
+	if err := course.Replace(r.recordFile(), rec); err != nil {
+		return fmt.Errorf("write the record of the exercises: %w", err)
 	}
 	return nil
 }

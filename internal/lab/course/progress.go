@@ -47,14 +47,16 @@ func Record(path, lesson string, at time.Time) error {
 		return nil
 	}
 	p.Held[lesson] = at.UTC().Truncate(time.Second)
-	if err := p.save(path); err != nil {
+	if err := Replace(path, p); err != nil {
 		return fmt.Errorf("record the lesson in %s: %w", path, err)
 	}
 	return nil
 }
 
-func (p Progress) save(path string) error {
-	text, err := json.MarshalIndent(p, "", "  ")
+// Replace writes a document as JSON into a file, and makes its folder. The file is replaced atomically: a reader sees the
+// old document or the new one.
+func Replace(path string, document any) error {
+	text, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		return err
 	}
