@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"holdfast/exercises/internal/explore"
+	"holdfast/internal/dev/terminal"
 	"holdfast/internal/lab/step"
 )
 
@@ -62,7 +63,7 @@ type table struct {
 func (t *table) steps(steps []explore.Step) {
 	var head strings.Builder
 	for _, name := range t.actors {
-		head.WriteString(pad(name, t.column+gap))
+		head.WriteString(terminal.Pad(name, t.column+gap, false))
 	}
 	fmt.Fprintln(t.w, strings.Repeat(" ", numbers)+strings.TrimRight(head.String(), " "))
 	for i, s := range steps {
@@ -132,12 +133,12 @@ func wrap(text string, columns int) []string {
 	for paragraph := range strings.SplitSeq(text, "\n") {
 		line, used := "", 0
 		for _, word := range pieces(paragraph) {
-			if n := width(strings.TrimRight(word, " ")); used > 0 && used+n > columns {
+			if n := terminal.Width(strings.TrimRight(word, " ")); used > 0 && used+n > columns {
 				lines = append(lines, strings.TrimRight(line, " "))
 				line, used = "", 0
 			}
 			line += word
-			used += width(word)
+			used += terminal.Width(word)
 		}
 		lines = append(lines, strings.TrimRight(line, " "))
 	}
@@ -167,26 +168,5 @@ func breaks(before, after rune) bool {
 	case before == ' ':
 		return true
 	}
-	return isWide(before) || isWide(after)
-}
-
-// firstWide is the first rune of those that take two columns of a terminal.
-const firstWide = 0x2E80
-
-func isWide(r rune) bool { return r >= firstWide }
-
-// width returns how many columns of a terminal a text takes.
-func width(text string) int {
-	n := 0
-	for _, r := range text {
-		n++
-		if isWide(r) {
-			n++
-		}
-	}
-	return n
-}
-
-func pad(text string, columns int) string {
-	return text + strings.Repeat(" ", max(0, columns-width(text)))
+	return terminal.IsWide(before) || terminal.IsWide(after)
 }

@@ -5,12 +5,15 @@ import "strings"
 // firstWide is the first of the characters that take two columns, as Chinese ones do.
 const firstWide = 0x2E80
 
+// IsWide reports whether a character takes two columns.
+func IsWide(r rune) bool { return r >= firstWide }
+
 // Width returns how many columns of a terminal a text takes.
 func Width(text string) int {
 	n := 0
 	for _, r := range text {
 		n++
-		if r >= firstWide {
+		if IsWide(r) {
 			n++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"holdfast/internal/dev/terminal"
 	"holdfast/internal/lab/step"
 )
 
@@ -39,7 +40,7 @@ func (p Progress) Print(w io.Writer, texts step.Catalogue, title func(lesson str
 			fmt.Fprintf(w, "    %s %-*s %s\n", mark, nameWidth, l.Name, title(l.Name))
 		}
 		if e := c.Exercise; e.Number > 0 {
-			fmt.Fprintf(w, "    %s %s %s\n", p.mark(e.Dir), padded(say("exercise", e.Number), nameWidth), e.Title(texts))
+			fmt.Fprintf(w, "    %s %s %s\n", p.mark(e.Dir), terminal.Pad(say("exercise", e.Number), nameWidth, false), e.Title(texts))
 		}
 	}
 	lessons, exercises := p.Done()
@@ -60,17 +61,6 @@ func (p Progress) mark(name string) string {
 		return "✓"
 	}
 	return " "
-}
-
-// padded fills a text with spaces up to a width on a terminal, where a Chinese character takes two columns.
-func padded(text string, width int) string {
-	for _, r := range text {
-		width--
-		if r > 0x2E80 {
-			width--
-		}
-	}
-	return text + strings.Repeat(" ", max(0, width))
 }
 
 // Follow returns the line that follows a lesson that held: the next lesson of the course, and the chapters to read
