@@ -30,10 +30,13 @@ func (u Usage) Percent() int {
 
 // Of returns the usage of the file system that has path, or, while path does not exist, its nearest parent that does.
 // The error is errors.ErrUnsupported on systems where it is unknown.
-func Of(path string) (Usage, error) {
+func Of(path string) (Usage, error) { return usage(Existing(path)) }
+
+// Existing returns path, or its nearest parent that exists.
+func Existing(path string) string {
 	for {
 		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
-			return usage(path)
+			return path
 		}
 		path = filepath.Dir(path)
 	}

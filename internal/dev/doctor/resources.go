@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"holdfast/internal/dev/disk"
 	"holdfast/internal/dev/stack"
 )
 
@@ -98,7 +98,7 @@ func checkDisk(ctx context.Context, e *exam) []Finding {
 	if e.startsRocketMQ() {
 		full = Finding{Level: Problem, Advice: refuses + ", or use the development broker: make up BROKER=" + stack.BrokerDev}
 	}
-	native := []Finding{e.diskFinding("the state", existing(e.Dir), nativeDisk, full), e.writable(existing(e.Dir))}
+	native := []Finding{e.diskFinding("the state", disk.Existing(e.Dir), nativeDisk, full), e.writable(disk.Existing(e.Dir))}
 	found := make([]Finding, 0, len(native))
 	for _, f := range native {
 		if f.Way = Native; f.Found != "" {
@@ -131,16 +131,6 @@ func (e *exam) diskFinding(what, path string, need uint64, full Finding) Finding
 		f.Level, f.Advice = Warning, "free some space"
 	}
 	return f
-}
-
-// existing returns the path or its nearest parent that exists.
-func existing(path string) string {
-	for {
-		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
-			return path
-		}
-		path = filepath.Dir(path)
-	}
 }
 
 // writable creates a file and removes it. A full disk is no finding of its own.
