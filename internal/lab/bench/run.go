@@ -106,28 +106,25 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 
 // prepare adds the strategies or the flows to the subjects, with products of their own.
 func (b *bench) prepare(ctx context.Context) error {
-	m := Meter{DB: b.MySQL, Namesrv: b.Namesrv, PIDs: b.PIDs}
-	if len(b.Preset.Flows) == 0 {
-		for _, strategy := range b.Preset.Strategies {
-			t, products, err := load.Prepare(ctx, b.admin, load.UniqueName("bench-"+strategy), strategy, mixedSKUs)
-			if err != nil {
-				return fmt.Errorf("prepare %s: %w", strategy, err)
-			}
-			b.subjects = append(b.subjects, subject{name: strategy, baskets: baskets(t, products), meter: m})
-		}
-		return nil
-	}
-	for _, flow := range b.Preset.Flows {
-		name := load.UniqueName("bench-" + flow)
-		t, products, err := load.Prepare(ctx, b.admin, name, b.Preset.Strategies[0], mixedSKUs)
-		if err != nil {
-			return fmt.Errorf("prepare %s: %w", flow, err)
-		}
-		if err := load.Credit(ctx, b.admin, credit, name); err != nil { // tcc freezes money
+	names, flows := b.Preset.Strategies, len(b.Preset.Flows) > 0
+	if flows {
+		names = b.Preset.Flows
+		if err := load.Credit(ctx, b.admin, credit, load.UniqueName("bench")); err != nil { // tcc freezes the buyers' money
 			return err
 		}
-		t.Flow, t.Follow = flow, true
-		b.subjects = append(b.subjects, subject{name: flow, baskets: baskets(t, products), meter: m})
+	}
+	for _, name := range names {
+		strategy, flow := name, ""
+		if flows {
+			strategy, flow = b.Preset.Strategies[0], name
+		}
+		t, products, err := load.Prepare(ctx, b.admin, load.UniqueName("bench-"+name), strategy, mixedSKUs)
+		if err != nil {
+			return fmt.Errorf("prepare %s: %w", name, err)
+		}
+		t.Flow, t.Follow = flow, flows
+		m := Meter{DB: b.MySQL, Namesrv: b.Namesrv, PIDs: b.PIDs}
+		b.subjects = append(b.subjects, subject{name: name, baskets: baskets(t, products), meter: m})
 	}
 	return nil
 }
