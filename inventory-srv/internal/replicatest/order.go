@@ -5,8 +5,8 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/stocktest"
 )
@@ -57,13 +57,7 @@ func Soon(t *testing.T) context.Context {
 // Eventually waits for a condition.
 func Eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen within %s", what, Patience)
-		}
-		time.Sleep(2 * time.Millisecond) // between two looks at the condition
-	}
+	testkit.EventuallyTrue(t, Patience, what, condition)
 }
 
 // Reserver is as much of a strategy as a test needs of the real one and of its mutants.
