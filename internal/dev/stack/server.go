@@ -78,9 +78,9 @@ func (o Options) folder(name string) (dir, remove string, err error) {
 }
 
 // TempVar names the folder for the data of temporary servers; without it that is the system's folder for temporary
-// files. For tests it may be a file system in memory: the servers keep their promises about a process that is killed there
-// as well, and a commit does not wait for the disk. What measures must not: it would measure a database that no power
-// failure may meet.
+// files. For tests it may be a file system in memory: the servers keep their promises about a process that is killed
+// there as well, and a commit does not wait for the disk. What measures must not: it would measure a database that no
+// power failure may meet.
 const TempVar = "HOLDFAST_TEMP"
 
 func temporary() string { return cmp.Or(os.Getenv(TempVar), os.TempDir()) }
