@@ -122,7 +122,10 @@ func (s *shelf) recordLocks(ctx context.Context, connection int64) (n int64, tab
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	err = wait.Until(ctx, lockWaitAge, func(ctx context.Context) (bool, error) {
+	// MariaDB renews its copy only when nobody has read it for a tenth of a second. Readers with equal pauses would keep
+	// each other from ever seeing a new one.
+	pauses := wait.Backoff{First: 4 * lockWaitAge, Max: 16 * lockWaitAge}
+	err = pauses.Retry(ctx, func(ctx context.Context) (again bool, err error) {
 		var kind, name, status string
 		if err := s.db.QueryRowContext(ctx, "SHOW ENGINE INNODB STATUS").Scan(&kind, &name, &status); err != nil {
 			return false, fmt.Errorf("read the monitor of InnoDB, which needs PROCESS: %w", err)
@@ -130,7 +133,10 @@ func (s *shelf) recordLocks(ctx context.Context, connection int64) (n int64, tab
 		if err := s.db.QueryRowContext(ctx, query, connection).Scan(&n); err != nil && !errors.Is(err, stdsql.ErrNoRows) {
 			return false, fmt.Errorf("read the tables of locks, which needs PROCESS, on MySQL also SELECT on performance_schema: %w", err)
 		}
-		return n == rowLocksIn(status, connection), nil
+		if seen := rowLocksIn(status, connection); n != seen {
+			return true, fmt.Errorf("%s has %d locked records, the monitor of InnoDB %d", table, n, seen)
+		}
+		return false, nil
 	})
 	return n, table, err
 }
