@@ -114,7 +114,7 @@ func TestLesson_recorded(t *testing.T) {
 	says(t, lesson("q\n", false, "lesson", "naive", "--step", "--lang", "en"), []string{"stopped by the reader"}, "Next in the course")
 	says(t, runCourse(t, dir, "--lang", "en"), []string{"    > naive "}, "✓")
 
-	const line = "\nNext in the course: holdfast lesson mutex-two-instances\n"
+	const line = "\nFirst write exercise 1: make try EX=1. Next in the course: holdfast lesson mutex-two-instances\n"
 	if got := lesson("", true, "lesson", "naive", "--lang", "en"); !strings.HasSuffix(got, line) {
 		t.Errorf("the last line does not name the next lesson:\n%s", got)
 	}

@@ -178,6 +178,17 @@ func After(name string) (next Place, between []int, ok bool) {
 	return next, between, true
 }
 
+// Prepares returns the exercise that a lesson prepares: that of its chapter, if the lesson is the chapter's last one.
+// Number is 0 if there is none.
+func Prepares(name string) Exercise {
+	for _, c := range Chapters() {
+		if n := len(c.Lessons); n > 0 && c.Lessons[n-1].Name == name {
+			return c.Exercise
+		}
+	}
+	return Exercise{}
+}
+
 //go:embed texts/*.json
 var textFiles embed.FS
 

@@ -280,7 +280,8 @@ func TestProgress_Print(t *testing.T) {
 	}
 }
 
-// TestFollow: each lesson names the next one, and the chapters without a lesson that come before it.
+// TestFollow: each lesson names the next one, the chapters without a lesson that come before it, and at the end of a
+// chapter its exercise.
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	en, places := texts(t, "en"), course.Places()
@@ -296,13 +297,17 @@ func TestFollow(t *testing.T) {
 		if next := places[i+1].Lesson.Name; !strings.HasSuffix(got, "holdfast lesson "+next) {
 			t.Errorf("after %s: %q, want lesson %s", p.Lesson.Name, got, next)
 		}
+		exercise := fmt.Sprintf("make try EX=%d.", p.Chapter.Exercise.Number)
+		if ends := places[i+1].Number > p.Number && p.Chapter.Exercise.Number > 0; strings.Contains(got, exercise) != ends {
+			t.Errorf("after %s: %q, names %q should be %t", p.Lesson.Name, got, exercise, ends)
+		}
 		for n := p.Number + 1; n < places[i+1].Number; n++ {
 			if heading := chapters[n-1].Heading(en); !strings.Contains(got, heading) {
 				t.Errorf("after %s: %q does not name %q", p.Lesson.Name, got, heading)
 			}
 		}
 	}
-	if got := course.Follow(texts(t, "zh"), "naive"); got != "下一课：holdfast lesson mutex-two-instances" {
+	if got := course.Follow(texts(t, "zh"), "naive"); got != "先写练习 1：make try EX=1。下一课：holdfast lesson mutex-two-instances" {
 		t.Errorf("%q", got)
 	}
 }

@@ -72,7 +72,7 @@ func TestWithCourse(t *testing.T) {
 	once := withCourse(t, plain, "naive", ".md", names)
 	for _, want := range []string{
 		"naive.zh.md)\n\n> **Goal.** See two", "\n> **Time.** 15 minutes. **Before you start.** Nothing.\\\n",
-		"[1. Why a lock](../course.md#1-why-a-lock), lesson 1 of 1.\n\nBody.", "naive.md\nNext in the course: holdfast lesson mutex-two-instances\n```\n",
+		"[1. Why a lock](../course.md#1-why-a-lock), lesson 1 of 1.\n\nBody.", "naive.md\nFirst write exercise 1: make try EX=1. Next in the course: holdfast lesson mutex-two-instances\n```\n",
 		"\nEnd.\n\n---\n\nPrevious: none · Next: [mutex-two-instances](mutex-two-instances.md) · [The course](../course.md)\n",
 	} {
 		if !strings.Contains(once, want) {

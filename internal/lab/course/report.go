@@ -63,20 +63,23 @@ func (p Progress) mark(name string) string {
 	return " "
 }
 
-// Follow returns the line that follows a lesson that held: the next lesson of the course, and the chapters to read
-// before it.
+// Follow returns the line that follows a lesson that held: the exercise that it prepares, the chapters to read, and the
+// next lesson of the course.
 func Follow(texts step.Catalogue, lesson string) string {
 	next, between, ok := After(lesson)
 	if !ok {
 		return texts.Say(step.T("course.last"))
 	}
 	line := texts.Say(step.T("course.follow", next.Lesson.Name))
-	if len(between) == 0 {
-		return line
+	if len(between) > 0 {
+		var headings []string
+		for _, n := range between {
+			headings = append(headings, Chapters()[n-1].Heading(texts))
+		}
+		line = texts.Say(step.T("course.follow.reading", strings.Join(headings, texts.Say(step.T("course.comma"))), line))
 	}
-	var headings []string
-	for _, n := range between {
-		headings = append(headings, Chapters()[n-1].Heading(texts))
+	if e := Prepares(lesson); e.Number > 0 {
+		line = texts.Say(step.T("course.follow.exercise", e.Number, e.Number, line))
 	}
-	return texts.Say(step.T("course.follow.reading", strings.Join(headings, texts.Say(step.T("course.comma"))), line))
+	return line
 }
