@@ -25,7 +25,7 @@ type auditCmd struct {
 	SKU         string        `help:"Audit only this product and its orders, for instance after a load test." name:"sku"`
 	ExpectSales bool          `help:"Exit with status 3 when no unit is reserved or sold, so that a load test without sales does not pass."`
 	Full        bool          `help:"Prove settled history again, which earlier audits have proven. With ten million orders this takes minutes."`
-	Lang        string        `help:"Language of the text: en or zh. Default: that of LANG. --json is always English." enum:",en,zh" default:""`
+	Lang        string        `help:"Language of the text: en or zh. Default: that of HOLDFAST_LANG, else of LANG. --json is always English." enum:",en,zh" default:""`
 	JSON        bool          `help:"Print the report as one JSON document." name:"json"`
 }
 

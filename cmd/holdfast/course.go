@@ -13,7 +13,7 @@ import (
 )
 
 type courseCmd struct {
-	Lang  string `help:"Language of the texts: en or zh. Default: that of LANG." enum:",en,zh" default:""`
+	Lang  string `help:"Language of the texts: en or zh. Default: that of HOLDFAST_LANG, else of LANG." enum:",en,zh" default:""`
 	Reset bool   `help:"Forget which lessons and exercises are done."`
 	JSON  bool   `help:"Print one JSON document." name:"json"`
 }

@@ -15,7 +15,7 @@ import (
 
 type doctorCmd struct {
 	Way      string `help:"${enum}; auto is the way that make up goes." enum:"auto,docker,native" default:"auto"`
-	Lang     string `help:"Language of the text: en or zh. Default: that of LANG. --json is always English." enum:",en,zh" default:""`
+	Lang     string `help:"Language of the text: en or zh. Default: that of HOLDFAST_LANG, else of LANG. --json is always English." enum:",en,zh" default:""`
 	Problems bool   `help:"Print only what may explain why up failed."`
 	JSON     bool   `help:"Print one JSON document." name:"json"`
 }

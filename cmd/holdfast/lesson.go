@@ -25,7 +25,7 @@ type lessonCmd struct {
 	All  bool   `help:"Run all lessons; exit with status 1 if a check of one fails."`
 	JSON bool   `help:"Print the results as one JSON document, with --all an array; the text goes to standard error." name:"json"`
 	Step bool   `help:"Wait for Enter before each step, and show rows, keys and lock waits after it."`
-	Lang string `help:"Language of the texts: en or zh. Default: that of LANG." enum:",en,zh" default:""`
+	Lang string `help:"Language of the texts: en or zh. Default: that of HOLDFAST_LANG, else of LANG." enum:",en,zh" default:""`
 
 	TTL    time.Duration `help:"Time to live of the lesson's lock." name:"ttl"`
 	Buyers int           `help:"Number of buyers of the lesson's rush."`
@@ -78,13 +78,8 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 	return errors.Join(failed, l.printResults(stdout, results))
 }
 
-// language returns the language of the texts: the flag's, else that of LANG.
-func language(flag string) string {
-	if flag != "" {
-		return flag
-	}
-	return step.Language(os.Getenv("LANG"))
-}
+// language returns the language of the texts.
+func language(flag string) string { return step.Chosen(flag, os.Getenv) }
 
 // run runs the lessons one after the other and calls held for each that holds. A single lesson then names the next one
 // of the course. After an interruption run returns the results until then.

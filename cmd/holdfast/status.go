@@ -29,7 +29,7 @@ import (
 const rateTime = time.Second
 
 type statusCmd struct {
-	Lang string `help:"Language of the text: en or zh. Default: that of LANG. --json is always English." enum:",en,zh" default:""`
+	Lang string `help:"Language of the text: en or zh. Default: that of HOLDFAST_LANG, else of LANG. --json is always English." enum:",en,zh" default:""`
 	JSON bool   `help:"Print one JSON document." name:"json"`
 }
 

@@ -369,10 +369,8 @@ func variables(t *testing.T, program string) []string {
 		return matches(t, filepath.Join(root, "loadtest", program, "*"), `(?:__ENV\.|number\('|\$\{)([A-Z_0-9]+)`)
 	}
 	found := tagged(t, program)
-	if program == "exercises" {
-		found = append(found, matches(t, filepath.Join(root, "exercises", "cmd", program, "commands.go"), `Getenv\("([A-Z_]+)"\)`)...)
-	}
 	if program == "holdfast" || program == "exercises" {
+		found = append(found, matches(t, filepath.Join(root, "internal", "lab", "step", "text.go"), `getenv\("([A-Z_]+)"\)`)...)
 		found = append(found, matches(t, filepath.Join(root, "internal", "dev", "stack", "private.go"), `getenv\("([A-Z_]+)"\)`)...)
 	}
 	return found

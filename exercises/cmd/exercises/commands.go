@@ -111,14 +111,9 @@ func (c *cli) runner(ctx context.Context, stdout io.Writer) (*runner.Runner, err
 	}
 	return &runner.Runner{
 		Root: root, State: filepath.Join(filepath.Dir(progress), "exercises"), Progress: progress, Servers: servers,
-		Lang: language(c.Lang), Exercises: catalogue.All(), Out: stdout, Notices: os.Stderr,
+		Lang: step.Chosen(c.Lang, os.Getenv), Exercises: catalogue.All(), Out: stdout, Notices: os.Stderr,
 		Command: commands(c.Command),
 	}, nil
-}
-
-// language returns the language of the texts: the flag's, else that of HOLDFAST_LANG or LANG.
-func language(flag string) string {
-	return cmp.Or(flag, step.Language(cmp.Or(os.Getenv("HOLDFAST_LANG"), os.Getenv("LANG"))))
 }
 
 // commands returns what to type for a verb: a make target, or the verb after another command.

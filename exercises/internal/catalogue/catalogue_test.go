@@ -138,15 +138,6 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-func TestLanguage(t *testing.T) {
-	t.Parallel()
-	for env, want := range map[string]string{"zh_CN.UTF-8": "zh", "zh": "zh", "en_US.UTF-8": "en", "": "en", "C": "en", "zhuang": "en"} {
-		if got := step.Language(env); got != want {
-			t.Errorf("%q: %s, want %s", env, got, want)
-		}
-	}
-}
-
 // TestRoot: the module's folder is found from inside it and from the repository.
 func TestRoot(t *testing.T) {
 	t.Parallel()

@@ -63,12 +63,3 @@ func TestTexts_Unknown(t *testing.T) {
 		t.Error("a language without texts was accepted")
 	}
 }
-
-func TestLanguage(t *testing.T) {
-	t.Parallel()
-	for env, want := range map[string]string{"": "en", "C.UTF-8": "en", "de_DE.UTF-8": "en", "zh": "zh", "zh_CN.UTF-8": "zh", "zha": "en"} {
-		if got := step.Language(env); got != want {
-			t.Errorf("LANG=%q: %s, want %s", env, got, want)
-		}
-	}
-}

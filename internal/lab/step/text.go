@@ -1,6 +1,7 @@
 package step
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -135,6 +136,11 @@ func (c Catalogue) Say(t Text) string {
 
 // Languages returns the languages of all texts. The first is the default.
 func Languages() []string { return []string{"en", "zh"} }
+
+// Chosen returns the language of the texts: the flag's, else that of the variables HOLDFAST_LANG or LANG.
+func Chosen(flag string, getenv func(string) string) string {
+	return cmp.Or(flag, Language(cmp.Or(getenv("HOLDFAST_LANG"), getenv("LANG"))))
+}
 
 // Language returns the language for a value of the environment variable LANG, such as zh_CN.UTF-8.
 func Language(env string) string {
