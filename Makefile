@@ -17,14 +17,14 @@ ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 # Every commit needs all packages once. What takes minutes and the processors is for CI: the outages of RocketMQ (the
 # development broker's are here) and the lessons about messages.
 ONCE          = $(TEST_FLAGS) -skip '$(ALONE)|TestFlows/RocketMQ|TestLessons_Messages' ./inventory-srv/internal/strategy $$($(GO) list ./...)
-# The race detector is for all packages but e2e, whose services are processes without it. The strategies take longest,
-# so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).
+# The race detector is for what production runs, and the tests of it. The services of e2e are processes without it, and
+# the laboratory comes later. The strategies take longest, so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).
 # The race detector's second of sleep at the end of each process is left out: tests wait for their goroutines.
-RACED         = GORACE=atexit_sleep_ms=0 -race $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -v '/e2e$$')
-# RocketMQ's client library races with itself, so what uses it in the test process runs here.
-UNRACED       = $(TEST_FLAGS) -skip '$(ALONE)' ./e2e ./pkg/mq/... ./order-srv
-# The lessons about messages too: they are skipped under -race.
-MESSAGES      = $(TEST_FLAGS) -run TestLessons_Messages ./internal/lab/lesson
+RACED         = GORACE=atexit_sleep_ms=0 -race $(TEST_FLAGS) ./inventory-srv/internal/strategy $$($(GO) list ./... | grep -vE '/(e2e|docs|cmd|loadtest|internal/lab)(/|$$)')
+# The orders of e2e have deadlines, so nothing runs beside it.
+ORDERS        = $(TEST_FLAGS) -skip '$(ALONE)' ./e2e
+# RocketMQ's client library races with itself, so what uses it in the test process runs here, with the laboratory.
+UNRACED       = $(TEST_FLAGS) ./pkg/mq/... ./order-srv ./internal/lab/... ./cmd/... ./docs/... ./loadtest/...
 SHOPS         = $(TEST_FLAGS) -run '$(ALONE)' ./e2e
 # On MySQL: all SQL, and the shops whose statements differ most, with a sell-out for each flow. Messages are the same, so the
 # development broker carries them.
@@ -76,7 +76,7 @@ test: build ## what every commit needs: the tests of all packages, on private My
 
 test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
 test-full: build ## all tests, with the race detector: also crash points, killed replicas, whole stacks, and orders on both brokers
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(UNRACED) -- $(MESSAGES) -- $(SHOPS) -- $(OTHER_BROKER) -- $(PROOFS)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(ORDERS) -- $(UNRACED) -- $(SHOPS) -- $(OTHER_BROKER) -- $(PROOFS)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -229,7 +230,9 @@ func (f *flowShop) payAtExpiry(t *testing.T, token, key, sku string, after time.
 			break
 		}
 	}
-	if (paid.Status == http.StatusOK) != (end == orderapi.StatusPaid) || paid.Status != http.StatusOK && paid.code() != "not_payable" {
+	// A busy shop may refuse a payment, or not answer in time. Then it says that the order is not paid, and it is not.
+	refusals := []string{"not_payable", "overloaded", "timeout", "order_timeout"}
+	if (paid.Status == http.StatusOK) != (end == orderapi.StatusPaid) || paid.Status != http.StatusOK && !slices.Contains(refusals, paid.code()) {
 		t.Errorf("the payment of %s was answered with %d %s, and the order is %s", key, paid.Status, paid.Body, end)
 	}
 	return end

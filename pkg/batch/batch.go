@@ -18,6 +18,7 @@ type Batcher[T, R any] struct {
 	mu      sync.Mutex
 	queue   []*Call[T, R] // in order of arrival
 	running int           // flushes, without those that have run for longer than the overlap
+	all     int           // flushes
 	closed  bool
 	flushes sync.WaitGroup
 }
@@ -63,8 +64,9 @@ func (b *Batcher[T, R]) enqueue(ctx context.Context, c *Call[T, R]) error {
 
 // start starts a flush if a call waits for one and not too many run. It needs the mutex.
 func (b *Batcher[T, R]) start() {
-	if len(b.queue) > 0 && b.running < b.s.flushes {
+	if len(b.queue) > 0 && b.running < b.s.flushes && (b.s.maxFlushes == 0 || b.all < b.s.maxFlushes) {
 		b.running++
+		b.all++
 		b.flushes.Go(b.run)
 	}
 }
@@ -125,6 +127,7 @@ func (b *Batcher[T, R]) Close() error {
 
 // run flushes one batch. Whatever the flush does to this goroutine, the next one gets a new one.
 func (b *Batcher[T, R]) run() {
+	defer b.over()
 	next := sync.OnceFunc(b.next)
 	defer next()
 	b.yield()
@@ -168,6 +171,14 @@ func (b *Batcher[T, R]) next() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.running--
+	b.start()
+}
+
+// over has one flush less run, and starts the next one if a call waits for it.
+func (b *Batcher[T, R]) over() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all--
 	b.start()
 }
 

@@ -25,6 +25,11 @@ func WithOverlap(d time.Duration) Option { return func(s *settings) { s.overlap 
 // the next one is on its way. Default 1.
 func WithFlushes(n int) Option { return func(s *settings) { s.flushes = n } }
 
+// WithMaxFlushes bounds how many flushes run at the same time, those that others have overlapped included. Without it
+// work that has become slow gets more and more flushes, until each of them takes longer than its callers wait. Default
+// 0: no bound.
+func WithMaxFlushes(n int) Option { return func(s *settings) { s.maxFlushes = n } }
+
 // WithTimeout sets how long a flush may take: its context's deadline. Default 10 s.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
@@ -56,13 +61,14 @@ var _ Observer = silent{}
 func (silent) Flushed(Flush) {}
 
 type settings struct {
-	maxWeight int
-	limit     func() int // nil: maxWeight
-	flushes   int
-	overlap   time.Duration
-	timeout   time.Duration
-	patience  time.Duration
-	observer  Observer
+	maxWeight  int
+	limit      func() int // nil: maxWeight
+	flushes    int
+	maxFlushes int
+	overlap    time.Duration
+	timeout    time.Duration
+	patience   time.Duration
+	observer   Observer
 }
 
 // newSettings applies the options over the defaults and panics when they cannot work: a programmer's fault.
@@ -71,7 +77,7 @@ func newSettings(opts []Option) settings {
 	for _, o := range opts {
 		o(&s)
 	}
-	if s.maxWeight < 1 || s.flushes < 1 || s.timeout <= 0 || s.patience < 0 || s.overlap < 0 || s.observer == nil {
+	if s.maxWeight < 1 || s.flushes < 1 || s.timeout <= 0 || s.patience < 0 || s.overlap < 0 || s.maxFlushes < 0 || s.observer == nil {
 		panic(fmt.Sprintf("batch: options that cannot work: %+v", s))
 	}
 	return s

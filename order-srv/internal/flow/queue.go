@@ -37,6 +37,10 @@ const (
 	// that is not this service's work.
 	workOverlap = 100 * time.Millisecond
 
+	// workGroups is how many groups of a replica's workers inventory is asked for at the same time. If there were more than
+	// it decides within attemptTimeout, each call would be given up and repeated while inventory still works on it.
+	workGroups = 4
+
 	depthInterval = 200 * time.Millisecond // between two readings of the queue's depth
 	idleInterval  = 5 * time.Second        // the same while the queue is empty and no order comes
 	depthTime     = 2 * time.Second        // of one reading
@@ -97,7 +101,8 @@ func NewQueue(d Deps) *Queue {
 		return float64(since)
 	})
 	limit := func() int { return f.Pace.Limit() }
-	f.groups = batch.New(f.work, batch.WithMaxWeight(MaxGroup), batch.WithLimit(limit), batch.WithOverlap(workOverlap), batch.WithTimeout(workTime+3*DecideTime))
+	f.groups = batch.New(f.work, batch.WithMaxWeight(MaxGroup), batch.WithLimit(limit), batch.WithOverlap(workOverlap), batch.WithMaxFlushes(workGroups),
+		batch.WithTimeout(workTime+3*DecideTime))
 	return f
 }
 
