@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"gorm.io/gorm"
@@ -47,25 +48,59 @@ func (b *Branches) Prepare(ctx context.Context, gtrid string, fn func(tx *gorm.D
 			return notExecuted(err)
 		}
 	}
+	session, err := b.prepareIn(ctx, pool, xid, fn)
+	if err != nil {
+		return err
+	}
+	return ended(ctx, pool, session)
+}
+
+// prepareIn does the work of Prepare in a session that it ends, and returns the session's number.
+func (b *Branches) prepareIn(ctx context.Context, pool *sql.DB, xid string, fn func(tx *gorm.DB) error) (session uint64, err error) {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return notExecuted(err)
+		return 0, notExecuted(err)
 	}
 	// MariaDB keeps a prepared branch in its session: a BEGIN there fails with 1399. The connection never returns to
 	// the pool. Closing it also rolls back a branch that is not prepared.
 	defer conn.Close() //nolint:errcheck // it is closed already
 	defer discard(conn)
+	if err := conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&session); err != nil {
+		return 0, notExecuted(err)
+	}
 	if _, err := conn.ExecContext(ctx, "XA START "+xid); err != nil {
 		if isNumber(err, duplicateXid) {
-			return ErrContended.Wrap(fmt.Errorf("%w: %w", ErrBranchExists, err))
+			return 0, ErrContended.Wrap(fmt.Errorf("%w: %w", ErrBranchExists, err))
 		}
-		return notExecuted(err)
+		return 0, notExecuted(err)
 	}
 	if err := b.work(ctx, conn, fn); err != nil {
 		rollBackActive(ctx, conn, xid, err)
-		return refused(err)
+		return 0, refused(err)
 	}
-	return prepare(ctx, conn, xid)
+	return session, prepare(ctx, conn, xid)
+}
+
+// ended waits until the server has ended a session that was closed. While it is about to, MariaDB hands the branch over
+// in two steps, and an XA COMMIT between them is answered with success and commits nothing: the branch is in no list any
+// more, and keeps its rows locked until the server restarts. Of 3,706 branches on a busy machine 14 were lost so
+// (10.11.19). A user sees its own sessions without a privilege.
+func ended(ctx context.Context, pool *sql.DB, session uint64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sessionTime)
+	defer cancel()
+	backoff := wait.Backoff{First: time.Millisecond, Max: lastBackoff}
+	for try := 1; ; try++ {
+		var there bool
+		err := pool.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.processlist WHERE id = ?)", session).Scan(&there)
+		if err == nil && there {
+			err = backoff.Sleep(ctx, try)
+		} else if err == nil {
+			return nil
+		}
+		if err != nil {
+			return ErrCommitUnknown.Wrap(fmt.Errorf("the session of a prepared branch has not ended: %w", err))
+		}
+	}
 }
 
 // work runs fn by the rule of InTx: after an error the connection takes no statement but those that end the branch.

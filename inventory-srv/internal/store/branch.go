@@ -108,9 +108,9 @@ func (b *Branches) Commit(ctx context.Context, orderNo string) error {
 	}
 	if found {
 		crash.At(crash.InventoryBranchCommitted)
-		return nil
 	}
-	// "Unknown" is no success: the row that the branch wrote decides.
+	// The row that the branch wrote decides. "Unknown" is no success, and neither is success: MariaDB gives it for a branch
+	// whose session is just ending, and commits nothing.
 	reserved, err := b.reserved(ctx, orderNo)
 	if err == nil && !reserved {
 		err = stock.ErrUnknownOrder

@@ -96,16 +96,16 @@ func (s *Store) CommitXA(ctx context.Context, orderNo string) error {
 	if err != nil {
 		return fmt.Errorf("commit the branch of %s: %w", orderNo, err)
 	}
-	if found {
-		s.count(order.Placed, 1)
-		s.outbox.Kick()
-		s.woken([]string{orderNo})
-		return nil
-	}
-	// "Unknown" is no success: the row that the branch wrote decides.
+	// The row that the branch wrote decides. "Unknown" is no success, and neither is success: MariaDB gives it for a branch
+	// whose session is just ending, and commits nothing.
 	status, err := s.statusOf(ctx, orderNo)
 	if err == nil && (status == order.Pending || status == order.Rejected || status == order.Abandoned) {
 		err = fmt.Errorf("%w: %s is %s", ErrBranchGone, orderNo, status)
+	}
+	if err == nil && found {
+		s.count(order.Placed, 1)
+		s.outbox.Kick()
+		s.woken([]string{orderNo})
 	}
 	return err
 }
