@@ -11,8 +11,8 @@ import (
 	"holdfast/pkg/batch"
 )
 
-// row is work that is done one item after the other. A flush that has to wait for longer than its timeout gets an error,
-// and its items are worked on all the same: nobody tells the server that the caller has gone.
+// row is work that is done one item after the other. A flush that has to wait for longer than its timeout gets an
+// error, and its items are worked on all the same: nobody tells the server that the caller has gone.
 type row struct {
 	mu   sync.Mutex
 	free time.Time

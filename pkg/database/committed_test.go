@@ -14,7 +14,8 @@ import (
 )
 
 // TestBranches_committed commits branches from another session right after they were prepared, many at the same time:
-// what an XA COMMIT was answered about is there. MariaDB lost one of some hundred branches whose session was just ending.
+// what an XA COMMIT was answered about is there. MariaDB lost one of some hundred branches whose session was just
+// ending.
 func TestBranches_committed(t *testing.T) {
 	t.Parallel()
 	const workers, each = 12, 100

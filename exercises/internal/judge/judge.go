@@ -1,5 +1,5 @@
-// Package judge is what the judges of several exercises share: it makes findings, reads the steps of a run as statements,
-// and says when the others could see what each of them wrote.
+// Package judge is what the judges of several exercises share: it makes findings, reads the steps of a run as
+// statements, and says when the others could see what each of them wrote.
 package judge
 
 import (

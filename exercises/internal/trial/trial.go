@@ -39,8 +39,8 @@ type Result struct {
 }
 
 // Run checks the learner's code. The test fails with the rendered finding. texts has texts/en.json and texts/zh.json of
-// the exercise. The language follows HOLDFAST_LANG or LANG. If [ResultVar] names a file, the result is written to it, also when the
-// check could not run.
+// the exercise. The language follows HOLDFAST_LANG or LANG. If [ResultVar] names a file, the result is written to it,
+// also when the check could not run.
 func Run(t *testing.T, e Exercise, texts fs.FS) {
 	t.Helper()
 	c, err := Catalogue(texts, step.Chosen("", os.Getenv))

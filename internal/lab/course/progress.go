@@ -53,8 +53,8 @@ func Record(path, lesson string, at time.Time) error {
 	return nil
 }
 
-// Replace writes a document as JSON into a file, and makes its folder. The file is replaced atomically: a reader sees the
-// old document or the new one.
+// Replace writes a document as JSON into a file, and makes its folder. The file is replaced atomically: a reader sees
+// the old document or the new one.
 func Replace(path string, document any) error {
 	text, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {

@@ -109,8 +109,8 @@ func (b *Branches) Commit(ctx context.Context, orderNo string) error {
 	if found {
 		crash.At(crash.InventoryBranchCommitted)
 	}
-	// The row that the branch wrote decides. "Unknown" is no success, and neither is success: MariaDB gives it for a branch
-	// whose session is just ending, and commits nothing.
+	// The row that the branch wrote decides. The server does not know a branch that it has committed before, and MariaDB
+	// has answered OK about one whose session was just ending, and committed nothing.
 	reserved, err := b.reserved(ctx, orderNo)
 	if err == nil && !reserved {
 		err = stock.ErrUnknownOrder

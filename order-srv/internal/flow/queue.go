@@ -37,8 +37,8 @@ const (
 	// that is not this service's work.
 	workOverlap = 100 * time.Millisecond
 
-	// workGroups is how many groups of a replica's workers inventory is asked for at the same time. If there were more than
-	// it decides within attemptTimeout, each call would be given up and repeated while inventory still works on it.
+	// workGroups is how many groups of a replica's workers inventory is asked for at the same time. If there were more
+	// than it decides within attemptTimeout, each call would be given up and repeated while inventory still works on it.
 	workGroups = 4
 
 	depthInterval = 200 * time.Millisecond // between two readings of the queue's depth

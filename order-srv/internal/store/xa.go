@@ -96,8 +96,8 @@ func (s *Store) CommitXA(ctx context.Context, orderNo string) error {
 	if err != nil {
 		return fmt.Errorf("commit the branch of %s: %w", orderNo, err)
 	}
-	// The row that the branch wrote decides. "Unknown" is no success, and neither is success: MariaDB gives it for a branch
-	// whose session is just ending, and commits nothing.
+	// The row that the branch wrote decides. The server does not know a branch that it has committed before, and MariaDB
+	// has answered OK about one whose session was just ending, and committed nothing.
 	status, err := s.statusOf(ctx, orderNo)
 	if err == nil && (status == order.Pending || status == order.Rejected || status == order.Abandoned) {
 		err = fmt.Errorf("%w: %s is %s", ErrBranchGone, orderNo, status)
