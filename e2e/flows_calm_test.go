@@ -69,7 +69,12 @@ func (f *flowShop) sellOut(t *testing.T, name string, buyers, units int) string 
 	if placed != units || refused != buyers-units {
 		t.Errorf("placed %d, refused %d; want %d and %d", placed, refused, units, buyers-units)
 	}
-	if first[f.flow.takes] < units {
+	// On a busy machine a flow that decides at once may leave some orders to its recovery, and answers 202 to them.
+	taken := first[f.flow.takes]
+	if f.flow.takes != http.StatusAccepted && taken > 0 {
+		taken += first[http.StatusAccepted]
+	}
+	if taken < units {
 		t.Errorf("first answers %v, want %d or more with %d", first, units, f.flow.takes)
 	}
 	if left := f.available(sku); left != 0 {
