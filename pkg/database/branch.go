@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"gorm.io/gorm"
@@ -26,7 +25,7 @@ import (
 // must end it, and after a crash [Branches.Recover] is the only way to find it.
 type Branches struct {
 	db     *gorm.DB
-	listed atomic.Bool // XA RECOVER has succeeded
+	listed atomic.Bool // Recover has succeeded
 }
 
 // NewBranches returns the branches of the database of db, which [Open] has opened.
@@ -48,58 +47,34 @@ func (b *Branches) Prepare(ctx context.Context, gtrid string, fn func(tx *gorm.D
 			return notExecuted(err)
 		}
 	}
-	session, err := b.prepareIn(ctx, pool, xid, fn)
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return notExecuted(err)
+	}
+	// The connection never returns to the pool. Closing it also rolls back a branch that is not prepared.
+	defer conn.Close() //nolint:errcheck // it is closed already
+	defer discard(conn)
+	mariaDB, err := claim(ctx, conn, xid)
 	if err != nil {
 		return err
 	}
-	return ended(ctx, pool, session)
-}
-
-// prepareIn does the work of Prepare in a session that it ends, and returns the session's number.
-func (b *Branches) prepareIn(ctx context.Context, pool *sql.DB, xid string, fn func(tx *gorm.DB) error) (session uint64, err error) {
-	conn, err := pool.Conn(ctx)
-	if err != nil {
-		return 0, notExecuted(err)
-	}
-	// MariaDB keeps a prepared branch in its session: a BEGIN there fails with 1399. The connection never returns to
-	// the pool. Closing it also rolls back a branch that is not prepared.
-	defer conn.Close() //nolint:errcheck // it is closed already
-	defer discard(conn)
-	if err := conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&session); err != nil {
-		return 0, notExecuted(err)
-	}
 	if _, err := conn.ExecContext(ctx, "XA START "+xid); err != nil {
 		if isNumber(err, duplicateXid) {
-			return 0, ErrContended.Wrap(fmt.Errorf("%w: %w", ErrBranchExists, err))
+			return ErrContended.Wrap(fmt.Errorf("%w: %w", ErrBranchExists, err))
 		}
-		return 0, notExecuted(err)
+		return notExecuted(err)
 	}
-	if err := b.work(ctx, conn, fn); err != nil {
+	err = b.work(ctx, conn, fn)
+	if err == nil && mariaDB {
+		err = detachOnPrepare(ctx, conn)
+	}
+	if err != nil {
 		rollBackActive(ctx, conn, xid, err)
-		return 0, refused(err)
+		return refused(err)
 	}
-	return session, prepare(ctx, conn, xid)
-}
-
-// ended waits until the server has ended a session that was closed. MariaDB may answer an XA COMMIT that comes while it
-// is about to with success, and commit nothing: the branch is in no list any more, and keeps its rows locked. Of 3,706
-// branches of twelve workers 14 were lost so (10.11.19). A user sees its own sessions without a privilege.
-func ended(ctx context.Context, pool *sql.DB, session uint64) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sessionTime)
-	defer cancel()
-	backoff := wait.Backoff{First: time.Millisecond, Max: lastBackoff}
-	for try := 1; ; try++ {
-		var there bool
-		err := pool.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.processlist WHERE id = ?)", session).Scan(&there)
-		if err == nil && there {
-			err = backoff.Sleep(ctx, try)
-		} else if err == nil {
-			return nil
-		}
-		if err != nil {
-			return ErrCommitUnknown.Wrap(fmt.Errorf("the session of a prepared branch has not ended: %w", err))
-		}
-	}
+	err = prepare(ctx, conn, xid)
+	release(ctx, conn, xid)
+	return err
 }
 
 // work runs fn by the rule of InTx: after an error the connection takes no statement but those that end the branch.
@@ -175,9 +150,8 @@ func refused(err error) error {
 // Commit commits a prepared branch. found is false when there is no such branch. That is not success: it was committed,
 // or rolled back, or never prepared, and the caller must read a row that the branch wrote to know which.
 //
-// The server also answers "unknown" about a branch whose session is still there (MariaDB). Commit repeats the call
-// while the branch is listed. Errors: [ErrBranchRolledBack]; [ErrNoBranches]; [ErrUnavailable], after which the caller
-// may repeat the call; ctx's.
+// MariaDB's branch cannot be ended while its session works on it. Commit repeats the call while the branch is listed.
+// Errors: [ErrBranchRolledBack]; [ErrNoBranches]; [ErrUnavailable], after which the caller may repeat the call; ctx's.
 func (b *Branches) Commit(ctx context.Context, gtrid string) (found bool, err error) {
 	found, err = b.end(ctx, "XA COMMIT ", gtrid)
 	if isNumber(err, branchLost) {
@@ -203,13 +177,13 @@ func (b *Branches) end(ctx context.Context, verb, gtrid string) (found bool, err
 	}
 	backoff := wait.Backoff{First: firstBackoff, Max: lastBackoff}
 	for try := 1; ; try++ {
-		_, err := pool.ExecContext(ctx, verb+xid)
-		if !isNumber(err, unknownXid) {
-			return err == nil, Fault(err)
-		}
 		there, err := b.lists(ctx, gtrid)
 		if err != nil || !there {
 			return false, err
+		}
+		err = endBranch(ctx, pool, verb, xid)
+		if !errors.Is(err, errKept) && !isNumber(err, unknownXid) {
+			return err == nil, Fault(err)
 		}
 		if err := backoff.Sleep(ctx, try); err != nil {
 			return false, fmt.Errorf("%s%s: its session still has the branch: %w", verb, gtrid, err)
@@ -217,7 +191,7 @@ func (b *Branches) end(ctx context.Context, verb, gtrid string) (found bool, err
 	}
 }
 
-// Recover returns the gtrids of this database's prepared branches. [ErrNoBranches] when the user may not ask (MySQL).
+// Recover returns the gtrids of this database's prepared branches. [ErrNoBranches] when the user may not ask.
 func (b *Branches) Recover(ctx context.Context) (gtrids []string, err error) {
 	pool, bqual, err := b.pool()
 	if err != nil {
@@ -293,9 +267,9 @@ func rollBackListed(ctx context.Context, server *sql.DB, name string) (left int,
 		}
 		xid, err := x.quoted()
 		if err == nil {
-			_, err = server.ExecContext(ctx, "XA ROLLBACK "+xid)
+			err = endBranch(ctx, server, "XA ROLLBACK ", xid)
 		}
-		if isNumber(err, unknownXid) {
+		if errors.Is(err, errKept) || isNumber(err, unknownXid) {
 			left++
 			continue
 		}

@@ -17,9 +17,6 @@ const (
 	commitTimeout = 10 * time.Second
 	// rollbackTimeout bounds ROLLBACK. When it does not help, the connection is closed, and the server rolls back.
 	rollbackTimeout = time.Second
-
-	// sessionTime is how long a closed session may take to end.
-	sessionTime = 2 * time.Second
 )
 
 // record is what the connection learns about one transaction of [InTx]; it travels down in the context of BeginTx. One

@@ -110,7 +110,7 @@ func (b *Branches) Commit(ctx context.Context, orderNo string) error {
 		crash.At(crash.InventoryBranchCommitted)
 	}
 	// The row that the branch wrote decides. The server does not know a branch that it has committed before, and MariaDB
-	// has answered OK about one whose session was just ending, and committed nothing.
+	// has answered OK and committed nothing (ADR 030).
 	reserved, err := b.reserved(ctx, orderNo)
 	if err == nil && !reserved {
 		err = stock.ErrUnknownOrder

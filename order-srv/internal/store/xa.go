@@ -97,7 +97,7 @@ func (s *Store) CommitXA(ctx context.Context, orderNo string) error {
 		return fmt.Errorf("commit the branch of %s: %w", orderNo, err)
 	}
 	// The row that the branch wrote decides. The server does not know a branch that it has committed before, and MariaDB
-	// has answered OK about one whose session was just ending, and committed nothing.
+	// has answered OK and committed nothing (ADR 030).
 	status, err := s.statusOf(ctx, orderNo)
 	if err == nil && (status == order.Pending || status == order.Rejected || status == order.Abandoned) {
 		err = fmt.Errorf("%w: %s is %s", ErrBranchGone, orderNo, status)
