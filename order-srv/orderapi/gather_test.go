@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -480,12 +479,7 @@ func TestGatherer_allStopping(t *testing.T) {
 // TestGatherer_noReplica: with nothing listening, no order was executed.
 func TestGatherer_noReplica(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = ln.Close()
-	g := newGatherer(t, 5*time.Second, "http://"+ln.Addr().String())
+	g := newGatherer(t, 5*time.Second, "http://"+testkit.RefusingAddr(t))
 	var running sync.WaitGroup
 	for range 50 {
 		running.Go(func() {

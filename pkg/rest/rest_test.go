@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -20,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/fault"
 	"holdfast/pkg/header"
 	"holdfast/pkg/rest"
@@ -57,12 +57,7 @@ func client(tb testing.TB, cfg rest.Config) *rest.Client {
 // refusing returns the URL of a port without a listener.
 func refusing(tb testing.TB) string {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_ = ln.Close()
-	return "http://" + ln.Addr().String()
+	return "http://" + testkit.RefusingAddr(tb)
 }
 
 func wantFault(tb testing.TB, err error, code string, kind fault.Kind, ambiguous bool) {

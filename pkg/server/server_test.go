@@ -167,12 +167,7 @@ func TestRun_readyzIsBounded(t *testing.T) {
 
 func TestHealthcheck_nobodyThere(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	_ = ln.Close()
+	_, port, _ := net.SplitHostPort(testkit.RefusingAddr(t))
 	for _, addr := range []string{":" + port, net.IPv4zero.String() + ":" + port, "nonsense"} {
 		if err := server.Healthcheck(t.Context(), addr); err == nil {
 			t.Errorf("%s: got no error", addr)

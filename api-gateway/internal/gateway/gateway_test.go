@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
 	"strconv"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/dev/testkit"
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/order-srv/check"
 	"holdfast/order-srv/orderapi"
@@ -240,13 +240,7 @@ func TestLogin(t *testing.T) {
 
 func TestBackEndDown(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := "http://" + ln.Addr().String()
-	_ = ln.Close()
-	d := open(t, options{orders: nobody, timeout: 2 * time.Second}, nil, nil)
+	d := open(t, options{orders: "http://" + testkit.RefusingAddr(t), timeout: 2 * time.Second}, nil, nil)
 	begin := time.Now()
 	a := d.do("POST", "/v1/orders", one, d.token("ann", "buyer"), "Idempotency-Key: k")
 	if p := d.problem(a); a.status != 503 || p.Code != "order_unavailable" || p.Ambiguous {

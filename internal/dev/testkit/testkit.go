@@ -1,10 +1,11 @@
 // Package testkit holds what tests of several packages need: waiting for a condition, a buffer that a test reads while
-// servers write their logs to it, and the number of tests that run at once.
+// servers write their logs to it, an address that refuses connections, and the number of tests that run at once.
 package testkit
 
 import (
 	"bytes"
 	"errors"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -63,4 +64,22 @@ func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// RefusingAddr returns an address that refuses connections until the test ends. The port of a listener that was closed
+// would not: the next listener of another test may get it. This one is the local port of a connection, so nobody can
+// listen there.
+func RefusingAddr(tb testing.TB) string {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = ln.Close() })
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	return c.LocalAddr().String()
 }

@@ -88,7 +88,9 @@ func (r *Resolver) inTime(ctx context.Context, group []*Member) []*Member {
 	var late, here []*Member
 	for _, m := range group {
 		if time.Until(m.reserveEnd()) < leastAttempt {
-			m.last = fault.ErrTimeout.NotExecuted()
+			if m.last == nil { // else an attempt has failed, and that says more than the time
+				m.last = fault.ErrTimeout.NotExecuted()
+			}
 			late = append(late, m)
 			continue
 		}
