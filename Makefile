@@ -9,8 +9,6 @@ REPLICAS     ?= 1
 TOOL         ?= k6
 K6_VERSION     := v1.8.1
 VEGETA_VERSION := v12.13.0
-# These tests run once more on the development broker, whatever broker the others used.
-ON_BOTH      := TestFollowAnOrder|TestSellOut|TestUnpaidOrderExpires|TestCancelledOrder|TestGivenBack|TestInventoryCut
 # These tests run whole shops and need the whole machine, so they have a pass of their own.
 ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 
@@ -26,15 +24,15 @@ ORDERS        = $(TEST_FLAGS) -skip '$(ALONE)' ./e2e
 # RocketMQ's client library races with itself, so what uses it in the test process runs here, with the laboratory.
 UNRACED       = $(TEST_FLAGS) ./pkg/mq/... ./order-srv ./internal/lab/... ./cmd/... ./docs/... ./loadtest/...
 SHOPS         = $(TEST_FLAGS) -run '$(ALONE)' ./e2e
-# On MySQL: all SQL, and the shops whose statements differ most, with a sell-out for each flow. Messages are the same, so the
-# development broker carries them.
+# On MySQL: the packages that have SQL, tcc and xa, and a sell-out for each flow. Messages are the same, so the development
+# broker carries them.
 DEV_BROKER    = HOLDFAST_NAMESRV= HOLDFAST_BROKER= BROKER=devbroker
-ON_MYSQL      = $(DEV_BROKER) $(TEST_FLAGS) ./inventory-srv/internal/strategy ./pkg/database/... ./inventory-srv/... ./order-srv/...
-SHOPS_ON_MYSQL = $(DEV_BROKER) $(TEST_FLAGS) -run 'TestFlows/development_broker/calm|TestFollowAnOrder$$|TestSellOut|TestAPIPage_commands|TestUnpaidOrderExpires' ./e2e
+ON_MYSQL      = $(DEV_BROKER) $(TEST_FLAGS) ./inventory-srv/internal/strategy ./order-srv/internal/flow ./pkg/database/... \
+  ./inventory-srv/internal/store ./order-srv/internal/store ./order-srv/internal/wallet/... ./order-srv/internal/audit ./order-srv/internal/retention
+SHOPS_ON_MYSQL = $(DEV_BROKER) $(TEST_FLAGS) -run 'TestFlows/development_broker/calm|TestSellOut|TestUnpaidOrderExpires' ./e2e
 # The exercises' module: its engine, its runner, and for each exercise the proof that the start and three wrong attempts get
 # their explanations and that the solution passes. The learners' own tests are elsewhere: they fail until they are solved.
 PROOFS        = -C exercises $(TEST_FLAGS) ./internal/... ./cmd/...
-OTHER_BROKER  = $(DEV_BROKER) $(TEST_FLAGS) -run '$(ON_BOTH)' ./e2e
 
 # The run fails if a broker carried no order: with auto, a broken RocketMQ would only select the other broker.
 has           = $(shell sh -c 'command -v $(1)')
@@ -76,7 +74,7 @@ test: build ## what every commit needs: the tests of all packages, on private My
 
 test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
 test-full: build ## all tests, with the race detector: also crash points, killed replicas, whole stacks, and orders on both brokers
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(ORDERS) -- $(UNRACED) -- $(SHOPS) -- $(OTHER_BROKER) -- $(PROOFS)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(ORDERS) -- $(UNRACED) -- $(SHOPS) -- $(PROOFS)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }

@@ -71,12 +71,12 @@ func (b *Buffer) String() string {
 // listen there.
 func RefusingAddr(tb testing.TB) string {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = ln.Close() })
-	c, err := net.Dial("tcp", ln.Addr().String())
+	c, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", ln.Addr().String())
 	if err != nil {
 		tb.Fatal(err)
 	}
