@@ -21,8 +21,8 @@ import (
 // user end them, so Branches touch only those of their own database.
 //
 // A branch differs from a transaction of [InTx] once it is prepared: it keeps its changes and its row locks without a
-// session, through a crash and a restart of the server, until COMMIT or ROLLBACK names it. Whoever prepares a branch
-// must end it, and after a crash [Branches.Recover] is the only way to find it.
+// session, through a crash and a restart of the server, until COMMIT or ROLLBACK names it. A caller that prepares a
+// branch must end it, and after a crash [Branches.Recover] is the only way to find it.
 type Branches struct {
 	db     *gorm.DB
 	listed atomic.Bool // Recover has succeeded
@@ -122,7 +122,7 @@ func prepare(ctx context.Context, conn *sql.Conn, xid string) error {
 		return refused(err)
 	}
 	// Like COMMIT, PREPARE outlives the caller's deadline a little: a deadline that passes during PREPARE would leave a
-	// branch of which its coordinator does not know.
+	// branch that its coordinator does not have.
 	ctx, cancel := commitContext(ctx)
 	defer cancel()
 	_, err := conn.ExecContext(ctx, "XA PREPARE "+xid)

@@ -10,15 +10,16 @@ import (
 // A prepared branch is ended by any session, so the one that prepared it has to let it go. MySQL's does with XA PREPARE
 // (xa_detach_on_prepare). MariaDB's keeps it until the session ends, and then lets it go in two steps: first the
 // server's list of branches does, and then InnoDB. An XA COMMIT or XA ROLLBACK between the two finds the branch in the
-// list and not in InnoDB: it is answered with success, does nothing, and removes the branch from the list. The rows stay
-// locked until the server restarts. Of 3,706 branches of twelve workers 14 were lost so, and 6 of 7,253 when COMMIT came
-// after the session had left information_schema.processlist, which it does between the two steps (10.11.19). In the
-// source: unlink_thd (sql/mysqld.cc), trans_xa_detach and trans_xa_commit (sql/xa.cc), trx_disconnect_prepared and
-// trx_get_trx_by_xid (storage/innobase/trx/trx0trx.cc).
+// list and not in InnoDB: it is answered with success, does nothing, and removes the branch from the list. The rows
+// stay locked until the server restarts. Of 3,706 branches of twelve workers 14 were lost so, and 6 of 7,253 when
+// COMMIT came after the session had left information_schema.processlist, which it does between the two steps
+// (10.11.19). In the source: unlink_thd (sql/mysqld.cc), trans_xa_detach and trans_xa_commit (sql/xa.cc),
+// trx_disconnect_prepared and trx_get_trx_by_xid (storage/innobase/trx/trx0trx.cc).
 //
 // So MariaDB's session lets its branch go with XA PREPARE too: with pseudo_slave_mode PREPARE takes both steps before
-// it answers, as the replay of a binary log needs it (slave_applier_reset_xa_trans in sql/xa.cc). From before the branch
-// begins until after PREPARE the session has a named lock, and on MariaDB nobody ends a branch while that is taken.
+// it answers, as the replay of a binary log needs it (slave_applier_reset_xa_trans in sql/xa.cc). From before the
+// branch begins until after PREPARE the session has a named lock, and on MariaDB a branch is not ended while that is
+// taken.
 
 // errKept is a branch that cannot be ended, because its session works on it.
 var errKept = errors.New("a session works on the branch")

@@ -12,7 +12,7 @@ const (
 const (
 	Credential = "X-Service-Credential"
 	Deadline   = "X-Deadline-Ms" // the time that is left for the request, in milliseconds; not a clock time
-	UserID     = "X-User-ID"     // the user for whom the gateway calls
+	UserID     = "X-User-ID"     // the user of the call
 	UserRole   = "X-User-Role"
 )
 

@@ -47,7 +47,7 @@ func (l *locker) With(opts ...Option) Locker {
 }
 
 // Try implements [Locker]: one attempt, which does not queue behind this process's waiters. It returns ErrHeld,
-// ErrUnavailable, ErrOldVersion, ErrKeys, ErrClosed or ctx.Err(), to be told apart with errors.Is.
+// ErrUnavailable, ErrOldVersion, ErrKeys, ErrClosed or ctx.Err(); errors.Is distinguishes them.
 func (l *locker) Try(ctx context.Context, keys ...string) (*Lease, error) {
 	return l.observed(ctx, keys, func(ctx context.Context, keys []string) (*Lease, error) {
 		return l.attempt(ctx, ctx, l.newAcquisition(keys))

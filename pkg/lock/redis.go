@@ -60,7 +60,7 @@ func (b *redisBackend) listen(on listener) (stop func()) { return subscribe(b.cl
 // Raise raises the fencing counter of the prefix to at least atLeast and never lowers it. Call it when the resource
 // refuses a token as stale, as Redis may have lost its counter, and every token would be refused until the counter has
 // caught up. All keys of the prefix share the counter: atLeast is the newest token that the whole resource has seen
-// (MAX(fence)), so that one call is enough. The key is the one that was refused; it stands in errors. It returns
+// (MAX(fence)), so that one call is enough. The key is the one that was refused; errors name it. It returns
 // ErrUnavailable, ErrKeys, ctx.Err(), or an error that names a value out of range.
 func (r *Redis) Raise(ctx context.Context, key string, atLeast int64) error {
 	if err := checkRaise(key, atLeast); err != nil {

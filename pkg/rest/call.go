@@ -47,7 +47,7 @@ func (c *Client) try(ctx context.Context, a *address, method, path string, body 
 	return true, c.credentialRefused(readAnswer(res, out))
 }
 
-// send sends the request to one address and returns the answer, of which the head has come.
+// send sends the request to one address and returns the answer when its head has come.
 func (c *Client) send(ctx context.Context, a *address, method, path string, body []byte) (res *http.Response, sent bool, err error) {
 	var connected atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}

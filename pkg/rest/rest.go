@@ -180,7 +180,7 @@ func (c *Client) everywhere(ctx context.Context, try attempt) error {
 }
 
 // tryEach attempts one address after the other, until one has answered for good or may have executed the request: then
-// the call is over. Otherwise nothing was executed.
+// the call has ended. Otherwise nothing was executed.
 func (c *Client) tryEach(ctx context.Context, candidates []*address, try attempt) (over bool, err error) {
 	for _, a := range candidates {
 		var sent bool

@@ -31,7 +31,7 @@ type EngineConfig struct {
 
 	Refuser *Refuser // nil: nothing is refused before its handlers
 
-	// Sampled has requests that succeed share ten access lines a second, each of which counts those before it that have
+	// Sampled has requests that succeed share ten access lines a second; each counts those before it that have
 	// none. Default: each has a line.
 	Sampled bool
 

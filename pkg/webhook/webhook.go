@@ -59,7 +59,7 @@ func Sign(secret string, at time.Time, body []byte) string {
 	return "t=" + t + ",v1=" + hex.EncodeToString(mac(secret, t, body))
 }
 
-// Verify checks a signature header. It accepts several v1 values, of which one must match: a sender that changes its
+// Verify checks a signature header. It accepts several v1 values; one of them must match: a sender that changes its
 // secret signs with both for a time. It returns ErrNoSignature, ErrSignature or ErrTooOld.
 func Verify(secret, signature string, body []byte, now time.Time, tolerance time.Duration) error {
 	var t string

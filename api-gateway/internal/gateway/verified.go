@@ -10,10 +10,10 @@ import (
 type tokenHash [sha256.Size]byte
 
 // verified remembers the callers of valid tokens until the tokens expire, because a client sends the same token with
-// every request. Tokens that are not valid are not remembered, so nobody can fill it without the secret.
+// every request. Tokens that are not valid are not remembered, so it cannot be filled without the secret.
 //
 // It has at most size entries. New ones go into young. When young has half of them, it becomes old, and what was old is
-// forgotten: these are tokens that nobody has sent since.
+// forgotten: these are tokens that have not come since.
 type verified struct {
 	size int
 

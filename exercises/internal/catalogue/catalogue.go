@@ -31,7 +31,7 @@ type Exercise struct {
 	Dir     string   // of the learner's file, below the module's folder: 01-conditional-update
 	Minutes int      // for a learner who has done the chapter's lesson
 	Servers []string // MySQL, Redis
-	Hints   int      // levels, each of which says more than the one before it
+	Hints   int      // levels; each says more than the one before it
 	Stages  []string // names of the checks, if each has hints of its own, equally many; nil: the hints are for all
 }
 

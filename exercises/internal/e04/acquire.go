@@ -127,7 +127,7 @@ func newValues(w *world) explore.Scenario {
 }
 
 // setBy returns the number of the step in which the actor set the key, or else that of its last command that is no mere
-// look: a key that is set to what it had does not change. 0: there is none.
+// look: a key that is set to what it had does not change. 0: none.
 func (w *world) setBy(r *explore.Run, actor string) int {
 	last := 0
 	for _, c := range w.changes {

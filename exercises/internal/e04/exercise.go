@@ -92,7 +92,7 @@ func finding(id string, what, why, do args) *explore.Finding {
 // died reports whether the actor was killed in the run.
 func died(r *explore.Run, actor string) bool { return errors.Is(r.Errs[actor], explore.ErrDied) }
 
-// stepOf returns the number of the nth step that the actor executed; both count from 1. 0: there is none.
+// stepOf returns the number of the nth step that the actor executed; both count from 1. 0: none.
 func stepOf(steps []explore.Step, actor string, nth int) int {
 	for i, s := range steps {
 		if s.Actor != actor || s.Died {

@@ -194,7 +194,7 @@ func (p *play) asleep(ctx context.Context, before *nap) *nap {
 	}
 }
 
-// nap returns the last sleep that waits. Nil: there is none.
+// nap returns the last sleep that waits. Nil: none.
 func (p *play) nap() *nap {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -166,7 +166,7 @@ func renewedSince(w *world, r *explore.Run, a *renewal, expired expiry) (change,
 	return change{}, false
 }
 
-// foreign explains a step of A that set a key that was not its own any more. Nil: there is none.
+// foreign explains a step of A that set a key that was not its own any more. Nil: none.
 func foreign(w *world, r *explore.Run, a *renewal, b *client, expired expiry) *explore.Finding {
 	for _, c := range w.changes[expired.changes:] {
 		if c.actor != a.name || !c.sets() {
@@ -187,7 +187,7 @@ func foreign(w *world, r *explore.Run, a *renewal, b *client, expired expiry) *e
 	return nil
 }
 
-// lastSleep returns the number of the actor's last step before this one that is no command. 0: there is none.
+// lastSleep returns the number of the actor's last step before this one that is no command. 0: none.
 func lastSleep(r *explore.Run, actor string, number int) int {
 	for i := number - 2; i >= 0; i-- {
 		if r.Steps[i].Actor == actor && r.Steps[i].Kind == explore.Other {

@@ -16,7 +16,7 @@ import (
 	"holdfast/exercises/internal/trial"
 )
 
-// world is the key of one lock in Redis, and the clock by which it expires.
+// world is the key of one lock in Redis, and the clock of its expiry.
 type world struct {
 	learner Learner
 	admin   *redis.Client // its commands are no steps

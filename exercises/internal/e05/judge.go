@@ -79,7 +79,7 @@ func judgeStock(w *world, r *explore.Run, now row) *explore.Finding {
 	return refusedTooEarly(w, r)
 }
 
-// refusedTooEarly explains a holder that was refused although no newer one had been at the row. Nil: there is none.
+// refusedTooEarly explains a holder that was refused although no newer one had been at the row. Nil: none.
 func refusedTooEarly(w *world, r *explore.Run) *explore.Finding {
 	for _, s := range w.sellers {
 		if s.token == 0 || s.sold {
@@ -214,12 +214,12 @@ func soldOut(w *world) explore.Scenario {
 	}
 }
 
-// firstStep returns the number of the actor's first step of one of the kinds. 0: there is none.
+// firstStep returns the number of the actor's first step of one of the kinds. 0: none.
 func firstStep(r *explore.Run, actor string, kinds ...explore.Kind) int {
 	return 1 + slices.IndexFunc(r.Steps, func(s explore.Step) bool { return s.Actor == actor && slices.Contains(kinds, s.Kind) })
 }
 
-// lastOf returns the number of the last step that is as asked for. 0: there is none.
+// lastOf returns the number of the last step that is as asked for. 0: none.
 func lastOf(r *explore.Run, is func(s explore.Step) bool) int {
 	for i := len(r.Steps); i > 0; i-- {
 		if is(r.Steps[i-1]) {
@@ -246,7 +246,7 @@ func lastWrite(r *explore.Run, actor string) int {
 	return lastOf(r, func(s explore.Step) bool { return s.Actor == actor && s.Kind == explore.Write && sets(s, "available") })
 }
 
-// claimOf returns the number of the actor's first step that set the fence. 0: there is none.
+// claimOf returns the number of the actor's first step that set the fence. 0: none.
 func claimOf(r *explore.Run, actor string) int {
 	return 1 + slices.IndexFunc(r.Steps, func(s explore.Step) bool {
 		return s.Actor == actor && s.Kind == explore.Write && sets(s, "fence")

@@ -58,7 +58,7 @@ type check struct {
 	actors  func(w *world) []explore.Actor
 }
 
-// Exercise is the check of a service of which replica makes a replica.
+// Exercise is the check of a service whose replicas come from replica.
 func Exercise(replica func(db *gorm.DB) Sender) trial.Exercise {
 	checks := []check{
 		{name: "itself", actors: func(w *world) []explore.Actor { return []explore.Actor{half(), w.places("A", late)} }},

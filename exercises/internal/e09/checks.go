@@ -130,7 +130,7 @@ func (w *world) means(id string, got, want balance) bool {
 	return true // half-done: the scenes before have shown that the calls are right when the wallet is not killed
 }
 
-// hanging judges a Try and a Cancel of which the network may bring the Cancel first.
+// hanging judges a Try and a Cancel in the order that the network brings them: the Cancel may come first.
 func hanging(w *world, r *explore.Run, b balance) *explore.Finding {
 	want := balance{available: opening}
 	if b == want {

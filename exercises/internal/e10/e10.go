@@ -34,7 +34,7 @@ const (
 	stockMug = "MUG"
 )
 
-// plan is a check: what is on the shelves, who buys, and how many buyers may die.
+// plan is a check: what is on the shelves, which buyers come, and how many of them may die.
 type plan struct {
 	name   string
 	stock  map[string]int64

@@ -182,7 +182,7 @@ func isStock(s explore.Step) bool {
 func wroteStock(r *explore.Run) bool { return slices.ContainsFunc(r.Steps, isStock) }
 
 // unchecked returns the number of a step that wrote no row of stock, although its actor was answered that it has the
-// units. 0: there is none.
+// units. 0: none.
 func (w *world) unchecked(r *explore.Run) int {
 	for i, s := range r.Steps {
 		again := slices.ContainsFunc(r.Steps[i+1:], func(later explore.Step) bool { return later.Actor == s.Actor && isStock(later) && later.Changed > 0 })

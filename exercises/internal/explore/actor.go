@@ -85,7 +85,7 @@ func (a *actor) refused() error {
 	return err
 }
 
-// tell sends an event to the play. False: the run is over.
+// tell sends an event to the play. False: the run has ended.
 func (a *actor) tell(e event) bool {
 	e.actor = a
 	select {
@@ -119,7 +119,7 @@ func (a *actor) start() {
 	<-named
 }
 
-// mayStart reports whether those after whom the actor begins have ended.
+// mayStart reports whether the actors that have to end before this one have ended.
 func (a *actor) mayStart() bool {
 	return !slices.ContainsFunc(a.play.actors, func(other *actor) bool {
 		return other.state != ended && slices.Contains(a.def.After, other.def.Name)

@@ -17,9 +17,9 @@ const (
 	longStep = 150 * time.Millisecond
 	// longPause is when the others go on while an actor's own code comes to no step: it sleeps, or waits in memory.
 	longPause = time.Second
-	// standstill is how long nobody can act before the run is given up.
+	// standstill is how long no actor can act before the run is given up.
 	standstill = 3 * time.Second
-	// answerTimeout is how long a server may take for a step that waits for nobody.
+	// answerTimeout is how long a server may take for a step that waits for no other actor.
 	answerTimeout = 30 * time.Second
 	// endTimeout is how long the actors have to end after the run.
 	endTimeout = 5 * time.Second
@@ -38,7 +38,7 @@ type play struct {
 	scripts *scripts
 
 	events chan event
-	over   chan struct{} // closed when the run is over
+	over   chan struct{} // closed when the run has ended
 
 	steps       []Step
 	places      []place
@@ -241,7 +241,7 @@ func (p *play) result() *Run {
 	return r
 }
 
-// end ends the run: whoever still runs is cancelled and waited for.
+// end ends the run: each actor that still runs is cancelled and waited for.
 func (p *play) end() {
 	close(p.over)
 	for _, a := range p.actors {

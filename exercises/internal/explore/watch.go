@@ -47,7 +47,8 @@ func (c *conn) blocked(ctx context.Context) (bool, error) {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return false, fmt.Errorf("ask whether a statement waits: %w", err)
 	}
-	return state.String == "User lock" || strings.HasPrefix(state.String, "Waiting for table"), nil // GET_LOCK, LOCK TABLES
+	// GET_LOCK, LOCK TABLES
+	return state.String == "User lock" || strings.HasPrefix(state.String, "Waiting for table"), nil
 }
 
 // waitsIn reports whether the monitor's text has a transaction of the connection that waits for a lock. The section of

@@ -86,12 +86,12 @@ func Died(steps []explore.Step, actor string) int {
 }
 
 // Finding returns the finding with that ID. Its texts are in the group "finding" of the exercise's catalogue: ID.what,
-// ID.why and ID.do, of which the first two have values.
+// ID.why and ID.do; the first two have values.
 func Finding(id string, what, why []any) *explore.Finding {
 	return FindingIn("finding", id, what, why, nil)
 }
 
-// FindingIn is [Finding] with the texts of another group, of which all have values.
+// FindingIn is [Finding] with the texts of another group; all have values.
 func FindingIn(group, id string, what, why, do []any) *explore.Finding {
 	key := group + "." + id
 	return &explore.Finding{

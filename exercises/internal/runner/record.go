@@ -25,7 +25,7 @@ type verdict struct {
 
 func (r *Runner) recordFile() string { return filepath.Join(r.State, "record.json") }
 
-// load reads the record. It is empty if there is none, or none that this version can read.
+// load reads the record. It is empty if none exists, or none that this version can read.
 func (r *Runner) load() (record, error) {
 	rec := record{}
 	text, err := os.ReadFile(r.recordFile())

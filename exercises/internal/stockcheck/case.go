@@ -32,7 +32,7 @@ type Buyer struct {
 	Orders []Order
 }
 
-// Case is a stock, and buyers who want it.
+// Case is a stock, and its buyers.
 type Case struct {
 	DB      *gorm.DB
 	Stock   map[string]int // units by SKU at the start
@@ -42,13 +42,13 @@ type Case struct {
 
 	Reserve      func(ctx context.Context, db *gorm.DB, o Order) error // the learner's code
 	Refusals     []error                                               // that say that nothing was taken
-	Reservations bool                                                  // the database has a table of them: order_no, sku, qty
+	Reservations bool                                                  // the database has their table: order_no, sku, qty
 
 	// Columns are set beside sku and available when the stock is put in place: "version": 0.
 	Columns map[string]any
 }
 
-// Answer is what a buyer was told.
+// Answer is the answer to a buyer.
 type Answer struct {
 	Buyer string
 	Order Order

@@ -112,7 +112,7 @@ func (o *Outcome) Counted() *explore.Finding {
 	return nil
 }
 
-// orders lists what the buyers were told.
+// orders lists the answers to the buyers.
 func (o *Outcome) orders() step.Text {
 	var all []step.Text
 	for _, a := range o.Answers {
@@ -125,7 +125,7 @@ func (o *Outcome) orders() step.Text {
 	return join("stock.then", all)
 }
 
-// HalfOrder returns the finding about an order of which a part is stored, or all of it although it was refused, or
+// HalfOrder returns the finding about an order that is stored in part, or all of it although it was refused, or
 // nothing although it was accepted.
 func (o *Outcome) HalfOrder() *explore.Finding {
 	if o.Reserved == nil {

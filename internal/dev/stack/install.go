@@ -70,7 +70,7 @@ type requirement struct {
 	getting  getting           // what require does if the program is missing
 }
 
-// getting says who gets a missing program.
+// getting says what installs a missing program.
 type getting int
 
 const (

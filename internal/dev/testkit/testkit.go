@@ -67,8 +67,8 @@ func (b *Buffer) String() string {
 }
 
 // RefusingAddr returns an address that refuses connections until the test ends. The port of a listener that was closed
-// would not: the next listener of another test may get it. This one is the local port of a connection, so nobody can
-// listen there.
+// would not: the next listener of another test may get it. This one is the local port of a connection, so no server
+// can listen there.
 func RefusingAddr(tb testing.TB) string {
 	tb.Helper()
 	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")

@@ -6,5 +6,5 @@
 // the shop costs beyond HTTP and JSON. Orders per second of different runs, or of different machines, cannot be
 // compared.
 //
-// What is counted, and by whom, is in [Sheet]. No figure is meant to be read without it.
+// What is counted, and by which program, is in [Sheet]. No figure is meant to be read without it.
 package bench

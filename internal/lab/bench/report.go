@@ -18,7 +18,7 @@ type Report struct {
 	Strategy  string    `json:"strategy,omitempty"` // of all orders; "": the strategies are the subjects
 	StartedAt time.Time `json:"started_at"`
 	Took      float64   `json:"took_s"`
-	Time      float64   `json:"cell_s"` // of one cell, of which a quarter is warm-up
+	Time      float64   `json:"cell_s"` // of one cell; a quarter of it is warm-up
 	Sheet     Sheet     `json:"sheet"`
 	Cells     []Cell    `json:"cells"` // in the order in which they ran
 }

@@ -60,7 +60,7 @@ func (s Shape) String() string {
 // fits reports whether the strategy runs under this load.
 func (s Shape) fits(strategy string) bool { return s.Loop != Limit || strategy == Winner }
 
-// limit returns the load that sets the limit of this one, and false if there is none: two replicas have two
+// limit returns the load that sets the limit of this one, and false if none exists: two replicas have two
 // connections.
 func (s Shape) limit() (Shape, bool) {
 	return Shape{SKUs: s.SKUs, Replicas: 1, Loop: Limit, Units: s.Units}, s.Loop == Closed && s.Replicas == 1

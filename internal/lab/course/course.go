@@ -179,7 +179,7 @@ func After(name string) (next Place, between []int, ok bool) {
 }
 
 // Prepares returns the exercise that a lesson prepares: that of its chapter, if the lesson is the chapter's last one.
-// Number is 0 if there is none.
+// Number is 0 if none exists.
 func Prepares(name string) Exercise {
 	for _, c := range Chapters() {
 		if n := len(c.Lessons); n > 0 && c.Lessons[n-1].Name == name {

@@ -79,7 +79,7 @@ func Replace(path string, document any) error {
 	return nil
 }
 
-// Reset forgets the progress. It is no error if there is none.
+// Reset forgets the progress. It is no error if none exists.
 func Reset(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget the course's progress: %w", err)
@@ -114,7 +114,7 @@ func (p Progress) Done() (lessons, exercises int) {
 }
 
 // Prepared returns the first exercise in the course's order that has not passed and whose chapter's lessons have all
-// held. ok is false if there is none. A chapter without a lesson prepares its exercise when all lessons have held.
+// held. ok is false if none exists. A chapter without a lesson prepares its exercise when all lessons have held.
 func (p Progress) Prepared() (e Exercise, ok bool) {
 	_, more := p.Next()
 	for _, c := range Chapters() {

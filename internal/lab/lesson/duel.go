@@ -188,7 +188,7 @@ func (d *duel) repeat(stage *step.Stage, rounds int, script []string) {
 	stage.Order = append(stage.Order, "")
 }
 
-// expiryLimit is how long a reader who steps waits for an expiry at most.
+// expiryLimit is how long an expiry is waited for with --step, at most.
 const expiryLimit = 3 * time.Second
 
 // expires returns what a step does that waits until a key has expired. A step that has shortened the time to live says
@@ -203,7 +203,7 @@ func (e *Env) expires(label step.Text, client *redis.Client, key string) func(co
 	}
 }
 
-// expiry waits until a key has expired. For a reader who steps, a long time to live is shortened first: it was long
+// expiry waits until a key has expired. With --step, a long time to live is shortened first: it was long
 // only so that there is time to think. It returns how long the key had to live, and whether that was shortened.
 func (e *Env) expiry(ctx context.Context, client *redis.Client, key string) (left time.Duration, shortened bool, err error) {
 	if left, err = client.PTTL(ctx, key).Result(); err != nil {

@@ -93,7 +93,7 @@ func (p *poison) next() step.Step {
 	}}
 }
 
-// lists is a step of the operator, who finds the dead letter.
+// lists is a step of the operator that finds the dead letter.
 func (p *poison) lists() step.Step {
 	return step.Step{
 		Label: step.T("message-types.poison.lists"), Statement: "GET /v1/admin/dead-letters", Ask: "message-types.poison.lists.ask",

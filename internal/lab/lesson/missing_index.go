@@ -209,7 +209,7 @@ func (g *goodsStage) serverThenA() {
 	g.stage.Order = append(g.stage.Order, "server", g.a.name)
 }
 
-// open adds A with its two steps, of which the second comes last, and returns two others.
+// open adds A with its two steps, the second of them last, and returns two others.
 func (g *goodsStage) open(ctx context.Context, isolation stdsql.IsolationLevel, read step.Step) (b, c *goodsBuyer, err error) {
 	if g.a, err = g.buyer(ctx, "A", isolation); err != nil {
 		return nil, nil, err

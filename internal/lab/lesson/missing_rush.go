@@ -122,7 +122,7 @@ func (s *shelf) recordLocks(ctx context.Context, connection int64) (n int64, tab
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	// MariaDB renews its copy only when nobody has read it for a tenth of a second. Readers with equal pauses would keep
+	// MariaDB renews its copy only when it was not read for a tenth of a second. Readers with equal pauses would keep
 	// each other from ever seeing a new one.
 	pauses := wait.Backoff{First: 4 * lockWaitAge, Max: 16 * lockWaitAge}
 	err = pauses.Retry(ctx, func(ctx context.Context) (again bool, err error) {

@@ -60,7 +60,7 @@ func (e *Env) ttl(own time.Duration) time.Duration {
 	return own
 }
 
-// unrenewed returns the time to live of a key that its holder does not renew. For a reader who steps it is long: he
+// unrenewed returns the time to live of a key that its holder does not renew. With --step it is long: he
 // decides when it expires.
 func (e *Env) unrenewed(own time.Duration) time.Duration {
 	if e.cfg.Params.TTL != 0 {

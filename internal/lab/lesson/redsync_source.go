@@ -56,7 +56,7 @@ type redsyncUser struct {
 	callers *callers
 }
 
-// user returns a mutex with redsync's defaults. Only for a reader who steps the expiry is longer.
+// user returns a mutex with redsync's defaults. Only with --step the expiry is longer.
 func (r *redsyncStage) user() *redsyncUser {
 	u := &redsyncUser{redsyncStage: r, callers: &callers{library: "github.com/go-redsync/redsync/v4", key: redsyncKey}}
 	client := r.e.Client(r.addr)

@@ -141,7 +141,8 @@ func (t *tour) nameServer(context.Context) (*step.Stage, error) {
 	}, nil
 }
 
-// evenly reports whether each queue has the same number of messages, at the offsets from 0 that the sender was told.
+// evenly reports whether each queue has the same number of messages, at the offsets from 0 that the sender has
+// received.
 func evenly(queues []mq.Queue, placed [][]int64) bool {
 	for _, q := range queues {
 		offsets := placed[q.ID]

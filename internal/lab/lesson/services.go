@@ -230,7 +230,7 @@ func (s *services) counts(ctx context.Context, sku string) (c counts, err error)
 	return c, err
 }
 
-// found is a user's only order in order-srv's database; number is "" if there is none.
+// found is a user's only order in order-srv's database; number is "" if none exists.
 type found struct{ number, status string }
 
 func (s *services) find(ctx context.Context, user string) (o found, err error) {

@@ -36,7 +36,7 @@ func newSimulation() *simulation {
 	return &simulation{states: map[string]string{"orders": phaseAsked, "inventory": phaseAsked}}
 }
 
-// dead has the coordinator die when both participants were told that all have voted yes.
+// dead has the coordinator die when both participants have received that all have voted yes.
 func (s *simulation) dead() *step.Stage {
 	return &step.Stage{
 		Actors: []*step.Actor{
@@ -88,8 +88,8 @@ func (s *simulation) silent(what string) step.Step {
 	return step.Step{Label: step.T("three-phase-commit." + what), Do: func(context.Context) (step.Result, error) { return step.Result{}, nil }}
 }
 
-// timesOut has a participant decide alone, by the rule of the protocol: it commits if it was told that all have voted
-// yes, and aborts otherwise.
+// timesOut has a participant decide alone, by the rule of the protocol: it commits if it has received that all have
+// voted yes, and aborts otherwise.
 func (s *simulation) timesOut(name, ask string) step.Step {
 	return step.Step{Label: step.T("three-phase-commit.times-out"), Ask: ask, Do: func(context.Context) (step.Result, error) {
 		before := s.states[name]

@@ -1,4 +1,4 @@
-// Package machine describes where a measurement was made, so that nobody compares figures of different machines or of
+// Package machine describes where a measurement was made, so that figures of different machines are not compared or of
 // different durability.
 package machine
 

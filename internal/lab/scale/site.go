@@ -107,7 +107,7 @@ func (s *site) memory() map[string]int {
 	return mb
 }
 
-// client returns the client of a user, who logs in once.
+// client returns the client of a user; it logs in once.
 func (s *site) client(ctx context.Context, user string) (*shop.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

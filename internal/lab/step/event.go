@@ -71,7 +71,7 @@ func (t *Table) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// NewTable returns the table of rows, of which the first is the header.
+// NewTable returns the table of rows; the first is the header.
 func NewTable(rows ...[]any) *Table {
 	t := &Table{}
 	for i, row := range rows {

@@ -66,7 +66,7 @@ type Looker func(ctx context.Context) (View, error)
 // Ending receives what a scene shows and claims at its end.
 type Ending struct{ emit func(Event) }
 
-// Table shows a table, of which the first row is the header.
+// Table shows a table; its first row is the header.
 func (e *Ending) Table(rows ...[]any) { e.emit(Event{Kind: Tabled, Table: NewTable(rows...)}) }
 
 // Check states a result. If it is false, the lesson continues and fails at its end.

@@ -5,7 +5,7 @@ import "sync"
 // keptPartial is how many ended orders of messages that failed in part a process remembers.
 const keptPartial = 20_000
 
-// partial remembers, of messages of which some orders failed, the orders that were ended, so that the next delivery
+// partial remembers, of messages with failed orders, the orders that were ended, so that the next delivery
 // retries the others alone. It is the memory of one process: another replica ends all orders again, which changes
 // nothing.
 type partial struct {

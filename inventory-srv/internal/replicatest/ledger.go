@@ -65,7 +65,7 @@ func (w *World) WantLedger(t *testing.T, sku string, available, reserved, sold i
 	}
 }
 
-// State returns the status of one reservation, "" when there is none.
+// State returns the status of one reservation, "" when none exists.
 func (w *World) State(t *testing.T, orderNo string) stock.Status {
 	t.Helper()
 	w.Settle(t)

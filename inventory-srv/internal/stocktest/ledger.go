@@ -75,7 +75,7 @@ func (l Ledger) entries(tb testing.TB) []store.Entry {
 	return audit.Entries
 }
 
-// Status returns the status of a reservation. It is empty if there is none.
+// Status returns the status of a reservation. It is empty if none exists.
 func (l Ledger) Status(tb testing.TB, orderNo string) stock.Status {
 	tb.Helper()
 	states, err := l.Store.States(tb.Context(), []string{orderNo})

@@ -14,8 +14,8 @@ import (
 	"holdfast/pkg/database"
 )
 
-// Branches are inventory's parts in global transactions, each of which reserves one order. Only the coordinator, which
-// is order-srv, knows how a global transaction ends: Branches prepare, list, and end what they are told to end.
+// Branches are inventory's parts in global transactions; each reserves one order. Only the coordinator, which
+// is order-srv, knows how a global transaction ends: Branches prepare, list, and end branches on request.
 type Branches struct {
 	ledger *Ledger
 	// Commits need a connection to free the rows for which Prepare waits, so they have others than Prepare.
@@ -118,7 +118,7 @@ func (b *Branches) Commit(ctx context.Context, orderNo string) error {
 	return err
 }
 
-// Rollback rolls back the order's branch. It succeeds when there is none. stock.ErrMismatch when
+// Rollback rolls back the order's branch. It succeeds when none exists. stock.ErrMismatch when
 // the branch was committed.
 func (b *Branches) Rollback(ctx context.Context, orderNo string) error {
 	if err := stock.CheckOrderNo(orderNo); err != nil {

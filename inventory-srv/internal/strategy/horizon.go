@@ -25,7 +25,7 @@ func (s *Set) pastHorizon(orderNo string) bool {
 	return err == nil && time.Since(id.Timestamp()) > s.horizon
 }
 
-// confirmUnknown answers a Confirm of an order that is past the horizon and of which the ledger has nothing.
+// confirmUnknown answers a Confirm of an order that is past the horizon and not in the ledger.
 func (s *Set) confirmUnknown(ctx context.Context, orderNo string) error {
 	archived, err := s.store.InArchive(ctx, orderNo)
 	if err == nil && !archived {

@@ -181,7 +181,8 @@ func TestPlaces_NoFalseRefusal(t *testing.T) {
 			w.Has(t, "A", 1)
 			two := w.Two.Set(t)
 			ctx := replicatest.Soon(t)
-			if _, err := two.Reserve(ctx, replicatest.Order("FIRST", s.by, replicatest.Line("A", 1))); err != nil { // lays the unit out
+			// lays the unit out
+			if _, err := two.Reserve(ctx, replicatest.Order("FIRST", s.by, replicatest.Line("A", 1))); err != nil {
 				t.Fatal(err)
 			}
 			if err := two.Release(ctx, "FIRST"); err != nil {

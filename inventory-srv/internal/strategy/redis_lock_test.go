@@ -123,7 +123,8 @@ func TestRedisLock_Stalled(t *testing.T) {
 		stale, lost bool // what the holder must have noticed; either makes it begin again
 	}{
 		{"overtaken before the claim", overtaken(), replicatest.BeforeClaim, true, false},
-		{"overtaken between claim and write", overtaken(), replicatest.BeforeWrite, false, false}, // the row lock keeps the other waiting
+		// the row lock keeps the other waiting
+		{"overtaken between claim and write", overtaken(), replicatest.BeforeWrite, false, false},
 		{"slept before the claim", slept(), replicatest.BeforeClaim, false, true},
 		{"slept between claim and write", slept(), replicatest.BeforeWrite, false, true},
 	}

@@ -145,7 +145,7 @@ func (r *run) restart(ctx context.Context) error {
 	return err
 }
 
-// aboutSums reports a finding about a SKU's sums, of which the roll-up is a part.
+// aboutSums reports a finding about a SKU's sums, the roll-up included.
 func aboutSums(r check.Report) bool {
 	for _, found := range [][]check.Violation{r.Violations, r.Unsettled} {
 		for _, v := range found {

@@ -366,7 +366,8 @@ func TestAudit_notifications(t *testing.T) {
 	plant("SENT", "delivered", "", time.Hour)
 	plant("OVER", "given_up", "no answer", time.Hour)
 	plant("HOPELESS", "given_up", "status 500", time.Hour)
-	w.exec("UPDATE notifications SET state = 'pending', next_at = UTC_TIMESTAMP(6), failure = '' WHERE order_no = 'OVER'") // sent again
+	// sent again
+	w.exec("UPDATE notifications SET state = 'pending', next_at = UTC_TIMESTAMP(6), failure = '' WHERE order_no = 'OVER'")
 	r := w.mustAudit(false)
 	if n := r.Unnotified; n.Pending != 4 || n.Failing != 2 || n.GivenUp != 1 || n.Oldest < time.Hour || n.Oldest > 2*time.Hour {
 		t.Errorf("%+v; want 4 pending, the oldest for an hour, 2 of them failing, and 1 given up", n)

@@ -18,7 +18,7 @@ type room struct {
 	entered int
 }
 
-// take takes a place, or returns false when there is none.
+// take takes a place, or returns false when none exists.
 func (r *room) take() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

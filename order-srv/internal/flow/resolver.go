@@ -207,7 +207,7 @@ func reserveOrder(o order.Order) inventoryapi.ReserveOrder {
 
 var errOtherOrders = errors.New("inventory answered about other orders")
 
-// outcome is the receipt of the i-th order of a call, or why there is none.
+// outcome is the receipt of the i-th order of a call, or why it has none.
 func outcome(results []inventoryapi.ReserveResult, i int, m *Member, err error) (*inventoryapi.Receipt, error) {
 	switch {
 	case err != nil:

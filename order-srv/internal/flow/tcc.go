@@ -40,7 +40,7 @@ const (
 	// is repeated after the last: an operator may mend the wallet.
 	firstPhasePause = 200 * time.Millisecond
 	lastPhasePause  = time.Minute
-	phaseAlarm      = 8 // attempts after which an operator is told, and again after as many
+	phaseAlarm      = 8 // attempts after which an alarm is logged, and again after as many
 )
 
 // Wallet is what the flow needs of the wallet.

@@ -9,7 +9,7 @@ import (
 )
 
 // OwnNetworks is the entry of WEBHOOK_ALLOW that stands for the networks of this machine's interfaces: in a container
-// the network that it shares with the other services. Loopback is not among them: in a container nobody but this
+// the network that it shares with the other services. Loopback is not among them: in a container only this
 // process listens there, and a buyer could call its operations port.
 const OwnNetworks = "own-networks"
 

@@ -57,7 +57,8 @@ func TestGuard_allow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254"} { // the operations port, the metadata service
+	// the operations port, the metadata service
+	for _, a := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254"} {
 		if err := own.Check(netip.MustParseAddr(a)); err == nil {
 			t.Errorf("%s is allowed with the networks of this machine", a)
 		}

@@ -57,7 +57,7 @@ func LostAnswer(execute func() *httptest.ResponseRecorder) {
 func LostCall(func() *httptest.ResponseRecorder) { panic(http.ErrAbortHandler) }
 
 // Delayed has the caller lose its connection, and executes the call when release is closed. done then gets the status
-// of the answer that nobody receives.
+// of the answer that is lost.
 func Delayed(release <-chan struct{}, done chan<- int) WalletFault {
 	return func(execute func() *httptest.ResponseRecorder) {
 		go func() {

@@ -106,7 +106,7 @@ func (s *Store) Audit(ctx context.Context, id string) (Audit, error) {
 	return found[0], nil
 }
 
-// ClaimAudit leases the oldest audit that has not ended; ok is false when there is none, or another replica runs one.
+// ClaimAudit leases the oldest audit that has not ended; ok is false when none exists, or another replica runs one.
 // An audit that runs and has no lease belonged to a replica that died. owner must be new for each claim.
 func (s *Store) ClaimAudit(ctx context.Context, owner string, lease time.Duration) (a Audit, ok bool, err error) {
 	var waiting bool
@@ -306,7 +306,7 @@ func addLines(db *gorm.DB, orders []AuditedOrder, place map[string]int, inArchiv
 }
 
 // SameKey returns another order of the user that has or had the idempotency key and is neither REJECTED nor ABANDONED;
-// ok is false when there is none.
+// ok is false when none exists.
 func (s *Store) SameKey(ctx context.Context, userID, key, orderNo string) (o AuditedOrder, ok bool, err error) {
 	var found []AuditedOrder
 	err = s.db.WithContext(ctx).Raw(`SELECT order_no, status FROM orders WHERE user_id = ? AND idempotency_key = ? AND order_no <> ?

@@ -113,7 +113,7 @@ func (in *insertion) at(ctx context.Context, places []int) (again []int, err err
 }
 
 // insert is the transaction. It returns the orders with what they got, and by the numbers of those that it did not
-// insert the orders that have their keys; a zero order when there is none any more.
+// insert the orders that have their keys; a zero order when none is left.
 func (in *insertion) insert(ctx context.Context, places []int) (made []order.Order, known map[string]order.Order, err error) {
 	numbers := make([]any, len(places)) // of the last run of the transaction: an earlier one was rolled back
 	err = database.InTx(ctx, in.s.db, func(tx *gorm.DB) error {

@@ -126,7 +126,7 @@ func (s *Store) stepEnd(ctx context.Context, after, limit string) (end string, l
 	return ends[0].OrderNo, false, nil
 }
 
-// A transaction that inserts orders is over in a few milliseconds; the mark tries to move between two of them.
+// A transaction that inserts orders takes a few milliseconds; the mark tries to move between two of them.
 const (
 	markTries = 10
 	markPause = 3 * time.Millisecond

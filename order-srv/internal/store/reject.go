@@ -78,7 +78,7 @@ func (r *resolution) reject(ctx context.Context) error {
 	return release(r.tx, "rejected", giveBack...)
 }
 
-// rejection is a Rejection of which is known whether it frees the key.
+// rejection is a Rejection for which is known whether it frees the key.
 type rejection struct {
 	Rejection
 	freed bool

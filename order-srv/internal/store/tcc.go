@@ -137,7 +137,7 @@ func (s *Store) ClaimPhases(ctx context.Context, limit int, lease time.Duration)
 	return phases, len(rows), s.followLate(ctx, open)
 }
 
-// followLate has rows follow that nobody has changed when their orders should have ended. It locks the orders before
+// followLate has rows follow that were not changed when their orders should have ended. It locks the orders before
 // the log, as all others do; an order that is locked is being ended.
 func (s *Store) followLate(ctx context.Context, orderNos []string) error {
 	if len(orderNos) == 0 {

@@ -113,7 +113,7 @@ func (s *Store) CommitXA(ctx context.Context, orderNo string) error {
 // ErrBranchGone is a branch that was to be committed, and that the database does not have.
 var ErrBranchGone = errors.New("the branch is gone, and what it wrote is not there")
 
-// RollbackXA rolls back an order's branch. It succeeds when there is none.
+// RollbackXA rolls back an order's branch. It succeeds when none exists.
 func (s *Store) RollbackXA(ctx context.Context, orderNo string) error {
 	if _, err := s.branches.Rollback(ctx, orderNo); err != nil {
 		return fmt.Errorf("roll back the branch of %s: %w", orderNo, err)

@@ -112,7 +112,7 @@ func Start(o Options) (*Broker, error) {
 func (b *Broker) Addr() string { return b.addr }
 
 // Advertise has the name server give clients addr (host:port) as the broker's address, that of a proxy in front of it.
-// Clients that have asked before keep what they were told.
+// Clients that have asked before keep their answers.
 func (b *Broker) Advertise(addr string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
