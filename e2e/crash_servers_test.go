@@ -78,8 +78,8 @@ func newOwnBroker(t *testing.T, b crashBroker) ownBroker {
 	}
 }
 
-// short lets an order expire soon, but after two others have ended.
-func short() setup { return setup{env: map[string]string{"PAYMENT_TIMEOUT": "10s"}} }
+// short lets an order expire soon, but after two others have ended, also when each of them takes seconds.
+func short() setup { return setup{env: map[string]string{"PAYMENT_TIMEOUT": "20s"}} }
 
 // diskLostBefore ends three orders while the broker is down, so their events are in the outbox. The broker comes back
 // empty. The running services create their topics again and read the new store from its beginning.
