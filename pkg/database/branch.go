@@ -51,10 +51,14 @@ func (b *Branches) Prepare(ctx context.Context, gtrid string, fn func(tx *gorm.D
 	if err != nil {
 		return notExecuted(err)
 	}
-	// The connection never returns to the pool. Closing it also rolls back a branch that is not prepared.
-	defer conn.Close() //nolint:errcheck // it is closed already
-	defer discard(conn)
-	mariaDB, err := claim(ctx, conn, xid)
+	clean := false
+	defer func() {
+		if !clean {
+			discard(conn) // this also rolls back a branch that is not prepared
+		}
+		_ = conn.Close()
+	}()
+	session, err := claim(ctx, conn, xid)
 	if err != nil {
 		return err
 	}
@@ -64,17 +68,15 @@ func (b *Branches) Prepare(ctx context.Context, gtrid string, fn func(tx *gorm.D
 		}
 		return notExecuted(err)
 	}
-	err = b.work(ctx, conn, fn)
-	if err == nil && mariaDB {
-		err = detachOnPrepare(ctx, conn)
-	}
-	if err != nil {
+	if err := b.work(ctx, conn, fn); err != nil {
 		rollBackActive(ctx, conn, xid, err)
 		return refused(err)
 	}
-	err = prepare(ctx, conn, xid)
-	release(ctx, conn, xid)
-	return err
+	if err := prepare(ctx, conn, xid); err != nil {
+		return err
+	}
+	clean = session.release(ctx, conn, xid)
+	return nil
 }
 
 // work runs fn by the rule of InTx: after an error the connection takes no statement but those that end the branch.

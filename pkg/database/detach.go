@@ -26,33 +26,49 @@ var errKept = errors.New("a session works on the branch")
 
 const isMariaDB = "VERSION() LIKE '%MariaDB%'"
 
-// claim takes the named lock of a branch for the session of conn. The session's end releases it too.
-func claim(ctx context.Context, conn *sql.Conn, xid string) (mariaDB bool, err error) {
+// preparing is a session that has the named lock of a branch.
+type preparing struct {
+	mariaDB  bool
+	detaches bool // XA PREPARE lets the branch go; with MySQL before 8.0.29 only the end of the session does
+}
+
+// claim takes the named lock of a branch for the session of conn, which the session's end releases too, and has the
+// session's next XA PREPARE let the branch go, if it does not already.
+func claim(ctx context.Context, conn *sql.Conn, xid string) (p preparing, err error) {
 	var claimed bool
-	if err := conn.QueryRowContext(ctx, "SELECT "+isMariaDB+", GET_LOCK(SHA1(?), 0)", xid).Scan(&mariaDB, &claimed); err != nil {
-		return false, notExecuted(err)
+	if err := conn.QueryRowContext(ctx, "SELECT "+isMariaDB+", GET_LOCK(SHA2(?, 224), 0)", xid).Scan(&p.mariaDB, &claimed); err != nil {
+		return p, notExecuted(err)
 	}
 	if !claimed {
-		return false, ErrContended.Wrap(fmt.Errorf("%w: another session works on it", ErrBranchExists))
+		return p, ErrContended.Wrap(fmt.Errorf("%w: another session works on it", ErrBranchExists))
 	}
-	return mariaDB, nil
+	if p.mariaDB {
+		p.detaches = true
+		_, err = conn.ExecContext(ctx, "SET SESSION pseudo_slave_mode = 1")
+		return p, notExecuted(err)
+	}
+	err = conn.QueryRowContext(ctx, "SELECT @@SESSION.xa_detach_on_prepare").Scan(&p.detaches)
+	if isNumber(err, unknownVariable) {
+		err = nil
+	}
+	return p, notExecuted(err)
 }
 
-// release releases the lock of claim. Without it the next to end the branch would wait until the session has ended.
-func release(ctx context.Context, conn *sql.Conn, xid string) {
-	_, _ = conn.ExecContext(ctx, "DO RELEASE_LOCK(SHA1(?))", xid)
-}
-
-// detachOnPrepare has the next XA PREPARE of MariaDB's session let the branch go.
-func detachOnPrepare(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "SET SESSION pseudo_slave_mode = 1")
-	return err //nolint:wrapcheck // the caller makes a fault of it
+// release releases the lock of claim. clean is false when the connection has to be closed: the session may keep the
+// lock or the branch.
+func (p preparing) release(ctx context.Context, conn *sql.Conn, xid string) (clean bool) {
+	statement := "DO RELEASE_LOCK(SHA2(?, 224))"
+	if p.mariaDB {
+		statement = "SET SESSION pseudo_slave_mode = 0, @released = RELEASE_LOCK(SHA2(?, 224))"
+	}
+	_, err := conn.ExecContext(ctx, statement, xid)
+	return err == nil && p.detaches
 }
 
 // endBranch sends COMMIT or ROLLBACK for a branch, unless it is MariaDB's and its session works on it: errKept.
 func endBranch(ctx context.Context, server *sql.DB, verb, xid string) error {
 	var kept bool
-	err := server.QueryRowContext(ctx, "SELECT "+isMariaDB+" AND IS_FREE_LOCK(SHA1(?)) = 0", xid).Scan(&kept)
+	err := server.QueryRowContext(ctx, "SELECT "+isMariaDB+" AND IS_FREE_LOCK(SHA2(?, 224)) = 0", xid).Scan(&kept)
 	if err != nil {
 		return fmt.Errorf("ask whether a session works on a branch: %w", err)
 	}

@@ -9,10 +9,10 @@ import (
 // The mutants break Branches in one place each. They live in this package because what they break is not exported; the
 // tests that run them are outside.
 
-// KeepingBranches returns the connection of a prepared branch to the pool.
+// KeepingBranches has the session keep its prepared branch, and returns the connection to the pool.
 type KeepingBranches struct{ *Branches }
 
-// Prepare is Branches.Prepare without the end of the session.
+// Prepare is Branches.Prepare without the statement by which MariaDB detaches a branch.
 func (b KeepingBranches) Prepare(ctx context.Context, gtrid string, fn func(tx *gorm.DB) error) error {
 	pool, xid, err := b.named(gtrid)
 	if err != nil {

@@ -88,7 +88,7 @@ type Recoverer interface {
 // Steps:       PENDING and the log → prepare inventory → prepare orders → decide → commit inventory → commit orders.
 // Goes wrong:  a coordinator that dies between PREPARE and COMMIT leaves both prepared. Their rows are locked, also for
 // orders that have nothing to do with it, until a recovery ends them: every participant works, and nothing moves.
-// Cost:        the stock row is locked over four calls instead of one statement; each branch costs a connection.
+// Cost:        the stock row is locked over four calls instead of one statement.
 // Choose it:   all participants are databases of one operator, and the load on each row is low.
 type XA struct {
 	Base
