@@ -152,7 +152,7 @@ func refused(err error) error {
 // Commit commits a prepared branch. found is false when there is no such branch. That is not success: it was committed,
 // or rolled back, or never prepared, and the caller must read a row that the branch wrote to know which.
 //
-// MariaDB's branch cannot be ended while its session works on it. Commit repeats the call while the branch is listed.
+// A branch is not ended while its session works on it. Commit repeats the call while the branch is listed.
 // Errors: [ErrBranchRolledBack]; [ErrNoBranches]; [ErrUnavailable], after which the caller may repeat the call; ctx's.
 func (b *Branches) Commit(ctx context.Context, gtrid string) (found bool, err error) {
 	found, err = b.end(ctx, "XA COMMIT ", gtrid)
