@@ -193,7 +193,7 @@ func (b *Branches) end(ctx context.Context, verb, gtrid string) (found bool, err
 	}
 }
 
-// Recover returns the gtrids of this database's prepared branches. [ErrNoBranches] when the user may not ask.
+// Recover returns the gtrids of this database's prepared branches. [ErrNoBranches] when the user may not ask (MySQL).
 func (b *Branches) Recover(ctx context.Context) (gtrids []string, err error) {
 	pool, bqual, err := b.pool()
 	if err != nil {

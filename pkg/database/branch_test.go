@@ -163,7 +163,7 @@ func TestBranches_sessionStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, session, "DO GET_LOCK(SHA2(?, 224), 20)", "'G','"+cfg.DBName+"'") // Prepare's own may be free a moment later
+	mustExec(t, session, "DO GET_LOCK(SHA2(?, 224), 20)", "'G','"+cfg.DBName+"'")
 	early, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if found, err := b.Commit(early, "G"); found || err == nil {

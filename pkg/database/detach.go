@@ -25,7 +25,8 @@ import (
 // errKept is a branch that cannot be ended, because its session works on it.
 var errKept = errors.New("a session works on the branch")
 
-const isMariaDB = "VERSION() LIKE '%MariaDB%'"
+// lockName is the name of a branch's lock in SQL. A branch's own name may be longer than a lock's, which has 64 bytes.
+const lockName = "SHA2(?, 224)"
 
 // preparing is a session that has the named lock of a branch.
 type preparing struct {
@@ -37,7 +38,7 @@ type preparing struct {
 // session's next XA PREPARE let the branch go, if it does not already.
 func claim(ctx context.Context, conn *sql.Conn, xid string) (p preparing, err error) {
 	var claimed bool
-	if err := conn.QueryRowContext(ctx, "SELECT "+isMariaDB+", GET_LOCK(SHA2(?, 224), 0)", xid).Scan(&p.mariaDB, &claimed); err != nil {
+	if err := conn.QueryRowContext(ctx, "SELECT VERSION() LIKE '%MariaDB%', GET_LOCK("+lockName+", 0)", xid).Scan(&p.mariaDB, &claimed); err != nil {
 		return p, notExecuted(err)
 	}
 	if !claimed {
@@ -58,9 +59,9 @@ func claim(ctx context.Context, conn *sql.Conn, xid string) (p preparing, err er
 // release releases the lock of claim. clean is false when the connection has to be closed: the session may keep the
 // lock or the branch.
 func (p preparing) release(ctx context.Context, conn *sql.Conn, xid string) (clean bool) {
-	statement := "DO RELEASE_LOCK(SHA2(?, 224))"
+	statement := "DO RELEASE_LOCK(" + lockName + ")"
 	if p.mariaDB {
-		statement = "SET SESSION pseudo_slave_mode = 0, @released = RELEASE_LOCK(SHA2(?, 224))"
+		statement = "SET SESSION pseudo_slave_mode = 0, @released = RELEASE_LOCK(" + lockName + ")"
 	}
 	_, err := conn.ExecContext(ctx, statement, xid)
 	return err == nil && p.detaches
@@ -69,7 +70,7 @@ func (p preparing) release(ctx context.Context, conn *sql.Conn, xid string) (cle
 // endBranch sends COMMIT or ROLLBACK for a branch, unless its session works on it: errKept.
 func endBranch(ctx context.Context, server *sql.DB, verb, xid string) error {
 	var kept bool
-	err := server.QueryRowContext(ctx, "SELECT IS_FREE_LOCK(SHA2(?, 224)) = 0", xid).Scan(&kept)
+	err := server.QueryRowContext(ctx, "SELECT IS_FREE_LOCK("+lockName+") = 0", xid).Scan(&kept)
 	if err != nil {
 		return fmt.Errorf("ask whether a session works on a branch: %w", err)
 	}
