@@ -135,10 +135,15 @@ func (sh *shop) place(token, key, sku string) (answer, error) {
 	return sh.call(http.MethodPost, "/v1/orders", token, fmt.Sprintf(`{"items":[{"sku":%q,"quantity":1}]}`, sku), "Idempotency-Key", key)
 }
 
-// placeAdmitted orders one unit and retries after a 429, with the same key and after the time that the answer names.
+// placeAdmitted orders one unit and retries after a 429.
 func (sh *shop) placeAdmitted(token, key, sku string) (answer, error) {
+	return admitted(func() (answer, error) { return sh.place(token, key, sku) })
+}
+
+// admitted repeats a request after a 429, with the same key and after the time that the answer names.
+func admitted(send func() (answer, error)) (answer, error) {
 	for deadline := time.Now().Add(time.Minute); ; {
-		a, err := sh.place(token, key, sku)
+		a, err := send()
 		if err != nil || a.Status != http.StatusTooManyRequests || time.Now().After(deadline) {
 			return a, err
 		}

@@ -104,6 +104,7 @@ func crashBrokers(t *testing.T) []crashBroker {
 // stacktest's RocketMQ. The caller closes it.
 func devBroker(t *testing.T, addr string) *devbroker.Broker {
 	t.Helper()
+	t.Log("runs on development broker")
 	b, err := devbroker.Start(devbroker.Options{Addr: addr, TransactionTimeout: 3 * time.Second, CheckInterval: 2 * time.Second, CheckMax: 1000})
 	if err != nil {
 		t.Fatal(err)
