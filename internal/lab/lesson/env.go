@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/lab/step"
+	"holdfast/pkg/fault"
 	"holdfast/pkg/wait"
 )
 
@@ -97,11 +98,18 @@ func (e *Env) cleanFrom(ctx context.Context, mark int) error {
 	return errors.Join(errs...)
 }
 
-// Until waits for a condition. If ctx ends or 30 s pass, it returns an error that names the condition.
+// Until waits for a condition. If ctx ends or 30 s pass, it returns an error that names the condition. A service that
+// did not answer in time, on a busy machine, is asked again.
 func (e *Env) Until(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return until(ctx, what, condition)
+	return until(ctx, what, func(ctx context.Context) (bool, error) {
+		done, err := condition(ctx)
+		if fault.KindOf(err) == fault.Timeout && ctx.Err() == nil {
+			return false, nil
+		}
+		return done, err
+	})
 }
 
 // until waits for a condition until ctx ends. The error names the condition.
