@@ -33,6 +33,7 @@ SHOPS_ON_MYSQL = $(DEV_BROKER) $(TEST_FLAGS) -run 'TestFlows/development_broker/
 # The exercises' module: its engine, its runner, and for each exercise the proof that the start and three wrong attempts get
 # their explanations and that the solution passes. The learners' own tests are elsewhere: they fail until they are solved.
 PROOFS        = -C exercises $(TEST_FLAGS) ./internal/... ./cmd/...
+TOOLS         = -C tools $(TEST_FLAGS) ./...
 
 # The run fails if a broker carried no order: with auto, a broken RocketMQ would only select the other broker.
 has           = $(shell sh -c 'command -v $(1)')
@@ -70,11 +71,11 @@ doctor: build ## examine this machine: what would stop `make up`, and what to do
 
 test: REQUIRE ?= $(if $(HOLDFAST_NAMESRV),,$(or $(rocketmq),$(development)))
 test: build ## what every commit needs: the tests of all packages, on private MySQL/MariaDB, Redis and RocketMQ
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(ONCE) -- $(PROOFS)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(ONCE) -- $(PROOFS) -- $(TOOLS)
 
 test-full: REQUIRE ?= $(development)$(if $(HOLDFAST_NAMESRV),,$(addprefix $(comma),$(rocketmq)))
 test-full: build ## all tests, with the race detector: also crash points, killed replicas, whole stacks, and orders on both brokers
-	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(ORDERS) -- $(UNRACED) -- $(SHOPS) -- $(PROOFS)
+	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(require) $(RACED) -- $(ORDERS) -- $(UNRACED) -- $(SHOPS) -- $(PROOFS) -- $(TOOLS)
 
 test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQL names: root@tcp(127.0.0.1:3306)/
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
@@ -160,13 +161,10 @@ lint: ## golangci-lint, which vets too, and formatting
 	@cd tools && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 	@cd exercises && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
 
-cross: ## compile everything, and vet it with its tests, for Windows and macOS; nothing of it is run
-	@for target in windows/amd64 darwin/arm64; do \
-		echo "$$target"; \
-		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o bin/cross/$$target/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv && \
-		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... && \
-		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet -C exercises ./... || exit; \
-	done
+cross: ## compile the programs for Windows, and type-check everything, its tests too, for Windows and macOS; nothing is run
+	@GOOS=windows GOARCH=amd64 $(GO) build -o bin/cross/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
+	@cd tools && $(GO) build -o ../bin/crosscheck ./crosscheck
+	@for target in windows/amd64 darwin/arm64; do bin/crosscheck $$target . exercises || exit; done
 
 fmt: ## format the code
 	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) fmt ./...
