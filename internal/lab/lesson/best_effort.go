@@ -191,8 +191,8 @@ func (n *notified) becomesNotified(what, ask, state string, into *orderapi.Notif
 	}}
 }
 
-// hurried is the step of a delivery, after an attempt that is made now when a reader steps: while the reader was thinking,
-// the pauses have become long. Where an attempt is due anyway, this one would be one too many.
+// hurried is the step of a delivery, after an attempt that is made now when a reader steps: while the reader was
+// thinking, the pauses have become long. Where an attempt is due anyway, this one would be one too many.
 func (n *notified) hurried(delivers step.Step) step.Step {
 	await := delivers.Do
 	delivers.Do = func(ctx context.Context) (step.Result, error) {
