@@ -6,6 +6,8 @@ LINT_VERSION := v2.6.2
 TEST_FLAGS   ?= -vet=off -shuffle=on -count=1 -timeout=15m
 BIN          := bin/holdfast
 REPLICAS     ?= 1
+# Builds, tests and lint share what is compiled only if all of them have this flag, and a clone elsewhere shares it too.
+export GOFLAGS := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
 TOOL         ?= k6
 K6_VERSION     := v1.8.1
 VEGETA_VERSION := v12.13.0
@@ -50,7 +52,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile bin/holdfast and the three services
-	@$(GO) build -trimpath -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
+	@$(GO) build -o bin/ ./cmd/holdfast ./api-gateway ./order-srv ./inventory-srv
 
 up: build ## start everything, with Docker if an engine answers, else or with NATIVE=1 as plain processes; REPLICAS=2 of each service
 	@way=$$(NATIVE='$(NATIVE)' BROKER='$(BROKER)' deploy/way up) && case $$way in \
@@ -125,21 +127,21 @@ load: build bin/$(TOOL) ## check the shop that is up for overselling; STRATEGY=n
 	@loadtest/$(TOOL)/run
 
 up-mine: build ## start the shop with the strategy of exercise 10, as plain processes; then make load STRATEGY=mine
-	@$(GO) build -trimpath -o bin/mine/ ./cmd/holdfast ./api-gateway ./order-srv
-	@cd exercises && $(GO) build -trimpath -o ../bin/mine/inventory-srv ./cmd/inventory
+	@$(GO) build -o bin/mine/ ./cmd/holdfast ./api-gateway ./order-srv
+	@cd exercises && $(GO) build -o ../bin/mine/inventory-srv ./cmd/inventory
 	@$(MAKE) --no-print-directory down
 	@BROKER='$(BROKER)' bin/mine/holdfast up --replicas $(REPLICAS)
 
 compare-mine: ## compare the strategy of exercise 10 with for-update and conditional; PRESET=standard STRATEGIES=buckets,redis-lua or all
-	@cd exercises && $(GO) build -trimpath -o ../bin/mine/compare ./cmd/compare
+	@cd exercises && $(GO) build -o ../bin/mine/compare ./cmd/compare
 	@bin/mine/compare -preset $(or $(PRESET),quick) $(if $(STRATEGIES),-strategies $(STRATEGIES))
 
 overload: build ## offer up to 10 times the capacity of the shop that is up, or of its own with OWN=1 [SLOW=KB/s], and check that it recovers; QUICK=1 STRATEGY=
-	@$(GO) build -trimpath -o bin/ ./loadtest/overload
+	@$(GO) build -o bin/ ./loadtest/overload
 	@bin/overload $(if $(OWN),-own) $(if $(SLOW),-slow $(SLOW)) $(if $(QUICK),-quick) $(if $(STRATEGY),-strategy $(STRATEGY)) $(if $(URL),-url $(URL))
 
 bin/exercises: FORCE
-	@$(GO) build -C exercises -trimpath -o ../bin/exercises ./cmd/exercises
+	@$(GO) build -C exercises -o ../bin/exercises ./cmd/exercises
 
 FORCE:
 
