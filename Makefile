@@ -83,8 +83,8 @@ test-mysql: build ## stores, strategies and e2e on the server that HOLDFAST_MYSQ
 	@test -n "$$HOLDFAST_MYSQL" || { echo "set HOLDFAST_MYSQL to an administrator's DSN, such as root@tcp(127.0.0.1:3306)/"; exit 2; }
 	@$(BIN) env --private -- $(GO) run ./internal/dev/testrun $(ON_MYSQL) -- $(SHOPS_ON_MYSQL)
 
-test-short: ## tests that need no server
-	@$(GO) test -vet=off -short -shuffle=on ./...
+test-short: ## tests that need no server; SHORT=./pkg/... for some packages
+	@$(GO) test -vet=off -short -shuffle=on $(or $(SHORT),./...)
 	@cd tools && $(GO) test -vet=off -shuffle=on -count=1 ./...
 	@cd exercises && $(GO) test -vet=off -short -shuffle=on ./internal/... ./cmd/...
 
