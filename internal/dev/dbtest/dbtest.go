@@ -34,9 +34,41 @@ func NewDSN(tb testing.TB, fsys fs.FS) string {
 	tb.Cleanup(func() { drop(tb, db, name) })
 	dsn := withDatabase(admin, name)
 	if fsys != nil {
-		migrate(tb, dsn, fsys)
+		prepare(tb, dsn, fsys)
 	}
 	return dsn
+}
+
+// prepare brings an empty database to the newest version of fsys: with the statements that an earlier test has captured,
+// or else with the migrations.
+func prepare(tb testing.TB, dsn string, fsys fs.FS) {
+	tb.Helper()
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer db.Close()
+	file, err := schemaFile(tb.Context(), db, fsys)
+	if err != nil {
+		tb.Fatalf("find the schema's file: %v", err)
+	}
+	made, ok, err := readSchema(file)
+	if err != nil {
+		tb.Fatalf("read the schema in %s, which can be removed: %v", file, err)
+	}
+	if ok {
+		if err := made.apply(tb.Context(), db); err != nil {
+			tb.Fatalf("make the schema in %s, which can be removed: %v", file, err)
+		}
+		return
+	}
+	migrate(tb, dsn, fsys)
+	if made, err = capture(tb.Context(), db); err == nil {
+		err = made.write(file)
+	}
+	if err != nil {
+		tb.Fatalf("capture the schema: %v", err)
+	}
 }
 
 // New calls [NewDSN] and opens a pool, which is closed before the database is dropped.
