@@ -1,5 +1,5 @@
-// Command crosscheck type-checks modules, their tests included, for another system. It reads the sources of all packages
-// and compiles nothing, which takes a fraction of go vet's time.
+// Command crosscheck type-checks modules, their tests included, for another system. It reads the sources of all
+// packages and compiles nothing, which takes a fraction of go vet's time.
 //
 //	crosscheck windows/amd64 . exercises
 package main

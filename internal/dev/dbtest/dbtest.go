@@ -39,8 +39,8 @@ func NewDSN(tb testing.TB, fsys fs.FS) string {
 	return dsn
 }
 
-// prepare brings an empty database to the newest version of fsys: with the statements that an earlier test has captured,
-// or else with the migrations.
+// prepare brings an empty database to the newest version of fsys: with the statements that an earlier test has
+// captured, or else with the migrations.
 func prepare(tb testing.TB, dsn string, fsys fs.FS) {
 	tb.Helper()
 	db, err := sql.Open("mysql", dsn)

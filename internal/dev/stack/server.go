@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// startTimeout bounds the start of a server if the caller's context has no deadline. Three seconds are the
-// rule; on two processors with a load of 20, RocketMQ's two Java processes have needed more than a minute. A server that
-// ends while it starts is noticed at once.
+// startTimeout bounds the start of a server if the caller's context has no deadline. Three seconds are the rule; on two
+// processors with a load of 20, RocketMQ's two Java processes have needed more than a minute. A server that ends while
+// it starts is noticed at once.
 const startTimeout = 3 * time.Minute
 
 // Options are common to all servers.
