@@ -106,7 +106,8 @@ func (s schema) apply(ctx context.Context, db *sql.DB) error {
 
 // capture reads the schema and the rows of the database of db.
 func capture(ctx context.Context, db *sql.DB) (s schema, err error) {
-	s.Statements = []statement{{SQL: "SET SESSION foreign_key_checks = 0"}} // a table may come before the one that it refers to
+	// A table may come before the one that it refers to.
+	s.Statements = []statement{{SQL: "SET SESSION foreign_key_checks = 0"}}
 	tables, err := query(ctx, db, "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_type, table_name")
 	if err != nil {
 		return schema{}, err
