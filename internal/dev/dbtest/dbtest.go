@@ -47,7 +47,11 @@ func prepare(tb testing.TB, dsn string, fsys fs.FS) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer db.Close()
+	defer func() {
+		if err := db.Close(); err != nil {
+			tb.Errorf("close the pool: %v", err)
+		}
+	}()
 	file, err := schemaFile(tb.Context(), db, fsys)
 	if err != nil {
 		tb.Fatalf("find the schema's file: %v", err)

@@ -84,12 +84,12 @@ func (s schema) write(file string) error {
 }
 
 // apply makes the schema in the database of db, which is empty.
-func (s schema) apply(ctx context.Context, db *sql.DB) error {
+func (s schema) apply(ctx context.Context, db *sql.DB) (err error) {
 	conn, err := db.Conn(ctx) // the first statement is for this session
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	for _, st := range s.Statements {
 		args := make([]any, len(st.Args))
 		for i, arg := range st.Args {
@@ -161,7 +161,7 @@ func query(ctx context.Context, db *sql.DB, text string) (all [][][]byte, err er
 	if err != nil {
 		return nil, fmt.Errorf("%.100s: %w", text, err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	columns, err := rows.Columns()
 	if err != nil {
 		return nil, err
