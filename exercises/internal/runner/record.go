@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"holdfast/internal/lab/course"
+	"holdfast/internal/dev/jsonfile"
 )
 
 // record is what the runner keeps between two commands. Losing it costs time and no knowledge: the checks run again.
@@ -52,7 +52,7 @@ func (r *Runner) change(change func(rec *record)) error {
 		return err
 	}
 	change(&rec)
-	if err := course.Replace(r.recordFile(), rec); err != nil {
+	if err := jsonfile.Replace(r.recordFile(), rec); err != nil {
 		return fmt.Errorf("write the record of the exercises: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"holdfast/internal/dev/jsonfile"
 	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/pkg/database"
 )
@@ -56,11 +57,12 @@ func prepare(tb testing.TB, dsn string, fsys fs.FS) {
 	if err != nil {
 		tb.Fatalf("find the schema's file: %v", err)
 	}
-	made, ok, err := readSchema(file)
+	var made schema
+	found, err := jsonfile.Read(file, &made)
 	if err != nil {
 		tb.Fatalf("read the schema in %s, which can be removed: %v", file, err)
 	}
-	if ok {
+	if found {
 		if err := made.apply(tb.Context(), db); err != nil {
 			tb.Fatalf("make the schema in %s, which can be removed: %v", file, err)
 		}
@@ -68,7 +70,7 @@ func prepare(tb testing.TB, dsn string, fsys fs.FS) {
 	}
 	migrate(tb, dsn, fsys)
 	if made, err = capture(tb.Context(), db); err == nil {
-		err = made.write(file)
+		err = jsonfile.Replace(file, made)
 	}
 	if err != nil {
 		tb.Fatalf("capture the schema: %v", err)

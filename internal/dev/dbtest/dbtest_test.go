@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -32,9 +33,13 @@ func TestNew(t *testing.T) {
 func TestNewDSN_sameSchema(t *testing.T) {
 	for name, fsys := range map[string]fs.FS{"inventory": schema.Inventory(), "orders": schema.Orders(), "wallet": schema.Wallet()} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("XDG_CACHE_HOME", t.TempDir()) // nobody has captured anything
+			cache := t.TempDir() // nobody has captured anything
+			t.Setenv("XDG_CACHE_HOME", cache)
 			migrated := describe(t, dbtest.NewDSN(t, fsys))
 			captured := describe(t, dbtest.NewDSN(t, fsys))
+			if files, err := filepath.Glob(filepath.Join(cache, "holdfast", "schemas", "*.json")); err != nil || len(files) != 1 {
+				t.Fatalf("captured files %v, error %v", files, err)
+			}
 			if len(migrated) < 4 {
 				t.Fatalf("only %d tables: %v", len(migrated), migrated)
 			}

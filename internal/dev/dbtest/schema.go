@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,41 +45,6 @@ func schemaFile(ctx context.Context, db *sql.DB, fsys fs.FS) (string, error) {
 		return err
 	})
 	return filepath.Join(cache, "holdfast", "schemas", hex.EncodeToString(hash.Sum(nil)[:16])+".json"), err
-}
-
-// readSchema returns the schema in a file; ok is false if there is none.
-func readSchema(file string) (s schema, ok bool, err error) {
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return schema{}, false, nil
-	}
-	if err != nil {
-		return schema{}, false, err
-	}
-	return s, true, json.Unmarshal(text, &s)
-}
-
-// write stores the schema. Several tests may do it at the same time, and a reader sees all of it or nothing.
-func (s schema) write(file string) error {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	part, err := os.CreateTemp(filepath.Dir(file), "part-*")
-	if err != nil {
-		return err
-	}
-	_, err = part.Write(text)
-	if err = errors.Join(err, part.Close()); err == nil {
-		err = os.Rename(part.Name(), file)
-	}
-	if err != nil {
-		_ = os.Remove(part.Name())
-	}
-	return err
 }
 
 // apply makes the schema in the database of db, which is empty.

@@ -3,7 +3,6 @@ package stack
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"holdfast/internal/dev/jsonfile"
 )
 
 // State is the record that `holdfast up` keeps of the processes it started.
@@ -38,15 +39,9 @@ const stateFile = "state.json"
 // Load reads the state in dir. It returns an empty state if there is no file.
 func Load(dir string) (State, error) {
 	var s State
-	b, err := os.ReadFile(filepath.Join(dir, stateFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return s, err
-	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return s, fmt.Errorf("read %s: %w", filepath.Join(dir, stateFile), err)
+	path := filepath.Join(dir, stateFile)
+	if _, err := jsonfile.Read(path, &s); err != nil {
+		return s, fmt.Errorf("read %s: %w", path, err)
 	}
 	return s, nil
 }
@@ -107,18 +102,8 @@ func (s *State) remove(name string) {
 	s.Components = slices.DeleteFunc(s.Components, func(c Component) bool { return c.Name == name })
 }
 
-// save replaces the file atomically: a reader, or the next run after a crash, sees the old state or the new one.
-func (s *State) save(dir string) error {
-	b, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	tmp := filepath.Join(dir, stateFile+".new")
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(dir, stateFile))
-}
+// save replaces the file atomically.
+func (s *State) save(dir string) error { return jsonfile.Replace(filepath.Join(dir, stateFile), s) }
 
 // Down stops the processes that Up started in dir, services first, and reports them on progress. Data and logs are
 // kept. It is no error if nothing runs.

@@ -1,13 +1,13 @@
 package course
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
+
+	"holdfast/internal/dev/jsonfile"
 )
 
 // Progress has the lessons that held and the exercises that passed on a learner's machine, each with the time at which
@@ -19,14 +19,7 @@ type Progress struct {
 // Load reads the progress from a file. It is empty if there is no file.
 func Load(path string) (Progress, error) {
 	p := Progress{Held: map[string]time.Time{}}
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &p)
-	}
-	if err != nil {
+	if _, err := jsonfile.Read(path, &p); err != nil {
 		return Progress{}, fmt.Errorf("read the course's progress in %s: %w", path, err)
 	}
 	if p.Held == nil { // the file has a null
@@ -47,34 +40,8 @@ func Record(path, lesson string, at time.Time) error {
 		return nil
 	}
 	p.Held[lesson] = at.UTC().Truncate(time.Second)
-	if err := Replace(path, p); err != nil {
+	if err := jsonfile.Replace(path, p); err != nil {
 		return fmt.Errorf("record the lesson in %s: %w", path, err)
-	}
-	return nil
-}
-
-// Replace writes a document as JSON into a file, and makes its folder. The file is replaced atomically: a reader sees
-// the old document or the new one.
-func Replace(path string, document any) error {
-	text, err := json.MarshalIndent(document, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	// The name differs for each process: with a common one, two processes would write into the same file.
-	fresh, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = fresh.Write(append(text, '\n'))
-	err = errors.Join(err, fresh.Close())
-	if err == nil {
-		err = os.Rename(fresh.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(fresh.Name()))
 	}
 	return nil
 }
