@@ -8,10 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/dev/stack"
 	"holdfast/internal/lab/lesson"
@@ -81,28 +83,66 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 // language returns the language of the texts.
 func language(flag string) string { return step.Chosen(flag, os.Getenv) }
 
-// run runs the lessons one after the other and calls held for each that holds. A single lesson then names the next one
-// of the course. After an interruption run returns the results until then.
+// sideBySide is how many lessons of --all run at once. They wait for leases and deliveries most of the time, and the tests
+// run as many on the same servers.
+const sideBySide = 4
+
+// run runs the lessons, prints their texts in the order of the course, and calls held for each that holds. A single lesson
+// then names the next one of the course. A reader who steps gets one lesson after the other. After an interruption run
+// returns the results until then.
 func (l *lessonCmd) run(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config, held func(name string)) ([]lesson.Result, error) {
-	var results []lesson.Result
-	var failed []error
-	for i, one := range lessons {
-		if i > 0 {
-			fmt.Fprint(cfg.Out, "\n\n")
-		}
-		r, err := lesson.Run(ctx, one, cfg)
-		if err == nil {
-			held(one.Name)
-		}
-		if err == nil && !l.All {
-			err = follow(cfg.Out, cfg.Lang, one.Name)
-		}
-		results, failed = append(results, r), append(failed, err)
-		if ctx.Err() != nil || errors.Is(err, step.ErrStopped) {
-			break
-		}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	runs := make([]lessonRun, len(lessons))
+	texts := newTurns(cfg.Out, len(lessons))
+	var record sync.Mutex
+	var running errgroup.Group
+	running.SetLimit(sideBySide)
+	if cfg.Pace != nil {
+		running.SetLimit(1)
 	}
-	return results, errors.Join(failed...)
+	for i, one := range lessons {
+		running.Go(func() error {
+			mine := turn{texts, i}
+			if i > 0 && ctx.Err() != nil { // the first one says what interrupted it
+				return mine.end()
+			}
+			cfg := cfg
+			cfg.Out = mine
+			if i > 0 {
+				fmt.Fprint(mine, "\n\n")
+			}
+			result, err := lesson.Run(ctx, one, cfg)
+			if err == nil {
+				record.Lock()
+				held(one.Name)
+				record.Unlock()
+			}
+			if err == nil && !l.All {
+				err = follow(mine, cfg.Lang, one.Name)
+			}
+			if errors.Is(err, step.ErrStopped) {
+				stop()
+			}
+			runs[i] = lessonRun{&result, err}
+			return mine.end()
+		})
+	}
+	failed := running.Wait()
+	var results []lesson.Result
+	for _, r := range runs {
+		if r.result != nil {
+			results = append(results, *r.result)
+		}
+		failed = errors.Join(failed, r.err)
+	}
+	return results, failed
+}
+
+// lessonRun is what became of a lesson; result is nil if it was not begun.
+type lessonRun struct {
+	result *lesson.Result
+	err    error
 }
 
 // printResults prints an array for --all, else an object.

@@ -75,14 +75,24 @@ func (t *tour) open(ctx context.Context, name string, messages int) (topic strin
 	return topic, p, err
 }
 
-// queues is a step in which an operator reads the queues of a topic from the broker.
-func (t *tour) queues(topic string, got *[]mq.Queue, groups ...string) step.Step {
-	return step.Step{Label: step.T("rocketmq-tour.queues"), Do: func(ctx context.Context) (_ step.Result, err error) {
-		if *got, err = mq.Queues(ctx, t.server.NamesrvAddr, topic, groups...); err != nil {
-			return step.Result{}, err
-		}
-		return step.Result{Text: step.T("rocketmq-tour.queues.got", queueLines(*got, groups))}, nil
+// queues is a step in which an operator reads the queues of a topic from the broker, when they have all messages that were
+// sent: the broker stores a message and answers its sender a moment before it enters the message into its queue.
+func (t *tour) queues(topic string, sent int64, got *[]mq.Queue, groups ...string) step.Step {
+	return step.Step{Label: step.T("rocketmq-tour.queues"), Do: func(ctx context.Context) (step.Result, error) {
+		err := t.e.Until(ctx, fmt.Sprintf("the queues have %d messages", sent), func(ctx context.Context) (_ bool, err error) {
+			*got, err = mq.Queues(ctx, t.server.NamesrvAddr, topic, groups...)
+			return messages(*got) == sent, err
+		})
+		return step.Result{Text: step.T("rocketmq-tour.queues.got", queueLines(*got, groups))}, err
 	}}
+}
+
+// messages returns how many messages the queues have had.
+func messages(queues []mq.Queue) (n int64) {
+	for _, q := range queues {
+		n += q.Max
+	}
+	return n
 }
 
 // queueLines formats queues, one a line: the offsets of the oldest message and of the next one, and those of groups.
@@ -129,7 +139,7 @@ func (t *tour) nameServer(context.Context) (*step.Stage, error) {
 	return &step.Stage{
 		Notes: []step.Note{{Text: step.T("lesson.broker", t.server.Name+" "+t.server.Version)}},
 		Actors: []*step.Actor{
-			{Name: "operator", Steps: []step.Step{asks, creates, t.queues(topic, &after)}},
+			{Name: "operator", Steps: []step.Step{asks, creates, t.queues(topic, tourFirst, &after)}},
 			{Name: "order-srv", Steps: []step.Step{sends}},
 		},
 		Order: []string{"operator", "operator", "order-srv", "operator"},
@@ -171,7 +181,16 @@ func (t *tour) groups(ctx context.Context) (*step.Stage, error) {
 	inventory, points := t.unused("inventory"), t.unused("points")
 	first, other, second := t.member("I1", inventory, topic), t.member("P1", points, topic), t.member("I2", inventory, topic)
 	var running, ended, waiting []mq.Queue
-	leaves := step.Step{Label: step.T("rocketmq-tour.leaves"), Do: func(context.Context) (step.Result, error) { return step.Result{}, first.leave() }}
+	leaves := step.Step{Label: step.T("rocketmq-tour.leaves"), Do: func(ctx context.Context) (step.Result, error) {
+		if err := first.leave(); err != nil {
+			return step.Result{}, err
+		}
+		// The client sends the offsets and waits for no answer.
+		return step.Result{}, t.e.Until(ctx, "the broker has the offsets of the group", func(ctx context.Context) (bool, error) {
+			queues, err := mq.Queues(ctx, t.server.NamesrvAddr, topic, inventory)
+			return lag(queues, inventory) == 0, err
+		})
+	}}
 	sends := step.Step{Label: step.T("rocketmq-tour.sends", tourMore), Do: func(ctx context.Context) (step.Result, error) {
 		_, err := p.send(ctx, tourMore)
 		return step.Result{}, err
@@ -181,7 +200,8 @@ func (t *tour) groups(ctx context.Context) (*step.Stage, error) {
 			{Name: "I1", Steps: []step.Step{first.joins("", tourFirst), leaves}},
 			{Name: "P1", Steps: []step.Step{other.joins("rocketmq-tour.points.ask", tourFirst)}},
 			{Name: "operator", Steps: []step.Step{
-				t.queues(topic, &running, inventory, points), t.queues(topic, &ended, inventory, points), t.queues(topic, &waiting, inventory),
+				t.queues(topic, tourFirst, &running, inventory, points), t.queues(topic, tourFirst, &ended, inventory, points),
+				t.queues(topic, tourFirst+tourMore, &waiting, inventory),
 			}},
 			{Name: "order-srv", Steps: []step.Step{sends}},
 			{Name: "I2", Steps: []step.Step{second.joins("rocketmq-tour.second.ask", tourMore)}},
