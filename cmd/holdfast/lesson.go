@@ -83,9 +83,9 @@ func (l *lessonCmd) Run(ctx context.Context, c *cli, stdout io.Writer) (err erro
 // language returns the language of the texts.
 func language(flag string) string { return step.Chosen(flag, os.Getenv) }
 
-// sideBySide is how many lessons of --all run at once. They wait for leases and deliveries most of the time, and the tests
-// run as many on the same servers.
-const sideBySide = 4
+// sideBySide is how many lessons of --all run at once. They wait for leases and deliveries most of the time; the tests
+// run four on the same servers.
+const sideBySide = 3
 
 // run runs the lessons, prints their texts in the order of the course, and calls held for each that holds. A single lesson
 // then names the next one of the course. A reader who steps gets one lesson after the other. After an interruption run
