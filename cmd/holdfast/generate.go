@@ -22,7 +22,7 @@ func (g *generateCmd) Run(ctx context.Context, stdout io.Writer) (err error) {
 	if g.Orders < 1 {
 		return exit{2, errors.New("--orders is at least 1")}
 	}
-	db, err := database.Open(ctx, stack.UpVars(os.Getenv).MySQL, database.Options{})
+	db, err := database.Open(ctx, stack.UpVars(os.Getenv).MySQL, scale.PoolOptions())
 	if err != nil {
 		return err
 	}

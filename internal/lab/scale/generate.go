@@ -11,6 +11,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
+
+	"holdfast/pkg/database"
 )
 
 const (
@@ -27,6 +29,13 @@ type History struct {
 	Inventory string     // name of inventory-srv's database
 	Count     int
 	Progress  func(loaded int) // called after each transaction, by one goroutine at a time; nil: nothing
+}
+
+// PoolOptions are those of a pool that generates. A loader waits for the stock rows of another one, and a call for those of an
+// interrupted call, whose thousands of rows the server is still rolling back: longer than a service waits.
+func PoolOptions() database.Options {
+	const wait = time.Minute
+	return database.Options{LockWait: wait, IOTimeout: 2 * wait}
 }
 
 // Generate loads Count orders that are older than every order of both databases, and returns how many it has loaded. A

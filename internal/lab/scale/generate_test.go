@@ -17,7 +17,6 @@ import (
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/inventory-srv/inventorylab"
 	"holdfast/order-srv/check"
-	"holdfast/pkg/database"
 	"holdfast/sql"
 )
 
@@ -30,7 +29,7 @@ type history struct {
 func newHistory(t *testing.T, count int) history {
 	t.Helper()
 	orders, inventory := dbtest.NewDSN(t, sql.Orders()), dbtest.NewDSN(t, sql.Inventory())
-	pool, err := dbtest.Open(t, orders, database.Options{}).DB()
+	pool, err := dbtest.Open(t, orders, scale.PoolOptions()).DB()
 	if err != nil {
 		t.Fatal(err)
 	}
