@@ -2,7 +2,7 @@ package lesson
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"maps"
 	"time"
 
@@ -59,11 +59,9 @@ func localMessageTableScenes(ctx context.Context, e *Env) ([]step.Scene, error) 
 			return s.sentAfterCommit(ctx, created, func(end tableEnd) { ends["after"] = end })
 		}),
 		scene("table", func(ctx context.Context) (*step.Stage, error) {
-			// A replay ends the order-srv of the pass before while its messages are unsent. The relay that stops after one of
-			// them would never come to the new order's message if both are in the same shard.
 			if replay {
-				if _, err := s.orders.ExecContext(ctx, "DELETE FROM outbox"); err != nil {
-					return nil, fmt.Errorf("empty the outbox: %w", err)
+				if err := s.settle(ctx); err != nil {
+					return nil, err
 				}
 			}
 			replay = true
@@ -171,6 +169,21 @@ func (s *services) sentAfterCommit(ctx context.Context, created *deliveries, res
 		Look:  w.look(),
 		End:   w.tells(created, result),
 	}, nil
+}
+
+// settle lets an order-srv end what an earlier play of the scene has left: the relay that stops after a message would send
+// one of that order, and never come to the new order's if both are in the same shard.
+func (s *services) settle(ctx context.Context) error {
+	if err := s.startOrders(ctx, "order-srv"); err != nil {
+		return err
+	}
+	err := s.e.Until(ctx, "the order of the earlier play is decided and its messages are sent", func(ctx context.Context) (bool, error) {
+		var left int
+		err := s.orders.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM orders WHERE status = 'PENDING') +
+			(SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL)`).Scan(&left)
+		return left == 0, err
+	})
+	return errors.Join(err, s.order.Kill())
 }
 
 // sentByRelay is order-srv with the flow outbox. It is killed when its relay has sent the message and has not marked
