@@ -87,9 +87,9 @@ func language(flag string) string { return step.Chosen(flag, os.Getenv) }
 // run four on the same servers.
 const sideBySide = 3
 
-// run runs the lessons, prints their texts in the order of the course, and calls held for each that holds. A single lesson
-// then names the next one of the course. A reader who steps gets one lesson after the other. After an interruption run
-// returns the results until then.
+// run runs the lessons, prints their texts in the order of the course, and calls held for each that holds. A single
+// lesson then names the next one of the course. A reader who steps gets one lesson after the other. After an
+// interruption run returns the results until then.
 func (l *lessonCmd) run(ctx context.Context, lessons []lesson.Lesson, cfg lesson.Config, held func(name string)) ([]lesson.Result, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// turns prints the texts of several writers one after the other, whichever of them writes first. The writer whose turn it
-// is writes straight to out; what a later one writes is kept until all before it have ended.
+// turns prints the texts of several writers one after the other, whichever of them writes first. The writer whose turn
+// it is writes straight to out; what a later one writes is kept until all before it have ended.
 type turns struct {
 	out io.Writer
 

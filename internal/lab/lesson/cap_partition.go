@@ -239,8 +239,8 @@ func (r *cutRequest) refused() bool {
 	return true
 }
 
-// notPlaced reports whether the order was promised nothing. It is refused; where inventory-srv's own refusal comes too late,
-// on a busy machine, the answer is PENDING, which promises nothing either.
+// notPlaced reports whether the order was promised nothing. It is refused; where inventory-srv's own refusal comes too
+// late, on a busy machine, the answer is PENDING, which promises nothing either.
 func (r *cutRequest) notPlaced() bool { return r.answer != orderapi.StatusPlaced }
 
 // table shows what was refused, and what was answered and agreed later.

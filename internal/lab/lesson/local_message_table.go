@@ -171,8 +171,8 @@ func (s *services) sentAfterCommit(ctx context.Context, created *deliveries, res
 	}, nil
 }
 
-// settle lets an order-srv end what an earlier play of the scene has left: the relay that stops after a message would send
-// one of that order, and never come to the new order's if both are in the same shard.
+// settle lets an order-srv end what an earlier play of the scene has left: the relay that stops after a message would
+// send one of that order, and never come to the new order's if both are in the same shard.
 func (s *services) settle(ctx context.Context) error {
 	if err := s.startOrders(ctx, "order-srv"); err != nil {
 		return err

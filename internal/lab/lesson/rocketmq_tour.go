@@ -75,8 +75,8 @@ func (t *tour) open(ctx context.Context, name string, messages int) (topic strin
 	return topic, p, err
 }
 
-// queues is a step in which an operator reads the queues of a topic from the broker, when they have all messages that were
-// sent: the broker stores a message and answers its sender a moment before it enters the message into its queue.
+// queues is a step in which an operator reads the queues of a topic from the broker, when they have all messages that
+// were sent: the broker stores a message and answers its sender a moment before it enters the message into its queue.
 func (t *tour) queues(topic string, sent int64, got *[]mq.Queue, groups ...string) step.Step {
 	return step.Step{Label: step.T("rocketmq-tour.queues"), Do: func(ctx context.Context) (step.Result, error) {
 		err := t.e.Until(ctx, fmt.Sprintf("the queues have %d messages", sent), func(ctx context.Context) (_ bool, err error) {

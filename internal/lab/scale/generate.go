@@ -31,8 +31,8 @@ type History struct {
 	Progress  func(loaded int) // called after each transaction, by one goroutine at a time; nil: nothing
 }
 
-// PoolOptions are those of a pool that generates. A loader waits for the stock rows of another one, and a call for those of an
-// interrupted call, whose thousands of rows the server is still rolling back: longer than a service waits.
+// PoolOptions are those of a pool that generates. A loader waits for the stock rows of another one, and a call for
+// those of an interrupted call, whose thousands of rows the server is still rolling back: longer than a service waits.
 func PoolOptions() database.Options {
 	const wait = time.Minute
 	return database.Options{LockWait: wait, IOTimeout: 2 * wait}
