@@ -69,6 +69,9 @@ func TestFlows(t *testing.T) {
 				})
 			}
 		})
+		if s.all {
+			running.Wait() // so many buyers need the whole machine
+		}
 	}
 	running.Wait()
 	t.Logf("%s\nin %.0f s", s.table(t, brokers), time.Since(begin).Seconds())
