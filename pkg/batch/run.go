@@ -2,7 +2,7 @@ package batch
 
 import "context"
 
-// Result is the answer to one item of [Batcher.Run].
+// Result is the answer to one item of [Batcher.DoAll] or [Batcher.Run].
 type Result[R any] struct {
 	Value R
 	Err   error

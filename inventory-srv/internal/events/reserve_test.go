@@ -176,6 +176,20 @@ func (s *slowStock) Reserve(ctx context.Context, r stock.Request) (stock.Receipt
 	return receipt, err
 }
 
+// ReserveAll implements reserve.Stock.
+func (s *slowStock) ReserveAll(ctx context.Context, requests []stock.Request) []stock.Outcome {
+	outcomes := s.Stock.ReserveAll(ctx, requests)
+	for i, r := range requests {
+		if s.after == nil {
+			continue
+		}
+		if failure := s.after(r.OrderNo); failure != nil {
+			outcomes[i] = stock.Outcome{Err: failure}
+		}
+	}
+	return outcomes
+}
+
 func reserveOf(orders ...inventoryapi.ReserveOrder) mq.Message {
 	body, err := json.Marshal(orderapi.StockReserve{Orders: orders})
 	if err != nil {

@@ -33,6 +33,7 @@ type operation[T, R any] struct {
 	ledger  *store.Ledger
 	try     try[T, R]
 	orderNo func(T) string
+	weight  func(T) int
 	blocked *blockedRows
 
 	main, aside *batch.Batcher[T, R]
@@ -53,17 +54,31 @@ func (o *operation[T, R]) init(name string, m metrics) {
 	m.waiting(name+"_aside", o.aside.Queued)
 }
 
-// do executes item in a batch.
-// Errors: those of [batch.Batcher.Do], and stock.ErrContended when the row stays locked for asideTimeout.
-func (o *operation[T, R]) do(ctx context.Context, item T, weight int) (R, error) {
-	result, err := o.main.Do(ctx, item, weight)
-	for began := time.Now(); errors.Is(err, errSetAside); {
-		if time.Since(began) > asideTimeout {
-			return result, stock.ErrContended.Wrap(err)
+// do executes items, in one batch if it has room for them.
+// Errors: those of [batch.Batcher.Do], and stock.ErrContended when a row stays locked for asideTimeout.
+func (o *operation[T, R]) do(ctx context.Context, items ...T) []batch.Result[R] {
+	results := o.main.DoAll(ctx, items, o.weight)
+	for began := time.Now(); ; {
+		var again []T
+		var of []int // again's places in items
+		for i, r := range results {
+			if errors.Is(r.Err, errSetAside) {
+				again, of = append(again, items[i]), append(of, i)
+			}
 		}
-		result, err = o.aside.Do(ctx, item, weight)
+		if len(again) == 0 {
+			return results
+		}
+		if time.Since(began) > asideTimeout {
+			for _, i := range of {
+				results[i].Err = stock.ErrContended.Wrap(results[i].Err)
+			}
+			return results
+		}
+		for n, r := range o.aside.DoAll(ctx, again, o.weight) {
+			results[of[n]] = r
+		}
 	}
-	return result, err
 }
 
 func (o *operation[T, R]) close() error { return errors.Join(o.main.Close(), o.aside.Close()) }

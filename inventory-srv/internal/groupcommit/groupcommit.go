@@ -80,12 +80,13 @@ func New(ledger *store.Ledger, log *slog.Logger, registry prometheus.Registerer)
 	s := &Reserver{ledger: ledger, log: log}
 	metrics, blocked := newMetrics(registry), newBlockedRows(log)
 	s.reserves = operation[reserveCall, stock.Receipt]{
-		ledger: s.ledger, try: s.tryReserves, orderNo: func(r reserveCall) string { return r.OrderNo }, blocked: blocked,
+		ledger: s.ledger, try: s.tryReserves, orderNo: func(r reserveCall) string { return r.OrderNo },
+		weight: func(r reserveCall) int { return len(r.Lines) }, blocked: blocked,
 	}
 	s.reserves.init("reserve", metrics)
 	end := func(to stock.Status) operation[string, struct{}] {
 		return operation[string, struct{}]{
-			ledger: s.ledger, try: tryEnds(to), orderNo: func(no string) string { return no }, blocked: blocked,
+			ledger: s.ledger, try: tryEnds(to), orderNo: func(no string) string { return no }, weight: func(string) int { return 1 }, blocked: blocked,
 		}
 	}
 	s.confirms, s.releases = end(stock.Confirmed), end(stock.Released)
@@ -96,12 +97,25 @@ func New(ledger *store.Ledger, log *slog.Logger, registry prometheus.Registerer)
 
 // Reserve implements stock.Reserver.
 func (s *Reserver) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
-	if err := s.ledger.Check(r); err != nil {
-		return stock.Receipt{}, err
+	one := s.ReserveAll(ctx, []stock.Request{r})[0]
+	return one.Receipt, one.Err
+}
+
+// ReserveAll implements strategy.Gatherer. The requests join the queue together.
+func (s *Reserver) ReserveAll(ctx context.Context, requests []stock.Request) []stock.Outcome {
+	outcomes := make([]stock.Outcome, len(requests))
+	calls, of := make([]reserveCall, 0, len(requests)), make([]int, 0, len(requests)) // of: their requests
+	for i, r := range requests {
+		if outcomes[i].Err = s.ledger.Check(r); outcomes[i].Err == nil {
+			// Sorting and hashing run here, in parallel for all callers, and not in the flush.
+			calls, of = append(calls, newReserveCall(r)), append(of, i)
+		}
 	}
-	// Sorting and hashing run here, in parallel for all callers, and not in the flush.
-	receipt, err := s.reserves.do(ctx, newReserveCall(r), len(r.Lines))
-	return receipt, s.explain(ctx, r.OrderNo, err)
+	for n, r := range s.reserves.do(ctx, calls...) {
+		i := of[n]
+		outcomes[i] = stock.Outcome{Receipt: r.Value, Err: s.explain(ctx, requests[i].OrderNo, r.Err)}
+	}
+	return outcomes
 }
 
 // FullBatch implements strategy.BatchReserver.
@@ -138,12 +152,8 @@ func (s *Reserver) end(ctx context.Context, o *operation[string, struct{}], orde
 	if err := stock.CheckOrderNo(orderNo); err != nil {
 		return err
 	}
-	_, err := o.do(ctx, orderNo, 1)
-	return s.explain(ctx, orderNo, err)
+	return s.explain(ctx, orderNo, o.do(ctx, orderNo)[0].Err)
 }
-
-// Batches implements strategy.Batcher.
-func (s *Reserver) Batches() {}
 
 // ReadsHeaders implements strategy.HeaderReader. A flush reads the headers of all its orders.
 func (s *Reserver) ReadsHeaders() {}

@@ -17,15 +17,18 @@ import (
 // DefaultWorkers is half of the connection pool, so that one large call leaves room for others.
 const DefaultWorkers = 32
 
-// Stock reserves; strategy.Set is one.
+// Stock reserves; strategy.Set is one. "" is the default strategy.
 type Stock interface {
 	Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error)
-	// Batches reports whether the strategy, "" being the default, executes concurrent orders together.
+	// Batches reports whether the strategy executes concurrent orders together.
 	Batches(strategy string) bool
+	// Gathers reports whether the strategy takes the orders of a call together, by ReserveAll.
+	Gathers(strategy string) bool
+	ReserveAll(ctx context.Context, requests []stock.Request) []stock.Outcome
 }
 
 // Orders reserves the orders of a call concurrently: at most as many as there are workers, and without a limit those of
-// a strategy that batches, so that they reach one transaction.
+// a strategy that batches. A strategy that gathers gets its orders in one call.
 type Orders struct {
 	Stock   Stock
 	Log     *slog.Logger
@@ -37,13 +40,28 @@ func (o Orders) Reserve(ctx context.Context, orders []inventoryapi.ReserveOrder)
 	results := make([]inventoryapi.ReserveResult, len(orders))
 	var workers, batched errgroup.Group
 	workers.SetLimit(o.workers())
+	gathered := map[string][]int{} // places in orders, by strategy
+	for i, order := range orders {
+		if o.Stock.Gathers(order.Strategy) {
+			gathered[order.Strategy] = append(gathered[order.Strategy], i)
+		}
+	}
+	for _, places := range gathered {
+		batched.Go(func() error {
+			o.reserve(ctx, orders, places, results)
+			return nil
+		})
+	}
 	for i, order := range orders {
 		group := &workers
-		if o.Stock.Batches(order.Strategy) {
+		switch {
+		case o.Stock.Gathers(order.Strategy):
+			continue
+		case o.Stock.Batches(order.Strategy):
 			group = &batched
 		}
 		group.Go(func() error {
-			results[i] = o.one(ctx, order)
+			o.reserve(ctx, orders, []int{i}, results)
 			return nil
 		})
 	}
@@ -58,27 +76,49 @@ func (o Orders) workers() int {
 	return o.Workers
 }
 
-// one reserves one order. It turns a panic into the order's internal problem, because a panic in its goroutine would
-// end the process.
-func (o Orders) one(ctx context.Context, order inventoryapi.ReserveOrder) (out inventoryapi.ReserveResult) {
-	out.OrderNo = order.OrderNo
+// reserve reserves the orders at these places, which are of one strategy. It turns a panic into the orders' internal
+// problem, because a panic in its goroutine would end the process.
+func (o Orders) reserve(ctx context.Context, orders []inventoryapi.ReserveOrder, places []int, results []inventoryapi.ReserveResult) {
+	fail := func(err error) {
+		for _, i := range places {
+			results[i] = inventoryapi.ReserveResult{OrderNo: orders[i].OrderNo, Problem: problem(ctx, err)}
+		}
+	}
 	defer func() {
 		if v := recover(); v != nil {
-			o.Log.ErrorContext(ctx, "reserve panicked", "order_no", order.OrderNo, "panic", v, "stack", string(debug.Stack()))
-			out.Receipt, out.Problem = nil, problem(ctx, fault.ErrInternal)
+			o.Log.ErrorContext(ctx, "reserve panicked", "order_no", orders[places[0]].OrderNo, "orders", len(places), "panic", v, "stack", string(debug.Stack()))
+			fail(fault.ErrInternal)
 		}
 	}()
-	if ctx.Err() != nil { // the deadline passed before this order's turn
-		out.Problem = problem(ctx, fault.From(ctx.Err()).NotExecuted())
+	if ctx.Err() != nil { // the deadline passed before the turn of these orders
+		fail(fault.From(ctx.Err()).NotExecuted())
+		return
+	}
+	requests := make([]stock.Request, len(places))
+	for n, i := range places {
+		requests[n] = request(orders[i])
+	}
+	for n, outcome := range o.outcomes(ctx, requests) {
+		results[places[n]] = o.result(ctx, requests[n].OrderNo, outcome)
+	}
+}
+
+func (o Orders) outcomes(ctx context.Context, requests []stock.Request) []stock.Outcome {
+	if o.Stock.Gathers(requests[0].Strategy) {
+		return o.Stock.ReserveAll(ctx, requests)
+	}
+	receipt, err := o.Stock.Reserve(ctx, requests[0])
+	return []stock.Outcome{{Receipt: receipt, Err: err}}
+}
+
+func (o Orders) result(ctx context.Context, orderNo string, outcome stock.Outcome) inventoryapi.ReserveResult {
+	out := inventoryapi.ReserveResult{OrderNo: orderNo}
+	if outcome.Err != nil {
+		o.logFailure(ctx, orderNo, outcome.Err)
+		out.Problem = problem(ctx, outcome.Err)
 		return out
 	}
-	receipt, err := o.Stock.Reserve(ctx, request(order))
-	if err != nil {
-		o.logFailure(ctx, order.OrderNo, err)
-		out.Problem = problem(ctx, err)
-		return out
-	}
-	out.Receipt = Receipt(receipt)
+	out.Receipt = Receipt(outcome.Receipt)
 	return out
 }
 

@@ -157,6 +157,12 @@ type Receipt struct {
 	Lines    []ReceiptLine // in SKU order
 }
 
+// Outcome is what became of one of several orders that were to be reserved: the error of a Reserve, or its receipt.
+type Outcome struct {
+	Receipt Receipt
+	Err     error
+}
+
 // AmountCents is the sum over the lines.
 func (r Receipt) AmountCents() int64 {
 	var sum int64

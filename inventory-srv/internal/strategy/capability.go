@@ -25,10 +25,17 @@ type Batcher interface {
 	Batches()
 }
 
-// BatchReserver is a Batcher that also executes a whole batch for one caller. The comparison measures with it what the
+// Gatherer is a strategy that takes the orders of one caller together, without a goroutine for each. They reach one
+// transaction if there is room for them.
+type Gatherer interface {
+	// ReserveAll reserves the orders as stock.Reserver does, and returns their outcomes in their order.
+	ReserveAll(ctx context.Context, requests []stock.Request) []stock.Outcome
+}
+
+// BatchReserver is a Gatherer that also executes a whole batch for one caller. The comparison measures with it what the
 // strategy's statements cost without callers, a queue and answers.
 type BatchReserver interface {
-	Batcher
+	Gatherer
 	// FullBatch returns the largest number of lines in one batch.
 	FullBatch() int
 	// ReserveBatch reserves all orders in one batch, without a queue. It returns the first order's error; the other orders

@@ -1,6 +1,7 @@
 package strategy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,20 +66,51 @@ func (s *Set) Lab() bool { return s.lab }
 // Reserve implements stock.Reserver. It returns stock.ErrUnknownStrategy also when the order may not choose, and
 // stock.ErrClosed for an order that is too old.
 func (s *Set) Reserve(ctx context.Context, r stock.Request) (stock.Receipt, error) {
+	chosen, err := s.chosen(&r)
+	if err != nil {
+		return stock.Receipt{}, err
+	}
+	return chosen.Reserve(ctx, r)
+}
+
+// ReserveAll reserves orders that name the same strategy, which must be one that Gathers, each as Reserve does.
+func (s *Set) ReserveAll(ctx context.Context, requests []stock.Request) []stock.Outcome {
+	outcomes := make([]stock.Outcome, len(requests))
+	var gatherer Gatherer
+	var asked []stock.Request
+	var of []int // asked's places in requests
+	for i, r := range requests {
+		chosen, err := s.chosen(&r)
+		if err != nil {
+			outcomes[i].Err = err
+			continue
+		}
+		gatherer, asked, of = chosen.(Gatherer), append(asked, r), append(of, i)
+	}
+	if len(asked) > 0 {
+		for n, o := range gatherer.ReserveAll(ctx, asked) {
+			outcomes[of[n]] = o
+		}
+	}
+	return outcomes
+}
+
+// chosen returns the strategy that reserves the order, and notes its name in the order.
+func (s *Set) chosen(r *stock.Request) (stock.Reserver, error) {
 	if s.pastHorizon(r.OrderNo) {
-		return stock.Receipt{}, stock.ErrClosed
+		return nil, stock.ErrClosed
 	}
 	if r.Strategy == "" {
 		r.Strategy = s.def
 	}
 	if r.Strategy != s.def && !s.lab {
-		return stock.Receipt{}, stock.ErrUnknownStrategy.WithText("an order may name a strategy only in lab mode")
+		return nil, stock.ErrUnknownStrategy.WithText("an order may name a strategy only in lab mode")
 	}
 	chosen := s.reserver[r.Strategy]
 	if chosen == nil {
-		return stock.Receipt{}, stock.ErrUnknownStrategy.With("allowed", NamesOf(s.all))
+		return nil, stock.ErrUnknownStrategy.With("allowed", NamesOf(s.all))
 	}
-	return chosen.Reserve(ctx, r)
+	return chosen, nil
 }
 
 // Confirm implements stock.Reserver.
@@ -143,10 +175,13 @@ func (s *Set) unknownOrderReserver(ctx context.Context) (stock.Reserver, error) 
 
 // Batches reports whether the strategy of an order ("" is the default) is a Batcher.
 func (s *Set) Batches(strategy string) bool {
-	if strategy == "" {
-		strategy = s.def
-	}
-	_, ok := s.reserver[strategy].(Batcher)
+	_, ok := s.reserver[cmp.Or(strategy, s.def)].(Batcher)
+	return ok
+}
+
+// Gathers reports whether the strategy of an order ("" is the default) is a Gatherer.
+func (s *Set) Gathers(strategy string) bool {
+	_, ok := s.reserver[cmp.Or(strategy, s.def)].(Gatherer)
 	return ok
 }
 

@@ -34,7 +34,10 @@ func (a *api) placeBatch(c *gin.Context) {
 	}
 	answers := make(chan []byte, len(in.Orders))
 	for n := range in.Orders {
-		go func() { answers <- a.placeOne(c.Request, n, &in.Orders[n]) }()
+		go func() {
+			growStack()
+			answers <- a.placeOne(c.Request, n, &in.Orders[n])
+		}()
 	}
 	c.Header("Content-Type", "application/x-ndjson")
 	c.Status(http.StatusOK)
@@ -44,6 +47,16 @@ func (a *api) placeBatch(c *gin.Context) {
 			c.Writer.Flush()
 		}
 	}
+}
+
+// growStack gives a new goroutine the stack that a request needs, in one step and while there is nothing on it. It would
+// grow to this size by doubling and copying three times, each time with deeper calls whose pointers are to be adjusted:
+// that took a tenth of the service's time.
+//
+//go:noinline
+func growStack() {
+	var space [12 << 10]byte
+	runtime.KeepAlive(&space)
 }
 
 // await lets other goroutines run for as long as they bring answers, and returns how many there are: the orders of a
