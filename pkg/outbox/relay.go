@@ -18,7 +18,7 @@ import (
 const (
 	workers        = 4                      // shards that are sent at the same time
 	lease          = 10 * time.Second       // how long a shard stands still when its relay dies
-	pollInterval   = 500 * time.Millisecond // between looks for work without a notification
+	pollInterval   = time.Second            // between looks for work without a notification
 	failureBackoff = 500 * time.Millisecond // of a shard that the relay left because the broker seems to be down
 	readAhead      = 512                    // messages of one read of the outbox
 	batch          = 64                     // messages between two marks; a crash sends at most so many again
