@@ -67,8 +67,8 @@ func TestBatcher_DoAll_Together(t *testing.T) {
 	}
 }
 
-// TestBatcher_DoAll_GivesUp has the caller's context end while some of its items are executed and others are queued. The
-// patience is for all of them.
+// TestBatcher_DoAll_GivesUp has the caller's context end while some of its items are executed and others are queued.
+// The patience is for all of them.
 func TestBatcher_DoAll_GivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

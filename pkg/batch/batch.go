@@ -48,9 +48,9 @@ func (b *Batcher[T, R]) Do(ctx context.Context, item T, weight int) (R, error) {
 	}
 }
 
-// DoAll has each of the items executed as Do does, and returns their answers when all have one. The items join the queue
-// together and in their order, so one batch takes all of them if it has room. Of the same items in a Do each, the first
-// would start a batch, and the others would wait for it.
+// DoAll has each of the items executed as Do does, and returns their answers when all have one. The items join the
+// queue together and in their order, so one batch takes all of them if it has room. Of the same items in a Do each, the
+// first would start a batch, and the others would wait for it.
 func (b *Batcher[T, R]) DoAll(ctx context.Context, items []T, weight func(T) int) []Result[R] {
 	results := make([]Result[R], len(items))
 	calls := make([]*Call[T, R], len(items))

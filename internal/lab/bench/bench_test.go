@@ -12,14 +12,19 @@ import (
 
 	"go.uber.org/goleak"
 
+	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/stack/stacktest"
 	"holdfast/internal/dev/testkit"
 	"holdfast/internal/lab/load"
 	"holdfast/internal/lab/machine"
+	"holdfast/sql"
 )
 
-// The client library's cache starts its janitor when the package is loaded.
+// The client library's cache starts its janitor when the package is loaded, and the server that the tests share is
+// watched until they end.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/patrickmn/go-cache.(*janitor).Run"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/patrickmn/go-cache.(*janitor).Run"),
+		goleak.IgnoreAnyFunction("holdfast/internal/dev/stack.watch.func1"))
 }
 
 func complete() Sheet {
@@ -123,6 +128,34 @@ func TestSheet_required(t *testing.T) {
 		if _, err := Read(filepath.Join(dir, "bench.json")); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("a report without %s was read: %v", name, err)
 		}
+	}
+}
+
+// TestMeanwhile plants an order that expires within an hour: a run of two hours says so, and a run of a minute does not.
+func TestMeanwhile(t *testing.T) {
+	t.Parallel()
+	stacktest.SkipIfShort(t, "MySQL")
+	db, err := dbtest.New(t, sql.Orders()).DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []string{"PLACED", "PAID"} {
+		_, err := db.ExecContext(t.Context(), `INSERT INTO orders (order_no, group_id, user_id, status, flow, strategy, created_at, updated_at, expires_at, due_at)
+			VALUES (?, 'G', 'alice', ?, 'tx-message', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL 1 HOUR)`, status, status)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for length, want := range map[time.Duration]string{time.Minute: "", 2 * time.Hour: "orders of earlier runs expire, which makes cells slower: 1"} {
+		if got, err := meanwhile(t.Context(), db, "orders", length); got != want || err != nil {
+			t.Errorf("in %v: %q, %v; want %q", length, got, err, want)
+		}
+	}
+	r := planted()
+	r.Sheet.Meanwhile = "7 orders expire"
+	var table bytes.Buffer
+	if err := r.Table(&table); err != nil || !strings.Contains(table.String(), "* meanwhile: 7 orders expire") {
+		t.Errorf("the table does not say it: %v\n%s", err, table.String())
 	}
 }
 

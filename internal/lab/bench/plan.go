@@ -61,6 +61,15 @@ func Presets() []Preset {
 	}
 }
 
+// restTime is about what the shop needs to come to rest after a cell.
+const restTime = 6 * time.Second
+
+// length is about how long a run takes.
+func (p Preset) length() time.Duration {
+	subjects := 1 + max(len(p.Strategies), len(p.Flows))
+	return time.Duration(p.Repetitions*len(p.Shapes)*subjects) * (p.Time + restTime)
+}
+
 // PresetNamed returns one of Presets, or an error that lists their names.
 func PresetNamed(name string) (Preset, error) {
 	return report.Preset(Presets(), name, func(p Preset) string { return p.Name })

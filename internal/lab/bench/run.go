@@ -67,6 +67,9 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if r.Sheet, err = sheet(ctx, o); err != nil {
 		return r, err
 	}
+	if r.Sheet.Meanwhile != "" {
+		o.Progress.WarnContext(ctx, "the shop is not at rest", "meanwhile", r.Sheet.Meanwhile)
+	}
 	addr, hops, stop, err := startChain(ctx, o.Self, o.Dir)
 	if err != nil {
 		return r, fmt.Errorf("start the chain: %w", err)

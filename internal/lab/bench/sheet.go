@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"holdfast/internal/lab/machine"
 )
@@ -21,6 +22,7 @@ type Sheet struct {
 	Goodput   string `json:"counted_as_order"`
 	Durable   string `json:"durable"`
 	Broker    string `json:"broker"`
+	Meanwhile string `json:"meanwhile,omitempty"` // what the shop does beside the run's orders; empty: nothing
 }
 
 func sheet(ctx context.Context, o Options) (Sheet, error) {
@@ -43,7 +45,22 @@ func sheet(ctx context.Context, o Options) (Sheet, error) {
 	if o.Broker != "" {
 		s.Broker = o.Broker
 	}
+	if s.Meanwhile, err = meanwhile(ctx, o.MySQL, "orders.orders", o.Preset.length()); err != nil {
+		return s, fmt.Errorf("look for orders that expire: %w", err)
+	}
 	return s, nil
+}
+
+// meanwhile says how many orders of earlier runs expire while this one measures. A full payment window after a load the
+// shop expires what nobody has paid, in groups, which costs it as much as placing: the cells of that time are slower.
+func meanwhile(ctx context.Context, db *stdsql.DB, table string, length time.Duration) (string, error) {
+	var orders int
+	err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+table+
+		" WHERE status = 'PLACED' AND due_at < TIMESTAMPADD(SECOND, ?, UTC_TIMESTAMP(6))", int(length.Seconds())).Scan(&orders)
+	if err != nil || orders == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("orders of earlier runs expire, which makes cells slower: %d", orders), nil
 }
 
 // isolation reads the variable under either of its names.

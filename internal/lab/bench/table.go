@@ -113,7 +113,7 @@ func (r Report) repetitions() int {
 
 // lines returns the sheet's entries for people.
 func (s Sheet) lines() [][2]string {
-	return [][2]string{
+	lines := [][2]string{
 		{"machine", fmt.Sprintf("%s, %d cores, %s, %s", s.Machine.CPU, s.Cores, s.OS, s.Go)},
 		{"database", s.Database + ", " + s.Durable + ", " + s.Isolation},
 		{"broker", s.Broker},
@@ -122,4 +122,8 @@ func (s Sheet) lines() [][2]string {
 		{"counted as an order", s.Goodput},
 		{"CPU", s.CPU},
 	}
+	if s.Meanwhile != "" {
+		lines = append(lines, [2]string{"meanwhile", s.Meanwhile})
+	}
+	return lines
 }

@@ -49,9 +49,9 @@ func (a *api) placeBatch(c *gin.Context) {
 	}
 }
 
-// growStack gives a new goroutine the stack that a request needs, in one step and while there is nothing on it. It would
-// grow to this size by doubling and copying three times, each time with deeper calls whose pointers are to be adjusted:
-// that took a tenth of the service's time.
+// growStack gives a new goroutine the stack that a request needs, in one step and while there is nothing on it. It
+// would grow to this size by doubling and copying three times, each time with deeper calls whose pointers are to be
+// adjusted: that took a tenth of the service's time.
 //
 //go:noinline
 func growStack() {
