@@ -100,8 +100,10 @@ func (m *machine) step(s step) error {
 			defer cancel()
 			ctx = brief
 		}
-		lease, err := m.world.lockers[s.locker].Acquire(ctx, s.keys...)
-		if err := m.time(); err != nil { // some has passed
+		locker := m.world.lockers[s.locker]
+		lease, err := locker.Acquire(ctx, s.keys...)
+		locker.(interface{ Quiet() }).Quiet() // else what it kept as a waiter would refuse the next step
+		if err := m.time(); err != nil {      // some has passed
 			return err
 		}
 		return m.took(keys, lease, held, err, context.DeadlineExceeded)
