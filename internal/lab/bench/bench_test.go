@@ -131,7 +131,8 @@ func TestSheet_required(t *testing.T) {
 	}
 }
 
-// TestMeanwhile plants an order that expires within an hour: a run of two hours says so, and a run of a minute does not.
+// TestMeanwhile plants an order that expires within an hour: a run of two hours says so, and a run of a minute does
+// not.
 func TestMeanwhile(t *testing.T) {
 	t.Parallel()
 	stacktest.SkipIfShort(t, "MySQL")
