@@ -3,9 +3,11 @@ package admit
 import "time"
 
 const (
+	maxStart  = 256  // slots of a limiter that knows nothing yet: a slow service answers so many in time
 	minSlots  = 8    // below it a pause of one request is a pause of the service
-	growth    = 0.1  // of the limit, in one interval
+	growth    = 0.25 // of the limit, in one interval: from headroom it leads no further than to the target
 	headroom  = 0.8  // of ServiceTarget: between it and the target the limit stays
+	minCut    = 0.1  // of the limit goes at least when a service behind this one refused requests
 	maxCut    = 0.5  // of the limit is left by one interval at least
 	smoothing = 0.05 // weight of one request in the mean service time
 )
@@ -15,6 +17,7 @@ const (
 type control struct {
 	cfg      Config
 	limit    float64
+	start    float64       // the limit while nothing is known of the service
 	service  time.Duration // smoothed mean; 0: not known
 	standing bool          // the queue did not empty during the last interval
 
@@ -28,7 +31,11 @@ type control struct {
 }
 
 func newControl(cfg Config, now time.Time) control {
-	return control{cfg: cfg, limit: float64(cfg.Max), begin: now, leastWait: -1}
+	start := float64(min(cfg.Max, maxStart))
+	if cfg.Fixed {
+		start = float64(cfg.Max)
+	}
+	return control{cfg: cfg, limit: start, start: start, begin: now, leastWait: -1}
 }
 
 func (c *control) slots() int { return int(c.limit) }
@@ -86,11 +93,14 @@ func (c *control) adjust(now time.Time, inFlight int) bool {
 	switch {
 	case c.cfg.Fixed:
 	case c.overloads > 0: // the refused share of the requests in flight was too many
-		c.limit *= max(maxCut, 1-max(growth, float64(c.overloads)/float64(c.overloads+c.n)))
+		c.limit *= max(maxCut, 1-max(minCut, float64(c.overloads)/float64(c.overloads+c.n)))
 	case c.n > 0:
 		c.follow(c.sum / time.Duration(c.n))
 	case inFlight == 0: // idle: what was measured before says less about now, and a pause makes nothing faster
-		c.limit, c.service = 2*c.limit, c.service/2
+		c.limit, c.service = min(2*c.limit, c.start), c.service/2
+	}
+	if inFlight == 0 && passed >= 2*c.cfg.Interval { // every end of a request calls adjust, so nothing was there for an interval
+		c.limit = min(c.limit, c.start)
 	}
 	c.limit = min(max(c.limit, minSlots), float64(c.cfg.Max))
 	if c.leastWait > c.cfg.Target {

@@ -17,7 +17,7 @@ var ErrOverloaded = fault.New(fault.Limited, "overloaded",
 // Config is what a limiter needs. Zero values mean the defaults.
 type Config struct {
 	Kind    string   // of request, the label of its metrics
-	Max     int      // requests in flight at most; as many may wait; default 256
+	Max     int      // requests in flight at most; as many may wait; default 1,024
 	Metrics *Metrics // nil: none
 
 	// Fixed keeps the limit at Max and judges no deadline: for a service whose caller has begun work that a refusal would
@@ -32,7 +32,7 @@ type Config struct {
 }
 
 const (
-	defaultMax      = 256
+	defaultMax      = 1024
 	defaultTimeout  = 4 * time.Second
 	defaultInterval = 200 * time.Millisecond
 
@@ -60,7 +60,7 @@ type waiter struct {
 	err      error // nil: it has a slot
 }
 
-// New returns a limiter. It starts with all of Max.
+// New returns a limiter. It starts with 256 slots, or with Max if that is less or the limit is fixed.
 func New(cfg Config) *Limiter {
 	if cfg.Max <= 0 {
 		cfg.Max = defaultMax
@@ -81,7 +81,7 @@ func New(cfg Config) *Limiter {
 		cfg.Interval = defaultInterval
 	}
 	l := &Limiter{cfg: cfg, metrics: cfg.Metrics.of(cfg.Kind), control: newControl(cfg, time.Now()), queue: list.New()}
-	l.metrics.limit.Set(float64(cfg.Max))
+	l.metrics.limit.Set(float64(l.control.slots()))
 	return l
 }
 

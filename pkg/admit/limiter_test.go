@@ -186,7 +186,7 @@ func TestLimiter_Acquire_deadlineCannotBeMet(t *testing.T) {
 func TestLimiter_fixed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := admit.New(admit.Config{Max: 10, Fixed: true})
+		l := admit.New(admit.Config{Max: 300, Fixed: true})
 		for range 5 {
 			s := acquire(t, l)
 			time.Sleep(2 * time.Second)
@@ -194,7 +194,7 @@ func TestLimiter_fixed(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
-		for range 10 {
+		for range 300 {
 			s, err := l.Acquire(ctx)
 			if err != nil {
 				t.Fatalf("a slot was free: %v", err)
@@ -290,6 +290,62 @@ func TestLimiter_overload(t *testing.T) {
 			})
 		})
 	}
+}
+
+// call has each of callers call again and again for d, with a pause after a refusal. It returns the refusals of the
+// last second.
+func call(l *admit.Limiter, s *shop, callers int, d time.Duration) (refused int64) {
+	var last atomic.Int64
+	var running sync.WaitGroup
+	begin := time.Now()
+	for range callers {
+		running.Go(func() {
+			for time.Since(begin) < d {
+				slot, err := l.Acquire(context.Background())
+				if err != nil {
+					if d-time.Since(begin) < time.Second {
+						last.Add(1)
+					}
+					time.Sleep(50 * time.Millisecond)
+					continue
+				}
+				s.serve()
+				slot.Release(admit.Served)
+			}
+		})
+	}
+	running.Wait()
+	return last.Load()
+}
+
+// A fast service gets more slots than the limiter starts with. After a pause it starts again: a service that has become
+// slow meanwhile would answer few of Max in time.
+func TestLimiter_start(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := prometheus.NewRegistry()
+		l := admit.New(admit.Config{Kind: "placing", Metrics: admit.NewMetrics(r)})
+		s := &shop{rate: 5000}
+		limit := func(want string) {
+			t.Helper()
+			want = "# HELP admit_limit Slots there are now.\n# TYPE admit_limit gauge\nadmit_limit{kind=\"placing\"} " + want + "\n"
+			if err := testutil.GatherAndCompare(r, strings.NewReader(want), "admit_limit"); err != nil {
+				t.Error(err)
+			}
+		}
+		limit("256")
+		if refused := call(l, s, 1024, 4*time.Second); refused > 0 {
+			t.Errorf("the service answers 1024 callers in 205ms, and %d were refused", refused)
+		}
+		limit("1024")
+		time.Sleep(time.Second)
+		l.Refuses() // begins the next interval
+		limit("256")
+		s.rate = 60
+		if got := offer(t, l, s, 600, 5*time.Second, 4*time.Second); got.late.Load() > 100 {
+			t.Errorf("%d requests were late, with 1024 slots there would be 644", got.late.Load())
+		}
+	})
 }
 
 // A pause does not make a service faster: what was learned is not forgotten at once.

@@ -34,7 +34,7 @@ type Settings struct {
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"5s"` // more than order-srv's
 
 	// The most requests in flight, by kind. Below these bounds the limits follow the service time.
-	MaxPlacing  int `env:"MAX_PLACING" envDefault:"256"`
+	MaxPlacing  int `env:"MAX_PLACING" envDefault:"1024"`
 	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
 	MaxReading  int `env:"MAX_READING" envDefault:"128"`
 

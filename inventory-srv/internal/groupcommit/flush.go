@@ -78,6 +78,7 @@ func (f *flushing[T, R]) answer(ctx context.Context, calls []*batch.Call[T, R], 
 //   - Another session wrote an order's header between that read and our insert, and has not committed it.
 //   - The answer to COMMIT was lost. The ledger has every order that was committed, and the next attempt executes the
 //     others: the operations are idempotent.
+//   - A lone order was written by what an earlier flush had read, and that has changed.
 func (f *flushing[T, R]) settle(ctx context.Context, calls []*batch.Call[T, R], m mode) error {
 	for {
 		err := f.runOnce(ctx, calls, m)
@@ -86,7 +87,7 @@ func (f *flushing[T, R]) settle(ctx context.Context, calls []*batch.Call[T, R], 
 			return nil
 		case errors.Is(err, database.ErrCommitUnknown):
 			return f.findOut(ctx, f.sealed, err)
-		case !database.IsDuplicate(err) && (m == waiting || !database.IsLockWait(err)):
+		case !database.IsDuplicate(err) && !errors.Is(err, errGuessWrong) && (m == waiting || !database.IsLockWait(err)):
 			return err
 		case ctx.Err() != nil:
 			return stock.ErrContended.Wrap(err)

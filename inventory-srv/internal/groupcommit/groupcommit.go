@@ -59,6 +59,7 @@ type Reserver struct {
 	confirms operation[string, struct{}]
 	releases operation[string, struct{}]
 	recheck  atomic.Int64 // flushes that still look for known orders first, see recheckFlushes
+	guesses  guesses
 }
 
 var _ stock.Reserver = (*Reserver)(nil)
@@ -77,7 +78,7 @@ const (
 // New makes the strategy. Its flushes use the ledger's connections. With a nil registry no metrics are registered. The
 // caller closes the Reserver.
 func New(ledger *store.Ledger, log *slog.Logger, registry prometheus.Registerer) *Reserver {
-	s := &Reserver{ledger: ledger, log: log}
+	s := &Reserver{ledger: ledger, log: log, guesses: guesses{bySKU: map[string]guess{}}}
 	metrics, blocked := newMetrics(registry), newBlockedRows(log)
 	s.reserves = operation[reserveCall, stock.Receipt]{
 		ledger: s.ledger, try: s.tryReserves, orderNo: func(r reserveCall) string { return r.OrderNo },

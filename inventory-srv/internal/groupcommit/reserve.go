@@ -36,6 +36,9 @@ const recheckFlushes = 64
 func (s *Reserver) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
 	d := &decisions{known: map[string]store.Header{}, place: make(map[string]int, len(a.calls))}
 	a.setAsideKnown()
+	if tried, err := s.tryLone(a); tried {
+		return err
+	}
 	if a.mode == skipping || s.recheck.Add(-1) >= 0 {
 		if err := d.learn(a.bulk, a.calls); err != nil {
 			return err
@@ -56,6 +59,7 @@ func (s *Reserver) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
 		}
 		c.Answer(receipt, err)
 	}
+	s.guesses.learn(d.stock)
 	if err := d.reconsider(a.bulk, refused); err != nil {
 		return err
 	}

@@ -50,7 +50,8 @@ func newWorldOn(t *testing.T, dsn string, db *gorm.DB) *world {
 		Ledger: stocktest.Ledger{Store: a.Store, DB: db}, set: a.Stock, sent: sent, registry: registry,
 		beside: dbtest.Open(t, dsn, database.Options{MaxOpen: 32}),
 	}
-	w.has(t, "BUSY", 1_000_000)
+	w.has(t, "BUSY-A", 1_000_000)
+	w.has(t, "BUSY-B", 1_000_000)
 	return w
 }
 
@@ -109,7 +110,7 @@ func (w *world) together(t *testing.T, operation string, calls ...func()) int64 
 	no := fmt.Sprintf("BUSY-%d", w.rounds)
 	first := "SELECT order_no" // the statement with which a flush begins
 	busy := func() error {
-		_, err := w.set.Reserve(t.Context(), order(no, line("BUSY", 1)))
+		_, err := w.set.Reserve(t.Context(), order(no, line("BUSY-A", 1), line("BUSY-B", 1))) // of two lines: it reads before it writes
 		return err
 	}
 	switch operation {

@@ -145,7 +145,7 @@ func TestRedisLua_LostByFailover(t *testing.T) {
 			f.wantEpoch(t, 2)
 			wantLosses(t, f.World, int64(c.lost), int64(c.lost))
 			f.wantNamed(t, lost)
-			if err := f.two.Confirm(ctx, lost[0]); !errors.Is(err, stock.ErrStockLost) {
+			if err := confirmWhenOpen(ctx, f.two, lost[0]); !errors.Is(err, stock.ErrStockLost) {
 				t.Errorf("confirm a lost order: got %v", err)
 			}
 			if faults := f.Faults(t); faults != nil {
@@ -166,7 +166,7 @@ func TestRedisLua_LostAndKilled(t *testing.T) {
 	for _, no := range killed[:2] {
 		reserve(ctx, t, f.two, no, 1)
 	}
-	if err := f.two.Confirm(ctx, "FIRST"); err != nil {
+	if err := confirmWhenOpen(ctx, f.two, "FIRST"); err != nil {
 		t.Fatal(err)
 	}
 	lost := reserveMany(ctx, t, f.two, "LOST", 3)
@@ -178,7 +178,7 @@ func TestRedisLua_LostAndKilled(t *testing.T) {
 	wantLosses(t, f.World, 6, 5) // a confirm takes nothing
 	f.wantNamed(t, append(killed[:2:2], lost...))
 	f.WantLedger(t, "A", 95, 5, 0)
-	if err := f.two.Confirm(ctx, killed[4]); !errors.Is(err, stock.ErrStockLost) {
+	if err := confirmWhenOpen(ctx, f.two, killed[4]); !errors.Is(err, stock.ErrStockLost) {
 		t.Errorf("confirm an order that nobody names: got %v", err)
 	}
 }
@@ -195,7 +195,7 @@ func TestRedisLua_LostUnnoticed(t *testing.T) {
 	reserveMany(ctx, t, f.two, "AFTER", 9)
 	f.WantLedger(t, "A", 0, 10, 0)
 	wantLosses(t, f.World, 0, 0)
-	if err := f.two.Confirm(ctx, killed[0]); !errors.Is(err, stock.ErrUnknownOrder) {
+	if err := confirmWhenOpen(ctx, f.two, killed[0]); !errors.Is(err, stock.ErrUnknownOrder) {
 		t.Errorf("confirm an order that nobody knows: got %v", err)
 	}
 }

@@ -174,11 +174,25 @@ func reserveWhenOpen(ctx context.Context, t *testing.T, s stock.Reserver, no str
 	}
 }
 
-func buyWhenOpen(ctx context.Context, s stock.Reserver, r stock.Request) (stock.Receipt, error) {
+func buyWhenOpen(ctx context.Context, s stock.Reserver, r stock.Request) (receipt stock.Receipt, err error) {
+	err = whenOpen(ctx, func() (err error) {
+		receipt, err = stocktest.Buy(ctx, s, r)
+		return err
+	})
+	return receipt, err
+}
+
+// confirmWhenOpen confirms an order. Redis is shut for a moment whenever another replica begins to follow.
+func confirmWhenOpen(ctx context.Context, s stock.Reserver, no string) error {
+	return whenOpen(ctx, func() error { return s.Confirm(ctx, no) })
+}
+
+// whenOpen repeats call while Redis is shut.
+func whenOpen(ctx context.Context, call func() error) error {
 	for {
-		receipt, err := stocktest.Buy(ctx, s, r)
+		err := call()
 		if fault.KindOf(err) != fault.Unavailable && fault.KindOf(err) != fault.Timeout || ctx.Err() != nil {
-			return receipt, err
+			return err
 		}
 		time.Sleep(time.Millisecond) // between two questions
 	}

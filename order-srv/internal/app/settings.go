@@ -56,7 +56,7 @@ type Settings struct {
 	QueueMax int `env:"QUEUE_MAX" envDefault:"10000"` // orders that may wait in the queue of the flow queue
 
 	// Upper bounds of the requests in flight, by kind. Below them the limit follows the service time.
-	MaxPlacing  int `env:"MAX_PLACING" envDefault:"256"`
+	MaxPlacing  int `env:"MAX_PLACING" envDefault:"1024"`
 	MaxChanging int `env:"MAX_CHANGING" envDefault:"64"` // paying and cancelling
 	MaxReading  int `env:"MAX_READING" envDefault:"128"`
 
