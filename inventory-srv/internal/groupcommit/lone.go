@@ -16,7 +16,7 @@ var errGuessWrong = errors.New("the catalogue or the stock is not as it was read
 // then takes the units. Both statements check what an earlier flush has read, so the stock row is locked for one round
 // trip less than with a read before them. It reports false when there is nothing to guess by, and has done nothing then.
 func (s *Reserver) tryLone(a *attempt[reserveCall, stock.Receipt]) (bool, error) {
-	if a.mode != waiting || len(a.calls) != 1 || !a.bulk.Compact() || s.recheck.Load() > 0 || !a.blocked.skus.empty() {
+	if a.mode != waiting || len(a.calls) != 1 || !a.bulk.Compact() || s.recheck.Load() > 0 {
 		return false, nil
 	}
 	r := a.calls[0].Item
@@ -66,7 +66,8 @@ type guesses struct {
 	bySKU map[string]guess
 }
 
-// learn records the rows of a flush.
+// learn records the rows of a flush. A row that another session has locked was not read: the next order for it reads,
+// and does not wait.
 func (g *guesses) learn(rows counters) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
