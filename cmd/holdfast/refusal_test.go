@@ -11,8 +11,8 @@ import (
 	"holdfast/internal/dev/stack"
 )
 
-// TestRun_refusals: what a command cannot do with its arguments ends with status 2 before anything is started. The error
-// says why.
+// TestRun_refusals: what a command cannot do with its arguments ends with status 2 before anything is started. The
+// error says why.
 func TestRun_refusals(t *testing.T) {
 	t.Parallel()
 	damaged := filepath.Join(t.TempDir(), "report.json")
@@ -68,7 +68,8 @@ func TestExit(t *testing.T) {
 	}
 }
 
-// TestRunCommand: the exit status is that of the command, and the command has the servers' addresses in its environment.
+// TestRunCommand: the exit status is that of the command, and the command has the servers' addresses in its
+// environment.
 func TestRunCommand(t *testing.T) {
 	t.Parallel()
 	vars := stack.Vars{Redis: "127.0.0.1:7"}

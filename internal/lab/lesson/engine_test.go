@@ -34,7 +34,8 @@ func steps(n int, do func(context.Context) error, clean func(ctx context.Context
 	}}
 }
 
-// TestRun_cleans: what a lesson has registered is cleaned in reverse order at each end of it, with a context that lives.
+// TestRun_cleans: what a lesson has registered is cleaned in reverse order at each end of it, with a context that
+// lives.
 func TestRun_cleans(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("the server is gone")

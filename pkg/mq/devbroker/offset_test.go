@@ -44,12 +44,9 @@ func TestBroker_groupOffsets(t *testing.T) {
 	}
 	expect("another group", "22 ", offset(at("h", "0")))
 	expect("another queue", "0 0", offset(at("g", "1")))
-	for name, fields := range map[string]ext{
-		"no such queue": at("g", "2"), "a negative queue": at("g", "-1"), "no queue": {"consumerGroup": "g", "topic": "t"},
-		"no number": at("g", "x"), "33 bits": at("g", "4294967296"),
-	} {
-		if code := commit(fields, "1"); code != 1 {
-			t.Errorf("commit to %s: code %d, want 1", name, code)
+	for _, queue := range []string{"2", "-1", "", "x", "4294967296"} {
+		if code := commit(at("g", queue), "1"); code != 1 {
+			t.Errorf("commit to queue %q: code %d, want 1", queue, code)
 		}
 	}
 	for _, n := range []string{"", "one", "9223372036854775808"} {
