@@ -66,8 +66,12 @@ func TestOrder(t *testing.T) {
 		not      string
 	}{
 		"placed": {
-			[]string{"PLACED"}, nil, []string{place}, 0,
-			[]string{"order 7 is PLACED\n", "  2 x MUG (a mug) at 12.53\n", "  total 25.07\n"}, "pending",
+			[]string{"PLACED"},
+			nil,
+			[]string{place},
+			0,
+			[]string{"order 7 is PLACED\n", "  2 x MUG (a mug) at 12.53\n", "  total 25.07\n"},
+			"pending",
 		},
 		"paid":          {[]string{"PLACED", "PAID"}, []string{"--pay"}, []string{place, pay}, 0, []string{"order 7 is PAID\n"}, "PLACED"},
 		"decided later": {[]string{"PENDING", "PENDING", "PLACED"}, nil, []string{place, wait, wait}, 0, []string{"still pending (202)", "order 7 is PLACED\n"}, ""},

@@ -28,7 +28,7 @@ func openGate() *gate {
 func subscribed(t *testing.T, s Subscription) *subscriber {
 	t.Helper()
 	b, err := Open(Config{
-		Namesrv: []string{"127.0.0.1:1"}, Namespace: "ns", Topics: []Topic{{Name: "t"}}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Namesrv: []string{"127.0.0.1:1"}, Namespace: "ns", Topics: []Topic{{Name: "t"}}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

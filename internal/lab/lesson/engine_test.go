@@ -161,7 +161,8 @@ func TestParams_Check(t *testing.T) {
 		{lesson.Params{Pause: -1}, all, []string{"pause is -1ns, not between 0 and 1h0m0s"}},
 		{lesson.Params{Pause: time.Hour + 1}, all, []string{"pause is 1h0m0.000000001s"}},
 		{
-			lesson.Params{TTL: 1, Buyers: 1, Pause: -1}, lesson.Lesson{Name: "x", Takes: []string{"buyers"}},
+			lesson.Params{TTL: 1, Buyers: 1, Pause: -1},
+			lesson.Lesson{Name: "x", Takes: []string{"buyers"}},
 			[]string{"x has no parameter ttl", "x has no parameter pause", "ttl is 1ns", "buyers is 1,", "pause is -1ns"},
 		},
 	} {
