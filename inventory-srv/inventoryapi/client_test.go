@@ -115,8 +115,8 @@ func TestClient_requests(t *testing.T) {
 	}
 }
 
-// TestClient_Reserve has a result for each order, in the order of the request. With any other number of results it is not
-// known which orders they are for, so the stock may be taken.
+// TestClient_Reserve has a result for each order, in the order of the request. With any other number of results it is
+// not known which orders they are for, so the stock may be taken.
 func TestClient_Reserve(t *testing.T) {
 	t.Parallel()
 	body, err := response(2).AppendJSON(nil)

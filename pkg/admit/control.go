@@ -99,7 +99,7 @@ func (c *control) adjust(now time.Time, inFlight int) bool {
 	case inFlight == 0: // idle: what was measured before says less about now, and a pause makes nothing faster
 		c.limit, c.service = min(2*c.limit, c.start), c.service/2
 	}
-	if inFlight == 0 && passed >= 2*c.cfg.Interval { // every end of a request calls adjust, so nothing was there for an interval
+	if inFlight == 0 && passed >= 2*c.cfg.Interval { // each end of a request calls adjust: an interval passed without one
 		c.limit = min(c.limit, c.start)
 	}
 	c.limit = min(max(c.limit, minSlots), float64(c.cfg.Max))

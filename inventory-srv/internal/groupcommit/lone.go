@@ -13,8 +13,9 @@ import (
 var errGuessWrong = errors.New("the catalogue or the stock is not as it was read before")
 
 // tryLone reserves for an order of one line that is alone in its flush, without reading: it writes the order first, and
-// then takes the units. Both statements check what an earlier flush has read, so the stock row is locked for one round
-// trip less than with a read before them. It reports false when there is nothing to guess by, and has done nothing then.
+// then takes the units. Both statements check what an earlier flush has read. The stock row is locked for one round
+// trip, and for three if it is read before them. tryLone reports false when there is nothing to guess by, and has done
+// nothing then.
 func (s *Reserver) tryLone(a *attempt[reserveCall, stock.Receipt]) (bool, error) {
 	if a.mode != waiting || len(a.calls) != 1 || !a.bulk.Compact() || s.recheck.Load() > 0 {
 		return false, nil
@@ -59,8 +60,8 @@ type guess struct {
 	available  int64
 }
 
-// guesses are what flushes have last read, by SKU. They may be wrong: other replicas sell, and prices change. It is safe
-// for concurrent use.
+// guesses are what flushes have last read, by SKU. They may be wrong: other replicas sell, and prices change. It is
+// safe for concurrent use.
 type guesses struct {
 	mu    sync.Mutex
 	bySKU map[string]guess

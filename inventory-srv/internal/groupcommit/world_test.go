@@ -110,7 +110,8 @@ func (w *world) together(t *testing.T, operation string, calls ...func()) int64 
 	no := fmt.Sprintf("BUSY-%d", w.rounds)
 	first := "SELECT order_no" // the statement with which a flush begins
 	busy := func() error {
-		_, err := w.set.Reserve(t.Context(), order(no, line("BUSY-A", 1), line("BUSY-B", 1))) // of two lines: it reads before it writes
+		// An order of two lines reads before it writes.
+		_, err := w.set.Reserve(t.Context(), order(no, line("BUSY-A", 1), line("BUSY-B", 1)))
 		return err
 	}
 	switch operation {

@@ -111,8 +111,8 @@ func TestRequest_Sorted(t *testing.T) {
 	}
 }
 
-// TestRequest_Hash has the hash of what is asked for, and nothing else. The first one is stored in databases, so it must
-// not change.
+// TestRequest_Hash has the hash of what is asked for, and nothing else. The first one is stored in databases, so it
+// must not change.
 func TestRequest_Hash(t *testing.T) {
 	t.Parallel()
 	r := stock.Request{OrderNo: "1", Lines: []stock.Line{{SKU: "CAP", Quantity: 1}, {SKU: "MUG", Quantity: 2}}}
