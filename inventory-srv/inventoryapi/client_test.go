@@ -3,49 +3,20 @@ package inventoryapi_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/inventory-srv/inventoryapi"
 	"holdfast/pkg/fault"
-	"holdfast/pkg/rest"
+	"holdfast/pkg/rest/resttest"
 )
 
-// service keeps the last request and answers each with the same status and body.
-type service struct {
-	status  int
-	body    string
-	request string // its method, path with query, and body
-}
-
 // client returns a client of the service.
-func (s *service) client(t *testing.T) *inventoryapi.Client {
+func client(t *testing.T, s *resttest.Service) *inventoryapi.Client {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Errorf("read the request: %v", err)
-		}
-		s.request = r.Method + " " + r.URL.RequestURI() + " " + string(body)
-		out.Header().Set("Content-Type", "application/json")
-		if s.status >= http.StatusBadRequest {
-			out.Header().Set("Content-Type", "application/problem+json")
-		}
-		out.WriteHeader(s.status)
-		_, _ = io.WriteString(out, s.body)
-	}))
-	t.Cleanup(server.Close)
-	r, err := rest.New(rest.Config{Name: "inventory", URLs: []string{server.URL}, Timeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.Close)
-	return inventoryapi.NewClient(r)
+	return inventoryapi.NewClient(s.Client(t, "inventory"))
 }
 
 // TestClient_requests has order numbers and SKUs stay one part of the path, whatever they contain.
@@ -107,9 +78,9 @@ func TestClient_requests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &service{status: http.StatusOK, body: "{}"}
-			if err := c.call(t.Context(), s.client(t)); err != nil || s.request != c.want {
-				t.Errorf("sent %q, %v; want %q", s.request, err, c.want)
+			s := &resttest.Service{Status: http.StatusOK, Body: "{}"}
+			if err := c.call(t.Context(), client(t, s)); err != nil || s.Request() != c.want {
+				t.Errorf("sent %q, %v; want %q", s.Request(), err, c.want)
 			}
 		})
 	}
@@ -123,8 +94,8 @@ func TestClient_Reserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{status: http.StatusOK, body: string(body)}
-	c := s.client(t)
+	s := &resttest.Service{Status: http.StatusOK, Body: string(body)}
+	c := client(t, s)
 	got, err := c.Reserve(t.Context(), request(2).Orders)
 	if diff := cmp.Diff(response(2).Results, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
@@ -152,8 +123,8 @@ func TestClient_refusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &service{status: c.status, body: c.body}
-			err := s.client(t).Confirm(t.Context(), "1")
+			s := &resttest.Service{Status: c.status, Body: c.body}
+			err := client(t, s).Confirm(t.Context(), "1")
 			if fault.Ambiguous(err) != (c.want == nil) || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("got %v (ambiguous %v), want %v", err, fault.Ambiguous(err), c.want)
 			}

@@ -3,49 +3,20 @@ package walletapi_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/order-srv/walletapi"
 	"holdfast/pkg/fault"
-	"holdfast/pkg/rest"
+	"holdfast/pkg/rest/resttest"
 )
 
-// wallet is a server that keeps the last request and answers each with the same status and body.
-type wallet struct {
-	status  int
-	body    string
-	request string // its method, path with query, and body
-}
-
-// client returns a client of the wallet.
-func (w *wallet) client(t *testing.T) *walletapi.Client {
+// client returns a client of the service.
+func client(t *testing.T, s *resttest.Service) *walletapi.Client {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Errorf("read the request: %v", err)
-		}
-		w.request = r.Method + " " + r.URL.RequestURI() + " " + string(body)
-		out.Header().Set("Content-Type", "application/json")
-		if w.status >= http.StatusBadRequest {
-			out.Header().Set("Content-Type", "application/problem+json")
-		}
-		out.WriteHeader(w.status)
-		_, _ = io.WriteString(out, w.body)
-	}))
-	t.Cleanup(s.Close)
-	r, err := rest.New(rest.Config{Name: "wallet", URLs: []string{s.URL}, Timeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.Close)
-	return walletapi.NewClient(r)
+	return walletapi.NewClient(s.Client(t, "wallet"))
 }
 
 // TestClient_requests has order numbers and users stay one part of the path, whatever they contain: a user "x/credits"
@@ -96,9 +67,9 @@ func TestClient_requests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &wallet{status: http.StatusOK, body: "{}"}
-			if err := c.call(t.Context(), w.client(t)); err != nil || w.request != c.want {
-				t.Errorf("sent %q, %v; want %q", w.request, err, c.want)
+			w := &resttest.Service{Status: http.StatusOK, Body: "{}"}
+			if err := c.call(t.Context(), client(t, w)); err != nil || w.Request() != c.want {
+				t.Errorf("sent %q, %v; want %q", w.Request(), err, c.want)
 			}
 		})
 	}
@@ -107,9 +78,9 @@ func TestClient_requests(t *testing.T) {
 // TestClient_States has the freezes by order number. An order that the wallet does not know is in no answer.
 func TestClient_States(t *testing.T) {
 	t.Parallel()
-	w := &wallet{status: http.StatusOK, body: `{"freezes":[{"order_no":"2","user_id":"ann","amount_cents":7,"state":"confirmed","refunded":true},
+	w := &resttest.Service{Status: http.StatusOK, Body: `{"freezes":[{"order_no":"2","user_id":"ann","amount_cents":7,"state":"confirmed","refunded":true},
 		{"order_no":"1","user_id":"bob","amount_cents":5,"state":"void"}]}`}
-	got, err := w.client(t).States(t.Context(), []string{"1", "2", "3"})
+	got, err := client(t, w).States(t.Context(), []string{"1", "2", "3"})
 	want := map[string]walletapi.Freeze{
 		"1": {OrderNo: "1", UserID: "bob", AmountCents: 5, State: walletapi.StateVoid},
 		"2": {OrderNo: "2", UserID: "ann", AmountCents: 7, State: walletapi.StateConfirmed, Refunded: true},
@@ -117,8 +88,8 @@ func TestClient_States(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}
-	if want := `POST /v1/freezes/states {"order_nos":["1","2","3"]}`; w.request != want {
-		t.Errorf("sent %q, want %q", w.request, want)
+	if want := `POST /v1/freezes/states {"order_nos":["1","2","3"]}`; w.Request() != want {
+		t.Errorf("sent %q, want %q", w.Request(), want)
 	}
 }
 
@@ -138,23 +109,23 @@ func TestClient_refusals(t *testing.T) {
 	} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			w := &wallet{status: c.status, body: `{"code":"` + code + `","kind":"` + c.kind + `","ambiguous":false}`}
-			err := w.client(t).Freeze(t.Context(), walletapi.FreezeRequest{OrderNo: "1"})
+			w := &resttest.Service{Status: c.status, Body: `{"code":"` + code + `","kind":"` + c.kind + `","ambiguous":false}`}
+			err := client(t, w).Freeze(t.Context(), walletapi.FreezeRequest{OrderNo: "1"})
 			if !errors.Is(err, c.want) || fault.Ambiguous(err) {
 				t.Errorf("got %v (ambiguous %v), want %v", err, fault.Ambiguous(err), c.want)
 			}
 		})
 	}
-	for name, w := range map[string]*wallet{
-		"a proxy's page":  {status: http.StatusBadGateway, body: "<html>"},
-		"half an answer":  {status: http.StatusOK, body: `{"user_id":"ann","available_`},
-		"another answer":  {status: http.StatusOK, body: `[]`},
-		"a server's bug":  {status: http.StatusInternalServerError, body: `{"code":"internal","kind":"internal","ambiguous":true}`},
-		"no such problem": {status: http.StatusConflict, body: `{"ambiguous":false}`},
+	for name, w := range map[string]*resttest.Service{
+		"a proxy's page":  {Status: http.StatusBadGateway, Body: "<html>"},
+		"half an answer":  {Status: http.StatusOK, Body: `{"user_id":"ann","available_`},
+		"another answer":  {Status: http.StatusOK, Body: `[]`},
+		"a server's bug":  {Status: http.StatusInternalServerError, Body: `{"code":"internal","kind":"internal","ambiguous":true}`},
+		"no such problem": {Status: http.StatusConflict, Body: `{"ambiguous":false}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := w.client(t).Credit(t.Context(), "ann", walletapi.CreditRequest{AmountCents: 1, Reference: "r"})
+			got, err := client(t, w).Credit(t.Context(), "ann", walletapi.CreditRequest{AmountCents: 1, Reference: "r"})
 			if !fault.Ambiguous(err) {
 				t.Errorf("got %+v, %v; want an ambiguous fault: the money may have been credited", got, err)
 			}
