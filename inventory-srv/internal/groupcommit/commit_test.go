@@ -14,40 +14,33 @@ import (
 // and every caller gets the true answer.
 func TestReserver_LostCommit(t *testing.T) {
 	t.Parallel()
-	for name, arrives := range map[string]bool{"its answer": true, "itself": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var wire wire
-			wire.arrives.Store(arrives)
-			w := wire.world(t, database.Options{MaxOpen: 32})
-			w.has(t, "A", 3)
-			var got [3]answer
-			calls := []func(){
-				w.reserving(t, order("ONE", line("A", 1)), &got[0]),
-				w.reserving(t, order("LARGE", line("A", 3)), &got[1]),
-				w.reserving(t, order("TWO", line("A", 1)), &got[2]),
+	eachLoss(t, func(t *testing.T, wire *wire, w *world) {
+		var got [3]answer
+		calls := []func(){
+			w.reserving(t, order("ONE", line("A", 1)), &got[0]),
+			w.reserving(t, order("LARGE", line("A", 3)), &got[1]),
+			w.reserving(t, order("TWO", line("A", 1)), &got[2]),
+		}
+		w.sent.Before("UPDATE stock FORCE", 2, func() { wire.lose.Store(true) })
+		w.together(t, "reserve", calls...)
+		for i, want := range []error{nil, stock.ErrOutOfStock, nil} {
+			if !errors.Is(got[i].err, want) || fault.Ambiguous(got[i].err) {
+				t.Errorf("order %d: got %v, want %v", i, got[i].err, want)
 			}
-			w.sent.Before("UPDATE stock FORCE", 2, func() { wire.lose.Store(true) })
-			w.together(t, "reserve", calls...)
-			for i, want := range []error{nil, stock.ErrOutOfStock, nil} {
-				if !errors.Is(got[i].err, want) || fault.Ambiguous(got[i].err) {
-					t.Errorf("order %d: got %v, want %v", i, got[i].err, want)
-				}
+		}
+		if wire.lose.Load() {
+			t.Error("no COMMIT was lost: this run has shown nothing")
+		}
+		w.wantLedger(t, "A", 1, 2, 0)
+		for _, op := range []func(context.Context, string) error{w.set.Confirm, w.set.Confirm} {
+			wire.lose.Store(true)
+			if err := op(t.Context(), "ONE"); err != nil {
+				t.Errorf("confirm: %v", err)
 			}
-			if wire.lose.Load() {
-				t.Error("no COMMIT was lost: this run has shown nothing")
-			}
-			w.wantLedger(t, "A", 1, 2, 0)
-			for _, op := range []func(context.Context, string) error{w.set.Confirm, w.set.Confirm} {
-				wire.lose.Store(true)
-				if err := op(t.Context(), "ONE"); err != nil {
-					t.Errorf("confirm: %v", err)
-				}
-				wire.lose.Store(false)
-			}
-			w.wantLedger(t, "A", 1, 1, 1)
-		})
-	}
+			wire.lose.Store(false)
+		}
+		w.wantLedger(t, "A", 1, 1, 1)
+	})
 }
 
 // TestReserver_UnknownCommit loses the answer to a COMMIT and the database with it. The callers get an ambiguous

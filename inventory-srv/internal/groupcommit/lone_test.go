@@ -9,11 +9,10 @@ import (
 
 	"holdfast/inventory-srv/internal/stock"
 	"holdfast/inventory-srv/internal/stocktest"
-	"holdfast/pkg/database"
 	"holdfast/pkg/fault"
 )
 
-// lone reserves one unit of A, for an order that is alone, and returns how many statements that took.
+// lone reserves units of A for an order that is alone, and returns how many statements that took.
 func (w *world) lone(t *testing.T, no string, quantity int64) (stock.Receipt, int64, error) {
 	t.Helper()
 	before := w.sent.Count()
@@ -149,24 +148,17 @@ func TestReserver_Lone_lockedSKU(t *testing.T) {
 // TestReserver_Lone_lostCommit loses the COMMIT of a lone order, or the answer to it.
 func TestReserver_Lone_lostCommit(t *testing.T) {
 	t.Parallel()
-	for name, arrives := range map[string]bool{"its answer": true, "itself": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var wire wire
-			wire.arrives.Store(arrives)
-			w := wire.world(t, database.Options{MaxOpen: 32})
-			w.has(t, "A", 3)
-			if _, _, err := w.lone(t, "FIRST", 1); err != nil {
-				t.Fatal(err)
-			}
-			wire.lose.Store(true)
-			if _, _, err := w.lone(t, "SECOND", 1); err != nil || fault.Ambiguous(err) {
-				t.Errorf("got %v, want the receipt", err)
-			}
-			if wire.lose.Load() {
-				t.Error("no COMMIT was lost: this run has shown nothing")
-			}
-			w.wantLedger(t, "A", 1, 2, 0)
-		})
-	}
+	eachLoss(t, func(t *testing.T, wire *wire, w *world) {
+		if _, _, err := w.lone(t, "FIRST", 1); err != nil {
+			t.Fatal(err)
+		}
+		wire.lose.Store(true)
+		if _, _, err := w.lone(t, "SECOND", 1); err != nil || fault.Ambiguous(err) {
+			t.Errorf("got %v, want the receipt", err)
+		}
+		if wire.lose.Load() {
+			t.Error("no COMMIT was lost: this run has shown nothing")
+		}
+		w.wantLedger(t, "A", 1, 2, 0)
+	})
 }

@@ -34,11 +34,11 @@ const recheckFlushes = 64
 // the header of each refused order would have to be deleted again. The header's primary key still decides: usually
 // tryReserves does not look for known orders first, as the insert finds them.
 func (s *Reserver) tryReserves(a *attempt[reserveCall, stock.Receipt]) error {
-	d := &decisions{known: map[string]store.Header{}, place: make(map[string]int, len(a.calls))}
 	a.setAsideKnown()
 	if tried, err := s.tryLone(a); tried {
 		return err
 	}
+	d := &decisions{known: map[string]store.Header{}, place: make(map[string]int, len(a.calls))}
 	if a.mode == skipping || s.recheck.Add(-1) >= 0 {
 		if err := d.learn(a.bulk, a.calls); err != nil {
 			return err

@@ -48,6 +48,21 @@ func (w *wire) open(t *testing.T, dsn string, o database.Options) *gorm.DB {
 	return dbtest.Open(t, strings.Replace(dsn, "@tcp(", "@"+network+"(", 1), o)
 }
 
+// eachLoss runs f on two worlds with three units of A: one loses the COMMIT that is to be lost, the other its answer.
+func eachLoss(t *testing.T, f func(t *testing.T, wire *wire, w *world)) {
+	t.Helper()
+	for name, arrives := range map[string]bool{"its answer": true, "itself": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var wire wire
+			wire.arrives.Store(arrives)
+			w := wire.world(t, database.Options{MaxOpen: 32})
+			w.has(t, "A", 3)
+			f(t, &wire, w)
+		})
+	}
+}
+
 type wireConn struct {
 	net.Conn
 	wire *wire
