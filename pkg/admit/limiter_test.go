@@ -206,6 +206,15 @@ func TestLimiter_fixed(t *testing.T) {
 	})
 }
 
+// wantLimit fails unless the metric has this limit.
+func wantLimit(t *testing.T, r *prometheus.Registry, want string) {
+	t.Helper()
+	want = "# HELP admit_limit Slots there are now.\n# TYPE admit_limit gauge\nadmit_limit{kind=\"placing\"} " + want + "\n"
+	if err := testutil.GatherAndCompare(r, strings.NewReader(want), "admit_limit"); err != nil {
+		t.Error(err)
+	}
+}
+
 // shop is a service that completes rate requests a second, however many are in flight: what each of them takes longer
 // is their number.
 type shop struct {
@@ -326,21 +335,14 @@ func TestLimiter_start(t *testing.T) {
 		r := prometheus.NewRegistry()
 		l := admit.New(admit.Config{Kind: "placing", Metrics: admit.NewMetrics(r)})
 		s := &shop{rate: 5000}
-		limit := func(want string) {
-			t.Helper()
-			want = "# HELP admit_limit Slots there are now.\n# TYPE admit_limit gauge\nadmit_limit{kind=\"placing\"} " + want + "\n"
-			if err := testutil.GatherAndCompare(r, strings.NewReader(want), "admit_limit"); err != nil {
-				t.Error(err)
-			}
-		}
-		limit("256")
+		wantLimit(t, r, "256")
 		if refused := call(l, s, 1024, 4*time.Second); refused > 0 {
 			t.Errorf("the service answers 1024 callers in 205ms, and %d were refused", refused)
 		}
-		limit("1024")
+		wantLimit(t, r, "1024")
 		time.Sleep(time.Second)
 		l.Refuses() // begins the next interval
-		limit("256")
+		wantLimit(t, r, "256")
 		s.rate = 60
 		if got := offer(t, l, s, 600, 5*time.Second, 4*time.Second); got.late.Load() > 100 {
 			t.Errorf("%d requests were late, with 1024 slots there would be 644", got.late.Load())
@@ -431,10 +433,7 @@ func TestLimiter_Release_overloadBehind(t *testing.T) {
 					time.Sleep(150 * time.Millisecond)
 					acquire(t, l).Release(admit.Malformed) // begins the next interval
 				}
-				want := "# HELP admit_limit Slots there are now.\n# TYPE admit_limit gauge\nadmit_limit{kind=\"placing\"} " + c.want + "\n"
-				if err := testutil.GatherAndCompare(r, strings.NewReader(want), "admit_limit"); err != nil {
-					t.Error(err)
-				}
+				wantLimit(t, r, c.want)
 			})
 		})
 	}
