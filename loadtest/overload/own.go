@@ -38,7 +38,7 @@ func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string,
 	if err != nil {
 		return "", nil, err
 	}
-	ports, err := ownPorts()
+	ports, release, err := stack.ClaimPorts()
 	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -46,14 +46,14 @@ func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string,
 	if o.slow > 0 {
 		proxy, err := slowDown(ctx, "127.0.0.1:"+strconv.Itoa(ports.MySQL), o.slow)
 		if err != nil {
-			return "", nil, errors.Join(err, os.RemoveAll(dir))
+			return "", nil, errors.Join(err, release(), os.RemoveAll(dir))
 		}
 		ports.MySQLProxy, endProxy = proxy.port(), proxy.close
 	}
 	stop = func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		return errors.Join(stack.Down(ctx, dir, io.Discard), endProxy(), os.RemoveAll(dir))
+		return errors.Join(stack.Down(ctx, dir, io.Discard), endProxy(), release(), os.RemoveAll(dir))
 	}
 	err = stack.Up(ctx, stack.UpOptions{Dir: dir, Bin: bin, Broker: os.Getenv("BROKER"), Progress: progress, Tie: true, Ports: ports})
 	if err != nil {
@@ -67,35 +67,4 @@ func startOwn(ctx context.Context, o *options, progress io.Writer) (logs string,
 	return dir, stop, nil
 }
 
-const (
-	opsOffset = 1000 // distance from a service's port to its operations port
-	portTries = 50
-
-	outgoing = 32768 // Linux uses the ports from here on for outgoing connections
-)
-
-// ownPorts returns free ports for a shop. The last one of RocketMQ is 1,066 above the first port of the shop.
-func ownPorts() (stack.Ports, error) {
-	err := error(nil)
-	for range portTries {
-		var block []int
-		if block, err = stack.FreePorts(40); err != nil {
-			return stack.Ports{}, err
-		}
-		first := block[0]
-		if first+opsOffset+70 > outgoing {
-			continue
-		}
-		for port := first + opsOffset; port < first+opsOffset+70 && err == nil; port++ {
-			err = stack.PortFree(port)
-		}
-		if err == nil {
-			return stack.Ports{
-				// Their operations ports are opsOffset above.
-				Gateway: first, Order: first + 1, Inventory: first + 2, Wallet: first + 3,
-				MySQL: first + 10, Redis: first + 20, Namesrv: first + 30,
-			}, nil
-		}
-	}
-	return stack.Ports{}, err
-}
+const opsOffset = 1000 // distance from a service's port to its operations port

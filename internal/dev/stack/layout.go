@@ -66,7 +66,10 @@ type Port struct {
 
 // PortList lists the ports that `holdfast up` needs. With RocketMQ these include the broker's ports.
 func PortList(replicas int, withRocketMQ bool) []Port {
-	p := Ports{}.withDefaults()
+	return Ports{}.withDefaults().list(replicas, withRocketMQ)
+}
+
+func (p Ports) list(replicas int, withRocketMQ bool) []Port {
 	list := []Port{{nameMySQL, p.MySQL}, {nameRedis, p.Redis}}
 	for i := range redlockCount {
 		list = append(list, Port{fmt.Sprintf("redlock-%d", i+1), p.redlock(i)})

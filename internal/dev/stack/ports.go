@@ -15,6 +15,48 @@ const (
 	lastPort  = 32000
 )
 
+// The ports of whole stacks are below those: a stack has operations ports 1,000 above its services' ports, and they
+// must not be ports of single servers or of outgoing connections either. Each stack has a slot.
+const (
+	firstSlot = 10000
+	slots     = 10
+	slotSize  = 100
+)
+
+// ClaimPorts returns ports for a whole stack of up to nine replicas, with either broker. No other caller of ClaimPorts
+// on this machine gets them until release is called or this process ends, not even while a part of the stack is down.
+func ClaimPorts() (_ Ports, release func() error, err error) {
+	for _, slot := range rand.Perm(slots) {
+		base := firstSlot + slot*slotSize
+		// No part of a stack listens on the slot's last port. Listening on it reserves the slot.
+		claim, err := net.Listen("tcp", loopback(base+slotSize-1)) //nolint:noctx // returns at once
+		if err != nil {
+			continue
+		}
+		p := Ports{
+			Gateway: base, Order: base + 1, Inventory: base + 2, Wallet: base + 3,
+			MySQL: base + 2030, Redis: base + 2040, Namesrv: base + 2050, // the broker is at base + 3085
+		}
+		if p.free() {
+			return p, claim.Close, nil
+		}
+		if err := claim.Close(); err != nil {
+			return Ports{}, nil, fmt.Errorf("claim ports: %w", err)
+		}
+	}
+	return Ports{}, nil, fmt.Errorf("claim ports: all %d slots for whole stacks between %d and %d are in use", slots, firstSlot, firstSlot+slots*slotSize)
+}
+
+// free reports whether all ports of the largest stack are free.
+func (p Ports) free() bool {
+	for _, port := range p.list(maxReplicas, true) {
+		if probePort(port.Number) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // FreePorts returns n consecutive ports that were free a moment ago. Blocks are aligned, so two callers get the same
 // ports or disjoint ones. The ports are not reserved: a server that finds its port in use must be started on another
 // one.

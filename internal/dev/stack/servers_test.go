@@ -161,6 +161,29 @@ func TestRedis_shared(t *testing.T) {
 	}
 }
 
+// TestClaimPorts: a stack's ports are nobody else's until they are released, although nothing listens on them, and no
+// outgoing connection gets one of them.
+func TestClaimPorts(t *testing.T) {
+	t.Parallel()
+	mine, release, err := stack.ClaimPorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := stacktest.Ports(t)
+	if mine == taken {
+		t.Errorf("two stacks got the ports %+v", mine)
+	}
+	const outgoing, brokerOffset = 20000, 1035 + 1 // the lower bound of single servers' ports is below that of outgoing ones
+	for _, port := range []int{mine.Gateway, mine.Order, mine.Inventory, mine.Wallet, mine.MySQL, mine.Redis, mine.Namesrv + brokerOffset} {
+		if port == 0 || port >= outgoing {
+			t.Errorf("port %d of %+v is not a stack's", port, mine)
+		}
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFreePorts(t *testing.T) {
 	t.Parallel()
 	ports, err := stack.FreePorts(4)

@@ -27,7 +27,6 @@ const (
 	patience = 2 * time.Minute // for the shop to come to rest
 	still    = 300 * time.Millisecond
 
-	ports         = 20 // of a stack with two replicas
 	secondReplica = 10 // its ports are so far above those of the first one
 )
 
@@ -42,24 +41,24 @@ type site struct {
 	sku       string
 	inventory []*os.Process
 	close     func() error
+	release   func() error // of the ports
 }
 
 // open starts the shop in a folder.
 func open(ctx context.Context, o Options) (_ *site, err error) {
-	free, err := stack.FreePorts(ports)
+	p, release, err := stack.ClaimPorts()
 	if err != nil {
 		return nil, err
 	}
-	p := stack.Ports{Gateway: free[0], Order: free[1], Inventory: free[2], MySQL: free[3], Redis: free[4], Namesrv: free[8], Wallet: free[9]}
 	env := map[string]string{"STOCK_STRATEGY": strategy}
 	maps.Copy(env, o.Preset.Settings)
 	err = stack.Up(ctx, stack.UpOptions{
 		Dir: o.Dir, Bin: o.Bin, Broker: o.Broker, Progress: io.Discard, Ports: p, Replicas: replicas, Tie: true, Env: env,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start the shop: %w", err)
+		return nil, errors.Join(fmt.Errorf("start the shop: %w", err), release())
 	}
-	s := &site{dir: o.Dir, close: func() error { return nil }}
+	s := &site{dir: o.Dir, release: release, close: func() error { return nil }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop(context.WithoutCancel(ctx)))
@@ -129,7 +128,7 @@ func (s *site) people(ctx context.Context, buyers int, gateways ...string) (err 
 func (s *site) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return errors.Join(s.close(), s.resume(), stack.Down(ctx, s.dir, io.Discard))
+	return errors.Join(s.close(), s.resume(), stack.Down(ctx, s.dir, io.Discard), s.release())
 }
 
 // pause stops all processes of inventory-srv with SIGSTOP: they keep their connections and answer nothing. A killed

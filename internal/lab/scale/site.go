@@ -39,18 +39,26 @@ type site struct {
 	target load.Target
 	close  func() error
 
+	release func() error // of the ports
+
 	mu      sync.Mutex
 	clients map[string]*shop.Client // by user
 }
 
 // open starts a stack on free ports.
 func open(ctx context.Context, o Options, name string) (s *site, err error) {
-	ports, err := stack.FreePorts(12)
+	p, release, err := stack.ClaimPorts()
 	if err != nil {
 		return nil, err
 	}
-	p := stack.Ports{Gateway: ports[0], Order: ports[1], Inventory: ports[2], Wallet: ports[9], MySQL: ports[3], Redis: ports[4], Namesrv: ports[8]}
-	s = &site{name: name, dir: filepath.Join(o.Dir, name), url: fmt.Sprintf("http://127.0.0.1:%d", p.Gateway), clients: map[string]*shop.Client{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, release())
+		}
+	}()
+	s = &site{
+		release: release, name: name, dir: filepath.Join(o.Dir, name), url: fmt.Sprintf("http://127.0.0.1:%d", p.Gateway), clients: map[string]*shop.Client{},
+	}
 	err = stack.Up(ctx, stack.UpOptions{
 		Dir: s.dir, Bin: o.Bin, Broker: o.Broker, Progress: io.Discard, Ports: p, Tie: true,
 		Env: map[string]string{"STOCK_STRATEGY": "group-commit", "PAYMENT_TIMEOUT": paymentTimeout.String()},
@@ -95,7 +103,7 @@ func open(ctx context.Context, o Options, name string) (s *site, err error) {
 
 // stop ends the stack and deletes its data.
 func (s *site) stop(ctx context.Context) error {
-	return errors.Join(s.close(), stack.Down(ctx, s.dir, io.Discard), os.RemoveAll(s.dir))
+	return errors.Join(s.close(), stack.Down(ctx, s.dir, io.Discard), s.release(), os.RemoveAll(s.dir))
 }
 
 // memory returns the resident memory of the services, in MB.
