@@ -17,7 +17,7 @@ ALONE        := TestCrashPoints|TestStack|TestReplicasKilled
 # Every commit needs all packages once. What takes minutes and the processors is for CI: outages and bursts of both
 # brokers, RocketMQ's check-back storm, what is known of its client library, and the lessons about messages. Three packages
 # at once fill two processors, because many tests wait. What takes longest, or waits most, begins first.
-ONCE          = -p 3 $(TEST_FLAGS) -skip '$(ALONE)|TestFlows/RocketMQ|TestFlows/development_broker/(outages|burst)|TestLessons_Messages|TestCheckBackStorm|TestTrap' \
+ONCE          = -p 3 $(TEST_FLAGS) -skip '$(ALONE)|TestFlows/RocketMQ|TestFlows/development_broker/(outages|burst)|TestLessons_Messages|TestCheckBackStorm|TestTrap|TestStartRocketMQ_(portInUse|badSetting|almostFullDisk)' \
   ./e2e ./pkg/mq ./inventory-srv/internal/strategy ./pkg/outbox ./pkg/mq/devbroker ./order-srv/internal/flow ./internal/lab/lesson $$($(GO) list ./...)
 # The race detector is for what production runs, and the tests of it. The services of e2e are processes without it, and
 # the laboratory comes later. The strategies take longest, so they begin first. A package whose tests wait runs more of them at once than there are processors (RunParallel).

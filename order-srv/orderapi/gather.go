@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// gatherCalls is how many calls with gathered orders are under way: one that order-srv works on, and for each of three
-	// replicas one that waits there for its turn.
-	gatherCalls = 4
+	// gatherCalls is how many calls with gathered orders are under way. order-srv makes one group of the orders of all calls
+	// that wait there, at each of its replicas. What waits here is not in it, so these are more than the two that keep a
+	// replica busy.
+	gatherCalls = 16
 
 	// gatherOverlap is how long a call is one of these. One that takes longer has an order that waits for something else,
 	// such as a row lock. Calls are bounded all the same: each has an order of a caller that waits.

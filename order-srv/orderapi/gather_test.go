@@ -125,10 +125,9 @@ type rush struct {
 // newRush returns when all calls are under way.
 func newRush(t *testing.T, g *orderapi.Gatherer, b *blocker) *rush {
 	t.Helper()
-	const calls = 4
 	r := &rush{t: t, g: g, b: b, outcomes: map[string]outcome{}}
 	t.Cleanup(b.release) // or a test that fails leaves them waiting
-	for n := range calls {
+	for n := range orderapi.GatherCalls {
 		r.held.Go(func() {
 			if _, _, err := g.Place(t.Context(), "holder", "buyer", request(fmt.Sprintf("%s%d", holdPrefix, n))); err != nil {
 				t.Errorf("an order that holds a call: %v", err)

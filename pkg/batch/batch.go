@@ -20,6 +20,7 @@ type Batcher[T, R any] struct {
 	running int           // flushes, without those that have run for longer than the overlap
 	all     int           // flushes
 	closed  bool
+	linger  linger
 	flushes sync.WaitGroup
 }
 
@@ -27,7 +28,9 @@ type Batcher[T, R any] struct {
 // [WithFlushes] it is never called twice at the same time. The answers go out when it returns. It panics when an option
 // cannot work.
 func New[T, R any](flush func(ctx context.Context, batch *Batch[T, R]), opts ...Option) *Batcher[T, R] {
-	return &Batcher[T, R]{flush: flush, s: newSettings(opts)}
+	b := &Batcher[T, R]{flush: flush, s: newSettings(opts)}
+	b.linger.max = b.s.linger
+	return b
 }
 
 // Do has item executed in a batch and returns its own answer. weight is its share of the batch's maximum.
@@ -91,6 +94,7 @@ func (b *Batcher[T, R]) enqueue(ctx context.Context, calls ...*Call[T, R]) error
 		return ErrClosed
 	}
 	b.queue = append(b.queue, calls...)
+	b.linger.arrive(len(calls), len(b.queue))
 	b.start()
 	return nil
 }
@@ -181,6 +185,7 @@ func (b *Batcher[T, R]) run() {
 	next := sync.OnceFunc(b.next)
 	defer next()
 	b.yield()
+	b.wait()
 	ctx, cancel := context.WithTimeout(context.Background(), b.s.timeout)
 	defer cancel()
 	batch := b.take(cancel)
@@ -201,6 +206,7 @@ func (b *Batcher[T, R]) run() {
 		f.Took = time.Since(began)
 		b.s.observer.Flushed(f)
 		batch.deliver(failure)
+		b.ended(batch, f.Took)
 	}()
 	b.flush(ctx, batch)
 	failure = nil
@@ -220,6 +226,23 @@ func (b *Batcher[T, R]) yield() {
 			queued, quiet = n, 0
 		}
 		runtime.Gosched()
+	}
+}
+
+// wait waits for callers that come back.
+func (b *Batcher[T, R]) wait() {
+	most := b.s.batchWeight()
+	b.mu.Lock()
+	patience, filled := b.linger.patience(len(b.queue), most)
+	b.mu.Unlock()
+	if patience == 0 {
+		return
+	}
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-filled:
 	}
 }
 
@@ -262,10 +285,18 @@ func (b *Batcher[T, R]) take(cancel context.CancelFunc) *Batch[T, R] {
 	return batch
 }
 
+// ended notes the end of a flush.
+func (b *Batcher[T, R]) ended(batch *Batch[T, R], took time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.linger.end(len(batch.calls), took, len(b.queue))
+}
+
 // deliver gives each caller that still waits its answer, or failure if the flush failed.
 func (b *Batch[T, R]) deliver(failure error) {
 	here := b.calls[:0:0]
 	b.owner.mu.Lock()
+	b.answering()
 	for _, c := range b.calls {
 		if c.state != left && c.state != over {
 			c.state = over

@@ -51,6 +51,7 @@ type Batch[T, R any] struct {
 	weight  int
 	waiting int // callers that have not left
 	cancel  context.CancelFunc
+	begun   bool // to answer calls
 }
 
 // Calls returns the batch's calls in order of arrival. They are sealed.
@@ -64,8 +65,17 @@ func (b *Batch[T, R]) Deliver(c *Call[T, R], result R, err error) {
 	if c.state == left || c.state == over {
 		return
 	}
+	b.answering()
 	c.state, c.final = over, answer[R]{result, err}
 	close(c.done)
+}
+
+// answering notes that the first call gets its answer; the caller holds the mutex.
+func (b *Batch[T, R]) answering() {
+	if !b.begun {
+		b.begun = true
+		b.owner.linger.answer(len(b.calls), len(b.owner.queue))
+	}
 }
 
 // Open says that none of these calls has been executed, or that all of it was undone, and returns those whose callers

@@ -30,6 +30,12 @@ func WithFlushes(n int) Option { return func(s *settings) { s.flushes = n } }
 // 0: no bound.
 func WithMaxFlushes(n int) Option { return func(s *settings) { s.maxFlushes = n } }
 
+// WithLinger lets a flush that could begin wait for the callers of the last one if these call again at once and if one
+// large batch is better than two small ones. Both is learned from the flushes before. It waits until as many calls are
+// queued as callers were there, and at most until d after the end of the last flush. Who has no company does not wait.
+// There must not be several flushes, see WithFlushes. Default 0: no flush waits.
+func WithLinger(d time.Duration) Option { return func(s *settings) { s.linger = d } }
+
 // WithTimeout sets how long a flush may take: its context's deadline. Default 10 s.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
@@ -66,6 +72,7 @@ type settings struct {
 	flushes    int
 	maxFlushes int
 	overlap    time.Duration
+	linger     time.Duration
 	timeout    time.Duration
 	patience   time.Duration
 	observer   Observer
@@ -77,7 +84,9 @@ func newSettings(opts []Option) settings {
 	for _, o := range opts {
 		o(&s)
 	}
-	if s.maxWeight < 1 || s.flushes < 1 || s.timeout <= 0 || s.patience < 0 || s.overlap < 0 || s.maxFlushes < 0 || s.observer == nil {
+	impossible := s.maxWeight < 1 || s.flushes < 1 || s.timeout <= 0 || s.patience < 0 || s.overlap < 0 || s.linger < 0 ||
+		s.linger > 0 && s.flushes > 1 || s.maxFlushes < 0 || s.observer == nil
+	if impossible {
 		panic(fmt.Sprintf("batch: options that cannot work: %+v", s))
 	}
 	return s

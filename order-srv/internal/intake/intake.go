@@ -34,6 +34,10 @@ const (
 	// not this service's work, such as a lock or a retry.
 	defaultOverlap = 100 * time.Millisecond
 
+	// linger is how long a group waits for the buyers of the last one at most, see batch.WithLinger. Half of the time of a
+	// group of 64 is the same as for one order.
+	linger = 25 * time.Millisecond
+
 	// A group may have as many lines and bytes as MaxGroup orders of these: more of an order count as several orders.
 	linesPerOrder = 4
 	bytesPerOrder = 1 << 10
@@ -191,7 +195,7 @@ func (i *Intake) Queued() int {
 func (i *Intake) newGroups(f flow.Flow) *batch.Batcher[*request, orderapi.Reply] {
 	place := func(ctx context.Context, b *batch.Batch[*request, orderapi.Reply]) { i.place(ctx, f, b) }
 	return batch.New(place,
-		batch.WithMaxWeight(flow.MaxGroup), batch.WithLimit(i.GroupLimit), batch.WithOverlap(cmp.Or(i.Overlap, defaultOverlap)),
+		batch.WithMaxWeight(flow.MaxGroup), batch.WithLimit(i.GroupLimit), batch.WithOverlap(cmp.Or(i.Overlap, defaultOverlap)), batch.WithLinger(linger),
 		// A group decides its orders until a moment after its latest deadline.
 		batch.WithTimeout(i.Timeout+2*flow.DecideTime), batch.WithPatience(2*flow.DecideTime))
 }
