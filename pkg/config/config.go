@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
@@ -102,6 +104,25 @@ func OneOf(variable, value string, allowed []string) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %q is not one of %s", variable, value, strings.Join(allowed, ", "))
+}
+
+// Addresses checks that there is at least one address, that each is host:port, and that none is there twice: a repeated
+// one is no second server. A comma at the end of a list makes an empty one.
+func Addresses(variable string, addrs []string) error {
+	if len(addrs) == 0 {
+		return fmt.Errorf("%s: needs at least one host:port", variable)
+	}
+	for i, addr := range addrs {
+		host, port, err := net.SplitHostPort(addr)
+		number, notNumber := strconv.ParseUint(port, 10, 16)
+		if err != nil || notNumber != nil || number == 0 || host == "" || strings.ContainsAny(addr, " \t") {
+			return fmt.Errorf("%s: %q is not host:port", variable, addr)
+		}
+		if slices.Contains(addrs[:i], addr) {
+			return fmt.Errorf("%s: %s is there twice", variable, addr)
+		}
+	}
+	return nil
 }
 
 // Check returns an error that names the variable unless ok.

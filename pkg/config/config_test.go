@@ -56,6 +56,31 @@ func TestLoad_allFaultsAtOnce(t *testing.T) {
 	}
 }
 
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for _, right := range [][]string{{"127.0.0.1:6379"}, {"redis:1", "redis:2", "[::1]:65535"}} {
+		if err := config.Addresses("REDIS_ADDRS", right); err != nil {
+			t.Errorf("%q: %v", right, err)
+		}
+	}
+	for want, wrong := range map[string][]string{
+		"at least one":       nil,
+		`"" is not`:          {"a:1", ""},
+		`" b:2" is not`:      {"a:1", " b:2"},
+		`"a" is not`:         {"a"},
+		`":1" is not`:        {":1"},
+		`"a:0" is not`:       {"a:0"},
+		`"a:65536" is not`:   {"a:65536"},
+		`"a:redis" is not`:   {"a:redis"},
+		"a:1 is there twice": {"a:1", "b:1", "a:1"},
+	} {
+		err := config.Addresses("REDIS_ADDRS", wrong)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "REDIS_ADDRS: ") {
+			t.Errorf("%q: error %v, want one with %s", wrong, err, want)
+		}
+	}
+}
+
 func TestSecret_neverPrinted(t *testing.T) {
 	t.Parallel()
 	s := settings{Key: "hush"}

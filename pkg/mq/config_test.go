@@ -107,6 +107,7 @@ func TestProducer_Send_invalid(t *testing.T) {
 		"shard key":      {Topic: "t", Body: body, ShardKey: "a\x01b"},
 		"header's name":  {Topic: "t", Body: body, Headers: map[string]string{"KEYS": "x"}},
 		"header's value": {Topic: "t", Body: body, Headers: map[string]string{"x": "a\x02b"}},
+		"no value":       {Topic: "t", Body: body, Headers: map[string]string{"x": ""}},
 		"headers' size":  {Topic: "t", Body: body, Headers: map[string]string{"x": strings.Repeat("y", 20<<10)}},
 		"too far ahead":  {Topic: "t", Body: body, DeliverAt: time.Now().Add(100 * time.Hour)},
 	}

@@ -106,8 +106,9 @@ func (b *Bus) encode(ctx context.Context, m Message) (*primitive.Message, error)
 	msg := primitive.NewMessage(b.names.full(m.Topic), m.Body)
 	size := len(m.Key) + len(m.ShardKey)
 	for name, value := range m.Headers {
-		if !isHeader(name) || strings.ContainsAny(value, "\x01\x02") {
-			return nil, ErrInvalidMessage.WithText("header %q must be a-z 0-9 _ - and its value without control characters", name)
+		// The library drops a property without a value, and nobody would be told.
+		if !isHeader(name) || value == "" || strings.ContainsAny(value, "\x01\x02") {
+			return nil, ErrInvalidMessage.WithText("header %q must be a-z 0-9 _ - and have a value without control characters", name)
 		}
 		size += len(name) + len(value) + 2
 		msg.WithProperty(name, value)

@@ -69,10 +69,10 @@ func (s *Settings) Validate() error {
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.OneOf("STOCK_STRATEGY", s.StockStrategy, strategy.NamesOf(all)),
 		config.Check(s.LabMode || !losesUpdates(all, s.StockStrategy), "STOCK_STRATEGY", "loses updates on purpose: only with LAB_MODE=true"),
-		config.Check(len(s.RedlockAddrs) == 0 || len(s.RedlockAddrs) >= 3 && len(s.RedlockAddrs)%2 == 1, "REDLOCK_ADDRS", "is an odd number of nodes, three or more, or empty"),
+		s.validateRedlock(),
 		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
-		config.Check(len(s.RedisAddrs) > 0, "REDIS_ADDRS", "needs at least one host:port"),
-		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
+		config.Addresses("REDIS_ADDRS", s.RedisAddrs),
+		config.Addresses("NAMESRV_ADDRS", s.NamesrvAddrs),
 		config.Check(s.RequestTimeout >= 10*time.Millisecond && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 10ms to 1m"),
 		config.Check(s.LockTTL >= 100*time.Millisecond && s.LockTTL <= time.Minute, "LOCK_TTL", "is 100ms to 1m"),
 		config.Check(s.ReserveHorizon >= time.Hour && s.ReserveHorizon <= 720*time.Hour, "RESERVE_HORIZON", "is 1h to 720h"),
@@ -80,6 +80,16 @@ func (s *Settings) Validate() error {
 		config.Check(s.MaxReserving >= 1 && s.MaxReserving <= 10_000, "MAX_RESERVING", "is 1 to 10000"),
 		config.Check(s.MaxReading >= 1 && s.MaxReading <= 10_000, "MAX_READING", "is 1 to 10000"),
 		config.Check(s.DrainDelay >= 0 && s.DrainDelay <= time.Minute, "DRAIN_DELAY", "is 0s to 1m"),
+	)
+}
+
+func (s *Settings) validateRedlock() error {
+	if len(s.RedlockAddrs) == 0 {
+		return nil
+	}
+	return errors.Join(
+		config.Addresses("REDLOCK_ADDRS", s.RedlockAddrs),
+		config.Check(len(s.RedlockAddrs) >= 3 && len(s.RedlockAddrs)%2 == 1, "REDLOCK_ADDRS", "is an odd number of nodes, three or more, or empty"),
 	)
 }
 

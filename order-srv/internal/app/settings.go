@@ -107,7 +107,7 @@ func (s *Settings) Validate() error {
 		s.ResolveCredential(s.HTTPAddr, s.LabMode),
 		config.OneOf("ORDER_FLOW", s.OrderFlow, flow.Names()),
 		config.Check(s.MySQLDSN != "", "MYSQL_DSN", "is required"),
-		config.Check(len(s.NamesrvAddrs) > 0, "NAMESRV_ADDRS", "needs at least one host:port"),
+		config.Addresses("NAMESRV_ADDRS", s.NamesrvAddrs),
 		config.Check(len(s.InventoryURLs) > 0, "INVENTORY_URLS", "needs at least one URL"),
 		config.Check(len(s.WalletURLs) > 0, "WALLET_URLS", "needs at least one URL"),
 		config.Check(s.RequestTimeout >= time.Second && s.RequestTimeout <= time.Minute, "REQUEST_TIMEOUT", "is 1s to 1m"),

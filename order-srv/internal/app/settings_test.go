@@ -38,6 +38,7 @@ func TestSettings(t *testing.T) {
 		want []string // variables that the error names
 	}{
 		{map[string]string{"ORDER_FLOW": "magic"}, []string{"ORDER_FLOW", "tx-message"}},
+		{map[string]string{"NAMESRV_ADDRS": "a:1,"}, []string{"NAMESRV_ADDRS"}},
 		{map[string]string{"PENDING_GRACE": "4s"}, []string{"PENDING_GRACE"}},
 		{map[string]string{"PENDING_GRACE": "13s"}, []string{"BROKER_TRANSACTION_TIMEOUT"}},
 		{map[string]string{"BROKER_CHECK_INTERVAL": "0s"}, []string{"BROKER_CHECK_INTERVAL"}},
