@@ -238,3 +238,41 @@ func TestHandle_session(t *testing.T) {
 		t.Errorf("the connection waits %q seconds for a lock, want 7", waits)
 	}
 }
+
+// The first step of all may wait for another actor.
+func TestExplore_firstStepWaits(t *testing.T) {
+	t.Parallel()
+	waited := false
+	wantNone(t, explored(t, explore.Scenario{
+		Open: func(context.Context) ([]explore.Actor, error) {
+			gate := make(chan struct{})
+			return []explore.Actor{
+				{Name: "A", Run: func(ctx context.Context, h *explore.Handle) error {
+					return h.Step(ctx, "goes through the gate", func(ctx context.Context) (string, error) {
+						select {
+						case <-gate:
+							return "", nil
+						case <-ctx.Done():
+							return "", ctx.Err()
+						}
+					})
+				}},
+				{Name: "B", Run: func(ctx context.Context, h *explore.Handle) error {
+					return h.Step(ctx, "opens the gate", func(context.Context) (string, error) {
+						close(gate)
+						return "", nil
+					})
+				}},
+			}, nil
+		},
+		Judge: func(_ context.Context, r *explore.Run) (*explore.Finding, error) {
+			for _, st := range r.Steps {
+				waited = waited || st.Actor == "A" && st.Waited
+			}
+			return nil, nil
+		},
+	}, explore.Limits{}))
+	if !waited {
+		t.Error("no schedule had A at the closed gate")
+	}
+}

@@ -231,6 +231,9 @@ func (p *play) kill(ctx context.Context, a *actor) error {
 
 // endless returns a finding if the run does not come to an end.
 func (p *play) endless() *Finding {
+	if len(p.steps) == 0 {
+		return nil // the first step waits for another actor
+	}
 	last := p.steps[len(p.steps)-1]
 	if n := p.repeats[signature(last)]; n >= maxRepeats || len(p.steps) >= maxSteps {
 		f := p.stuck("explore.endless")
