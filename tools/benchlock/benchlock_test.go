@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -101,11 +104,7 @@ func TestReport(t *testing.T) {
 			r.runs[s.name] = append(r.runs[s.name], sample{p99: wait, drain: 300 * time.Millisecond})
 		}
 	}
-	var text strings.Builder
-	if err := r.print(&text, "7"); err != nil {
-		t.Fatal(err)
-	}
-	words := strings.Join(strings.Fields(text.String()), " ")
+	words := printed(t, r)
 	for _, want := range []string{
 		"rueidislock's 1.00 (1.00 - 1.00), bar 1.50: met",
 		"with its defaults 0.0100 (0.0100 - 0.0100), bar 0.0333: met",
@@ -113,7 +112,47 @@ func TestReport(t *testing.T) {
 		"10.0 (10.0 - 10.0)",
 	} {
 		if !strings.Contains(words, want) {
-			t.Errorf("report lacks %q:\n%s", want, text.String())
+			t.Errorf("report lacks %q:\n%s", want, words)
 		}
+	}
+	for i := range r.runs[nameOurs] {
+		r.runs[nameOurs][i].p99 = 0 // what a repetition says in which all requests failed
+	}
+	if words = printed(t, r); strings.Count(words, "NOT MEASURED") != 2 {
+		t.Errorf("no request got a lock, and the report says:\n%s", words)
+	}
+}
+
+func printed(t *testing.T, r *report) string {
+	t.Helper()
+	var text strings.Builder
+	if err := r.print(&text, "7"); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(strings.Fields(text.String()), " ")
+}
+
+// TestWatch_refused: a server that does not show its commands is no server to which none was sent.
+func TestWatch_refused(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{"refused": "-NOPERM MONITOR\r\n", "closed": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close() //nolint:errcheck // it listens no longer
+			go func() {
+				if c, err := l.Accept(); err == nil {
+					_, _ = bufio.NewReader(c).ReadString('\n')
+					_, _ = io.WriteString(c, answer)
+					_ = c.Close()
+				}
+			}()
+			if w, err := watch(l.Addr().String()); !errors.Is(err, errNoMonitor) {
+				t.Errorf("watch: %v, %v", w, err)
+			}
+		})
 	}
 }

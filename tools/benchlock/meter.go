@@ -90,6 +90,8 @@ type watcher struct {
 	n    chan int
 }
 
+var errNoMonitor = errors.New("the server does not show its commands")
+
 func watch(addr string) (*watcher, error) {
 	conn, err := net.DialTimeout("tcp", addr, time.Second) //nolint:noctx // bounded
 	if err != nil {
@@ -97,7 +99,10 @@ func watch(addr string) (*watcher, error) {
 	}
 	lines := bufio.NewScanner(conn)
 	if _, err := io.WriteString(conn, "MONITOR\r\n"); err != nil || !lines.Scan() {
-		return nil, errors.Join(err, lines.Err(), conn.Close())
+		return nil, errors.Join(err, lines.Err(), conn.Close(), errNoMonitor)
+	}
+	if lines.Text() != "+OK" {
+		return nil, errors.Join(fmt.Errorf("%w: %s", errNoMonitor, lines.Text()), conn.Close())
 	}
 	w := &watcher{conn, make(chan int)}
 	go func() {
