@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// gatherCalls is how many calls with gathered orders are under way. order-srv makes one group of the orders of all calls
-	// that wait there, at each of its replicas. What waits here is not in it, so these are more than the two that keep a
-	// replica busy.
+	// gatherCalls is how many calls with gathered orders are under way. Each replica of order-srv makes one group of the
+	// orders of all calls that wait there. What waits here is in no group, so these are more than the two calls that keep
+	// a replica busy.
 	gatherCalls = 16
 
 	// gatherOverlap is how long a call is one of these. One that takes longer has an order that waits for something else,

@@ -17,8 +17,8 @@
 // cheaper each call. A batcher that waited "a millisecond for more" would make every quiet moment a millisecond slower,
 // and would still be too short in the rush.
 //
-// One thing is worth waiting for: callers that have just been answered and call again at once, as those of a closed loop
-// do. Without it they divide into halves that take turns, and no batch has more than one of them, see [WithLinger].
+// One thing is worth waiting for: callers that have just been answered and call again at once, as those of a closed
+// loop do. Otherwise they divide into halves that take turns, and no batch has more than one of them, see [WithLinger].
 //
 // The idea is the group commit of databases, which write the log records of many transactions with one disk write:
 // DeWitt, Katz, Olken, Shapiro, Stonebraker and Wood, "Implementation Techniques for Main Memory Database Systems",

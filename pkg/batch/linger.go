@@ -18,8 +18,8 @@ const (
 // the other one waits, and no batch has all the calls that it could have. The next flush waits for the callers of the
 // last one if
 //
-//   - they come back in time, which after most of the last flushes they did. Calls that arrive by chance do not: as many
-//     as a flush has answered come in during a whole flush, and not in a part of it;
+//   - they come back in time, which after most of the last flushes they did. Calls that arrive by chance do not: as
+//     many as a flush has answered come in during a whole flush, and not in a part of it;
 //   - it pays. Let fixed be the part of a flush's time that is the same for one call as for a thousand. To wait w for n
 //     callers when q calls are here takes n+q calls in fixed+w, instead of q in fixed. That is faster if n·fixed > q·w.
 type linger struct {

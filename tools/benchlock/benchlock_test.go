@@ -142,7 +142,7 @@ func TestWatch_refused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer l.Close() //nolint:errcheck // it listens no longer
+			defer l.Close()
 			go func() {
 				if c, err := l.Accept(); err == nil {
 					_, _ = bufio.NewReader(c).ReadString('\n')

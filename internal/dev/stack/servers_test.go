@@ -173,7 +173,7 @@ func TestClaimPorts(t *testing.T) {
 	if mine == taken {
 		t.Errorf("two stacks got the ports %+v", mine)
 	}
-	const outgoing, brokerOffset = 20000, 1035 + 1 // the lower bound of single servers' ports is below that of outgoing ones
+	const outgoing, brokerOffset = 20000, 1035 + 1 // single servers' ports begin there, and outgoing ones are above
 	for _, port := range []int{mine.Gateway, mine.Order, mine.Inventory, mine.Wallet, mine.MySQL, mine.Redis, mine.Namesrv + brokerOffset} {
 		if port == 0 || port >= outgoing {
 			t.Errorf("port %d of %+v is not a stack's", port, mine)

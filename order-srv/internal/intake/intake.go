@@ -34,8 +34,8 @@ const (
 	// not this service's work, such as a lock or a retry.
 	defaultOverlap = 100 * time.Millisecond
 
-	// linger is how long a group waits for the buyers of the last one at most, see batch.WithLinger. Half of the time of a
-	// group of 64 is the same as for one order.
+	// linger is how long a group waits for the buyers of the last one at most, see batch.WithLinger. Of the 11 ms that a
+	// group of 30 orders takes, 10 are the same for one.
 	linger = 25 * time.Millisecond
 
 	// A group may have as many lines and bytes as MaxGroup orders of these: more of an order count as several orders.
