@@ -1,6 +1,8 @@
 package docs_test
 
 import (
+	"errors"
+	"io"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -10,12 +12,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/lab/bench"
 	"holdfast/internal/lab/compare"
 	"holdfast/internal/lab/compareflows"
 )
 
 // A table in a page stands between the command that made it and an end mark.
-var figures = regexp.MustCompile(`(?s)<!-- compare: bin/holdfast compare --(flows --table|table|ratios) (\S+) -->\n(.*?)<!-- end -->`)
+var figures = regexp.MustCompile(`(?s)<!-- compare: bin/holdfast (compare|compare --flows|bench) --(table|ratios) (\S+) -->\n(.*?)<!-- end -->`)
 
 // TestTables makes every table of figures again from its run's JSON: nobody has typed one, and none is older than its
 // run.
@@ -25,13 +28,13 @@ func TestTables(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range figures.FindAllStringSubmatch(read(t, page), -1) {
 			found++
-			want, err := tableOf(m[1], filepath.Join("..", m[2]))
+			want, err := tableOf(m[1], m[2], filepath.Join("..", m[3]))
 			if err != nil {
 				t.Errorf("%s: %v", page, err)
 				continue
 			}
-			if diff := cmp.Diff("\n"+want+"\n", m[3]); diff != "" {
-				t.Errorf("%s: not what %s says (-want +got):\n%s", page, m[2], diff)
+			if diff := cmp.Diff("\n"+want+"\n", m[4]); diff != "" {
+				t.Errorf("%s: not what %s says (-want +got):\n%s", page, m[3], diff)
 			}
 		}
 	}
@@ -41,27 +44,43 @@ func TestTables(t *testing.T) {
 }
 
 // tableOf prints the table that a command prints of a stored run.
-func tableOf(kind, file string) (string, error) {
-	var out strings.Builder
-	if kind == "flows --table" {
-		report, err := compareflows.Read(file)
-		if err != nil {
-			return "", err
-		}
-		err = report.Table(&out)
-		return out.String(), err
-	}
-	report, err := compare.Read(file)
+func tableOf(command, kind, file string) (string, error) {
+	report, err := stored(command, file)
 	if err != nil {
 		return "", err
 	}
-	writeTable := report.Table
+	var out strings.Builder
 	if kind == "ratios" {
-		writeTable = report.Ratios
+		err = report.Ratios(&out)
+	} else {
+		err = report.Table(&out)
 	}
-	err = writeTable(&out)
 	return out.String(), err
 }
+
+// tables is a report that can be printed.
+type tables interface {
+	Table(w io.Writer) error
+	Ratios(w io.Writer) error
+}
+
+// stored reads a run of a command.
+func stored(command, file string) (tables, error) {
+	switch command {
+	case "bench":
+		return bench.Read(file)
+	case "compare":
+		return compare.Read(file)
+	}
+	report, err := compareflows.Read(file)
+	return flowTables{report}, err
+}
+
+// flowTables is a comparison of flows, which has no small table.
+type flowTables struct{ compareflows.Report }
+
+// Ratios implements tables.
+func (flowTables) Ratios(io.Writer) error { return errors.New("flows have no small table") }
 
 // TestPresets_times: the help of compare says how long a preset takes with all strategies. The estimate is that of the
 // stored runs: a cell takes its period and the time for starting and auditing.

@@ -282,10 +282,13 @@ func TestRun_ExtraRefuses(t *testing.T) {
 
 func TestRun_Refuses(t *testing.T) {
 	t.Parallel()
-	vars := map[string]string{"STOCK_STRATEGY": "hope", "REDLOCK_ADDRS": "a:1,b:2", "REQUEST_TIMEOUT": "soon", "LOCK_TTL": "1ms", "MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x"}
+	vars := map[string]string{
+		"STOCK_STRATEGY": "hope", "REDLOCK_ADDRS": "a:1,b:2", "REQUEST_TIMEOUT": "soon", "LOCK_TTL": "1ms",
+		"MYSQL_DSN": "root:topsecret@tcp(127.0.0.1:1)/x", "REDIS_ADDRS": "a:1,", "NAMESRV_ADDRS": "a:1,a:1",
+	}
 	var out bytes.Buffer
 	err := run(t.Context(), nil, getenv(vars), &out)
-	for _, want := range []string{"STOCK_STRATEGY", "hope", "optimistic, redis-lock, redlock", "REDLOCK_ADDRS", "REQUEST_TIMEOUT", "LOCK_TTL"} {
+	for _, want := range []string{"STOCK_STRATEGY", "hope", "optimistic, redis-lock, redlock", "REDLOCK_ADDRS", "REQUEST_TIMEOUT", "LOCK_TTL", "REDIS_ADDRS", "NAMESRV_ADDRS"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}

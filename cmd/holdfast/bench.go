@@ -21,12 +21,20 @@ type benchCmd struct {
 	Strategies []string `help:"Measure only these strategies of the shop."`
 	Flows      bool     `help:"Measure the flows beside each other, with one strategy: conditional, or the first of --strategies."`
 	Out        string   `help:"Folder for bench.json and bench.html." default:"bench" type:"path"`
+	Ratios     string   `help:"Run nothing; print a small table of an earlier run's bench.json: orders per second and ratios, a row for each strategy." placeholder:"FILE"`
 	Table      string   `help:"Run nothing; print the table of an earlier run's bench.json as Markdown." placeholder:"FILE"`
 }
 
 // Run measures whole orders on the stack that is up, beside an empty chain of services, and writes the report. It exits
 // with status 1 if an audit after a cell had findings.
 func (b *benchCmd) Run(ctx context.Context, c *cli, stdout io.Writer) error {
+	if b.Ratios != "" {
+		report, err := bench.Read(b.Ratios)
+		if err != nil {
+			return exit{2, err}
+		}
+		return report.Ratios(stdout)
+	}
 	if b.Table != "" {
 		report, err := bench.Read(b.Table)
 		if err != nil {

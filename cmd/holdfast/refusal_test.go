@@ -40,6 +40,7 @@ func TestRun_refusals(t *testing.T) {
 		{"missing.json", []string{"compare", "--table", "missing.json"}},
 		{"missing.json", []string{"compare", "--ratios", "missing.json"}},
 		{"missing.json", []string{"bench", "--table", "missing.json"}},
+		{"missing.json", []string{"bench", "--ratios", "missing.json"}},
 		{"report.json", []string{"compare", "--table", damaged}},
 		{"report.json", []string{"bench", "--table", damaged}},
 		{"nowhere@nothing", []string{"up", "--crash", "nowhere@nothing"}},

@@ -71,6 +71,38 @@ func TestReport_Table_partial(t *testing.T) {
 	}
 }
 
+// TestReport_Ratios: a row for each subject, the closed loops alone, and below them the whole fairness sheet.
+func TestReport_Ratios(t *testing.T) {
+	t.Parallel()
+	open, mixed := Shape{Connections: 64, Basket: Hot, Share: 0.5}, Shape{Connections: 64, Basket: Mixed}
+	r := planted()
+	r.Cells[1].Refused = 3
+	r.Cells = append(r.Cells,
+		Cell{Subject: "late", Shape: open, Repetition: 1, Throughput: 80}, Cell{Subject: "late", Shape: mixed, Repetition: 1, Throughput: 90})
+	var out bytes.Buffer
+	if err := r.Ratios(&out); err != nil {
+		t.Fatal(err)
+	}
+	table, sheet, _ := strings.Cut(out.String(), "\n\n")
+	want := `| connections | 64 | 64, 100 SKUs, 1 to 3 lines |
+|---|---:|---:|
+| chain | 3000 | |
+| group-commit | 750 (0.25×), 3 refused, 0 failed | |
+| late | | 90 (0.00×) |`
+	if diff := cmp.Diff(want, table); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, line := range r.Sheet.lines() {
+		if !strings.Contains(sheet, "* "+line[0]+": "+line[1]+"\n") {
+			t.Errorf("the sheet lacks %q:\n%s", line, sheet)
+		}
+	}
+	r.Sheet.Isolation = ""
+	if err := r.Ratios(&out); err == nil {
+		t.Error("a table without the isolation level was printed")
+	}
+}
+
 // TestReport_rows_bar: the bar of a subject that is faster than the chain does not leave its column.
 func TestReport_rows_bar(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,12 +20,51 @@ func (r Report) Table(w io.Writer) error {
 	r.ratios(&b)
 	b.WriteString("\nWhat one order costs:\n\n")
 	r.costs(&b)
-	b.WriteString("\n")
-	for _, line := range r.Sheet.lines() {
-		fmt.Fprintf(&b, "* %s: %s\n", line[0], line[1])
-	}
+	r.Sheet.list(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// Ratios writes a small table as Markdown, with one row for each subject and one column for each closed loop, and the
+// fairness sheet. A cell is the orders per second and their ratio to the chain; the chain's is only the former. README
+// contains this output.
+func (r Report) Ratios(w io.Writer) error {
+	if err := r.Sheet.check(); err != nil {
+		return err
+	}
+	loops := slices.DeleteFunc(r.Shapes(), func(s Shape) bool { return s.Share > 0 })
+	columns := make([]string, len(loops))
+	for i, loop := range loops {
+		columns[i] = loop.short()
+	}
+	var b strings.Builder
+	head(&b, "connections", columns)
+	for _, subject := range r.Subjects() {
+		fmt.Fprintf(&b, "| %s |", subject)
+		for _, loop := range loops {
+			s, ok := r.Summary(subject, loop)
+			switch {
+			case !ok:
+				b.WriteString(" |")
+			case subject == Chain:
+				fmt.Fprintf(&b, " %.0f |", s.Throughput)
+			default:
+				fmt.Fprintf(&b, " %.0f (%.2f×)%s |", s.Throughput, s.Ratio, s.losses())
+			}
+		}
+		b.WriteString("\n")
+	}
+	r.Sheet.list(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// short describes a closed loop at the head of a column: the number of connections, and the basket unless it is one SKU.
+func (s Shape) short() string {
+	if s.Basket == Hot {
+		return strconv.Itoa(s.Connections)
+	}
+	return fmt.Sprintf("%d, %s", s.Connections, s.Basket)
 }
 
 func (r Report) ratios(b *strings.Builder) {
@@ -109,6 +149,14 @@ func (r Report) repetitions() int {
 		n = max(n, c.Repetition)
 	}
 	return n
+}
+
+// list writes the sheet below a table.
+func (s Sheet) list(b *strings.Builder) {
+	b.WriteString("\n")
+	for _, line := range s.lines() {
+		fmt.Fprintf(b, "* %s: %s\n", line[0], line[1])
+	}
 }
 
 // lines returns the sheet's entries for people.
