@@ -59,7 +59,7 @@ func (r Report) Ratios(w io.Writer) error {
 	return err
 }
 
-// short describes a closed loop at the head of a column: the number of connections, and the basket unless it is one SKU.
+// short describes a closed loop at the head of a column: the connections, and the basket unless it is one SKU.
 func (s Shape) short() string {
 	if s.Basket == Hot {
 		return strconv.Itoa(s.Connections)
