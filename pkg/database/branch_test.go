@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"holdfast/internal/dev/dbtest"
+	"holdfast/internal/dev/testkit"
 	"holdfast/pkg/database"
 )
 
@@ -131,7 +132,15 @@ func TestBranches_deadlock(t *testing.T) {
 	if found, err := b.Rollback(t.Context(), fmt.Sprintf("G%d", winner)); !found || err != nil {
 		t.Fatalf("roll back: %v, %v", found, err)
 	}
-	mustPrepare(t, b, fmt.Sprintf("G%d", 1-winner))
+	// Until the server has noticed that the loser's connection is closed, its session has the name: still contended.
+	testkit.Eventually(t, patience, "the loser is repeated", func() error {
+		loser := fmt.Sprintf("G%d", 1-winner)
+		err := b.Prepare(t.Context(), loser, func(tx *gorm.DB) error { return insert(tx, loser) })
+		if err != nil && !errors.Is(err, database.ErrContended) {
+			t.Fatal(err)
+		}
+		return err
+	})
 }
 
 // TestBranches_ownDatabase: the branches of another database are neither listed nor ended.
