@@ -38,7 +38,7 @@ func TestTables(t *testing.T) {
 			}
 		}
 	}
-	if found < 8 {
+	if found < 11 {
 		t.Errorf("found only %d tables", found)
 	}
 }

@@ -26,7 +26,7 @@ func (r Report) Table(w io.Writer) error {
 }
 
 // Ratios writes a small table as Markdown, with one row for each subject and one column for each closed loop, and the
-// fairness sheet. A cell is the orders per second and their ratio to the chain; the chain's is only the former. README
+// fairness sheet. A cell has the orders per second and, except in the chain's row, the ratio to the chain. README
 // contains this output.
 func (r Report) Ratios(w io.Writer) error {
 	if err := r.Sheet.check(); err != nil {
